@@ -1,0 +1,31 @@
+# Everything a newcomer needs: `make demo` shows what underfire does, `make test` shows that it works.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-long check clean
+
+demo: .venv
+	$(BIN)/underfire run --images demo --out demo-out
+
+test: .venv
+	$(BIN)/python -m pytest -m "not long"
+
+test-long: .venv
+	$(BIN)/python -m pytest -m long
+
+check: .venv
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_layers.py
+
+# Made once; made again when what it holds has changed. An interrupted install leaves no stamp and is made again.
+.venv: .venv/stamp
+.venv/stamp: pyproject.toml constraints.txt
+	$(PYTHON) -c "import sys; sys.exit('underfire needs Python 3.11 or newer, this is ' + sys.version.split()[0] + ': make PYTHON=python3.11' if sys.version_info < (3, 11) else 0)"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,dev]"
+	touch .venv/stamp
+
+clean:
+	rm -rf .venv demo-out

@@ -1,0 +1,72 @@
+"""underfire puts interpretable deep learning systems under fire.
+
+    import underfire
+
+    classifier = underfire.classifier("efficientnet-lite0")        # or underfire.wrap(my_module, ...)
+    result = underfire.attack(classifier, "cam", ["photo.jpg"])    # ADV²: new prediction, same explanation
+    result.images, result.records
+
+Importing this package does not import torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from underfire.audit import Audit, run
+    from underfire.classifiers.base import wrap
+    from underfire.core import Classifier, Interpreter, UnderfireError
+    from underfire.notebook import Result, attack, classifier, interpreter
+    from underfire.plan import Settings
+    from underfire.record import Record
+    from underfire.report import write_report
+
+try:
+    __version__ = version("underfire")
+except PackageNotFoundError:  # a source tree that is not installed
+    __version__ = "0"
+
+_HOME = {
+    "Audit": "audit",
+    "Classifier": "core",
+    "Interpreter": "core",
+    "Record": "record",
+    "Result": "notebook",
+    "Settings": "plan",
+    "UnderfireError": "core",
+    "attack": "notebook",
+    "classifier": "notebook",
+    "interpreter": "notebook",
+    "run": "audit",
+    "wrap": "classifiers.base",
+    "write_report": "report",
+}
+
+__all__ = [
+    "Audit",
+    "Classifier",
+    "Interpreter",
+    "Record",
+    "Result",
+    "Settings",
+    "UnderfireError",
+    "attack",
+    "classifier",
+    "interpreter",
+    "run",
+    "wrap",
+    "write_report",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'underfire' has no attribute '{name}'")
+    return getattr(import_module(f"underfire.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

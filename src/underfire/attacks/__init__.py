@@ -1,0 +1,1 @@
+"""Attacks: one search loop, its search spaces and its objectives."""

@@ -1,0 +1,84 @@
+"""Every preset as data, in one table with its reasons. F = one forward pass; a step on the prediction or CAM costs 3 F.
+
+`paper`     the published recipe (method.md section 4) with its flaws mended: judged on the rounded image, best iterate
+            kept, every image on its own. No early stop, so that its cost is the published cost.
+`fast`      the default: the cheapest search that reaches the paper's quality with a margin.
+`thorough`  what a patient attacker gets.
+
+A row for (attack, None, preset) serves every interpreter without a row of its own, third parties' too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from underfire.attacks.search import Schedule
+from underfire.core import UnderfireError
+from underfire.registry import unknown
+
+PRESET_NAMES = ("paper", "fast", "thorough")
+
+
+class Preset(NamedTuple):
+    """Arguments of the search space and of the search."""
+
+    space: Mapping[str, Any]
+    search: Mapping[str, Any]
+
+
+# Sign steps of one level at ε = 8: the recipe's 1/255. All of its numbers are in method.md, section 4.
+_PUBLISHED_STEP = {"step": Schedule(1.0)}
+# Constant steps of a level keep the iterate bouncing between roundings. Starting at two levels crosses the ball in four
+# steps; shrinking geometrically to a hundredth of a level settles the last rounding decisions one by one. On 8 photos,
+# 60 steps: map_l1 0.0010, where a cosine from 2 to 0.02 gave 0.0026 and a cosine from 2 to 0.1 some 0.006.
+_SETTLING = {"step": Schedule(2.0, 0.01, "geometric"), "momentum": 0.75}
+# λ: the prediction falls first (10), the map gets the last word (300); a constant 10 or 30 ends two to four times
+# farther, a constant 100 or more costs confidence.
+_MAP_LAST = Schedule(10.0, 300.0, "geometric")
+
+PRESETS: dict[tuple[str, str | None, str], Preset] = {
+    ("pgd", None, "paper"): Preset(_PUBLISHED_STEP, {"steps": 1200}),
+    # A random target falls in some 10 steps; the cap is for the rare stubborn image. Stops at 0.999 on the rounded image.
+    ("pgd", None, "fast"): Preset(
+        {"step": Schedule(1.0, 0.25, "cosine"), "momentum": 0.75},
+        {"steps": 100, "stop_confidence": 0.999},
+    ),
+    ("pgd", None, "thorough"): Preset(
+        {"step": Schedule(1.0, 0.1, "cosine"), "momentum": 0.75},
+        {"steps": 300, "stop_confidence": 0.9999},
+    ),
+    # 400 steps on the prediction, 1,200 on both, c linear 5 -> 10.
+    ("adv2", None, "paper"): Preset(_PUBLISHED_STEP, {"steps": 1600, "warmup": 400, "lam": Schedule(5.0, 10.0)}),
+    ("adv2", None, "fast"): Preset(_SETTLING, {"steps": 60, "lam": _MAP_LAST, "confidence": 0.99}),
+    ("adv2", None, "thorough"): Preset(_SETTLING, {"steps": 250, "lam": _MAP_LAST, "confidence": 0.99}),
+}
+
+
+def options_of(
+    attack: str, against: str | None, preset: str, overrides: Mapping[str, object]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Arguments of the search space and of the search.
+
+    Raises:
+        UnderfireError: for an unknown preset or a setting that the attack does not have.
+    """
+    if preset not in PRESET_NAMES:
+        raise unknown("preset", preset, PRESET_NAMES)
+    table = PRESETS.get((attack, against, preset)) or PRESETS[attack, None, preset]
+    space, search = dict(table.space), dict(table.search)
+    known = {"step", "momentum", "steps", "warmup", "lam", "smoothing", "confidence", "stop_confidence", "stop_l1", "check"}
+    for key, value in overrides.items():
+        if key not in known:
+            raise UnderfireError(f"'{attack}' has no setting '{key}': it has {', '.join(sorted(known))}.")
+        (space if key in ("step", "momentum") else search)[key] = _schedule(value) if key in ("step", "lam") else value
+    return space, search
+
+
+def _schedule(value: object) -> Schedule:
+    """A number, or a mapping of start, end and shape."""
+    if isinstance(value, Mapping):
+        return Schedule(**value)
+    if isinstance(value, int | float):
+        return Schedule(float(value))
+    raise UnderfireError(f"'{value}' is no schedule: give a number, or start, end and shape.")

@@ -1,0 +1,193 @@
+"""The one search loop. Attacks differ in the search space (`Walk`) and in how the map is differentiated (`Surrogate`).
+
+    repeat:  x = walk.images()                      the image as it would be saved, 8 bits
+             loss = ℓ_prd(f(x), c_t) + λ ℓ_int(g(x), m_t)
+             keep x if it is the best so far;  drop the images that are done
+             walk.step(loss)
+
+Searching at the rounded image makes every step's logits the judge's own, so keeping the best costs nothing extra.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from underfire import maps
+from underfire.core import Found, Goal, Images, Maps, PerImage, Perturbation, Surrogate, Terms, Victim, Walk
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A number that goes from ``start`` to ``end`` over the part of the search that follows the warm-up.
+
+    Args:
+        start: value at the beginning.
+        end: value at the end; the same where not given.
+        shape: 'linear', 'cosine' (slow at both ends) or 'geometric'.
+    """
+
+    start: float
+    end: float | None = None
+    shape: str = "linear"
+
+    def at(self, progress: float) -> float:
+        """The value at ``progress`` in [0, 1]."""
+        if self.end is None:
+            return self.start
+        if self.shape == "geometric":
+            return float(self.start * (self.end / self.start) ** progress)
+        share = (1 - math.cos(math.pi * progress)) / 2 if self.shape == "cosine" else progress
+        return self.start + (self.end - self.start) * share
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long and how hard to search.
+
+    Args:
+        steps: at most so many steps an image.
+        warmup: steps on the prediction alone, before the map counts (an image leaves them early once it is done).
+        lam: λ, the weight of ℓ_int.
+        smoothing: label smoothing s of ℓ_prd; caps the target's probability at 1 − s + s/K.
+        confidence: an iterate counts as a success from this target probability on; the best success is the one whose
+            map is nearest to m_t.
+        stop_confidence: an image is done at this probability ...
+        stop_l1: ... and this map distance; None: run all steps.
+        check: ask the real interpreter every so many steps, where the surrogate's map is not the real one.
+    """
+
+    steps: int
+    warmup: int = 0
+    lam: Schedule = Schedule(0.0)
+    smoothing: float = 0.0
+    confidence: float = 0.9
+    stop_confidence: float | None = None
+    stop_l1: float | None = None
+    check: int = 10
+
+    def bound(self, step_passes: float) -> float:
+        """F an image at most: 3 F a warm-up step, ``step_passes`` a step on prediction and map."""
+        return 3.0 * self.warmup + step_passes * (self.steps - self.warmup) + 1
+
+
+def search(
+    victim: Victim,
+    x: Images,
+    goal: Goal,
+    space: Perturbation,
+    settings: Settings,
+    make_surrogate: Callable[[Images, Goal], Surrogate] | None = None,
+) -> Found:
+    """Search one batch.
+
+    Args:
+        victim: the system under attack; its classifier's meter is told which images still cost.
+        x: clean images.
+        goal: target classes and maps.
+        space: the search space.
+        settings: how long and how hard.
+        make_surrogate: the attacker's side of the interpreters; None attacks the prediction alone.
+    """
+    best = Best(x)
+    live = _Live(victim, x, goal, space.walk(x))
+    for step in range(settings.steps + 1):
+        if make_surrogate and step == settings.warmup:
+            live.surrogate = make_surrogate(live.x, live.goal)
+        progress = max(0, step - settings.warmup) / max(1, settings.steps - settings.warmup)
+        x_hat = live.walk.images()
+        terms = live.terms(x_hat)
+        last = step == settings.steps
+        done = best.offer(live, x_hat.detach(), terms, step, settings, last)
+        if last or bool(done.all()):
+            break
+        prediction = F.cross_entropy(
+            terms.logits, live.goal.labels, reduction="none", label_smoothing=settings.smoothing
+        )
+        live.walk.step(prediction + settings.lam.at(progress) * terms.loss, progress)
+        live.after_step(x_hat.detach(), ~done)
+    return Found(best.images, best.steps)
+
+
+class _Live:
+    """The images still under attack, and everything that is kept for them."""
+
+    def __init__(self, victim: Victim, x: Images, goal: Goal, walk: Walk) -> None:
+        self.victim, self.x, self.goal, self.walk = victim, x, goal, walk
+        self.surrogate: Surrogate | None = None
+        self.rows = torch.arange(len(x), device=x.device)
+
+    def terms(self, x_hat: Images) -> Terms:
+        if self.surrogate is not None:
+            return self.surrogate.terms(x_hat)
+        z = self.victim.classifier.logits(x_hat)
+        return Terms(z, torch.zeros_like(z[:, 0]), None)
+
+    def distance(self, x_hat: Images, real: Maps | None) -> PerImage:
+        """map_l1 as the judge sees it, averaged over the interpreters attacked."""
+        of = {i.name: real if real is not None else i.explain(x_hat, self.goal.labels) for i in self.victim.interpreters}
+        return torch.stack([maps.l1(m, self.goal.maps[name]) for name, m in of.items()]).mean(0)
+
+    def after_step(self, x_hat: Images, keep: Tensor) -> None:
+        if self.surrogate is not None:
+            self.surrogate.advance(x_hat)
+        if bool(keep.all()):
+            return
+        self.rows, self.x, self.goal = self.rows[keep], self.x[keep], self.goal.select(keep)
+        self.walk.select(keep)
+        self.victim.classifier.meter.select(keep)
+        if self.surrogate is not None:
+            self.surrogate.select(keep)
+
+
+class Best:
+    """The best iterate of each image so far: a success beats a failure, then the nearer map, then the probability."""
+
+    def __init__(self, x: Images) -> None:
+        self.images = x.detach().clone()
+        self.rank = torch.full((len(x),), math.inf, dtype=torch.float64, device=x.device)
+        self.steps = torch.zeros(len(x), dtype=torch.int64)
+
+    def offer(
+        self, live: _Live, x_hat: Images, terms: Terms, step: int, settings: Settings, last: bool
+    ) -> Tensor:
+        """Keep the better iterates of the live images; returns which images (bool (N,)) are done."""
+        self.steps[live.rows.cpu()] = step
+        z = terms.logits.detach()
+        p = z.softmax(1).gather(1, live.goal.labels[:, None])[:, 0]
+        top = z.argmax(1) == live.goal.labels
+        distance = None
+        if live.surrogate is not None:
+            due = last or (step - settings.warmup) % settings.check == 0
+            if terms.maps is None and not due:
+                return torch.zeros_like(top)
+            distance = live.distance(x_hat, terms.maps)
+        elif live.victim.interpreters and not last:  # warming up: nothing to compare a map with yet
+            return torch.zeros_like(top)
+        rank = ranking(p, top, distance, settings.confidence)
+        better = rank < self.rank[live.rows]
+        rows = live.rows[better]
+        self.images[rows], self.rank[rows] = x_hat[better], rank[better]
+        if settings.stop_confidence is None:
+            return torch.zeros_like(top)
+        done: Tensor = top & (p >= settings.stop_confidence)
+        return done if distance is None else done & (distance <= (settings.stop_l1 or 0.0))
+
+
+def ranking(p: PerImage, top: Tensor, distance: PerImage | None, confidence: float) -> PerImage:
+    """Lower is better: a confident success by its distance, then a success and then a failure by probability.
+
+    Args:
+        p: target probabilities.
+        top: whether the target is the argmax.
+        distance: map_l1 in [0, 1]; None for an attack on the prediction alone.
+        confidence: probability from which on a success counts as confident.
+    """
+    p = p.double()
+    nearness = 1 - p if distance is None else distance.double()
+    return torch.where(top & (p >= confidence), nearness, torch.where(top, 2 - p, 4 - p))

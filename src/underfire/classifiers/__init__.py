@@ -1,0 +1,1 @@
+"""Image classifiers: pixels in [0, 1] in, logits out."""

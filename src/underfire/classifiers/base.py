@@ -1,0 +1,223 @@
+"""Any torch network as a classifier under attack: normalisation inside, weights frozen, passes counted."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from underfire.classifiers.meter import PassMeter
+from underfire.core import ClassNames, Images, Preprocess, UnderfireError
+
+Features = Callable[[Tensor], Tensor]
+
+
+class TorchClassifier:
+    """A network with its input policy.
+
+    Args:
+        module: logits from normalised images; put into eval mode, its weights' gradients switched off.
+        name: what records call it.
+        preprocess: sizes and normalisation of the input.
+        classes: names of the outputs.
+        features: normalised images -> last feature maps (N, C, h, w), where known.
+        scores: those -> logits, where known.
+        pyramid: normalised images -> feature maps at strides 4 to 32, where known.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        name: str,
+        preprocess: Preprocess,
+        classes: ClassNames,
+        features: Features | None = None,
+        scores: Features | None = None,
+        pyramid: Callable[[Tensor], Sequence[Tensor]] | None = None,
+    ) -> None:
+        self.module = module.eval().requires_grad_(False)
+        self.name, self.preprocess, self.classes = name, preprocess, classes
+        self.meter = PassMeter()
+        self._features, self._scores, self._pyramid = features, scores, pyramid
+        self._head: nn.Linear | None = None
+        self.digest = weights_digest(module, preprocess)
+        self._to_device()
+
+    def _to_device(self) -> None:
+        anchor = next(self.module.parameters(), torch.zeros(()))
+        self.device, dtype = anchor.device, anchor.dtype if anchor.is_floating_point() else torch.float32
+        self._mean = torch.tensor(self.preprocess.mean, device=self.device, dtype=dtype).view(1, 3, 1, 1)
+        self._std = torch.tensor(self.preprocess.std, device=self.device, dtype=dtype).view(1, 3, 1, 1)
+
+    def to(self, device: torch.device | str) -> TorchClassifier:
+        """Move the weights."""
+        self.module.to(device)
+        self._to_device()
+        return self
+
+    def logits(self, x: Images) -> Tensor:
+        """Class scores (N, K) of pixels in [0, 1]."""
+        logits: Tensor = self.module(self._normalised(x))
+        return logits
+
+    def features(self, x: Images) -> Tensor:
+        """Last feature maps (N, C, h, w)."""
+        return self._pooled_features()(self._normalised(x))
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Logits (N, K) of last feature maps (N, C, h, w)."""
+        self._pooled_features()
+        assert self._scores is not None  # noqa: S101 (found together with the features)
+        return self._scores(features)
+
+    def pyramid(self, x: Images) -> list[Tensor]:
+        """Feature maps at strides 4 to 32, finest first."""
+        if self._pyramid is None:
+            raise UnderfireError(
+                f"'{self.name}' shows no feature pyramid: use a timm classifier ('timm:NAME'), or wrap yours with "
+                "pyramid=."
+            )
+        return list(self._pyramid(self._normalised(x)))
+
+    @property
+    def head(self) -> Tensor:
+        """Weights (K, C) of the linear head."""
+        self._pooled_features()
+        assert self._head is not None  # noqa: S101 (found together with the features)
+        return self._head.weight
+
+    def _normalised(self, x: Images) -> Tensor:
+        return (self.meter.tap(x) - self._mean) / self._std
+
+    def _pooled_features(self) -> Features:
+        """The features, once it is shown that global average pooling and a linear head make the logits of them."""
+        if self._head is None:
+            self._features, self._scores, self._head = self._find_head()
+        assert self._features is not None  # noqa: S101 (_find_head raises otherwise)
+        return self._features
+
+    @torch.no_grad()
+    def _find_head(self) -> tuple[Features, Features, nn.Linear]:
+        size = self.preprocess.input_size
+        x = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0)).to(self.device)
+        x = (x - self._mean) / self._std
+        logits = self.module(x)
+        for features, scores in [(self._features, self._scores)] if self._features else _traced(self.module, x):
+            linear = _last_linear(self.module)
+            if linear is None or features is None:
+                continue
+            maps = features(x)
+            if maps.dim() != 4 or maps.shape[1] != linear.in_features:
+                continue
+            pooled_linear = linear(maps.mean((2, 3)))
+            if torch.allclose(pooled_linear, logits, rtol=1e-3, atol=1e-3 * float(logits.abs().max())):
+                return features, scores or (lambda maps: linear(maps.mean((2, 3)))), linear
+        raise UnderfireError(
+            f"'{self.name}' does not end in global average pooling and one linear layer, so it has no class activation "
+            "map: choose another interpreter for it, or a classifier such as efficientnet-lite0, resnet50 or "
+            "densenet169."
+        )
+
+
+def wrap(
+    module: nn.Module,
+    *,
+    input_size: int = 224,
+    resize: int | None = None,
+    mean: Sequence[float] = (0.485, 0.456, 0.406),
+    std: Sequence[float] = (0.229, 0.224, 0.225),
+    interpolation: str = "bicubic",
+    classes: Sequence[str] | None = None,
+    name: str = "custom",
+    features: Features | None = None,
+    scores: Features | None = None,
+    pyramid: Callable[[Tensor], Sequence[Tensor]] | None = None,
+) -> TorchClassifier:
+    """Put one's own network under fire in one line.
+
+    Args:
+        module: normalised images (N, 3, H, W) -> logits (N, K).
+        input_size: side of its square input, px.
+        resize: length of a photo's shorter side before the crop, px; default 8/7 of the input size.
+        mean: per colour channel, of pixels in [0, 1].
+        std: per colour channel.
+        interpolation: bilinear, bicubic, lanczos or nearest.
+        classes: names of the K outputs; numbers when not given.
+        name: what records call it.
+        features: normalised images -> the maps that are averaged before the linear head; found by itself for most CNNs.
+        scores: those maps -> logits, where it is not simply mean and linear layer.
+        pyramid: normalised images -> feature maps at strides 4 to 32, for RTS.
+    """
+    policy = Preprocess(input_size, resize or round(input_size * 8 / 7), _three(mean), _three(std), interpolation)
+    if classes is None:
+        anchor = next(module.parameters(), torch.zeros(()))
+        with torch.no_grad():
+            k = module.eval()(torch.zeros(1, 3, input_size, input_size, device=anchor.device)).shape[-1]
+        classes = [f"class {i}" for i in range(k)]
+    return TorchClassifier(
+        module,
+        name=name,
+        preprocess=policy,
+        classes=ClassNames(tuple(classes)),
+        features=features,
+        scores=scores,
+        pyramid=pyramid,
+    )
+
+
+def _three(values: Sequence[float]) -> tuple[float, float, float]:
+    r, g, b = values
+    return float(r), float(g), float(b)
+
+
+def weights_digest(module: nn.Module, preprocess: Preprocess) -> str:
+    """SHA-256 over every weight's name, type, shape and bytes, and the input policy: what a result depends on."""
+    digest = hashlib.sha256(repr(preprocess).encode())
+    for key, value in sorted(module.state_dict().items()):
+        tensor = value.detach().cpu().contiguous()
+        digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _last_linear(module: nn.Module) -> nn.Linear | None:
+    linears = [m for m in module.modules() if isinstance(m, nn.Linear)]
+    return linears[-1] if linears else None
+
+
+def _traced(module: nn.Module, x: Tensor) -> Iterator[tuple[Features, Features | None]]:
+    """Candidates for the last feature maps of an unknown network: each module's (N, C, h, w) output, last first.
+
+    torchvision's DenseNet applies its last ReLU as a function, so the rectified output is a candidate too.
+    """
+    linear = _last_linear(module)
+    if linear is None:
+        return
+    ran: list[nn.Module] = []
+
+    def note(m: nn.Module, _args: object, out: object) -> None:
+        if isinstance(out, Tensor) and out.dim() == 4 and out.shape[1] == linear.in_features and out.shape[-1] > 1:
+            ran.append(m)
+
+    hooks = [m.register_forward_hook(note) for m in module.modules() if m is not module]
+    try:
+        module(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for part in reversed(ran[-8:]):
+        yield (lambda x, part=part: _output_of(module, part, x)), None
+        yield (lambda x, part=part: _output_of(module, part, x).relu()), None
+
+
+def _output_of(module: nn.Module, part: nn.Module, x: Tensor) -> Tensor:
+    caught: list[Tensor] = []
+    hook = part.register_forward_hook(lambda _m, _args, out: caught.append(out))
+    try:
+        module(x)
+    finally:
+        hook.remove()
+    return caught[-1]

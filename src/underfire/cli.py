@@ -1,0 +1,249 @@
+"""The verbs: run, plan, report, list."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import yaml
+
+from underfire.core import UnderfireError
+
+if TYPE_CHECKING:
+    from underfire.plan import Settings
+
+MISTAKE, SOME_FAILED, STOPPED = 2, 3, 130
+
+app = typer.Typer(
+    name="underfire",
+    help="Put an image classifier and the interpreter that explains it under fire.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+class Precision(StrEnum):
+    """Of the search; the judge is always float32."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
+PlanFile = Annotated[
+    Path | None, typer.Argument(metavar="[PLAN.yaml]", help="Settings from a file; flags given beside it win.")
+]
+ImagesFlag = Annotated[
+    str | None,
+    typer.Option("--images", metavar="DIR|FILE|demo", help="Photos: a folder, one file, or 'demo' (built-in photos)."),
+]
+ClassifierFlag = Annotated[
+    str | None,
+    typer.Option("--classifier", metavar="NAME", help="See `underfire list`; 'timm:NAME' for any timm network. [default: efficientnet-lite0]"),
+]
+WeightsFlag = Annotated[
+    str | None, typer.Option("--weights", metavar="FILE", help="Your own weights: safetensors, or a checkpoint without code.")
+]
+InputSizeFlag = Annotated[int | None, typer.Option("--input-size", metavar="PX", help="Side of the classifier's input.")]
+ResizeFlag = Annotated[int | None, typer.Option("--resize", metavar="PX", help="Shorter side of a photo before the centre crop.")]
+MeanFlag = Annotated[str | None, typer.Option("--mean", metavar="R,G,B", help="Normalisation, of pixels in [0, 1].")]
+StdFlag = Annotated[str | None, typer.Option("--std", metavar="R,G,B", help="Normalisation, of pixels in [0, 1].")]
+ClassesFlag = Annotated[str | None, typer.Option("--classes", metavar="FILE", help="Class names, one a line, in the order of the outputs.")]
+InterpreterFlag = Annotated[
+    list[str] | None, typer.Option("--interpreter", metavar="NAME", help="Repeat for several. [default: cam]")
+]
+AttackFlag = Annotated[
+    list[str] | None, typer.Option("--attack", metavar="NAME", help="Repeat for several. [default: pgd, adv2]")
+]
+PresetFlag = Annotated[str | None, typer.Option("--preset", metavar="paper|fast|thorough", help="[default: fast]")]
+EpsFlag = Annotated[int | None, typer.Option("--eps", metavar="LEVELS", help="L∞ budget in levels of 255. [default: 8]")]
+TargetFlag = Annotated[
+    str | None,
+    typer.Option("--target", metavar="random|least-likely|CLASS", help="CLASS: an index, a WordNet id or a name. [default: random]"),
+]
+LimitFlag = Annotated[int | None, typer.Option("--limit", metavar="N", help="N photos, evenly spaced over the sorted paths.")]
+SeedFlag = Annotated[int | None, typer.Option("--seed", metavar="S", help="[default: 0]")]
+BatchFlag = Annotated[int | None, typer.Option("--batch-size", metavar="N", help="Photos that share a batch. [default: by cost]")]
+WorkersFlag = Annotated[int | None, typer.Option("--workers", metavar="N", help="Processes. [default: 1]")]
+ThreadsFlag = Annotated[int | None, typer.Option("--threads", metavar="T", help="CPU threads a worker. [default: cores / workers]")]
+DeviceFlag = Annotated[str | None, typer.Option("--device", metavar="auto|cpu|cuda|mps", help="[default: auto]")]
+PrecisionFlag = Annotated[Precision | None, typer.Option("--precision", help="Of the search; the judge is always float32.")]
+SetFlag = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PART.KEY=VALUE", help="A setting of an attack or interpreter: adv2.steps=120. Repeatable."),
+]
+OutFlag = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="[default: a folder in underfire-out/ named by the settings]")]
+SamplesFlag = Annotated[int, typer.Option("--samples", metavar="N", min=0, help="Rows of pictures in the report.")]
+
+
+@app.command(
+    epilog="Examples:  [cyan]underfire run --images demo[/]   [cyan]underfire run --images photos --limit 48 --preset thorough[/]"
+    "   [cyan]underfire run --images scans --classifier resnet50 --weights mine.safetensors --out audit[/]"
+    "   [cyan]underfire run audit/plan.yaml[/]"
+)
+def run(
+    plan: PlanFile = None,
+    images: ImagesFlag = None,
+    classifier: ClassifierFlag = None,
+    weights: WeightsFlag = None,
+    input_size: InputSizeFlag = None,
+    resize: ResizeFlag = None,
+    mean: MeanFlag = None,
+    std: StdFlag = None,
+    classes: ClassesFlag = None,
+    interpreter: InterpreterFlag = None,
+    attack: AttackFlag = None,
+    preset: PresetFlag = None,
+    eps: EpsFlag = None,
+    target: TargetFlag = None,
+    limit: LimitFlag = None,
+    seed: SeedFlag = None,
+    batch_size: BatchFlag = None,
+    workers: WorkersFlag = None,
+    threads: ThreadsFlag = None,
+    device: DeviceFlag = None,
+    precision: PrecisionFlag = None,
+    set_: SetFlag = None,
+    out: OutFlag = None,
+    samples: SamplesFlag = 24,
+) -> None:
+    """Attack a classifier and its explanations, judge what came of it, write a report.
+
+    The same command again finishes what is missing and does nothing twice.
+    """
+    from underfire import audit, console  # noqa: PLC0415 (torch is slow to import; `report` does without)
+    from underfire.report import write_report  # noqa: PLC0415
+
+    settings = _settings(plan, _flags(locals()))
+    folder = out or (plan.parent if plan and (plan.parent / "records").is_dir() else audit.default_out(settings))
+    with console.Progress() as watcher:
+        try:
+            audit.run(settings, folder, watcher)
+        except KeyboardInterrupt:
+            watcher.stop()
+            console.say(f"Stopped. What is finished is in '{folder}'; go on with: underfire run '{folder / 'plan.yaml'}'")
+            raise typer.Exit(STOPPED) from None
+    page = write_report(folder, samples)
+    failed, good = console.show_results(folder)
+    console.say(f"Report: {page}")
+    if failed:
+        raise typer.Exit(SOME_FAILED if good else MISTAKE)
+
+
+@app.command(epilog="Example:  [cyan]underfire plan --images photos --preset thorough[/]")
+def plan(
+    plan: PlanFile = None,
+    images: ImagesFlag = None,
+    classifier: ClassifierFlag = None,
+    weights: WeightsFlag = None,
+    input_size: InputSizeFlag = None,
+    resize: ResizeFlag = None,
+    mean: MeanFlag = None,
+    std: StdFlag = None,
+    classes: ClassesFlag = None,
+    interpreter: InterpreterFlag = None,
+    attack: AttackFlag = None,
+    preset: PresetFlag = None,
+    eps: EpsFlag = None,
+    target: TargetFlag = None,
+    limit: LimitFlag = None,
+    seed: SeedFlag = None,
+    batch_size: BatchFlag = None,
+    workers: WorkersFlag = None,
+    threads: ThreadsFlag = None,
+    device: DeviceFlag = None,
+    precision: PrecisionFlag = None,
+    set_: SetFlag = None,
+    out: OutFlag = None,
+) -> None:
+    """Show the tasks, passes and time of a run, and run nothing (but a second of timing)."""
+    from underfire import audit, console  # noqa: PLC0415
+
+    settings = _settings(plan, _flags(locals()))
+    console.show_plan(settings, out or audit.default_out(settings))
+
+
+@app.command(epilog="Example:  [cyan]underfire report underfire-out/demo-1a2b3c4d[/]")
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The output folder of a run, finished or not.")],
+    samples: SamplesFlag = 24,
+) -> None:
+    """Write DIR/report.html again, from the records that are there."""
+    from underfire.report import write_report  # noqa: PLC0415
+
+    typer.echo(f"Report: {write_report(folder, samples)}")
+
+
+@app.command("list")
+def list_() -> None:
+    """What can be named: classifiers, interpreters, attacks, presets, executors."""
+    from underfire import console  # noqa: PLC0415
+
+    console.show_names()
+
+
+def _flags(given: dict[str, Any]) -> dict[str, Any]:
+    """The flags that were given, as settings."""
+    flags = {k: v for k, v in given.items() if k not in ("plan", "out", "samples") and v is not None}
+    for key in ("mean", "std"):
+        if key in flags:
+            flags[key] = _three(key, flags[key])
+    if flags.get("precision") == Precision.auto:
+        del flags["precision"]
+    elif "precision" in flags:
+        flags["precision"] = flags["precision"].value
+    if "set_" in flags:
+        flags["options"] = _options(flags.pop("set_"))
+    return {k: v for k, v in flags.items() if v != [] and k in _settings_fields()}
+
+
+def _settings_fields() -> set[str]:
+    from underfire.plan import Settings  # noqa: PLC0415
+
+    return set(Settings.model_fields)
+
+
+def _three(key: str, word: str) -> tuple[float, ...]:
+    try:
+        r, g, b = (float(part) for part in word.split(","))
+    except ValueError as e:
+        raise UnderfireError(f"--{key} {word}: give three numbers such as 0.5,0.5,0.5.") from e
+    return r, g, b
+
+
+def _options(words: list[str]) -> dict[str, dict[str, Any]]:
+    options: dict[str, dict[str, Any]] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        part, dot, name = key.partition(".")
+        if not (equals and dot and part and name):
+            raise UnderfireError(f"--set {word}: write it as PART.KEY=VALUE, such as adv2.steps=120.")
+        options.setdefault(part, {})[name] = yaml.safe_load(value)
+    return options
+
+
+def _settings(plan: Path | None, flags: dict[str, Any]) -> Settings:
+    from underfire import plan as planning  # noqa: PLC0415
+
+    if plan is None and "images" not in flags:
+        raise UnderfireError("Nothing to attack: give --images DIR (or FILE, or 'demo'), or a PLAN.yaml.")
+    if plan is None:
+        return planning.Settings.parse(flags)
+    there = planning.read(plan)
+    return planning.Settings.parse(there.model_dump(exclude_unset=True) | flags)
+
+
+def main() -> None:
+    """The console script: a mistake of the user's is one clear line, no traceback."""
+    try:
+        app()
+    except UnderfireError as e:
+        typer.secho(f"underfire: {e}", err=True, fg=typer.colors.RED)
+        sys.exit(MISTAKE)
+    except KeyboardInterrupt:
+        sys.exit(STOPPED)

@@ -1,0 +1,352 @@
+"""The vocabulary of underfire: shapes, value types, protocols and errors. Imports no torch at run time.
+
+Shapes are written as in the paper: N images of height H and width W, K classes, C feature channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Images: TypeAlias = "Tensor"
+"""(N, 3, H, W) float in [0, 1]."""
+Labels: TypeAlias = "Tensor"
+"""(N,) int64 class indices."""
+Maps: TypeAlias = "Tensor"
+"""(N, h, w) float in [0, 1], at the interpreter's native size."""
+PerImage: TypeAlias = "Tensor"
+"""(N,) one number an image."""
+
+LEVELS = 255
+"""8-bit pixels have this many steps between black and white; budgets are whole steps of it."""
+
+
+class UnderfireError(Exception):
+    """A mistake the user can mend: one clear sentence with the user's own words in it and what to do."""
+
+
+class ImageErrors(UnderfireError):
+    """Some images of a batch cannot be worked on; the others can.
+
+    Args:
+        by_row: row in the batch -> the sentence that says what is wrong with that image.
+    """
+
+    def __init__(self, by_row: Mapping[int, str]) -> None:
+        self.by_row = dict(by_row)
+        super().__init__("; ".join(dict.fromkeys(self.by_row.values())))
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How a photo becomes a classifier's input.
+
+    Args:
+        input_size: side of the square input, px.
+        resize: length the photo's shorter side is resized to before the centre crop, px.
+        mean: subtracted from each colour channel in [0, 1].
+        std: each channel is divided by this.
+        interpolation: one of bilinear, bicubic, lanczos, nearest.
+    """
+
+    input_size: int
+    resize: int
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    interpolation: str = "bicubic"
+
+
+@dataclass(frozen=True)
+class ClassNames:
+    """What a classifier's outputs are called.
+
+    Args:
+        names: one human-readable name for each output.
+        ids: one WordNet id (or other unique id) for each output; empty where there are none.
+    """
+
+    names: tuple[str, ...]
+    ids: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass(frozen=True)
+class ClassifierOptions:
+    """One's own weights and input policy for a named architecture; None keeps the architecture's.
+
+    Args:
+        weights: a safetensors file or a checkpoint without code.
+        input_size: side of the square input, px.
+        resize: length of the shorter side before the crop, px.
+        mean: per colour channel.
+        std: per colour channel.
+        classes: a file of class names.
+    """
+
+    weights: str | None = None
+    input_size: int | None = None
+    resize: int | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    classes: str | None = None
+
+
+class Meter(Protocol):
+    """Counts forward-equivalents F per image (method: one forward 1 F, a backward to the input 2 F)."""
+
+    def open(self, n: int) -> None:
+        """Start a new ledger for a batch of ``n`` images, all of them live."""
+
+    def select(self, keep: Tensor) -> None:
+        """Of the live images, only the rows ``keep`` (bool (N,)) cost anything from here on."""
+
+    def charge(self, rows: int, cost: float = 1.0) -> None:
+        """Add ``rows * cost`` F, shared equally by the live images."""
+
+    def tap(self, x: Images, cost: float = 1.0) -> Images:
+        """Return ``x`` so that a forward is charged now and 2 F for each backward that reaches ``x``."""
+
+    def close(self) -> list[float]:
+        """F spent on each of the ``n`` images since `open`."""
+
+
+@runtime_checkable
+class Classifier(Protocol):
+    """Pixels in [0, 1] in, logits out; normalisation inside, weights frozen, passes counted."""
+
+    name: str
+    digest: str
+    preprocess: Preprocess
+    classes: ClassNames
+    meter: Meter
+
+    def logits(self, x: Images) -> Tensor:
+        """Class scores (N, K) before any softmax."""
+
+    def features(self, x: Images) -> Tensor:
+        """Last feature maps (N, C, h, w); UnderfireError where the network has none."""
+
+    def pyramid(self, x: Images) -> list[Tensor]:
+        """Feature maps at strides 4 to 32, finest first; UnderfireError where the network has none."""
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Logits (N, K) from `features`: one forward serves the prediction and the map."""
+
+    @property
+    def head(self) -> Tensor:
+        """Weights (K, C) of the linear head over the pooled last features."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What an attack wants: a class and a map for each image.
+
+    Args:
+        labels: target classes c_t.
+        source: the classifier's own prediction on the clean images.
+        maps: interpreter name -> target maps m_t.
+    """
+
+    labels: Labels
+    source: Labels
+    maps: Mapping[str, Maps] = field(default_factory=dict)
+
+    def select(self, keep: Tensor) -> Goal:
+        """The goal of the rows ``keep`` (bool (N,) or int indices)."""
+        return Goal(self.labels[keep], self.source[keep], {name: m[keep] for name, m in self.maps.items()})
+
+
+class Terms(NamedTuple):
+    """What one forward of a surrogate gives the attacker.
+
+    ``maps`` are the interpreter's real maps where this forward already computed them (CAM, RTS), else None: then the
+    search asks the interpreter itself from time to time.
+    """
+
+    logits: Tensor
+    loss: PerImage
+    maps: Maps | None
+
+
+class Surrogate(Protocol):
+    """The attacker's differentiable stand-in for one interpreter on one batch."""
+
+    def terms(self, x: Images) -> Terms:
+        """Logits, ℓ_int per image and, where free, the real maps, from one forward of ``x``."""
+
+    def advance(self, x: Images) -> None:
+        """Move inner state after a step to ``x`` (MASK's inner mask); nothing for the others."""
+
+    def select(self, keep: Tensor) -> None:
+        """Keep only the rows ``keep`` of the batch."""
+
+
+@runtime_checkable
+class Interpreter(Protocol):
+    """Explains a classifier: what the analyst sees, and what the attacker may differentiate."""
+
+    name: str
+    map_passes: float
+    """F that one map costs: for the estimate before a run; what is reported is metered."""
+    step_passes: float
+    """F that one step of an attack on prediction and map costs, likewise."""
+
+    def explain(self, x: Images, y: Labels) -> Maps:
+        """Attribution maps of ``x`` for classes ``y``; ImageErrors where a map cannot be computed."""
+
+    def surrogate(self, x: Images, goal: Goal) -> Surrogate:
+        """The attacker's side: starts at the clean images ``x``."""
+
+
+@dataclass(frozen=True)
+class Victim:
+    """The system under attack: a classifier and the interpreters an attack is made against."""
+
+    classifier: Classifier
+    interpreters: tuple[Interpreter, ...] = ()
+
+
+class Walk(Protocol):
+    """One batch's live position in a search space."""
+
+    def images(self) -> Images:
+        """The images at the position, as a leaf that gradients are taken at."""
+
+    def step(self, loss: PerImage, progress: float) -> None:
+        """Move so that ``loss`` (of the last `images`) falls; ``progress`` in [0, 1) of the whole search."""
+
+    def select(self, keep: Tensor) -> None:
+        """Keep only the rows ``keep`` of the batch."""
+
+
+class Perturbation(Protocol):
+    """A search space: the L∞ ball or a flow field."""
+
+    def walk(self, x: Images) -> Walk:
+        """Start at the clean images ``x``."""
+
+
+@dataclass
+class Found:
+    """What an attack returns; the framework measures it again.
+
+    Args:
+        images: adversarial images, on the 8-bit grid and inside the budget.
+        steps: (N,) steps taken for each image.
+        extras: further columns, (N,) each.
+    """
+
+    images: Images
+    steps: Tensor
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Attack(Protocol):
+    """Frozen settings of an attack; a frozen dataclass, since its fields go into the key of its results."""
+
+    name: ClassVar[str]
+    fools_interpreter: ClassVar[bool]
+    """False for attacks on the prediction alone: forged once, judged by every interpreter named."""
+    eps: int | None
+    """L∞ budget in whole levels; None for a search space with another bound."""
+
+    def bound(self, step_passes: float) -> float:
+        """F an image at most, where a step on prediction and map costs ``step_passes``: for the estimate."""
+
+    def run(self, victim: Victim, x: Images, goal: Goal, seeds: Sequence[int]) -> Found:
+        """Search adversarial images for the clean images ``x``; ``seeds`` has one number an image."""
+
+
+class Defense(Protocol):
+    """Something a defender deploys around a victim."""
+
+    name: str
+
+    def deploy(self, victim: Victim) -> Victim:
+        """The defended victim."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One input image: its path below the images folder, and the SHA-256 of its file."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One attack of an audit, and the interpreter it is made against (None: the prediction alone)."""
+
+    attack: Attack
+    against: str | None
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all units of an audit share; picklable, so that a worker can rebuild the victim from it.
+
+    Args:
+        source: the images folder, file or 'demo'.
+        classifier: its name, with a variant after a colon where it takes one.
+        options: own weights and input policy.
+        interpreters: names of the judges.
+        interpreter_options: name -> options of its maker.
+        cells: the attacks.
+        preset: the preset's name, for the record.
+        eps: L∞ budget in whole levels.
+        target: 'random', 'least-likely' or a class index.
+        seed: of every random choice, together with the image's digest.
+        threads: CPU threads a worker uses.
+        precision: 'fp32' or 'bf16' in the search; the judge is always float32.
+        device: 'cpu', 'cuda' or 'mps'.
+        scale: interpreter -> map_l1 up to which a map counts as untouched.
+    """
+
+    source: str
+    classifier: str
+    options: ClassifierOptions
+    interpreters: tuple[str, ...]
+    interpreter_options: Mapping[str, Mapping[str, Any]]
+    cells: tuple[Cell, ...]
+    preset: str
+    eps: int
+    target: str | int
+    seed: int
+    threads: int
+    precision: str
+    device: str
+    scale: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What one worker does at a time: the images that share a batch, and a name that is unique to the result."""
+
+    name: str
+    stage: str
+    photos: tuple[Photo, ...]
+    job: Job
+
+
+@dataclass
+class Outcome:
+    """What came of a unit: rows for the store, and files to lie beside them."""
+
+    unit: Unit
+    rows: list[Any]
+    files: dict[str, bytes]
+    seconds: float = 0.0
+
+
+class Executor(Protocol):
+    """Runs units somewhere."""
+
+    def map(self, fn: Callable[[Unit], Outcome], units: Iterator[Unit]) -> Iterator[Outcome]:
+        """Outcomes as they finish, in any order; ``units`` is drawn from lazily."""

@@ -1,0 +1,1 @@
+"""Interpreters: attribution maps, and what an attacker differentiates to move them."""

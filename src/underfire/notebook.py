@@ -1,0 +1,174 @@
+"""The same audit in a few lines of Python: a classifier, an interpreter, images in; adversarial images and records out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from underfire import images as pixels
+from underfire import registry
+from underfire.classifiers.check import check
+from underfire.core import (
+    Attack,
+    Cell,
+    Classifier,
+    ClassifierOptions,
+    Images,
+    Interpreter,
+    Job,
+    Labels,
+    Maps,
+    Photo,
+    UnderfireError,
+)
+from underfire.record import Record
+from underfire.trial import System, Trial, explain, measure_scale
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SCALE_PERCENTILE = 95
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an attack did to the images that could be attacked.
+
+    Args:
+        clean: (N, 3, H, W) what the classifier was shown before.
+        images: (N, 3, H, W) what it was shown after: read back from 8-bit PNGs.
+        clean_maps: (N, h, w) the interpreter's maps of the clean images for their own classes.
+        maps: (N, h, w) its maps of the adversarial images for the target classes.
+        records: one a given image, in order; those with an ``error`` have no row in the tensors.
+    """
+
+    clean: Images
+    images: Images
+    clean_maps: Maps
+    maps: Maps
+    records: list[Record]
+
+
+def classifier(name: str = "efficientnet-lite0", *, device: str = "cpu", **own: Any) -> Classifier:
+    """A classifier by name.
+
+    Args:
+        name: as in ``underfire list``; 'timm:NAME' for any of timm's.
+        device: where it runs.
+        own: weights, input_size, resize, mean, std, classes: as the flags of ``underfire run``.
+    """
+    kind, _, variant = name.partition(":")
+    built: Any = registry.maker("classifiers", kind)(variant, ClassifierOptions(**own))
+    built.to(device)
+    made: Classifier = built
+    return made
+
+
+def interpreter(name: str, classifier: Classifier, **options: Any) -> Interpreter:
+    """An interpreter by name, for a classifier."""
+    made: Interpreter = registry.maker("interpreters", name)(classifier, **options)
+    return made
+
+
+def attack(
+    classifier: Classifier,
+    interpreter: Interpreter | str,
+    images: Sequence[str | Path | NDArray[np.uint8]] | Images,
+    *,
+    attack: str = "adv2",
+    preset: str = "fast",
+    eps: int = 8,
+    target: str | int = "random",
+    seed: int = 0,
+    **options: Any,
+) -> Result:
+    """Attack images in this process and judge the result as ``underfire run`` does.
+
+    Args:
+        classifier: from `classifier` or `wrap`.
+        interpreter: an interpreter or its name.
+        images: paths, arrays (H, W, 3) of 8-bit levels, or a tensor (N, 3, H, W) in [0, 1] of the input size.
+        attack: its name.
+        preset: paper, fast or thorough.
+        eps: L∞ budget in levels of 255.
+        target: 'random', 'least-likely' or a class index.
+        seed: of the random targets.
+        options: settings of the attack in place of the preset's, such as ``steps=20``.
+    """
+    device = str(getattr(classifier, "device", "cpu"))
+    check(classifier, device)
+    judge = globals()["interpreter"](interpreter, classifier) if isinstance(interpreter, str) else interpreter
+    maker: Any = registry.maker("attacks", attack)
+    against = judge.name if maker.fools_interpreter else None
+    made: Attack = maker.make(preset, against, eps, **options)
+    photos, levels, errors = _read(images, classifier)
+    system = System(classifier, {judge.name: judge}, device)
+    jpeg = [r.jpeg_l1 for r in measure_scale(system, photos, levels, errors) if r.jpeg_l1 is not None]
+    job = Job(
+        source="",
+        classifier=classifier.name,
+        options=ClassifierOptions(),
+        interpreters=(judge.name,),
+        interpreter_options={},
+        cells=(Cell(made, against),),
+        preset=preset,
+        eps=eps,
+        target=target,
+        seed=seed,
+        threads=torch.get_num_threads(),
+        precision="fp32",
+        device=device,
+        scale={judge.name: float(np.percentile(jpeg, SCALE_PERCENTILE))} if jpeg else {},
+    )
+    trial = Trial(system, job, "notebook", photos, levels, errors)
+    trial.run()
+    return _result(trial, judge, attack, against, device)
+
+
+def _result(trial: Trial, judge: Interpreter, attack: str, against: str | None, device: str) -> Result:
+    good = [i for i, record in enumerate(trial.records) if record.error is None]
+    forged = trial.forged.get((attack, against), {})
+    clean = [c for c in trial.clean if c.row in good]
+    if not clean:
+        raise UnderfireError(f"None of the images could be attacked: {trial.records[0].error}")
+    x_hat = pixels.to_tensor([forged[i] for i in good]).to(device)
+    target = torch.tensor([c.target for c in clean], device=device)
+    found, _ = explain(judge, x_hat, target)
+    return Result(
+        clean=torch.stack([c.x for c in clean]),
+        images=x_hat,
+        clean_maps=torch.stack([c.maps[judge.name] for c in clean]).float(),
+        maps=torch.stack([found[n] for n in range(len(clean))]).float(),
+        records=trial.records,
+    )
+
+
+def _read(
+    given: Sequence[str | Path | NDArray[np.uint8]] | Images, classifier: Classifier
+) -> tuple[list[Photo], Mapping[int, NDArray[np.uint8]], dict[int, str]]:
+    if isinstance(given, torch.Tensor):
+        size = classifier.preprocess.input_size
+        if given.dim() != 4 or given.shape[1:] != (3, size, size) or not 0 <= float(given.min()) <= float(given.max()) <= 1:
+            raise UnderfireError(
+                f"Images of shape {tuple(given.shape)}: '{classifier.name}' takes (N, 3, {size}, {size}) in [0, 1]."
+            )
+        given = list(pixels.to_levels(given))
+    photos, levels, errors = [], {}, {}
+    for i, one in enumerate(given):
+        if isinstance(one, np.ndarray):
+            path, content = f"image-{i}.png", pixels.encode_png(one)
+        else:
+            path = str(one)
+            content = pixels.Folder(path).bytes(Path(path).name)
+        photos.append(Photo(path, hashlib.sha256(content).hexdigest()))
+        try:
+            levels[i] = pixels.load(content, path, classifier.preprocess)
+        except UnderfireError as e:
+            errors[i] = str(e)
+    return photos, levels, errors

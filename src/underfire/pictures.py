@@ -1,0 +1,218 @@
+"""The gallery: which photos to show, and their small pictures as data URIs. PIL and numpy only.
+
+Pictures on the page are compressed for display; the PNGs beside the records are the evidence.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from matplotlib import colormaps
+from numpy.typing import NDArray
+from PIL import Image
+
+from underfire.findings import Findings, Line, Panel, good, select
+
+SIDE = 224
+"""Longest side of a small picture, px: the input size of most classifiers, and sharp at 110 px on a fine screen."""
+COLOURMAP = "inferno"  # perceptually uniform, and dark to bright also without colour vision
+OVERLAY = 0.65
+"""Weight of the map's colour over the grey photo."""
+ATTACKS_SHOWN = 4
+"""Attacks beside one photo; with more the page would grow with the square of the interpreters."""
+_COLUMNS = [
+    *("image", "source_class_name", "target_class_name", "predicted_class_name", "clean_confidence", "confidence"),
+    *("success", "untouched", "forged", "map_l1", "map_iou", "linf_levels"),
+    *("clean", "adversarial", "clean_map", "adversarial_map"),
+]
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One attack on one photo: the row and its pictures; None for a file that is gone."""
+
+    label: str
+    row: dict[str, Any]
+    photo: str | None
+    overlay: str | None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One photo of the gallery: before, after each attack, and what the main attack changed."""
+
+    place: str
+    row: dict[str, Any]
+    photo: str | None
+    overlay: str | None
+    shots: tuple[Shot, ...]
+    change: str | None
+    factor: int
+    change_label: str
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The samples of one judge."""
+
+    panel: Panel
+    line: Line
+    map_size: str | None
+    samples: tuple[Sample, ...]
+
+
+def galleries(found: Findings, samples: int) -> list[Gallery]:
+    """Up to ``samples`` photos, shared evenly by the judges; a judge without a result has no gallery."""
+    share, more = divmod(samples, len(found.panels))
+    made = (_gallery(found, panel, share + (i < more)) for i, panel in enumerate(found.panels))
+    return [gallery for gallery in made if gallery.samples]
+
+
+def _gallery(found: Findings, panel: Panel, count: int) -> Gallery:
+    line = panel.strongest
+    rows = good(select(found.table, **line.cell))
+    picked = pick(rows, count)
+    images = pa.array([row["image"] for _, row in picked], pa.string())
+    others = [(other, _by_image(found.table, other, images)) for other in _shown(panel, line)]
+    made = tuple(_sample(found.out, place, row, line=line, others=others) for place, row in picked)
+    return Gallery(panel, line, _map_size(found.out, [row for _, row in picked]), made)
+
+
+def pick(rows: pa.Table, count: int) -> list[tuple[str, dict[str, Any]]]:
+    """Worst, middle and best third by map_l1, as the attacker sees it: a missed class is worse than any map.
+
+    Args:
+        rows: good rows of one attack under one judge.
+        count: at most this many.
+
+    Returns:
+        Place ('worst', 'middle', 'best') and row, the worst first; ties are broken by the photo's path.
+    """
+    l1 = np.nan_to_num(rows["map_l1"].to_numpy(), nan=np.inf)
+    missed = ~np.asarray(pc.fill_null(rows["success"], False).to_numpy(), bool)
+    names = np.asarray(rows["image"].to_pylist(), str)
+    order = np.lexsort((names, -l1, ~missed))
+    n = len(order)
+    count = min(count, n)
+    third, extra = divmod(count, 3)
+    worst, best = third + (extra > 0), third + (extra > 1)
+    middle = count - worst - best
+    start = worst + (n - count) // 2
+    chosen = [*order[:worst], *order[start : start + middle], *order[n - best :]]
+    places = ["worst"] * worst + ["middle"] * middle + ["best"] * best
+    return list(zip(places, rows.select(_COLUMNS).take(pa.array(chosen, pa.int64())).to_pylist(), strict=True))
+
+
+def _shown(panel: Panel, line: Line) -> list[Line]:
+    """The attacks beside a photo: those on the prediction alone or on this judge; else any."""
+    first = [other for other in panel.lines if other is line or other.joint or other.cell["against"] is None]
+    # What was made against another interpreter is in the table; here it would only crowd out the pictures.
+    rest = [] if line.joint else [other for other in panel.lines if other not in first]
+    kept = [line, *(other for other in [*first, *rest] if other is not line)][:ATTACKS_SHOWN]
+    return [other for other in panel.lines if other in kept]
+
+
+def _by_image(table: pa.Table, line: Line, images: pa.Array) -> dict[str, dict[str, Any]]:
+    rows = good(select(table, **line.cell))
+    rows = rows.filter(pc.is_in(rows["image"], images)).select(_COLUMNS)
+    return {row["image"]: row for row in rows.to_pylist()}
+
+
+def _sample(
+    out: Path,
+    place: str,
+    row: dict[str, Any],
+    *,
+    line: Line,
+    others: list[tuple[Line, dict[str, dict[str, Any]]]],
+) -> Sample:
+    clean, after = read_photo(out, row["clean"]), read_photo(out, row["adversarial"])
+    change, factor = (None, 1) if clean is None or after is None else difference(clean, after)
+    return Sample(
+        place=place,
+        row=row,
+        photo=_uri(clean),
+        overlay=_overlay(clean, read_map(out, row["clean_map"])),
+        shots=tuple(_shot(out, other, rows[row["image"]]) for other, rows in others if row["image"] in rows),
+        change=change,
+        factor=factor,
+        change_label=line.label,
+    )
+
+
+def _shot(out: Path, line: Line, row: dict[str, Any]) -> Shot:
+    photo = read_photo(out, row["adversarial"])
+    return Shot(line.label, row, _uri(photo), _overlay(photo, read_map(out, row["adversarial_map"])))
+
+
+def _map_size(out: Path, rows: list[dict[str, Any]]) -> str | None:
+    first = next((m for row in rows if (m := read_map(out, row["clean_map"])) is not None), None)
+    return None if first is None else f"{first.shape[0]} × {first.shape[1]}"
+
+
+def read_photo(out: Path, name: str | None) -> Pixels | None:
+    """(H, W, 3) pixels; None where there is no such picture."""
+    if name is None:
+        return None
+    try:
+        with Image.open(out / name) as picture:
+            return np.asarray(picture.convert("RGB"))
+    except OSError:  # gone, or not a picture any more: the page says so in its place
+        return None
+
+
+def read_map(out: Path, name: str | None) -> NDArray[np.float32] | None:
+    """(h, w) map; None where there is no such file."""
+    if name is None:
+        return None
+    try:
+        found = np.load(out / name, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return np.asarray(found, np.float32) if found.ndim == 2 else None
+
+
+def difference(clean: Pixels, after: Pixels) -> tuple[str | None, int]:
+    """The change around mid-grey, magnified by a whole number so that the largest one just fits; and that number."""
+    if clean.shape != after.shape:
+        return None, 1
+    delta = after.astype(np.int16) - clean
+    factor = max(1, 127 // max(1, int(np.abs(delta).max())))
+    # Noise compresses badly: a lower quality keeps these from outweighing all the other pictures.
+    return _uri(np.clip(128 + factor * delta, 0, 255).astype(np.uint8), quality=50), factor
+
+
+def _overlay(photo: Pixels | None, m: NDArray[np.float32] | None) -> str | None:
+    if photo is None or m is None:
+        return None
+    height, width = photo.shape[:2]
+    large = Image.fromarray(m).resize((width, height), Image.Resampling.BICUBIC)
+    colour = colormaps[COLOURMAP](np.clip(np.asarray(large), 0, 1))[..., :3] * 255
+    grey = np.asarray(Image.fromarray(photo).convert("L"), np.float64)[..., None]
+    return _uri(np.rint(OVERLAY * colour + (1 - OVERLAY) * grey).astype(np.uint8))
+
+
+def _uri(pixels: Pixels | None, quality: int = 78) -> str | None:
+    if pixels is None:
+        return None
+    picture = Image.fromarray(pixels)
+    picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=quality, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def legend() -> list[str]:
+    """Colours of the map scale from 0 to 1, as they look over a mid-grey photo."""
+    stops = colormaps[COLOURMAP](np.linspace(0, 1, 7))[:, :3] * 255
+    mixed = np.rint(OVERLAY * stops + (1 - OVERLAY) * 128).astype(int)
+    return ["#" + "".join(f"{v:02x}" for v in stop) for stop in mixed]

@@ -1,0 +1,352 @@
+"""Settings -> units of tasks, their keys and what they will cost. Nothing is run here.
+
+Two runs with the same plan have the same units with the same names. A name carries a key: the digest of all that
+changes numbers (weights, image digests, filled-in settings, seed, threads, schema) and of nothing that does not (device
+name, worker count, order).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from underfire import images, registry
+from underfire.core import Attack, Cell, Classifier, ClassifierOptions, Job, Photo, UnderfireError, Unit
+from underfire.record import SCHEMA_VERSION
+
+UNIT_ROWS = 1000
+"""At most so many rows in one Parquet part."""
+UNIT_PASSES = 40_000
+"""F that a unit should cost at most (some ten minutes on two CPU cores): what a kill loses, and how workers are kept busy."""
+UNIT_IMAGES = {"cpu": 8, "mps": 16, "cuda": 64}
+"""Images that share a batch where cost allows: a CPU gains nothing beyond 8 (measured on EfficientNet-Lite0)."""
+SCALE_PHOTOS = {"mask": 16}
+"""Photos that the untouched scale is measured on, where not all of them: one MASK map costs 900 F (method, 5.5)."""
+AUTO = ("batch_size", "threads", "precision")
+"""Settings that are filled in when not given, and taken from the plan that is there when a run goes on."""
+NOT_IN_KEY = frozenset({"images", "device", "workers", "executor", "resolved"})
+"""Settings that change no number: the photos themselves are in the key by their digests."""
+
+Triple = tuple[float, float, float]
+
+
+class Settings(BaseModel):
+    """What the user asks for: the flags of ``underfire run``, or a plan file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    images: str
+    classifier: str = "efficientnet-lite0"
+    weights: str | None = None
+    input_size: Annotated[int, Field(ge=16, le=4096)] | None = None
+    resize: Annotated[int, Field(ge=16, le=8192)] | None = None
+    mean: Triple | None = None
+    std: Triple | None = None
+    classes: str | None = None
+    interpreter: tuple[str, ...] = ("cam",)
+    attack: tuple[str, ...] = ("pgd", "adv2")
+    preset: str = "fast"
+    eps: int = Field(8, ge=1, le=255)
+    target: str = "random"
+    limit: Annotated[int, Field(ge=1)] | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+    options: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    batch_size: Annotated[int, Field(ge=1, le=UNIT_ROWS)] | None = None
+    threads: Annotated[int, Field(ge=1)] | None = None
+    precision: Literal["fp32", "bf16"] | None = None
+    device: str = "auto"
+    workers: Annotated[int, Field(ge=1)] = 1
+    executor: str = "local"
+    resolved: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("interpreter", "attack", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: Any) -> Any:
+        chosen = (value,) if isinstance(value, str) else tuple(value)
+        if not chosen:
+            raise ValueError("name at least one")
+        return tuple(dict.fromkeys(chosen))
+
+    @field_validator("target", mode="before")
+    @classmethod
+    def _as_word(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int) else value
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> Settings:
+        """Settings from flags or a file; the first mistake is told in the user's words."""
+        try:
+            return cls(**values)
+        except ValidationError as e:
+            raise UnderfireError(_told(e)) from e
+        except TypeError as e:
+            raise UnderfireError(f"A plan is a mapping of settings such as 'images: photos' ({e}).") from e
+
+    @property
+    def classifier_options(self) -> ClassifierOptions:
+        """Own weights and input policy."""
+        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(ClassifierOptions)}
+        return ClassifierOptions(**own)
+
+
+def _told(error: ValidationError) -> str:
+    first = error.errors()[0]
+    word = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return str(registry.unknown("setting", word, Settings.model_fields))
+    if first["type"] == "missing":
+        return f"The plan does not say '{word}'."
+    flag = "--" + word.partition(".")[0].replace("_", "-")
+    hint = " The budget is in whole levels of 255." if word == "eps" else ""
+    return f"{flag} {first['input']}: {first['msg'][0].lower()}{first['msg'][1:]}.{hint}"
+
+
+def read(path: Path) -> Settings:
+    """Settings from a YAML plan.
+
+    Raises:
+        UnderfireError: missing, not YAML, or with settings that do not exist.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as e:
+        raise UnderfireError(f"Cannot read the plan '{path}' ({e.strerror}).") from e
+    except (yaml.YAMLError, UnicodeDecodeError) as e:
+        raise UnderfireError(f"'{path}' is no YAML plan: {str(e).splitlines()[0]}.") from e
+    if not isinstance(content, dict):
+        raise UnderfireError(f"'{path}' is no plan: a plan is a mapping of settings such as 'images: photos'.")
+    return Settings.parse(content)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """An audit, filled in: everything that the units follow from."""
+
+    settings: Settings
+    job: Job
+    photos: tuple[Photo, ...]
+    weights_digest: str
+    image_passes: float
+    """F an image costs at most, clean maps and judgements included."""
+    scale_passes: float
+
+    def units(self, scale: Mapping[str, float]) -> Iterator[Unit]:
+        """The forge-and-judge units."""
+        job = dataclasses.replace(self.job, scale=dict(scale))
+        return self._cut("records", self.photos, job)
+
+    def scale_units(self) -> Iterator[Unit]:
+        """The units that measure what JPEG does to clean maps, which `units` are judged against."""
+        for name in self.job.interpreters:
+            photos = evenly(self.photos, SCALE_PHOTOS.get(name))
+            yield from self._cut("scale", photos, dataclasses.replace(self.job, interpreters=(name,), cells=()))
+
+    def _cut(self, stage: str, photos: tuple[Photo, ...], job: Job) -> Iterator[Unit]:
+        size = self.settings.batch_size or 1
+        n = -(-len(photos) // size)
+        for i in range(n):  # equal shares: the last batch is no straggler
+            part = photos[i * len(photos) // n : (i + 1) * len(photos) // n]
+            label = f"-{job.interpreters[0]}" if stage == "scale" else ""
+            yield Unit(f"{i:06d}{label}-{self._key(stage, part, job)}", stage, part, job)
+
+    def _key(self, stage: str, photos: tuple[Photo, ...], job: Job) -> str:
+        content = {
+            "schema": SCHEMA_VERSION,
+            "stage": stage,
+            "audit": self.digest,
+            "interpreters": job.interpreters,
+            "photos": [(photo.path, photo.sha256) for photo in photos],
+        }
+        return _digest(content)[:16]
+
+    @cached_property
+    def digest(self) -> str:
+        """Of all that changes numbers."""
+        content = {
+            "settings": self.key_settings(),
+            "weights": self.weights_digest,
+            "photos": self.photos_digest,
+            "attacks": [(repr(cell.attack), cell.against) for cell in self.job.cells],
+        }
+        return _digest(content)
+
+    @cached_property
+    def photos_digest(self) -> str:
+        """Of all photos' paths and contents."""
+        return _digest([(photo.path, photo.sha256) for photo in self.photos])
+
+    def key_settings(self) -> dict[str, Any]:
+        """The settings that change numbers."""
+        return self.settings.model_dump(mode="json", exclude=set(NOT_IN_KEY))
+
+    def dump(self) -> str:
+        """plan.yaml: the settings filled in, and what they were resolved to."""
+        resolved = {
+            "photos": len(self.photos),
+            "photos_digest": self.photos_digest,
+            "weights_digest": self.weights_digest,
+            "units": -(-len(self.photos) // (self.settings.batch_size or 1)),
+            "plan_digest": self.digest,
+        }
+        content = self.settings.model_dump(mode="json", exclude_none=True, exclude={"resolved"}) | {"resolved": resolved}
+        return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def evenly(photos: tuple[Photo, ...], n: int | None) -> tuple[Photo, ...]:
+    """``n`` photos evenly spaced, or all."""
+    if n is None or n >= len(photos):
+        return photos
+    return tuple(photos[i * len(photos) // n] for i in range(n))
+
+
+def make_plan(
+    settings: Settings, earlier: Settings | None = None, tick: Callable[[], None] = lambda: None
+) -> tuple[Plan, Classifier]:
+    """Fill in the settings, and check every name, class and file before anything is run.
+
+    Args:
+        settings: what the user asks for.
+        earlier: the plan that is in the output folder: what the user leaves open is as there.
+        tick: called for each photo read.
+
+    Returns:
+        The plan, and the classifier that was built for it.
+    """
+    given = {k: getattr(earlier, k) for k in AUTO if earlier is not None and getattr(settings, k) is None}
+    settings = settings.model_copy(update={k: v for k, v in given.items() if v is not None})
+    if settings.images != images.DEMO:
+        settings = settings.model_copy(update={"images": str(Path(settings.images).expanduser().absolute())})
+    for name in settings.options:
+        if name not in (*settings.interpreter, *settings.attack):
+            raise registry.unknown("interpreter or attack in this plan", name, (*settings.interpreter, *settings.attack))
+    device = choose_device(settings.device)
+    classifier = build(settings, device)
+    interpreters = {
+        name: registry.maker("interpreters", name)(classifier, **settings.options.get(name, {}))
+        for name in settings.interpreter
+    }
+    registry.maker("executors", settings.executor)
+    cells = tuple(_cells(settings))
+    map_passes = sum(i.map_passes for i in interpreters.values())
+    image_passes = 1 + map_passes + sum(
+        cell.attack.bound(interpreters[cell.against].step_passes if cell.against else 3.0)
+        + (1 + interpreters[cell.against].map_passes if cell.against else len(interpreters) + map_passes)
+        for cell in cells
+    )
+    settings = settings.model_copy(
+        update={
+            "batch_size": settings.batch_size or _batch_size(image_passes, device, len(cells) * len(interpreters)),
+            "threads": settings.threads or max(1, (os.cpu_count() or 1) // settings.workers),
+            "precision": settings.precision or "fp32",
+        }
+    )
+    folder = images.Folder(settings.images)
+    photos = tuple(folder.photos(settings.limit, tick))
+    job = Job(
+        source=settings.images,
+        classifier=settings.classifier,
+        options=settings.classifier_options,
+        interpreters=settings.interpreter,
+        interpreter_options={k: v for k, v in settings.options.items() if k in interpreters},
+        cells=cells,
+        preset=settings.preset,
+        eps=settings.eps,
+        target=class_of(settings.target, classifier),
+        seed=settings.seed,
+        threads=settings.threads or 1,
+        precision=settings.precision or "fp32",
+        device=device,
+    )
+    return Plan(settings, job, photos, classifier.digest, image_passes, 2 * map_passes + 1), classifier
+
+
+def build(settings: Settings, device: str) -> Classifier:
+    """The classifier that the settings name."""
+    kind, _, variant = settings.classifier.partition(":")
+    if kind == "timm" and not variant:
+        raise UnderfireError("'timm' needs a network's name behind a colon, such as 'timm:resnet18.a1_in1k'.")
+    classifier: Any = registry.maker("classifiers", kind)(variant, settings.classifier_options)
+    classifier.to(device)
+    built: Classifier = classifier
+    return built
+
+
+def _batch_size(image_passes: float, device: str, rows: int) -> int:
+    wanted = UNIT_IMAGES.get(device.partition(":")[0], 8)
+    return max(1, min(wanted, int(UNIT_PASSES // image_passes), UNIT_ROWS // rows))
+
+
+def _cells(settings: Settings) -> Iterator[Cell]:
+    for name in settings.attack:
+        maker: Any = registry.maker("attacks", name)
+        overrides = settings.options.get(name, {})
+        for against in settings.interpreter if maker.fools_interpreter else (None,):
+            try:
+                attack: Attack = maker.make(settings.preset, against, settings.eps, **overrides)
+            except TypeError as e:
+                raise UnderfireError(f"The settings {overrides} do not suit attack '{name}': {e}.") from e
+            if not dataclasses.is_dataclass(attack):
+                raise UnderfireError(f"Attack '{name}' must be a frozen dataclass: its fields go into its results' key.")
+            yield Cell(attack, against)
+
+
+def class_of(word: str, classifier: Classifier) -> str | int:
+    """A target as a class index, or 'random' or 'least-likely'.
+
+    Args:
+        word: one of those two, an index, a WordNet id or a unique part of a name.
+        classifier: whose classes are meant.
+    """
+    names, ids = classifier.classes.names, classifier.classes.ids
+    if word in ("random", "least-likely"):
+        return word
+    if word.lstrip("-").isdigit():
+        if 0 <= int(word) < len(names):
+            return int(word)
+        raise UnderfireError(f"--target {word}: '{classifier.name}' has classes 0 to {len(names) - 1}.")
+    if word in ids:
+        return ids.index(word)
+    wanted = word.casefold()
+    exact = [i for i, n in enumerate(names) if wanted in [part.strip().casefold() for part in (n, *n.split(","))]]
+    found = exact or [i for i, n in enumerate(names) if wanted in n.casefold()]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        listed = "; ".join(f"{i} {names[i]}" for i in found[:8]) + ("; …" if len(found) > 8 else "")
+        raise UnderfireError(f"--target {word} names {len(found)} classes: {listed}. Give the index of one.")
+    synonyms = [part.strip() for n in names for part in n.split(",")]
+    raise registry.unknown("class", word, synonyms) if len(names) <= 30 else _unknown_class(word, synonyms)
+
+
+def _unknown_class(word: str, known: list[str]) -> UnderfireError:
+    said = str(registry.unknown("class", word, known)).partition(" Known:")[0]
+    return UnderfireError(f"{said} --target takes random, least-likely, an index, a WordNet id or a class name.")
+
+
+def choose_device(word: str) -> str:
+    """'auto' is the first of cuda, mps, cpu that is there."""
+    import torch  # noqa: PLC0415 (a plan file can be read without it)
+
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if word == "auto":
+        return next(name for name, is_there in there.items() if is_there)
+    kind = word.partition(":")[0]
+    if kind not in there:
+        raise registry.unknown("device", word, there)
+    if not there[kind]:
+        raise UnderfireError(f"--device {word}: this machine has none that PyTorch can use; it has "
+                             f"{', '.join(name for name, is_there in there.items() if is_there)}.")
+    return word

@@ -1,0 +1,98 @@
+"""One flat row per judgement. Standard library only, so that any tool can read what a column means.
+
+A row whose image failed has its `error` and None everywhere a number would be, never zeros.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+SCHEMA_VERSION = 1
+IOU_THRESHOLDS = tuple(round(0.1 * i, 1) for i in range(1, 10))
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a victim would see of one adversarial PNG under one interpreter (method, section 5)."""
+
+    image: str
+    """Path below the images folder, with extension, '/' between folders."""
+    image_sha256: str
+    classifier: str
+    """The classifier attacked."""
+    against: str | None
+    """The interpreter attacked; None for attacks on the prediction alone."""
+    attack: str
+    preset: str
+    judge_classifier: str
+    interpreter: str
+    """The judge's interpreter."""
+    defense: str
+    """'none' without one."""
+    seed: int
+    eps: int
+    """L∞ budget in levels of 255."""
+    source_class: int | None = None
+    """The classifier's own prediction on the clean PNG."""
+    source_class_name: str | None = None
+    target_class: int | None = None
+    target_class_name: str | None = None
+    clean_confidence: float | None = None
+    """Probability of the source class on the clean PNG."""
+    predicted_class: int | None = None
+    """argmax on the adversarial PNG."""
+    predicted_class_name: str | None = None
+    predicted_confidence: float | None = None
+    """Probability of predicted_class there."""
+    success: bool | None = None
+    """predicted_class is target_class."""
+    confidence: float | None = None
+    """Probability of the target class on the adversarial PNG."""
+    map_l1: float | None = None
+    """Mean absolute difference between the target map and the adversarial map, both in [0, 1]."""
+    map_iou: float | None = None
+    """IoU of the top 20 % of pixels of the two maps."""
+    map_rank: float | None = None
+    """Spearman rank correlation; None for a constant map."""
+    iou_curve: list[float | None] | None = None
+    """IoU of {m ≥ t} at t = 0.1 … 0.9; None where both sets are empty."""
+    untouched_l1: float | None = None
+    """The audit's scale: 95th percentile of what JPEG quality 90 does to the clean maps."""
+    untouched: bool | None = None
+    """map_l1 is no larger than untouched_l1."""
+    forged: bool | None = None
+    """success and untouched."""
+    linf_levels: int | None = None
+    """Largest pixel change, in levels of 255."""
+    steps: int | None = None
+    goal_passes: float | None = None
+    """Forward-equivalents for the clean prediction and the target map."""
+    passes: float | None = None
+    """Forward-equivalents of the search with all its own checks."""
+    judge_passes: float | None = None
+    """Forward-equivalents of the judgement."""
+    seconds: float | None = None
+    """Wall time of search and judgement, shared equally by the batch. The only column that differs between reruns."""
+    clean: str | None = None
+    """What the classifier was shown before: a PNG, relative to the output folder."""
+    adversarial: str | None = None
+    """What it was shown after."""
+    clean_map: str | None = None
+    """The target map: float16 .npy at native size, relative to the output folder."""
+    adversarial_map: str | None = None
+    error: str | None = None
+    """Why this image has no result; None for a good row."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What JPEG quality 90 does to one clean photo's map: the yardstick for 'untouched' (method, section 5.5)."""
+
+    image: str
+    image_sha256: str
+    interpreter: str
+    jpeg_l1: float | None = None
+    error: str | None = None
+
+
+COLUMNS: tuple[str, ...] = tuple(f.name for f in fields(Record))

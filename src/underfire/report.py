@@ -1,0 +1,296 @@
+"""Store + metrics -> OUT/report.html: one self-contained page for a security reviewer. No torch, no JavaScript.
+
+The page is a list of sections. A section is one function here (what to say) and one macro of the same name in
+report.html.j2 (how to show it): adding to the page is adding one of each to `SECTIONS`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from underfire import pictures, plots, words
+from underfire.core import UnderfireError
+from underfire.findings import Findings, Line, Panel, load, plain, pretty, select
+from underfire.record import IOU_THRESHOLDS
+
+HERE = Path(__file__).parent
+ERRORS_LISTED = 20
+"""Kinds of errors listed; the rest is counted."""
+PHOTOS_NAMED = 5
+"""Photos named for each kind of error; the rest is counted."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a section may use: the findings, and the page's own options."""
+
+    found: Findings
+    samples: int
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of the page.
+
+    Args:
+        name: the macro that shows it, and its HTML id.
+        title: its heading.
+        data: what the macro needs.
+    """
+
+    name: str
+    title: str
+    data: Mapping[str, Any]
+
+
+def write_report(out: Path, samples: int = 24) -> Path:
+    """Write OUT/report.html; the same records and settings give the same bytes.
+
+    Args:
+        out: the folder of an audit, finished or not.
+        samples: photos shown with pictures, shared evenly by the interpreters; 0 for none.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        UnderfireError: not such a folder, nothing in it yet, or it cannot be written.
+    """
+    if samples < 0:
+        raise UnderfireError(f"--samples {samples} is below zero: give how many photos to show, or 0 for none.")
+    page = render(load(out), samples)
+    path = out / "report.html"
+    temporary = out / f".report-{os.getpid()}.tmp"
+    try:
+        temporary.write_text(page, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as e:
+        temporary.unlink(missing_ok=True)
+        raise UnderfireError(f"Cannot write '{path}' ({e.strerror}): make space or mend its permissions.") from e
+    return path
+
+
+def render(found: Findings, samples: int) -> str:
+    """The page as text."""
+    context = Context(found, samples)
+    sections = [section for build in SECTIONS if (section := build(context)) is not None]
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update({"pretty": pretty} | {f.__name__: f for f in words.FILTERS})
+    page = environment.get_template("report.html.j2").render(
+        sections=sections, classifiers=found.distinct("classifier"), unfinished=_unfinished(found)
+    )
+    return page.lstrip()  # the macros before the page leave empty lines
+
+
+def _unfinished(found: Findings) -> tuple[int, int] | None:
+    """Photos with results and photos planned, while there are fewer of the first."""
+    resolved = found.plan.get("resolved")
+    planned = resolved.get("photos") if isinstance(resolved, Mapping) else None
+    if isinstance(planned, int) and not isinstance(planned, bool) and found.photos < planned:
+        return found.photos, planned
+    return None
+
+
+# --- sections, in the order of the page
+
+
+def headline(context: Context) -> Section:
+    """The forged rate of the strongest attack under each judge, beside the other attacks'."""
+    cards = [_card(panel) for panel in context.found.panels]
+    values = [card["line"].summary.forged for card in cards if card["line"].summary.forged.value is not None]
+    ends = [f(values, key=lambda e: e.value or 0.0) for f in (min, max)] if values else []
+    return Section("headline", "The finding", {"cards": cards, "ends": ends})
+
+
+def _card(panel: Panel) -> dict[str, Any]:
+    line = panel.strongest
+    forged = line.summary.forged
+    hits = None if forged.value is None else round(forged.value * forged.n)
+    plain_lines = [other for other in panel.lines if other.cell["against"] is None and other is not line]
+    return {"panel": panel, "line": line, "hits": hits, "plain": plain_lines}
+
+
+def method(context: Context) -> Section:
+    """What was attacked and how, and what the words of the page mean."""
+    found = context.found
+    data = {
+        "classifiers": found.distinct("classifier"),
+        "judges": found.distinct("judge_classifier"),
+        "interpreters": [panel.title for panel in found.panels],
+        "attacks": list(dict.fromkeys(line.label for panel in found.panels for line in panel.lines)),
+        "prediction_only": _attacks(found, joint=False),
+        "joint": _attacks(found, joint=True),
+        "defenses": [name for name in found.distinct("defense") if name != "none"],
+        "eps": found.distinct("eps"),
+        "largest": pc.max(found.table["linf_levels"]).as_py(),
+        "photos": found.photos,
+        "target": found.plan.get("target"),
+        "panels": found.panels,
+    }
+    return Section("method", "What was attacked, and how it is judged", data)
+
+
+def _attacks(found: Findings, joint: bool) -> list[str]:
+    lines = (line for panel in found.panels for line in panel.lines if (line.cell["against"] is not None) == joint)
+    return list(dict.fromkeys(pretty(line.cell["attack"]) for line in lines))
+
+
+def results(context: Context) -> Section:
+    """The table, beside the published figures."""
+    figures = published()
+    networks: list[str] = figures["networks"]
+    rows = {
+        line.key: [_printed(figures, line, network) for network in networks]
+        for panel in context.found.panels
+        for line in panel.lines
+    }
+    names = context.found.distinct("classifier")
+    same = [n for n in networks if any(plain(name).startswith(plain(n)) for name in names)]
+    data = {
+        "panels": context.found.panels,
+        "networks": networks,
+        "published": rows,
+        "classifiers": names,
+        "same": same,
+        "source": figures["source"],
+        "setting": figures["setting"],
+        "any": any(cell for row in rows.values() for cell in row),
+    }
+    return Section("results", "Results", data)
+
+
+@cache
+def published() -> dict[str, Any]:
+    """The paper's printed cells, from the data file beside this module."""
+    figures: dict[str, Any] = yaml.safe_load((HERE / "published.yaml").read_text(encoding="utf-8"))
+    return figures
+
+
+def _printed(figures: Mapping[str, Any], line: Line, network: str) -> Mapping[str, Any] | None:
+    """The printed cell of the same attack, made against and judged by the same interpreter; None without one."""
+    cell = line.cell
+    if cell["against"] not in (None, cell["interpreter"]):
+        return None
+    key = (cell["attack"], cell["against"], network)
+    found = (c for c in figures["success"] if (c["attack"], c["interpreter"], c["network"]) == key)
+    return next(found, None)
+
+
+def distances(context: Context) -> Section | None:
+    """The plots: how far the maps moved, and how much of their bright parts still overlaps."""
+    charts = [_chart(panel) for panel in context.found.panels if any(line.l1.size for line in panel.lines)]
+    return Section("distances", "How far the explanations moved", {"charts": charts}) if charts else None
+
+
+def _chart(panel: Panel) -> dict[str, Any]:
+    curves = [line.summary.iou_curve for line in panel.lines]
+    l1_words = (f"{line.label}: mean {words.number(line.summary.map_l1.value)}" for line in panel.lines)
+    iou_words = (f"{line.label}: " + ", ".join(words.number(v) for v in line.summary.iou_curve) for line in panel.lines)
+    return {
+        "panel": panel,
+        "keys": [(line.label, i % plots.COLOURS) for i, line in enumerate(panel.lines)],
+        "l1": plots.distribution(
+            [line.l1 for line in panel.lines],
+            panel.untouched_l1,
+            f"{panel.key}-l1",
+            f"Cumulative share of photos by L1 distance under {panel.title}. " + "; ".join(l1_words),
+        ),
+        "iou": plots.overlap(
+            curves,
+            IOU_THRESHOLDS,
+            f"{panel.key}-iou",
+            f"Mean IoU under {panel.title} at thresholds 0.1 to 0.9. " + "; ".join(iou_words),
+        ),
+    }
+
+
+def samples(context: Context) -> Section | None:
+    """Photos, maps and predictions before and after."""
+    galleries = pictures.galleries(context.found, context.samples) if context.samples else []
+    data = {"galleries": galleries, "legend": pictures.legend()}
+    return Section("samples", "See for yourself", data) if galleries else None
+
+
+def errors(context: Context) -> Section:
+    """What has no result, grouped by reason."""
+    found = context.found
+    kinds = [
+        *_kinds(found.table, ("error", "attack", "interpreter"), pretty),
+        *_kinds(found.scale, ("error", "interpreter"), lambda _: "clean photo as JPEG"),
+    ]
+    kinds.sort(key=lambda kind: (-kind["n"], kind["error"], kind["what"], kind["interpreter"]))
+    total = sum(kind["n"] for kind in kinds)
+    listed = kinds[:ERRORS_LISTED]
+    data = {"total": total, "kinds": listed, "more": len(kinds) - len(listed)}
+    return Section("errors", "Photos without a result", data)
+
+
+def _kinds(table: pa.Table, by: tuple[str, ...], name: Callable[[str], str]) -> Iterator[dict[str, Any]]:
+    failed = table.filter(pc.is_valid(table["error"]))
+    for group in failed.group_by(list(by)).aggregate([([], "count_all")]).to_pylist():
+        n = group.pop("count_all")
+        photos = pc.unique(select(failed, **group)["image"]).sort().to_pylist()
+        yield {
+            "error": group["error"],
+            "what": name(group.get("attack", "")),
+            "interpreter": pretty(group["interpreter"]),
+            "n": n,
+            "photos": photos[:PHOTOS_NAMED],
+            "more": len(photos) - len(photos[:PHOTOS_NAMED]),
+        }
+
+
+def cost(context: Context) -> Section:
+    """Forward-equivalents per image, in three columns, and seconds."""
+    return Section("cost", "What it cost", {"panels": context.found.panels})
+
+
+def settings(context: Context) -> Section:
+    """The plan, as it stands in plan.yaml."""
+    return Section(
+        "settings",
+        "How it was run",
+        {"settings": [(name.removeprefix("resolved."), text) for name, text in _flat(context.found.plan)]},
+    )
+
+
+def _flat(settings: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Nested settings as dotted names with short texts."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", _text(value)
+
+
+def _text(value: Any) -> str:
+    if value is None or value in ([], {}):
+        return words.MISSING
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) if len(value) <= 12 else f"{len(value):,} entries"
+    text = str(value)
+    return text if len(text) <= 200 else text[:199] + "…"
+
+
+SECTIONS: tuple[Callable[[Context], Section | None], ...] = (
+    headline,
+    method,
+    results,
+    distances,
+    samples,
+    errors,
+    cost,
+    settings,
+)

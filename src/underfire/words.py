@@ -1,0 +1,69 @@
+"""Numbers as text, for pages and tables: a missing one is a dash, never a zero."""
+
+from __future__ import annotations
+
+import math
+
+from underfire.core import LEVELS
+from underfire.metrics import Estimate
+
+MISSING = "–"
+NBSP = "\u00a0"
+
+
+def percent(value: float | None, n: int = 0) -> str:
+    """A share; one decimal where ``n`` carries it, and 100 % only for all of them."""
+    if value is None:
+        return MISSING
+    digits = 1 if n >= 100 else 0
+    text = f"{100 * value:.{digits}f}"
+    if value < 1 and float(text) == 100:
+        text = "> 99.9" if digits else "> 99"
+    return f"{text.removesuffix('.0')}{NBSP}%"
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """Two significant digits (or ``digits``), never in powers of ten: 0.0055, 0.21, 8,162."""
+    if value is None:
+        return MISSING
+    if abs(value) >= 10 or value == 0:
+        return f"{value:,.0f}"
+    if abs(value) < 1e-4:
+        return "< 0.0001" if value > 0 else "> −0.0001"
+    rounded = float(f"{value:.{digits}g}")  # first, so that 0.9999 has the digits of 1.0
+    return f"{rounded:.{digits - 1 - math.floor(math.log10(abs(rounded)))}f}".replace("-", "−")
+
+
+def interval(estimate: Estimate, digits: int = 2, low: float = -math.inf, high: float | None = None) -> str:
+    """The 95 % interval of a mean as text, cut to the quantity's own bounds; empty where there is none."""
+    if estimate.low is None or estimate.high is None:
+        return ""
+    top = estimate.high if high is None else min(high, estimate.high)
+    return f"{number(max(low, estimate.low), digits)}\u2009–\u2009{number(top, digits)}"
+
+
+def share_interval(estimate: Estimate) -> str:
+    """The 95 % interval of a rate as text; empty where there is none."""
+    if estimate.low is None or estimate.high is None:
+        return ""
+    low, high = (percent(v, estimate.n).removesuffix(f"{NBSP}%") for v in (estimate.low, estimate.high))
+    return f"{low}–{high}{NBSP}%"
+
+
+def count(n: int, one: str, many: str | None = None) -> str:
+    """'1 photo', '1,234 photos'."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+def dash(value: object) -> object:
+    """The value, or a dash where there is none."""
+    return MISSING if value is None else value
+
+
+def levels(n: int) -> str:
+    """An L∞ budget in words."""
+    return f"{n} of {LEVELS} levels"
+
+
+FILTERS = (percent, number, interval, share_interval, count, dash, levels)
+"""What templates may use, by these names."""

@@ -1,0 +1,286 @@
+"""The page is complete, self-contained, escaped, deterministic, small, and made without torch."""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import yaml
+from PIL import Image
+
+from underfire import findings, pictures, report, words
+from underfire.core import UnderfireError
+from underfire.metrics import Estimate
+from underfire.record import Record, Scale
+from underfire.store import Store, schema
+
+VOID = {"meta", "link", "img", "br", "path", "circle"}
+PLAN: dict[str, Any] = {
+    "images": "photos",
+    "classifier": "toynet",
+    "interpreter": ["cam", "sparkle"],
+    "attack": ["pgd", "adv2", "bend<er>"],
+    "eps": 8,
+    "target": "random",
+    "resolved": {"photos": 9, "versions": {"numpy": "2.0"}, "weights_digest": None},
+}
+
+
+def _png(pixels: np.ndarray[Any, Any]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _npy(m: np.ndarray[Any, Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, m.astype(np.float16))
+    return buffer.getvalue()
+
+
+def _row(i: int, attack: str, against: str | None, judge: str, **more: Any) -> Record:
+    quiet = against == judge
+    l1 = (0.001 if quiet else 0.2) * (i + 1)
+    good: dict[str, Any] = {
+        "source_class": 1,
+        "source_class_name": "fox & hound",
+        "target_class": 2,
+        "target_class_name": "é<b>clair",
+        "clean_confidence": 0.9,
+        "predicted_class": 2,
+        "predicted_class_name": "é<b>clair",
+        "success": True,
+        "confidence": 0.99,
+        "map_l1": l1,
+        "map_iou": 0.9,
+        "map_rank": None,
+        "iou_curve": [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, None, None],
+        "untouched_l1": 0.02,
+        "untouched": l1 <= 0.02,
+        "forged": l1 <= 0.02,
+        "linf_levels": 8,
+        "steps": 10,
+        "goal_passes": 1.0,
+        "passes": 300.0,
+        "judge_passes": 1.0,
+        "seconds": 0.5,
+        "clean": f"images/u/{i}.png",
+        "adversarial": f"images/u/{i}.adv.png",
+        "clean_map": f"images/u/{i}.npy",
+        "adversarial_map": f"images/u/{i}.npy",
+    }
+    fixed: dict[str, Any] = {"classifier": "toynet", "judge_classifier": "toynet", "preset": "paper", "defense": "none"}
+    values = ({} if "error" in more else good) | more
+    return Record(
+        image=f"a/{i}&.png",
+        image_sha256=f"{i:064d}",
+        against=against,
+        attack=attack,
+        interpreter=judge,
+        seed=0,
+        eps=8,
+        **fixed,
+        **values,
+    )
+
+
+def _audit(out: Path, n: int = 7) -> Path:
+    rng = np.random.default_rng(0)
+    files: dict[str, bytes] = {}
+    for i in range(n):
+        clean = rng.integers(8, 248, (48, 48, 3), np.uint8)
+        files[f"{i}.png"] = _png(clean)
+        files[f"{i}.adv.png"] = _png((clean + rng.integers(-8, 9, clean.shape)).astype(np.uint8))
+        files[f"{i}.npy"] = _npy(rng.random((7, 7)))
+    rows = [
+        _row(i, attack, judge if joint else None, judge)
+        for judge in ("cam", "sparkle")
+        for attack, joint in (("adv2", True), ("pgd", False), ("bend<er>", True))
+        for i in range(n)
+    ]
+    rows += [_row(n + k, "adv2", "cam", "cam", error="The map is <flat> & empty.") for k in range(2)]
+    scales = [Scale(f"a/{i}&.png", f"{i:064d}", "cam", 0.01) for i in range(n)]
+    store = Store(out)
+    with store.open():
+        store.put("scale", "s", scales, {}, {})
+        store.put("records", "u", rows, files, {})
+    (out / "plan.yaml").write_text(yaml.safe_dump(PLAN, allow_unicode=True), encoding="utf-8")
+    return out
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _audit(tmp_path_factory.mktemp("audit"))
+
+
+@pytest.fixture(scope="module")
+def page(out: Path) -> str:
+    return report.write_report(out, samples=6).read_text(encoding="utf-8")
+
+
+class _Reader(HTMLParser):
+    """Collects tags and ids, and fails on tags that do not nest."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+def test_page_nests_and_can_be_read_without_eyes(page: str) -> None:
+    reader = _Reader(page)
+    ids = [attrs["id"] for _, attrs in reader.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    assert len(reader.all("h1")) == 1
+    assert reader.all("html")[0]["lang"] == "en"
+    assert reader.all("img")
+    assert all(attrs["alt"] for attrs in reader.all("img"))
+    assert len(reader.all("caption")) == len(reader.all("table"))
+    targets = {attrs["href"] for attrs in reader.all("a")}
+    assert targets <= {f"#{i}" for i in ids}
+
+
+def test_page_is_self_contained(page: str) -> None:
+    assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
+    assert not re.search(r"https?://|@import|url\(|<script", page)
+
+
+def test_every_section_stands_in_the_page(page: str) -> None:
+    ids = {attrs.get("id") for attrs in _Reader(page).all("section")}
+    assert ids == {build.__name__ for build in report.SECTIONS}
+
+
+def test_names_are_escaped_and_third_parties_stand_everywhere(page: str) -> None:
+    assert "é<b>clair" not in page
+    assert "é&lt;b&gt;clair" in page
+    assert "The map is &lt;flat&gt; &amp; empty." in page
+    assert page.count("sparkle") > 5
+    assert page.count("bend&lt;er&gt;") > 5
+
+
+def test_headline_and_table_say_what_the_records_say(page: str) -> None:
+    assert "ADV² forged 7 of 7 photos" in page
+    assert "PGD, which ignores the map: 0\u00a0%" in page
+    assert "untouched up to L1 0.02" in page
+    assert "2 errors" in page
+    assert "Not finished" not in page
+    assert "another network, toynet" in page
+
+
+def test_same_records_give_the_same_bytes_and_no_temporary_stays(out: Path, page: str) -> None:
+    assert report.write_report(out, samples=6).read_text(encoding="utf-8") == page
+    assert not list(out.glob(".report-*"))
+
+
+def test_fewer_photos_than_planned_is_said(tmp_path: Path) -> None:
+    _audit(tmp_path, n=2)
+    assert "4 of 9 photos have results" in report.write_report(tmp_path, 0).read_text(encoding="utf-8")
+
+
+def test_samples_are_counted_over_all_interpreters(out: Path, page: str) -> None:
+    assert page.count('<article class="sample">') == 6
+    assert '<article class="sample">' not in report.render(findings.load(out), 0)
+
+
+def test_lost_pictures_leave_a_word(tmp_path: Path) -> None:
+    _audit(tmp_path, n=1)
+    for name in ("0.png", "0.npy"):
+        (tmp_path / "images" / "u" / name).unlink()
+    assert "no picture" in report.write_report(tmp_path).read_text(encoding="utf-8")
+
+
+def test_only_errors_is_no_zero(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with store.open():
+        store.put("records", "u", [_row(0, "adv2", "cam", "cam", error="No map.")], {}, {})
+    (tmp_path / "plan.yaml").write_text("attack: adv2\n", encoding="utf-8")
+    page = report.write_report(tmp_path).read_text(encoding="utf-8")
+    _Reader(page)
+    assert "No photo has a result yet" in page
+    assert not re.search(r"(?<!\d)0\u00a0%|<td class=\"num\">0\.", page)
+
+
+@pytest.mark.parametrize("plan", [None, "[1, 2]\n", "a: [\n"])
+def test_other_folders_are_refused(tmp_path: Path, plan: str | None) -> None:
+    if plan is not None:
+        (tmp_path / "plan.yaml").write_text(plan, encoding="utf-8")
+    with pytest.raises(UnderfireError, match=r"plan\.yaml"):
+        report.write_report(tmp_path)
+
+
+def test_empty_audit_and_negative_samples_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "plan.yaml").write_text("{}\n", encoding="utf-8")
+    with pytest.raises(UnderfireError, match="no finished records yet"):
+        report.write_report(tmp_path)
+    with pytest.raises(UnderfireError, match="--samples -1"):
+        report.write_report(tmp_path, samples=-1)
+
+
+def test_pick_puts_misses_first_and_takes_thirds() -> None:
+    l1 = [0.5, 0.1, 0.3, None, 0.2, 0.4, 0.05]
+    rows = [_row(i, "adv2", "cam", "cam", map_l1=v, success=i != 1) for i, v in enumerate(l1)]
+    table = pa.Table.from_pylist([vars(row) for row in rows], schema(Record))
+    picked = [(place, row["map_l1"]) for place, row in pictures.pick(table, 5)]
+    assert picked == [("worst", 0.1), ("worst", None), ("middle", 0.4), ("best", 0.2), ("best", 0.05)]
+    assert [row["map_l1"] for _, row in pictures.pick(table, 99)] == [0.1, None, 0.5, 0.4, 0.3, 0.2, 0.05]
+    assert pictures.pick(table, 0) == []
+
+
+def test_change_is_magnified_by_a_whole_number() -> None:
+    clean = np.full((4, 4, 3), 100, np.uint8)
+    assert pictures.difference(clean, clean + np.uint8(8))[1] == 15
+    assert pictures.difference(clean, clean)[1] == 127
+    assert pictures.difference(clean, clean[:2])[0] is None
+
+
+def test_numbers_as_text() -> None:
+    assert [words.number(v) for v in (None, 0.0, 0.00551, 0.5, 8162.4, 1e-6)] == [
+        *("–", "0", "0.0055", "0.50", "8,162", "< 0.0001")
+    ]
+    assert [words.percent(*v) for v in ((None, 9), (1.0, 9), (0.996, 50), (0.9999, 5000), (0.123, 500))] == [
+        *("–", "100\u00a0%", "> 99\u00a0%", "> 99.9\u00a0%", "12.3\u00a0%")
+    ]
+    assert words.share_interval(Estimate(0.5, 0.25, 0.75, 10)) == "25–75\u00a0%"
+    assert words.interval(Estimate(0.99, -0.2, 1.2, 10), 2, 0, 1) == "0\u2009–\u20091.0"
+    assert words.interval(Estimate(0.5, None, None, 1)) == ""
+
+
+def test_page_stays_small_with_many_rows(tmp_path: Path) -> None:
+    _audit(tmp_path, n=3)
+    few = report.write_report(tmp_path, 3).stat().st_size
+    rows = [_row(i, a, g, "cam", map_l1=i / 3000) for i in range(3000) for a, g in (("adv2", "cam"), ("pgd", None))]
+    rows += [_row(i, "pgd", None, "cam", error=f"Photo {i} is broken.") for i in range(9000, 9100)]
+    with Store(tmp_path).open() as store:
+        store.put("records", "v", rows, {}, {})
+    page = report.write_report(tmp_path, 3)
+    assert page.stat().st_size < few + 40_000
+    assert "further reasons" in page.read_text(encoding="utf-8")
+
+
+def test_report_does_not_import_torch() -> None:
+    code = "import sys, underfire.report; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
