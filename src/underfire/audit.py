@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-import os
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -102,7 +102,7 @@ def stored_plan(out: Path) -> Settings | None:
     """
     if (out / "plan.yaml").is_file():
         return planning.read(out / "plan.yaml")
-    if out.is_dir() and any(not name.startswith(".") for name in os.listdir(out) if name not in _OURS):
+    if out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir() if path.name not in _OURS):
         raise UnderfireError(
             f"'{out}' holds files that underfire did not write, and no plan.yaml: give a new folder with --out."
         )
@@ -119,14 +119,18 @@ def refuse_other_plan(out: Path, stored: Settings | None, plan: Plan) -> None:
     there = stored.model_dump(mode="json", exclude=set(planning.NOT_IN_KEY))
     now = plan.key_settings()
     changed = [f"{k}: {_word(there[k])} there, {_word(now[k])} now" for k in now if there.get(k) != now[k]]
-    for name, value in (("photos_digest", plan.photos_digest), ("weights_digest", plan.weights_digest)):
-        if stored.resolved.get(name) != value:
-            what = name.removesuffix("_digest")
-            changed.append(f"{what}: not the same files ({stored.resolved.get('photos')} photos there, {len(plan.photos)} now)" if what == "photos" else f"{what}: not the same")
+    n_there = stored.resolved.get("photos")
+    for what, value, found in (
+        ("photos", plan.photos_digest, f"other files ({n_there} there, {len(plan.photos)} now)"),
+        ("weights", plan.weights_digest, "another network or other weights"),
+        ("classes", plan.classes_digest, "other class names"),
+    ):
+        if stored.resolved.get(f"{what}_digest") != value:
+            changed.append(f"{what}: {found}")
     difference = "; ".join(changed) or "the presets of this version differ from the version that wrote it"
     raise UnderfireError(
-        f"'{out}' holds the results of another plan ({difference}). Give a new folder with --out, or go on with the plan "
-        f"that is there: underfire run '{out / 'plan.yaml'}'."
+        f"'{out}' holds the results of another plan ({difference}). Give a new folder with --out, or go on with the "
+        f"plan that is there: underfire run '{out / 'plan.yaml'}'."
     )
 
 
@@ -134,9 +138,7 @@ def _word(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _stage(
-    store: Store, executor: Executor, units: Callable[[], Iterator[Unit]], stage: str, watcher: Watcher
-) -> None:
+def _stage(store: Store, executor: Executor, units: Callable[[], Iterator[Unit]], stage: str, watcher: Watcher) -> None:
     done = store.done(stage)
     finished = sum(len(unit.photos) for unit in units() if unit.name in done)
     watcher.begin(stage, sum(len(unit.photos) for unit in units()), finished)
@@ -144,9 +146,15 @@ def _stage(
     first = next(missing, None)
     if first is None:
         return
-    for outcome in executor.map(trial.run_unit, itertools.chain([first], missing)):
-        store.put(stage, outcome.unit.name, outcome.rows, outcome.files, _provenance(outcome))
-        watcher.advance(outcome)
+    with contextlib.closing(_outcomes(executor, itertools.chain([first], missing))) as outcomes:
+        for outcome in outcomes:
+            store.put(stage, outcome.unit.name, outcome.rows, outcome.files, _provenance(outcome))
+            watcher.advance(outcome)
+
+
+def _outcomes(executor: Executor, units: Iterator[Unit]) -> Generator[Outcome]:
+    """What an executor gives; closing it, when the disk is full or on Ctrl-C, stops the executor's workers at once."""
+    yield from executor.map(trial.run_unit, units)
 
 
 def _provenance(outcome: Outcome) -> dict[str, str]:

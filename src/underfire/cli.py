@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
 MISTAKE, SOME_FAILED, STOPPED = 2, 3, 130
 
+
+def _examples(*commands: str) -> str:
+    """Commands below a help text, one a line."""
+    return "\n\n".join(["Examples:", *(f"  [cyan]{command}[/]" for command in commands)])
+
+
 app = typer.Typer(
     name="underfire",
     help="Put an image classifier and the interpreter that explains it under fire.",
@@ -36,7 +42,7 @@ class Precision(StrEnum):
 
 
 PlanFile = Annotated[
-    Path | None, typer.Argument(metavar="[PLAN.yaml]", help="Settings from a file; flags given beside it win.")
+    Path | None, typer.Argument(metavar="PLAN.yaml", help="Settings from a file; flags given beside it win.")
 ]
 ImagesFlag = Annotated[
     str | None,
@@ -44,49 +50,82 @@ ImagesFlag = Annotated[
 ]
 ClassifierFlag = Annotated[
     str | None,
-    typer.Option("--classifier", metavar="NAME", help="See `underfire list`; 'timm:NAME' for any timm network. [default: efficientnet-lite0]"),
+    typer.Option(
+        "--classifier",
+        metavar="NAME",
+        help="See `underfire list`; 'timm:NAME' for any timm network. \\[default: efficientnet-lite0]",
+    ),
 ]
 WeightsFlag = Annotated[
-    str | None, typer.Option("--weights", metavar="FILE", help="Your own weights: safetensors, or a checkpoint without code.")
+    str | None,
+    typer.Option("--weights", metavar="FILE", help="Your own weights: safetensors, or a checkpoint without code."),
 ]
-InputSizeFlag = Annotated[int | None, typer.Option("--input-size", metavar="PX", help="Side of the classifier's input.")]
-ResizeFlag = Annotated[int | None, typer.Option("--resize", metavar="PX", help="Shorter side of a photo before the centre crop.")]
+InputSizeFlag = Annotated[
+    str | None, typer.Option("--input-size", metavar="PX", help="Side of the classifier's input.")
+]
+ResizeFlag = Annotated[
+    str | None, typer.Option("--resize", metavar="PX", help="Shorter side of a photo before the centre crop.")
+]
 MeanFlag = Annotated[str | None, typer.Option("--mean", metavar="R,G,B", help="Normalisation, of pixels in [0, 1].")]
 StdFlag = Annotated[str | None, typer.Option("--std", metavar="R,G,B", help="Normalisation, of pixels in [0, 1].")]
-ClassesFlag = Annotated[str | None, typer.Option("--classes", metavar="FILE", help="Class names, one a line, in the order of the outputs.")]
+ClassesFlag = Annotated[
+    str | None, typer.Option("--classes", metavar="FILE", help="Class names, one a line, in the order of the outputs.")
+]
 InterpreterFlag = Annotated[
-    list[str] | None, typer.Option("--interpreter", metavar="NAME", help="Repeat for several. [default: cam]")
+    list[str] | None, typer.Option("--interpreter", metavar="NAME", help="Repeat for several. \\[default: cam]")
 ]
 AttackFlag = Annotated[
-    list[str] | None, typer.Option("--attack", metavar="NAME", help="Repeat for several. [default: pgd, adv2]")
+    list[str] | None, typer.Option("--attack", metavar="NAME", help="Repeat for several. \\[default: pgd, adv2]")
 ]
-PresetFlag = Annotated[str | None, typer.Option("--preset", metavar="paper|fast|thorough", help="[default: fast]")]
-EpsFlag = Annotated[int | None, typer.Option("--eps", metavar="LEVELS", help="L∞ budget in levels of 255. [default: 8]")]
+PresetFlag = Annotated[str | None, typer.Option("--preset", metavar="paper|fast|thorough", help="\\[default: fast]")]
+EpsFlag = Annotated[
+    str | None, typer.Option("--eps", metavar="LEVELS", help="L∞ budget in levels of 255. \\[default: 8]")
+]
 TargetFlag = Annotated[
     str | None,
-    typer.Option("--target", metavar="random|least-likely|CLASS", help="CLASS: an index, a WordNet id or a name. [default: random]"),
+    typer.Option(
+        "--target",
+        metavar="random|least-likely|CLASS",
+        help="CLASS: an index, a WordNet id or a name. \\[default: random]",
+    ),
 ]
-LimitFlag = Annotated[int | None, typer.Option("--limit", metavar="N", help="N photos, evenly spaced over the sorted paths.")]
-SeedFlag = Annotated[int | None, typer.Option("--seed", metavar="S", help="[default: 0]")]
-BatchFlag = Annotated[int | None, typer.Option("--batch-size", metavar="N", help="Photos that share a batch. [default: by cost]")]
-WorkersFlag = Annotated[int | None, typer.Option("--workers", metavar="N", help="Processes. [default: 1]")]
-ThreadsFlag = Annotated[int | None, typer.Option("--threads", metavar="T", help="CPU threads a worker. [default: cores / workers]")]
-DeviceFlag = Annotated[str | None, typer.Option("--device", metavar="auto|cpu|cuda|mps", help="[default: auto]")]
-PrecisionFlag = Annotated[Precision | None, typer.Option("--precision", help="Of the search; the judge is always float32.")]
+LimitFlag = Annotated[
+    str | None, typer.Option("--limit", metavar="N", help="N photos, evenly spaced over the sorted paths.")
+]
+SeedFlag = Annotated[str | None, typer.Option("--seed", metavar="S", help="\\[default: 0]")]
+BatchFlag = Annotated[
+    str | None, typer.Option("--batch-size", metavar="N", help="Photos that share a batch. \\[default: by cost]")
+]
+WorkersFlag = Annotated[str | None, typer.Option("--workers", metavar="N", help="Processes. \\[default: 1]")]
+ThreadsFlag = Annotated[
+    str | None, typer.Option("--threads", metavar="T", help="CPU threads a worker. \\[default: cores / workers]")
+]
+DeviceFlag = Annotated[str | None, typer.Option("--device", metavar="auto|cpu|cuda|mps", help="\\[default: auto]")]
+PrecisionFlag = Annotated[
+    Precision | None, typer.Option("--precision", help="Of the search; the judge is always float32.")
+]
 SetFlag = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="PART.KEY=VALUE", help="A setting of an attack or interpreter: adv2.steps=120. Repeatable."),
+    typer.Option(
+        "--set", metavar="PART.KEY=VALUE", help="A setting of an attack or interpreter: adv2.steps=120. Repeatable."
+    ),
 ]
-OutFlag = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="[default: a folder in underfire-out/ named by the settings]")]
+OutFlag = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="DIR", help="\\[default: a folder in underfire-out/ named by the settings]"),
+]
 SamplesFlag = Annotated[int, typer.Option("--samples", metavar="N", min=0, help="Rows of pictures in the report.")]
 
 
 @app.command(
-    epilog="Examples:  [cyan]underfire run --images demo[/]   [cyan]underfire run --images photos --limit 48 --preset thorough[/]"
-    "   [cyan]underfire run --images scans --classifier resnet50 --weights mine.safetensors --out audit[/]"
-    "   [cyan]underfire run audit/plan.yaml[/]"
+    epilog=_examples(
+        "underfire run --images demo",
+        "underfire run --images photos --limit 48 --preset thorough",
+        "underfire run --images scans --classifier resnet50 --weights mine.pt --out audit",
+        "underfire run audit/plan.yaml",
+    )
 )
-def run(
+def run(  # noqa: PLR0917 (a flag each)
     plan: PlanFile = None,
     images: ImagesFlag = None,
     classifier: ClassifierFlag = None,
@@ -116,27 +155,33 @@ def run(
 
     The same command again finishes what is missing and does nothing twice.
     """
-    from underfire import audit, console  # noqa: PLC0415 (torch is slow to import; `report` does without)
-    from underfire.report import write_report  # noqa: PLC0415
+    flags, folder = _flags(locals()), out
+    try:
+        from underfire import audit, console  # noqa: PLC0415 (torch is slow to import; `report` does without)
+        from underfire.report import write_report  # noqa: PLC0415
 
-    settings = _settings(plan, _flags(locals()))
-    folder = out or (plan.parent if plan and (plan.parent / "records").is_dir() else audit.default_out(settings))
-    with console.Progress() as watcher:
-        try:
+        settings = _settings(plan, flags)
+        folder = out or (plan.parent if plan and (plan.parent / "records").is_dir() else audit.default_out(settings))
+        with console.Progress() as watcher:
             audit.run(settings, folder, watcher)
-        except KeyboardInterrupt:
-            watcher.stop()
-            console.say(f"Stopped. What is finished is in '{folder}'; go on with: underfire run '{folder / 'plan.yaml'}'")
-            raise typer.Exit(STOPPED) from None
-    page = write_report(folder, samples)
-    failed, good = console.show_results(folder)
-    console.say(f"Report: {page}")
+        page = write_report(folder, samples)
+        failed, good = console.show_results(folder)
+        console.say(f"Report: {page}")
+    except KeyboardInterrupt:
+        typer.echo(_how_to_go_on(folder))
+        raise typer.Exit(STOPPED) from None
     if failed:
         raise typer.Exit(SOME_FAILED if good else MISTAKE)
 
 
-@app.command(epilog="Example:  [cyan]underfire plan --images photos --preset thorough[/]")
-def plan(
+def _how_to_go_on(folder: Path | None) -> str:
+    if folder is None or not (folder / "plan.yaml").is_file():
+        return "Stopped before anything was attacked: the same command starts again."
+    return f"Stopped. What is finished is in '{folder}'; go on with: underfire run '{folder / 'plan.yaml'}'"
+
+
+@app.command(epilog=_examples("underfire plan --images photos --preset thorough"))
+def plan(  # noqa: PLR0917 (a flag each)
     plan: PlanFile = None,
     images: ImagesFlag = None,
     classifier: ClassifierFlag = None,
@@ -168,7 +213,7 @@ def plan(
     console.show_plan(settings, out or audit.default_out(settings))
 
 
-@app.command(epilog="Example:  [cyan]underfire report underfire-out/demo-1a2b3c4d[/]")
+@app.command(epilog=_examples("underfire report underfire-out/demo-1a2b3c4d"))
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The output folder of a run, finished or not.")],
     samples: SamplesFlag = 24,
@@ -223,7 +268,10 @@ def _options(words: list[str]) -> dict[str, dict[str, Any]]:
         part, dot, name = key.partition(".")
         if not (equals and dot and part and name):
             raise UnderfireError(f"--set {word}: write it as PART.KEY=VALUE, such as adv2.steps=120.")
-        options.setdefault(part, {})[name] = yaml.safe_load(value)
+        try:
+            options.setdefault(part, {})[name] = yaml.safe_load(value)
+        except yaml.YAMLError as e:
+            raise UnderfireError(f"--set {word}: '{value}' is no number, word or YAML value.") from e
     return options
 
 
@@ -234,8 +282,10 @@ def _settings(plan: Path | None, flags: dict[str, Any]) -> Settings:
         raise UnderfireError("Nothing to attack: give --images DIR (or FILE, or 'demo'), or a PLAN.yaml.")
     if plan is None:
         return planning.Settings.parse(flags)
-    there = planning.read(plan)
-    return planning.Settings.parse(there.model_dump(exclude_unset=True) | flags)
+    there = planning.read(plan).model_dump(exclude_unset=True)
+    parts = there.get("options", {}), flags.get("options", {})
+    options = {part: {**parts[0].get(part, {}), **parts[1].get(part, {})} for part in {**parts[0], **parts[1]}}
+    return planning.Settings.parse(there | flags | {"options": options})
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich import progress as bars
 from rich.console import Console
 from rich.table import Table
@@ -43,7 +44,6 @@ class Progress:
             console=_console,
             refresh_per_second=4,
         )
-        self._bars.start()
         self._task: bars.TaskID | None = None
         self._wins = self._shots = 0
         return self
@@ -53,10 +53,12 @@ class Progress:
 
     def stop(self) -> None:
         """Leave the bars as they are."""
-        self._bars.stop()
+        if self._task is not None:
+            self._bars.stop()
 
     def begin(self, stage: str, total: int, done: int) -> None:
         """A new bar."""
+        self._bars.start()
         self._task = self._bars.add_task(STAGES[stage], total=total, completed=done, rate="", note="")
         self._start, self._here = time.monotonic(), 0
         if done:
@@ -80,40 +82,59 @@ class Progress:
 def show_results(out: Path) -> tuple[int, int]:
     """The table at the end of a run; returns how many rows failed, and how many did not."""
     rows = Store(out).rows()
-    table = Table(title="Judged on the saved 8-bit PNGs with the real interpreter")
-    for name in ("attack", "against", "judged by"):
-        table.add_column(name)
-    for name in ("n", "success", "forged", "confidence", "map L1", "map IoU", "passes", "seconds"):
-        table.add_column(name, justify="right")
+    table = Table(
+        title="Judged on the saved 8-bit PNGs with the real interpreter",
+        caption="rates with 95 % intervals; conf. is the target's probability; passes and seconds (s) per image",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        title_justify="left",
+        caption_justify="left",
+    )
+    for name in ("attack", "judged by"):
+        table.add_column(name, overflow="fold")
+    for name in ("n", "success", "forged", "conf.", "map L1", "IoU", "passes", "s"):
+        table.add_column(name, justify="right", overflow="fold")
     for s in metrics.summarise(rows):
         table.add_row(
-            s.cell["attack"],
-            s.cell["against"] or "–",
+            s.cell["attack"] + (f" on {s.cell['against']}" if s.cell["against"] else ""),
             s.cell["interpreter"],
-            f"{s.n}" + (f" (+{s.errors} failed)" if s.errors else ""),
+            f"{s.n}",
             _rate(s.success),
             _rate(s.forged),
-            _number(s.confidence, 4),
+            _number(s.confidence, 3),
             _number(s.map_l1, 4),
             _number(s.map_iou, 3),
             _number(s.passes, 0),
             _number(s.seconds, 1),
         )
     _console.print(table)
-    failed = {row["image"]: row["error"] for row in rows if row["error"] is not None}
-    if failed:
-        say(f"{len(failed)} image{'s' if len(failed) > 1 else ''} without a result (all are in the report):")
-        for reason in list(failed.values())[:ERRORS_SHOWN]:
-            say(f"  {reason}")
-        if len(failed) > ERRORS_SHOWN:
-            say(f"  … and {len(failed) - ERRORS_SHOWN} more")
-    return len(failed), sum(row["error"] is None for row in rows)
+    _say_failed(rows)
+    return sum(row["error"] is not None for row in rows), sum(row["error"] is None for row in rows)
+
+
+def _say_failed(rows: list[dict[str, Any]]) -> None:
+    """Each reason once, with the images that it does not name itself."""
+    reasons: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if row["error"] is not None:
+            reasons.setdefault(row["error"], {})[row["image"]] = None
+    if not reasons:
+        return
+    n = len({image for found in reasons.values() for image in found})
+    say(f"{n} image{'s' if n > 1 else ''} without a full result (all are in the report):")
+    for reason, found in list(reasons.items())[:ERRORS_SHOWN]:
+        named = [image for image in found if image not in reason]
+        shown = ", ".join(named[:3]) + (f" and {len(named) - 3} more" if len(named) > 3 else "")
+        say(f"  {shown}: {reason}" if shown else f"  {reason}")
+    if len(reasons) > ERRORS_SHOWN:
+        say(f"  … and {len(reasons) - ERRORS_SHOWN} more")
 
 
 def _rate(e: metrics.Estimate) -> str:
     if e.value is None or e.low is None or e.high is None:
         return "–"
-    return f"{e.value:.0%} [dim]({e.low:.0%}–{e.high:.0%})[/]"
+    return f"{e.value:.0%}\n[dim]{e.low:.0%}–{e.high:.0%}[/]"
 
 
 def _number(e: metrics.Estimate, digits: int) -> str:
@@ -124,30 +145,30 @@ def show_plan(settings: Settings, out: Path) -> None:
     """Tasks, passes and time of a run."""
     plan, classifier = planning.make_plan(settings, stored_plan(out))
     seconds = seconds_a_pass(plan, classifier)
-    table = Table(title=f"{len(plan.photos)} photos, {plan.settings.classifier}, ε = {plan.settings.eps}/255, preset {plan.settings.preset}")
+    s = plan.settings
+    table = Table(title=f"{_count(len(plan.photos), 'photo')}, {s.classifier}, ε = {s.eps}/255, preset {s.preset}")
     table.add_column("task")
     table.add_column("images", justify="right")
     table.add_column("passes at most", justify="right")
-    for cell in plan.job.cells:
-        table.add_row(f"{cell.attack.name}" + (f" on {cell.against}" if cell.against else ""), str(len(plan.photos)), "")
+    for cell, passes in zip(plan.job.cells, plan.cell_passes, strict=True):
+        name = f"{cell.attack.name} on {cell.against}" if cell.against else cell.attack.name
+        table.add_row(name, str(len(plan.photos)), f"{passes * len(plan.photos):,.0f}")
     total = plan.image_passes * len(plan.photos)
-    scale = sum(plan.scale_passes * len(unit.photos) for unit in plan.scale_units()) / max(1, len(plan.job.interpreters))
-    table.add_row("all of it, with maps and judgements", str(len(plan.photos)), f"{total + scale:,.0f}")
+    scale = sum(plan.scale_passes * len(unit.photos) for unit in plan.scale_units()) / max(
+        1, len(plan.job.interpreters)
+    )
+    table.add_row("all of it, with the clean maps", str(len(plan.photos)), f"{total + scale:,.0f}")
     _console.print(table)
     units = list(plan.units({}))
     done = Store(out).done("records")
     missing = sum(len(unit.photos) for unit in units if unit.name not in done)
     left = seconds * (plan.image_passes * missing + scale) / plan.settings.workers
     say(
-        f"{len(units)} units of up to {plan.settings.batch_size} images, {plan.settings.workers} worker(s) of "
-        f"{plan.settings.threads} threads on {plan.job.device}; {len(photos_done(units, done))} of them done in '{out}'."
+        f"{_count(len(units), 'unit')} of up to {plan.settings.batch_size} images, "
+        f"{_count(s.workers, 'worker')} of {_count(s.threads, 'thread')} on {plan.job.device}; "
+        f"{sum(unit.name in done for unit in units)} of them done in '{out}'."
     )
     say(f"At {1 / seconds:.0f} passes/s: {_duration(left)} at most; images that are done early cost less.")
-
-
-def photos_done(units: list[Any], done: set[str]) -> list[str]:
-    """Names of the units that are finished."""
-    return [unit.name for unit in units if unit.name in done]
 
 
 def seconds_a_pass(plan: Plan, classifier: Any) -> float:
@@ -166,6 +187,10 @@ def seconds_a_pass(plan: Plan, classifier: Any) -> float:
         torch.autograd.grad(classifier.logits(x)[:, 0].sum(), x)[0].cpu()
         steps += 1
     return (time.perf_counter() - start) / (3 * n * steps)
+
+
+def _count(n: int | None, what: str) -> str:
+    return f"{n} {what}" + ("" if n == 1 else "s")
 
 
 def _duration(seconds: float) -> str:

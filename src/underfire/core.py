@@ -180,8 +180,11 @@ class Surrogate(Protocol):
     def terms(self, x: Images) -> Terms:
         """Logits, ℓ_int per image and, where free, the real maps, from one forward of ``x``."""
 
-    def advance(self, x: Images) -> None:
-        """Move inner state after a step to ``x`` (MASK's inner mask); nothing for the others."""
+    def advance(self, x: Images, progress: float) -> None:
+        """Move inner state after a step from ``x`` (MASK's inner mask, GRAD's τ); nothing for the others.
+
+        ``progress`` in [0, 1] of the search after its warm-up.
+        """
 
     def select(self, keep: Tensor) -> None:
         """Keep only the rows ``keep`` of the batch."""
@@ -200,8 +203,8 @@ class Interpreter(Protocol):
     def explain(self, x: Images, y: Labels) -> Maps:
         """Attribution maps of ``x`` for classes ``y``; ImageErrors where a map cannot be computed."""
 
-    def surrogate(self, x: Images, goal: Goal) -> Surrogate:
-        """The attacker's side: starts at the clean images ``x``."""
+    def surrogate(self, x: Images, goal: Goal, **options: Any) -> Surrogate:
+        """The attacker's side: starts at the clean images ``x``. ``options`` come from the attack's preset."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def unit_scale(raw: Maps) -> Maps:
     """
     low = raw.amin((1, 2), keepdim=True)
     span = raw.amax((1, 2), keepdim=True) - low
-    return (raw - low) / span.clamp_min(torch.finfo(raw.dtype).tiny)
+    return (raw - low) / torch.where(span > 0, span, 1.0)  # dividing by a tiny number would make the gradient infinite
 
 
 def resize(maps: Maps, size: tuple[int, int]) -> Maps:

@@ -1,4 +1,4 @@
-"""The same audit in a few lines of Python: a classifier, an interpreter, images in; adversarial images and records out."""
+"""The same audit in a few lines of Python: classifier, interpreter and images in, adversarial images out."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from underfire import images as pixels
 from underfire import registry
 from underfire.classifiers.check import check
 from underfire.core import (
+    LEVELS,
     Attack,
     Cell,
     Classifier,
@@ -22,11 +23,11 @@ from underfire.core import (
     Images,
     Interpreter,
     Job,
-    Labels,
     Maps,
     Photo,
     UnderfireError,
 )
+from underfire.plan import class_of
 from underfire.record import Record
 from underfire.trial import System, Trial, explain, measure_scale
 
@@ -97,10 +98,14 @@ def attack(
         attack: its name.
         preset: paper, fast or thorough.
         eps: L∞ budget in levels of 255.
-        target: 'random', 'least-likely' or a class index.
+        target: 'random', 'least-likely', or a class: index, WordNet id or name.
         seed: of the random targets.
         options: settings of the attack in place of the preset's, such as ``steps=20``.
     """
+    if not len(images):
+        raise UnderfireError("There are no images to attack: give paths, arrays or a tensor.")
+    if not 1 <= eps <= LEVELS:
+        raise UnderfireError(f"eps={eps}: the budget is 1 to {LEVELS} whole levels of {LEVELS}.")
     device = str(getattr(classifier, "device", "cpu"))
     check(classifier, device)
     judge = globals()["interpreter"](interpreter, classifier) if isinstance(interpreter, str) else interpreter
@@ -119,7 +124,7 @@ def attack(
         cells=(Cell(made, against),),
         preset=preset,
         eps=eps,
-        target=target,
+        target=class_of(str(target), classifier),
         seed=seed,
         threads=torch.get_num_threads(),
         precision="fp32",
@@ -154,7 +159,11 @@ def _read(
 ) -> tuple[list[Photo], Mapping[int, NDArray[np.uint8]], dict[int, str]]:
     if isinstance(given, torch.Tensor):
         size = classifier.preprocess.input_size
-        if given.dim() != 4 or given.shape[1:] != (3, size, size) or not 0 <= float(given.min()) <= float(given.max()) <= 1:
+        if (
+            given.dim() != 4
+            or given.shape[1:] != (3, size, size)
+            or not 0 <= float(given.min()) <= float(given.max()) <= 1
+        ):
             raise UnderfireError(
                 f"Images of shape {tuple(given.shape)}: '{classifier.name}' takes (N, 3, {size}, {size}) in [0, 1]."
             )

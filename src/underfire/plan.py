@@ -11,6 +11,8 @@ import dataclasses
 import hashlib
 import json
 import os
+import types
+import typing
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -20,23 +22,25 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from underfire import images, registry
-from underfire.core import Attack, Cell, Classifier, ClassifierOptions, Job, Photo, UnderfireError, Unit
+from underfire.core import Attack, Cell, Classifier, ClassifierOptions, Interpreter, Job, Photo, UnderfireError, Unit
 from underfire.record import SCHEMA_VERSION
 
 UNIT_ROWS = 1000
 """At most so many rows in one Parquet part."""
 UNIT_PASSES = 40_000
-"""F that a unit should cost at most (some ten minutes on two CPU cores): what a kill loses, and how workers are kept busy."""
+"""F that a unit should cost at most (some ten minutes on two CPU cores): what a kill loses."""
 UNIT_IMAGES = {"cpu": 8, "mps": 16, "cuda": 64}
 """Images that share a batch where cost allows: a CPU gains nothing beyond 8 (measured on EfficientNet-Lite0)."""
 SCALE_PHOTOS = {"mask": 16}
 """Photos that the untouched scale is measured on, where not all of them: one MASK map costs 900 F (method, 5.5)."""
 AUTO = ("batch_size", "threads", "precision")
 """Settings that are filled in when not given, and taken from the plan that is there when a run goes on."""
-NOT_IN_KEY = frozenset({"images", "device", "workers", "executor", "resolved"})
-"""Settings that change no number: the photos themselves are in the key by their digests."""
+NOT_IN_KEY = frozenset({"images", "weights", "classes", "device", "workers", "executor", "resolved"})
+"""Settings that change no number: what photos, weights and class names there are is in the key by their digests."""
+FILES = ("weights", "classes")
 
-Triple = tuple[float, float, float]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Triple = tuple[Finite, Finite, Finite]
 
 
 class Settings(BaseModel):
@@ -118,10 +122,15 @@ def read(path: Path) -> Settings:
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except IsADirectoryError as e:
+        inside = path / "plan.yaml"
+        hint = f"its plan is '{inside}'" if inside.is_file() else f"photos are given with --images '{path}'"
+        raise UnderfireError(f"'{path}' is a folder, not a plan: {hint}.") from e
     except OSError as e:
         raise UnderfireError(f"Cannot read the plan '{path}' ({e.strerror}).") from e
     except (yaml.YAMLError, UnicodeDecodeError) as e:
-        raise UnderfireError(f"'{path}' is no YAML plan: {str(e).splitlines()[0]}.") from e
+        reason = str(e).splitlines()[0]
+        raise UnderfireError(f"'{path}' is no YAML plan ({reason}): photos are given with --images.") from e
     if not isinstance(content, dict):
         raise UnderfireError(f"'{path}' is no plan: a plan is a mapping of settings such as 'images: photos'.")
     return Settings.parse(content)
@@ -135,6 +144,9 @@ class Plan:
     job: Job
     photos: tuple[Photo, ...]
     weights_digest: str
+    classes_digest: str
+    cell_passes: tuple[float, ...]
+    """F an image costs at most for each of the job's cells: the search and its judgements."""
     image_passes: float
     """F an image costs at most, clean maps and judgements included."""
     scale_passes: float
@@ -175,6 +187,7 @@ class Plan:
             "settings": self.key_settings(),
             "weights": self.weights_digest,
             "photos": self.photos_digest,
+            "classes": self.classes_digest,
             "attacks": [(repr(cell.attack), cell.against) for cell in self.job.cells],
         }
         return _digest(content)
@@ -194,10 +207,13 @@ class Plan:
             "photos": len(self.photos),
             "photos_digest": self.photos_digest,
             "weights_digest": self.weights_digest,
+            "classes_digest": self.classes_digest,
             "units": -(-len(self.photos) // (self.settings.batch_size or 1)),
             "plan_digest": self.digest,
         }
-        content = self.settings.model_dump(mode="json", exclude_none=True, exclude={"resolved"}) | {"resolved": resolved}
+        content = self.settings.model_dump(mode="json", exclude_none=True, exclude={"resolved"}) | {
+            "resolved": resolved
+        }
         return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
@@ -228,24 +244,26 @@ def make_plan(
     given = {k: getattr(earlier, k) for k in AUTO if earlier is not None and getattr(settings, k) is None}
     settings = settings.model_copy(update={k: v for k, v in given.items() if v is not None})
     if settings.images != images.DEMO:
-        settings = settings.model_copy(update={"images": str(Path(settings.images).expanduser().absolute())})
+        settings = settings.model_copy(update={"images": _absolute(settings.images)})
+    own = {key: _absolute(path) for key in FILES if (path := getattr(settings, key)) is not None}
+    settings = settings.model_copy(update=own)
     for name in settings.options:
         if name not in (*settings.interpreter, *settings.attack):
-            raise registry.unknown("interpreter or attack in this plan", name, (*settings.interpreter, *settings.attack))
+            raise registry.unknown(
+                "interpreter or attack in this plan", name, (*settings.interpreter, *settings.attack)
+            )
     device = choose_device(settings.device)
     classifier = build(settings, device)
-    interpreters = {
-        name: registry.maker("interpreters", name)(classifier, **settings.options.get(name, {}))
-        for name in settings.interpreter
-    }
+    interpreters = {name: _interpreter(settings, name, classifier) for name in settings.interpreter}
     registry.maker("executors", settings.executor)
     cells = tuple(_cells(settings))
     map_passes = sum(i.map_passes for i in interpreters.values())
-    image_passes = 1 + map_passes + sum(
+    cell_passes = tuple(
         cell.attack.bound(interpreters[cell.against].step_passes if cell.against else 3.0)
         + (1 + interpreters[cell.against].map_passes if cell.against else len(interpreters) + map_passes)
         for cell in cells
     )
+    image_passes = 1 + map_passes + sum(cell_passes)
     settings = settings.model_copy(
         update={
             "batch_size": settings.batch_size or _batch_size(image_passes, device, len(cells) * len(interpreters)),
@@ -270,7 +288,15 @@ def make_plan(
         precision=settings.precision or "fp32",
         device=device,
     )
-    return Plan(settings, job, photos, classifier.digest, image_passes, 2 * map_passes + 1), classifier
+    names_digest = _digest([classifier.classes.names, classifier.classes.ids])
+    return Plan(
+        settings, job, photos, classifier.digest, names_digest, cell_passes, image_passes, 2 * map_passes + 1
+    ), classifier
+
+
+def _absolute(path: str) -> str:
+    """So that plan.yaml can be run from anywhere."""
+    return str(Path(path).expanduser().absolute())
 
 
 def build(settings: Settings, device: str) -> Classifier:
@@ -282,6 +308,15 @@ def build(settings: Settings, device: str) -> Classifier:
     classifier.to(device)
     built: Classifier = classifier
     return built
+
+
+def _interpreter(settings: Settings, name: str, classifier: Classifier) -> Interpreter:
+    options = settings.options.get(name, {})
+    try:
+        made: Interpreter = registry.maker("interpreters", name)(classifier, **options)
+    except TypeError as e:
+        raise UnderfireError(f"The settings {options} do not suit interpreter '{name}': {e}.") from e
+    return made
 
 
 def _batch_size(image_passes: float, device: str, rows: int) -> int:
@@ -298,9 +333,32 @@ def _cells(settings: Settings) -> Iterator[Cell]:
                 attack: Attack = maker.make(settings.preset, against, settings.eps, **overrides)
             except TypeError as e:
                 raise UnderfireError(f"The settings {overrides} do not suit attack '{name}': {e}.") from e
-            if not dataclasses.is_dataclass(attack):
-                raise UnderfireError(f"Attack '{name}' must be a frozen dataclass: its fields go into its results' key.")
+            _check_settings(name, attack)
             yield Cell(attack, against)
+
+
+def _check_settings(attack: str, settings: Any) -> None:
+    """Raise UnderfireError for a number that is a word, and the like: the search would fail on it much later."""
+    if not dataclasses.is_dataclass(settings):
+        raise UnderfireError(f"Attack '{attack}' must be a frozen dataclass: its fields go into its results' key.")
+    try:
+        hints = typing.get_type_hints(type(settings))
+    except NameError:  # a third party's types that exist for type checkers only
+        return
+    for f in dataclasses.fields(settings):
+        value, wanted = getattr(settings, f.name), _plain(hints[f.name])
+        if dataclasses.is_dataclass(value):
+            _check_settings(attack, value)
+        elif wanted and (not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted)):
+            names = " or ".join("none" if kind is types.NoneType else kind.__name__ for kind in wanted)
+            raise UnderfireError(f"--set {attack}.{f.name}={value}: '{f.name}' must be {names}.")
+
+
+def _plain(hint: Any) -> tuple[type, ...]:
+    """The types that a value of plain type may have; empty where the hint says more than numbers and words."""
+    parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    known = all(part in (int, float, bool, str, types.NoneType) for part in parts)
+    return tuple(dict.fromkeys((*parts, int) if float in parts else parts)) if known else ()
 
 
 def class_of(word: str, classifier: Classifier) -> str | int:
@@ -347,6 +405,8 @@ def choose_device(word: str) -> str:
     if kind not in there:
         raise registry.unknown("device", word, there)
     if not there[kind]:
-        raise UnderfireError(f"--device {word}: this machine has none that PyTorch can use; it has "
-                             f"{', '.join(name for name, is_there in there.items() if is_there)}.")
+        raise UnderfireError(
+            f"--device {word}: this machine has none that PyTorch can use; it has "
+            f"{', '.join(name for name, is_there in there.items() if is_there)}."
+        )
     return word

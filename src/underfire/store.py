@@ -16,7 +16,6 @@ import contextlib
 import dataclasses
 import errno
 import fcntl
-import os
 import shutil
 import types
 import typing
@@ -94,7 +93,7 @@ class Store:
         folder = self.root / stage
         if not folder.is_dir():
             return set()
-        return {name.removesuffix(".parquet") for name in os.listdir(folder) if _finished(name)}
+        return {path.name.removesuffix(".parquet") for path in folder.iterdir() if _finished(path.name)}
 
     def put(
         self, stage: str, unit: str, rows: Sequence[Any], files: Mapping[str, bytes], meta: Mapping[str, str]
@@ -174,8 +173,6 @@ def _told(root: Path) -> Iterator[None]:
                 f"The disk that holds '{root}' is full. What is finished is kept: make space, then run the same "
                 "command again."
             ) from e
-        if e.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise UnderfireError(f"Cannot write into '{root}' ({e.strerror}): give another folder with --out.") from e
         if e.errno in (errno.ENOTDIR, errno.EEXIST):
             raise UnderfireError(f"'{root}' is not a folder: give another one with --out.") from e
-        raise
+        raise UnderfireError(f"Cannot write into '{root}' ({e.strerror or e}): give another folder with --out.") from e

@@ -16,9 +16,9 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,14 +64,20 @@ def run_unit(unit: Unit) -> Outcome:
     return Outcome(unit, trial.records, trial.files, time.perf_counter() - start)
 
 
-@functools.cache
 def prepare(threads: int) -> None:
-    """Set up this process: exactly ``threads`` CPU threads, and an allocator that keeps its pages.
+    """Set up this process: exactly ``threads`` CPU threads, and an allocator that keeps its pages."""
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
+    _prepare_once()
+
+
+@functools.cache
+def _prepare_once() -> None:
+    """Deterministic kernels, and an allocator that keeps its pages.
 
     glibc gives large blocks back to the system after each use; every step of a search then pays for the same pages
     again (measured: 15 % of EfficientNet-Lite0's forward and backward).
     """
-    torch.set_num_threads(threads)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     if sys.platform == "linux":
@@ -97,11 +103,20 @@ class System:
 
 
 def _identity(job: Job) -> tuple[Any, ...]:
-    return job.classifier, job.options, job.interpreters, job.device
+    own = [path for path in (job.options.weights, job.options.classes) if path is not None]
+    stamps = tuple(Path(path).stat().st_mtime_ns for path in own if Path(path).is_file())  # same name, other weights
+    return job.classifier, job.options, job.interpreters, job.device, stamps
 
 
 @functools.lru_cache(maxsize=2)
-def _system(interpreter_options: str, name: str, options: Any, interpreters: tuple[str, ...], device: str) -> System:
+def _system(
+    interpreter_options: str,
+    name: str,
+    options: Any,
+    interpreters: tuple[str, ...],
+    device: str,
+    _stamps: tuple[int, ...],
+) -> System:
     kind, _, variant = name.partition(":")
     classifier = registry.maker("classifiers", kind)(variant, options)
     classifier.to(device)
@@ -149,7 +164,7 @@ def measure_scale(
 
 
 def explain(interpreter: Interpreter, x: Images, y: Tensor) -> tuple[dict[int, Tensor], dict[int, str]]:
-    """Maps by row in float64 on the CPU, and the reasons why others have none; checked, whoever wrote the interpreter."""
+    """Maps by row in float64 on the CPU, and why others have none; checked, whoever wrote the interpreter."""
     rows = torch.arange(len(x), device=x.device)
     errors: dict[int, str] = {}
     found: dict[int, Tensor] = {}
@@ -200,7 +215,7 @@ class Clean:
 class Trial:
     """Forge and judge one batch; `records`, `files` and `forged` are what comes of it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917
         self,
         system: System,
         job: Job,
@@ -294,9 +309,8 @@ class Trial:
             why = self.errors | {c.row: c.errors[name] for c in self.clean if name in c.errors} | failed | bad
             clean = {c.row: c for c in self.clean}
             for i, photo in enumerate(self.photos):
-                values = judged.get(i, {}) | {"seconds": seconds} if i in judged else {"error": why[i]}
-                if i in clean:
-                    values |= self._clean_columns(clean[i])
+                good = i in judged
+                values = judged[i] | self._clean_columns(clean[i]) | {"seconds": seconds} if good else {"error": why[i]}
                 self.records.append(Record(**self._identity(cell, name, photo), **values))
 
     def _forge(self, cell: Cell, able: Sequence[Clean]) -> tuple[dict[int, Forged], dict[int, str]]:
@@ -313,7 +327,7 @@ class Trial:
             except UnderfireError:
                 raise
             except Exception as e:  # a third party's attack may raise anything; the other attacks go on
-                return {}, errors | {c.row: f"{cell.attack.name} failed: {type(e).__name__}: {e}" for c in able}
+                return {}, errors | {c.row: f"'{cell.attack.name}' failed: {type(e).__name__}: {e}" for c in able}
         return {}, errors
 
     def _attack(self, cell: Cell, able: Sequence[Clean]) -> dict[int, Forged]:

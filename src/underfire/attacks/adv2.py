@@ -1,13 +1,14 @@
 """ADV²: the prediction and its explanation at once (Interpretable Deep Learning under Fire, section 3).
 
-    min_x  ℓ_prd(f(x), c_t) + λ ℓ_int(g(x; f), m_t)   s.t.  ‖x − x_o‖∞ ≤ ε
+min_x  ℓ_prd(f(x), c_t) + λ ℓ_int(g(x; f), m_t)   s.t.  ‖x − x_o‖∞ ≤ ε
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import partial
+from typing import Any, ClassVar
 
 from underfire.attacks.pgd import Ball
 from underfire.attacks.presets import options_of
@@ -26,12 +27,14 @@ class Adv2:
     eps: int
     ball: Ball
     settings: Settings
+    surrogate: tuple[tuple[str, Any], ...] = ()
+    """Options of the interpreter's surrogate."""
 
     @classmethod
     def make(cls, preset: str, against: str | None, eps: int, **overrides: object) -> Adv2:
         """The attack with the preset's settings for the interpreter ``against``."""
-        ball, settings = options_of(cls.name, against, preset, overrides)
-        return cls(eps, Ball(eps, **ball), Settings(**settings))
+        ball, settings, surrogate = options_of(cls.name, against, preset, overrides)
+        return cls(eps, Ball(eps, **ball), Settings(**settings), tuple(sorted(surrogate.items())))
 
     def bound(self, step_passes: float) -> float:
         """F an image at most."""
@@ -41,4 +44,6 @@ class Adv2:
         """Search; nothing here is random."""
         if len(victim.interpreters) != 1:
             raise UnderfireError(f"ADV² is made against one interpreter, not {len(victim.interpreters)}.")
-        return search(victim, x, goal, self.ball, self.settings, victim.interpreters[0].surrogate)
+        return search(
+            victim, x, goal, self.ball, self.settings, partial(victim.interpreters[0].surrogate, **dict(self.surrogate))
+        )

@@ -87,7 +87,7 @@ class Pgd:
     @classmethod
     def make(cls, preset: str, against: str | None, eps: int, **overrides: object) -> Pgd:
         """The attack with a preset's settings."""
-        ball, settings = options_of(cls.name, None, preset, overrides)
+        ball, settings, _ = options_of(cls.name, None, preset, overrides)
         return cls(eps, Ball(eps, **ball), Settings(**settings))
 
     def bound(self, step_passes: float) -> float:

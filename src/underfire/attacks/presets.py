@@ -11,9 +11,11 @@ A row for (attack, None, preset) serves every interpreter without a row of its o
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from underfire.attacks.search import Schedule
+from underfire.attacks.search import Schedule, Settings
 from underfire.core import UnderfireError
 from underfire.registry import unknown
 
@@ -21,10 +23,11 @@ PRESET_NAMES = ("paper", "fast", "thorough")
 
 
 class Preset(NamedTuple):
-    """Arguments of the search space and of the search."""
+    """Arguments of the search space, of the search, and of the interpreter's surrogate."""
 
     space: Mapping[str, Any]
     search: Mapping[str, Any]
+    surrogate: Mapping[str, Any] = MappingProxyType({})
 
 
 # Sign steps of one level at ε = 8: the recipe's 1/255. All of its numbers are in method.md, section 4.
@@ -57,8 +60,8 @@ PRESETS: dict[tuple[str, str | None, str], Preset] = {
 
 def options_of(
     attack: str, against: str | None, preset: str, overrides: Mapping[str, object]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Arguments of the search space and of the search.
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Arguments of the search space, of the search, and of the interpreter's surrogate.
 
     Raises:
         UnderfireError: for an unknown preset or a setting that the attack does not have.
@@ -66,13 +69,16 @@ def options_of(
     if preset not in PRESET_NAMES:
         raise unknown("preset", preset, PRESET_NAMES)
     table = PRESETS.get((attack, against, preset)) or PRESETS[attack, None, preset]
-    space, search = dict(table.space), dict(table.search)
-    known = {"step", "momentum", "steps", "warmup", "lam", "smoothing", "confidence", "stop_confidence", "stop_l1", "check"}
+    space, search, surrogate = dict(table.space), dict(table.search), dict(table.surrogate)
+    homes = {**dict.fromkeys(("step", "momentum"), space), **dict.fromkeys((f.name for f in fields(Settings)), search)}
     for key, value in overrides.items():
-        if key not in known:
-            raise UnderfireError(f"'{attack}' has no setting '{key}': it has {', '.join(sorted(known))}.")
-        (space if key in ("step", "momentum") else search)[key] = _schedule(value) if key in ("step", "lam") else value
-    return space, search
+        if key == "surrogate" and isinstance(value, Mapping):
+            surrogate |= value
+        elif key in homes:
+            homes[key][key] = _schedule(value) if key in ("step", "lam") else value
+        else:
+            raise UnderfireError(f"'{attack}' has no setting '{key}': it has {', '.join(sorted(homes))}.")
+    return space, search, surrogate
 
 
 def _schedule(value: object) -> Schedule:

@@ -110,7 +110,7 @@ def search(
             terms.logits, live.goal.labels, reduction="none", label_smoothing=settings.smoothing
         )
         live.walk.step(prediction + settings.lam.at(progress) * terms.loss, progress)
-        live.after_step(x_hat.detach(), ~done)
+        live.after_step(x_hat.detach(), ~done, progress)
     return Found(best.images, best.steps)
 
 
@@ -130,12 +130,14 @@ class _Live:
 
     def distance(self, x_hat: Images, real: Maps | None) -> PerImage:
         """map_l1 as the judge sees it, averaged over the interpreters attacked."""
-        of = {i.name: real if real is not None else i.explain(x_hat, self.goal.labels) for i in self.victim.interpreters}
+        of = {
+            i.name: real if real is not None else i.explain(x_hat, self.goal.labels) for i in self.victim.interpreters
+        }
         return torch.stack([maps.l1(m, self.goal.maps[name]) for name, m in of.items()]).mean(0)
 
-    def after_step(self, x_hat: Images, keep: Tensor) -> None:
+    def after_step(self, x_hat: Images, keep: Tensor, progress: float) -> None:
         if self.surrogate is not None:
-            self.surrogate.advance(x_hat)
+            self.surrogate.advance(x_hat, progress)
         if bool(keep.all()):
             return
         self.rows, self.x, self.goal = self.rows[keep], self.x[keep], self.goal.select(keep)
@@ -153,9 +155,7 @@ class Best:
         self.rank = torch.full((len(x),), math.inf, dtype=torch.float64, device=x.device)
         self.steps = torch.zeros(len(x), dtype=torch.int64)
 
-    def offer(
-        self, live: _Live, x_hat: Images, terms: Terms, step: int, settings: Settings, last: bool
-    ) -> Tensor:
+    def offer(self, live: _Live, x_hat: Images, terms: Terms, step: int, settings: Settings, last: bool) -> Tensor:
         """Keep the better iterates of the live images; returns which images (bool (N,)) are done."""
         self.steps[live.rows.cpu()] = step
         z = terms.logits.detach()

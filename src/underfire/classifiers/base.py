@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from underfire.classifiers.meter import PassMeter
-from underfire.core import ClassNames, Images, Preprocess, UnderfireError
+from underfire.core import ClassNames, Images, Meter, Preprocess, UnderfireError
 
 Features = Callable[[Tensor], Tensor]
 
@@ -40,7 +41,7 @@ class TorchClassifier:
     ) -> None:
         self.module = module.eval().requires_grad_(False)
         self.name, self.preprocess, self.classes = name, preprocess, classes
-        self.meter = PassMeter()
+        self.meter: Meter = PassMeter()
         self._features, self._scores, self._pyramid = features, scores, pyramid
         self._head: nn.Linear | None = None
         self.digest = weights_digest(module, preprocess)
@@ -60,8 +61,7 @@ class TorchClassifier:
 
     def logits(self, x: Images) -> Tensor:
         """Class scores (N, K) of pixels in [0, 1]."""
-        logits: Tensor = self.module(self._normalised(x))
-        return logits
+        return _logits(self.module(self._normalised(x)), self.name)
 
     def features(self, x: Images) -> Tensor:
         """Last feature maps (N, C, h, w)."""
@@ -70,7 +70,7 @@ class TorchClassifier:
     def scores(self, features: Tensor) -> Tensor:
         """Logits (N, K) of last feature maps (N, C, h, w)."""
         self._pooled_features()
-        assert self._scores is not None  # noqa: S101 (found together with the features)
+        assert self._scores is not None  # found together with the features
         return self._scores(features)
 
     def pyramid(self, x: Images) -> list[Tensor]:
@@ -86,7 +86,7 @@ class TorchClassifier:
     def head(self) -> Tensor:
         """Weights (K, C) of the linear head."""
         self._pooled_features()
-        assert self._head is not None  # noqa: S101 (found together with the features)
+        assert self._head is not None  # found together with the features
         return self._head.weight
 
     def _normalised(self, x: Images) -> Tensor:
@@ -96,7 +96,7 @@ class TorchClassifier:
         """The features, once it is shown that global average pooling and a linear head make the logits of them."""
         if self._head is None:
             self._features, self._scores, self._head = self._find_head()
-        assert self._features is not None  # noqa: S101 (_find_head raises otherwise)
+        assert self._features is not None  # _find_head raises otherwise
         return self._features
 
     @torch.no_grad()
@@ -104,7 +104,7 @@ class TorchClassifier:
         size = self.preprocess.input_size
         x = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0)).to(self.device)
         x = (x - self._mean) / self._std
-        logits = self.module(x)
+        logits = _logits(self.module(x), self.name)
         for features, scores in [(self._features, self._scores)] if self._features else _traced(self.module, x):
             linear = _last_linear(self.module)
             if linear is None or features is None:
@@ -112,9 +112,8 @@ class TorchClassifier:
             maps = features(x)
             if maps.dim() != 4 or maps.shape[1] != linear.in_features:
                 continue
-            pooled_linear = linear(maps.mean((2, 3)))
-            if torch.allclose(pooled_linear, logits, rtol=1e-3, atol=1e-3 * float(logits.abs().max())):
-                return features, scores or (lambda maps: linear(maps.mean((2, 3)))), linear
+            if torch.allclose(_pooled(linear, maps), logits, rtol=1e-3, atol=1e-3 * float(logits.abs().max())):
+                return features, scores or partial(_pooled, linear), linear
         raise UnderfireError(
             f"'{self.name}' does not end in global average pooling and one linear layer, so it has no class activation "
             "map: choose another interpreter for it, or a classifier such as efficientnet-lite0, resnet50 or "
@@ -154,8 +153,10 @@ def wrap(
     policy = Preprocess(input_size, resize or round(input_size * 8 / 7), _three(mean), _three(std), interpolation)
     if classes is None:
         anchor = next(module.parameters(), torch.zeros(()))
+        dtype = anchor.dtype if anchor.is_floating_point() else torch.float32
         with torch.no_grad():
-            k = module.eval()(torch.zeros(1, 3, input_size, input_size, device=anchor.device)).shape[-1]
+            zeros = torch.zeros(1, 3, input_size, input_size, device=anchor.device, dtype=dtype)
+            k = _logits(module.eval()(zeros), name).shape[-1]
         classes = [f"class {i}" for i in range(k)]
     return TorchClassifier(
         module,
@@ -166,6 +167,14 @@ def wrap(
         scores=scores,
         pyramid=pyramid,
     )
+
+
+def _logits(out: object, name: str) -> Tensor:
+    if not isinstance(out, Tensor):
+        raise UnderfireError(
+            f"'{name}' returns a {type(out).__name__}, not a tensor: wrap a module that returns logits (N, K) alone."
+        )
+    return out
 
 
 def _three(values: Sequence[float]) -> tuple[float, float, float]:
@@ -181,6 +190,11 @@ def weights_digest(module: nn.Module, preprocess: Preprocess) -> str:
         digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _pooled(linear: nn.Linear, maps: Tensor) -> Tensor:
+    logits: Tensor = linear(maps.mean((2, 3)))
+    return logits
 
 
 def _last_linear(module: nn.Module) -> nn.Linear | None:
@@ -209,8 +223,12 @@ def _traced(module: nn.Module, x: Tensor) -> Iterator[tuple[Features, Features |
         for hook in hooks:
             hook.remove()
     for part in reversed(ran[-8:]):
-        yield (lambda x, part=part: _output_of(module, part, x)), None
-        yield (lambda x, part=part: _output_of(module, part, x).relu()), None
+        yield partial(_output_of, module, part), None
+        yield partial(_rectified_output_of, module, part), None
+
+
+def _rectified_output_of(module: nn.Module, part: nn.Module, x: Tensor) -> Tensor:
+    return _output_of(module, part, x).relu()
 
 
 def _output_of(module: nn.Module, part: nn.Module, x: Tensor) -> Tensor:

@@ -15,8 +15,10 @@ from timm.data import ImageNetInfo
 from torch import Tensor, nn
 
 from underfire.core import ClassifierOptions, ClassNames, Preprocess, UnderfireError
+from underfire.registry import unknown
 
 State = dict[str, Tensor]
+INTERPOLATIONS = ("bilinear", "bicubic", "lanczos", "nearest")
 PREFIXES = ("module.", "model.", "_orig_mod.")
 
 
@@ -80,8 +82,8 @@ def fit(module: nn.Module, state: State, path: str, architecture: str) -> None:
     ]
     if problems:
         raise UnderfireError(
-            f"'{path}' does not fit {architecture}: {'; '.join(problems)}. Name the architecture that it was trained as "
-            "with --classifier."
+            f"'{path}' does not fit {architecture}: {'; '.join(problems)}. Name the architecture that it was trained "
+            "as with --classifier."
         )
     module.load_state_dict(state, strict=False)
 
@@ -124,6 +126,8 @@ def policy(base: Preprocess, metadata: Mapping[str, str], options: ClassifierOpt
     if "input_size" in found and "resize" not in found:
         found["resize"] = round(found["input_size"] * base.resize / base.input_size)
     new = replace(base, **found)
+    if new.interpolation not in INTERPOLATIONS:
+        raise unknown("interpolation", new.interpolation, INTERPOLATIONS)
     if new.resize < new.input_size or new.input_size < 1 or min(new.std) <= 0:
         raise UnderfireError(
             f"Input size {new.input_size}, resize {new.resize}, std {new.std} make no picture: the resize must not be "
@@ -151,7 +155,7 @@ def class_names(k: int, metadata: Mapping[str, str], options: ClassifierOptions)
     if options.classes is not None:
         names = _names_file(options.classes)
     elif "classes" in metadata:
-        names = named(json.loads(metadata["classes"]))
+        names = named(_list(metadata["classes"], "the checkpoint's metadata"))
     elif k == 1000:
         names = named(ImageNetInfo().label_names())
     else:
@@ -169,17 +173,31 @@ def named(labels: list[str]) -> ClassNames:
     info = ImageNetInfo()
     known = set(info.label_names())
     if all(label in known for label in labels):
-        return ClassNames(tuple(info.label_name_to_description(label, detailed=False) for label in labels), tuple(labels))
+        return ClassNames(
+            tuple(info.label_name_to_description(label, detailed=False) for label in labels), tuple(labels)
+        )
     return ClassNames(tuple(labels))
+
+
+def _list(text: str, where: str) -> list[str]:
+    """A list written as JSON or with commas."""
+    if not text.lstrip().startswith("["):
+        return [word.strip() for word in text.split(",")]
+    try:
+        return [str(label) for label in json.loads(text)]
+    except json.JSONDecodeError as e:
+        raise UnderfireError(f"The class names in {where} are no whole JSON list ({e}).") from e
 
 
 def _names_file(path: str) -> ClassNames:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as e:
-        raise UnderfireError(f"Cannot read the class names in '{path}': --classes takes a text file, one a line.") from e
+        raise UnderfireError(
+            f"Cannot read the class names in '{path}': --classes takes a text file, one a line."
+        ) from e
     if text.lstrip().startswith("["):
-        return named([str(label) for label in json.loads(text)])
+        return named(_list(text, f"'{path}'"))
     rows = [line.split("\t") for line in text.splitlines() if line.strip()]
     if rows and all(len(row) == 2 for row in rows):
         return ClassNames(tuple(name.strip() for _, name in rows), tuple(key.strip() for key, _ in rows))

@@ -21,14 +21,16 @@ def fold_batch_norm(module: nn.Module, x: Tensor) -> int:
     """
     for part in module.modules():
         if hasattr(part, "inplace"):
-            part.inplace = False  # an in-place activation copies its input for the backward: slower, not smaller
+            # An in-place activation copies its input for the backward: slower, not smaller.
+            part.inplace = False  # type: ignore[assignment]
     before = module(x)
     pairs = _pairs(module, x)
     kept = [(conv, conv.weight, conv.bias) for conv, _, _ in pairs]
     norms = [(module.get_submodule(path.rpartition(".")[0]), path.rpartition(".")[2], norm) for _, norm, path in pairs]
     for (conv, norm, _), (parent, name, _) in zip(pairs, norms, strict=True):
         _absorb(conv, norm)
-        setattr(parent, name, nn.Sequential(*(part for part in norm.children() if not isinstance(part, nn.Identity))))
+        rest = nn.Sequential(*(part for part in norm.children() if not isinstance(part, nn.Identity)))
+        setattr(parent, name, rest.train(norm.training))
     if torch.allclose(module(x), before, rtol=1e-3, atol=1e-4 * float(before.abs().max())):
         return len(pairs)
     for conv, weight, bias in kept:
@@ -61,7 +63,7 @@ def _pairs(module: nn.Module, x: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d
 
 
 def _absorb(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-    """w' = w γ/σ,  b' = (b − μ) γ/σ + β."""
+    """Fold: w' = w γ/σ,  b' = (b − μ) γ/σ + β."""
     mean, variance = norm.running_mean, norm.running_var
     if mean is None or variance is None:
         return

@@ -24,17 +24,21 @@ class PassMeter:
         self.open(1)
 
     def open(self, n: int) -> None:
+        """Start a new ledger for ``n`` images."""
         self._spent = torch.zeros(n, dtype=torch.float64)
         self._live = torch.arange(n)
 
     def select(self, keep: Tensor) -> None:
+        """Keep only some of the live images."""
         self._live = self._live[keep.cpu()]
 
     def charge(self, rows: int, cost: float = 1.0) -> None:
+        """Add ``rows * cost`` F, shared equally by the live images."""
         if len(self._live):
             self._spent[self._live] += rows * cost / len(self._live)
 
     def tap(self, x: Images, cost: float = 1.0) -> Images:
+        """Charge a forward now and the backwards through the returned tensor when they come."""
         self.charge(len(x), cost)
         if not (x.requires_grad and torch.is_grad_enabled()):
             return x
@@ -42,6 +46,7 @@ class PassMeter:
         return tapped
 
     def close(self) -> list[float]:
+        """F spent on each image since `open`."""
         spent: list[float] = self._spent.tolist()
         self.open(1)
         return spent

@@ -77,9 +77,7 @@ def _fetched(name: str, architecture: str) -> nn.Module:
         ) from e
 
 
-def classifier(
-    name: str, module: nn.Module, metadata: dict[str, str], options: ClassifierOptions
-) -> TorchClassifier:
+def classifier(name: str, module: nn.Module, metadata: dict[str, str], options: ClassifierOptions) -> TorchClassifier:
     """A timm network with its own input policy, the metadata's or the flags'."""
     cfg: dict[str, Any] = timm.data.resolve_data_config(model=module)
     size = cfg["input_size"][-1]

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.process import BaseProcess
 
 from underfire.core import Outcome, UnderfireError, Unit
 from underfire.registry import register
@@ -59,15 +60,22 @@ class Local:
         self, pool: ProcessPoolExecutor, fn: Callable[[Unit], Outcome], units: Iterator[Unit], lost: list[Unit]
     ) -> Iterator[Outcome]:
         flying: dict[Future[Outcome], Unit] = {}
+
+        def submit(n: int) -> None:
+            for unit in itertools.islice(units, n):
+                try:
+                    flying[pool.submit(fn, unit)] = unit
+                except BrokenProcessPool:
+                    lost.append(unit)
+                    raise
+
         try:
-            for unit in itertools.islice(units, 2 * self.workers):
-                flying[pool.submit(fn, unit)] = unit
+            submit(2 * self.workers)
             while flying:
                 for future in wait(flying, return_when=FIRST_COMPLETED).done:
                     yield future.result()
                     del flying[future]
-                    for unit in itertools.islice(units, 1):
-                        flying[pool.submit(fn, unit)] = unit
+                    submit(1)
         except BrokenProcessPool:
             lost += flying.values()
 
@@ -82,7 +90,12 @@ def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
-        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+        threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
+
+
+def _end_after(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def _stop(pool: ProcessPoolExecutor) -> None:

@@ -1,6 +1,6 @@
 """CAM: class activation maps (Zhou et al. 2016), the paper's representation-guided interpreter.
 
-    m_c(x) = min-max scaled  Σ_k w_{c,k} A_k(x)
+m_c(x) = min-max scaled  Σ_k w_{c,k} A_k(x)
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Cam:
         """Maps (N, h, w) in [0, 1] of ``x`` for classes ``y``."""
         return self.of_features(self.classifier.features(x), y)
 
-    def surrogate(self, x: Images, goal: Goal) -> CamSurrogate:
+    def surrogate(self, x: Images, goal: Goal, **options: object) -> CamSurrogate:
         """CAM is differentiable as it is."""
         return CamSurrogate(self, goal)
 
@@ -54,7 +54,7 @@ class CamSurrogate:
         m = self.cam.of_features(features, self.goal.labels)
         return Terms(self.cam.classifier.scores(features), maps.l2(m, self.goal.maps[self.cam.name]), m.detach())
 
-    def advance(self, x: Images) -> None:
+    def advance(self, x: Images, progress: float) -> None:
         """Nothing to move."""
 
     def select(self, keep: torch.Tensor) -> None:

@@ -1,0 +1,148 @@
+"""The numbers of the README and docs: every case is a plain audit, its rows land in benchmarks/results/CASE.csv.
+
+    python benchmarks/measure.py                 every case that has no result yet
+    python benchmarks/measure.py cam-fast ...    these cases
+    python benchmarks/measure.py --list          the cases and, where measured, their numbers
+
+Photos and models come from ../shared (see --shared); none of them goes into the results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from underfire import metrics
+from underfire.audit import run
+from underfire.plan import Settings
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+COLUMNS = (
+    "image",
+    "classifier",
+    "attack",
+    "preset",
+    "against",
+    "judge_classifier",
+    "interpreter",
+    "defense",
+    "eps",
+    "seed",
+    "success",
+    "confidence",
+    "map_l1",
+    "map_iou",
+    "map_rank",
+    "untouched_l1",
+    "untouched",
+    "forged",
+    "linf_levels",
+    "steps",
+    "goal_passes",
+    "passes",
+    "judge_passes",
+    "seconds",
+    "error",
+)
+IMAGENET = "data/in1k-samples"
+TINY = "data/tiny20/val"
+
+
+def tiny(name: str) -> dict[str, Any]:
+    return {"images": TINY, "classifier": name, "weights": f"models/{name}_tiny20.safetensors"}
+
+
+CASES: dict[str, dict[str, Any]] = {
+    "cam-fast": {"images": IMAGENET, "limit": 48},
+    "cam-thorough": {"images": IMAGENET, "limit": 48, "preset": "thorough", "attack": "adv2"},
+    "cam-paper": {"images": IMAGENET, "limit": 8, "preset": "paper"},
+    "cam-resnet50": {**tiny("resnet50"), "limit": 48},
+    "cam-densenet169": {**tiny("densenet169"), "limit": 48},
+}
+
+
+def settings_of(case: dict[str, Any], shared: Path) -> Settings:
+    paths = {k: str(shared / case[k]) for k in ("images", "weights") if k in case}
+    return Settings.parse({"seed": 0, "eps": 8, "threads": 1, **case, **paths})
+
+
+def measure(name: str, shared: Path) -> None:
+    out = Path(tempfile.gettempdir()) / f"underfire-benchmark-{name}"
+    audit = run(settings_of(CASES[name], shared), out)
+    rows = audit.store.rows()
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True, cwd=HERE
+    )
+    RESULTS.mkdir(exist_ok=True)
+    with (RESULTS / f"{name}.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ("case", "commit", *COLUMNS), extrasaction="ignore")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({"case": name, "commit": commit.stdout.strip(), **row})
+    show(name, rows)
+
+
+def show(name: str, rows: list[dict[str, Any]]) -> None:
+    for s in metrics.summarise([{**dict.fromkeys(("iou_curve",), [None] * 9), **row} for row in rows]):
+        cell = s.cell
+        print(
+            f"{name:18} {cell['attack']:>5} {cell['preset']:9} judge {cell['interpreter']:5} n {s.n:3} (+{s.errors}) "
+            f"success {number(s.success, 3)} forged {number(s.forged, 3)} confidence {number(s.confidence, 4)} "
+            f"L1 {number(s.map_l1, 4)} IoU {number(s.map_iou, 3)} passes {number(s.passes, 0)} "
+            f"untouched ≤ {s.untouched_l1 or 0:.4f} seconds {number(s.seconds, 1)}",
+            flush=True,
+        )
+
+
+def number(e: metrics.Estimate, digits: int) -> str:
+    return "–" if e.value is None else f"{e.value:.{digits}f}"
+
+
+def stored(name: str) -> list[dict[str, Any]]:
+    with (RESULTS / f"{name}.csv").open(newline="") as file:
+        return [{k: parsed(k, v) for k, v in row.items()} for row in csv.DictReader(file)]
+
+
+def parsed(column: str, word: str) -> Any:
+    if word == "":
+        return None
+    if word in ("True", "False"):
+        return word == "True"
+    if column in ("image", "classifier", "commit", "case"):
+        return word
+    try:
+        return float(word)
+    except ValueError:
+        return word
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cases", nargs="*", choices=[*CASES, []], help="default: all without a result")
+    parser.add_argument(
+        "--shared", type=Path, default=HERE.parent.parent / "shared", help="folder with data/ and models/"
+    )
+    parser.add_argument("--list", action="store_true", help="show what is there")
+    given = parser.parse_args()
+    if given.list:
+        for name in CASES:
+            if (RESULTS / f"{name}.csv").exists():
+                show(name, stored(name))
+            else:
+                print(f"{name:18} not measured yet")
+        return
+    if not (given.shared / "data").is_dir():
+        sys.exit(f"No photos in '{given.shared}': give --shared.")
+    for name in given.cases or CASES:
+        if given.cases or not (RESULTS / f"{name}.csv").exists():
+            measure(name, given.shared)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""What the tool costs over a bare loop: the same steps on the same batch, interleaved, as ratios of medians.
+
+    python benchmarks/overhead.py [--images 4] [--steps 10] [--rounds 5]
+
+PGD: forward + backward. GRAD: forward + backward + double backward of the smoothed network, by hand; and its peak memory
+over a first-order step's (of what one process allocates, measured in a fresh process each). Writes results/overhead.csv.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import underfire
+from underfire.attacks.adv2 import Adv2
+from underfire.attacks.pgd import Pgd
+from underfire.core import Goal, Victim
+from underfire.interpreters.grad import Grad
+from underfire.interpreters.smooth import Slope, smoothed
+from underfire.trial import prepare
+
+RESULT = Path(__file__).parent / "results" / "overhead.csv"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--peak", choices=["none", "first", "second"], help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    prepare(given.threads)
+    classifier = underfire.classifier()
+    x = (torch.rand(given.images, 3, 224, 224, generator=torch.Generator().manual_seed(0)) * 255).round() / 255
+    y = torch.arange(given.images)
+    if given.peak:
+        print(peak(given.peak, classifier, x, y))
+        return
+    rows = [
+        ("PGD step over forward + backward", ratio(given, bare_first(classifier, x, y), pgd(classifier, x, y)), 1.05),
+        ("GRAD step over its floor", ratio(given, bare_second(classifier, x, y), grad(classifier, x, y)), 1.10),
+        ("GRAD peak memory over a first-order step", memory(given), 2.2),
+    ]
+    with RESULT.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("what", "ratio", "asked", "images", "steps", "rounds", "threads"))
+        for what, value, asked in rows:
+            print(f"{what}: {value:.3f} (asked: at most {asked})")
+            writer.writerow((what, f"{value:.4f}", asked, given.images, given.steps, given.rounds, given.threads))
+
+
+def ratio(given: argparse.Namespace, bare: Callable[[int], None], ours: Callable[[int], None]) -> float:
+    """Median over rounds of ours / bare, the two run in turn: the machine's mood cancels."""
+    bare(2)
+    ours(2)
+    found = []
+    for _ in range(given.rounds):
+        times = []
+        for run in (bare, ours, ours, bare):
+            start = time.perf_counter()
+            run(given.steps)
+            times.append(time.perf_counter() - start)
+        found.append((times[1] + times[2]) / (times[0] + times[3]))
+    return statistics.median(found)
+
+
+def bare_first(classifier: underfire.Classifier, x: Tensor, y: Tensor) -> Callable[[int], None]:
+    def run(steps: int) -> None:
+        for _ in range(steps + 1):  # a search looks at its last position too
+            leaf = x.clone().requires_grad_()
+            loss = torch.nn.functional.cross_entropy(classifier.logits(leaf), y, reduction="sum")
+            if _ < steps:
+                torch.autograd.grad(loss, leaf)
+
+    return run
+
+
+def pgd(classifier: underfire.Classifier, x: Tensor, y: Tensor) -> Callable[[int], None]:
+    def run(steps: int) -> None:
+        attack = Pgd.make("fast", None, 8, steps=steps, stop_confidence=None)
+        classifier.meter.open(len(x))
+        attack.run(Victim(classifier), x, Goal(y, y), [0] * len(x))
+
+    return run
+
+
+def bare_second(classifier: underfire.Classifier, x: Tensor, y: Tensor) -> Callable[[int], None]:
+    def run(steps: int) -> None:
+        for step in range(steps + 1):
+            leaf = x.clone().requires_grad_()
+            with smoothed(Slope()):
+                z = classifier.logits(leaf)
+                g = torch.autograd.grad(z.gather(1, y[:, None]).sum(), leaf, create_graph=True)[0]
+            if step < steps:
+                torch.autograd.grad(g.square().sum() + z.logsumexp(1).sum(), leaf)
+
+    return run
+
+
+def grad(classifier: underfire.Classifier, x: Tensor, y: Tensor) -> Callable[[int], None]:
+    interpreter = Grad(classifier)
+    goal = Goal(y, y, {"grad": interpreter.explain(x, y)})
+
+    def run(steps: int) -> None:
+        attack = Adv2.make("fast", "grad", 8, steps=steps, warmup=0, check=10**6)
+        classifier.meter.open(len(x))
+        attack.run(Victim(classifier, (interpreter,)), x, goal, [0] * len(x))
+
+    return run
+
+
+def peak(which: str, classifier: underfire.Classifier, x: Tensor, y: Tensor) -> int:
+    """Peak resident size in KiB of a process that took three such steps."""
+    steps = {"first": bare_first, "second": grad}
+    if which in steps:
+        steps[which](classifier, x, y)(3)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def memory(given: argparse.Namespace) -> float:
+    base, first, second = (
+        int(
+            subprocess.run(
+                [sys.executable, __file__, "--peak", which, "--images", str(given.images)],
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout.split()[-1]
+        )
+        for which in ("none", "first", "second")
+    )
+    return (second - base) / (first - base)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""What several tests share: one built EfficientNet-Lite0, scikit-image's photos, and repeatable hypothesis runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import settings
+
+if TYPE_CHECKING:
+    from underfire.classifiers.base import TorchClassifier
+
+settings.register_profile("underfire", derandomize=True, database=None, deadline=None, max_examples=40)
+settings.load_profile("underfire")
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def lite0() -> TorchClassifier:
+    from underfire.classifiers.efficientnet_lite import lite0 as build
+    from underfire.core import ClassifierOptions
+
+    return build("", ClassifierOptions())
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    if not (SHARED / "data").is_dir():
+        pytest.skip(f"needs the photos and models in {SHARED}, which this machine has not")
+    return SHARED

@@ -1,0 +1,239 @@
+"""The smoothed twin: slopes, second derivatives, and that nothing is left behind."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+import timm
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from underfire.core import UnderfireError
+from underfire.interpreters import smooth
+from underfire.interpreters.smooth import Kinks, Slope, smoothed
+
+KINDS = ("monotone", "published")
+Activation = Callable[[Tensor], Tensor]
+
+
+def step_monotone(z: float, tau: float) -> float:
+    return 0.5 * (1 + z / (z * z + tau) ** 0.5)
+
+
+def step_published(z: float, tau: float) -> float:
+    root = (z * z + tau) ** 0.5
+    return 1 + z / root if z < 0 else z / root
+
+
+STEP = {"monotone": step_monotone, "published": step_published}
+# name -> the function, and its slope as a sum of steps, written down once more
+ACTIVATIONS: dict[str, tuple[Activation, float, list[tuple[float, float]]]] = {
+    "relu module": (nn.ReLU(), 0.0, [(0.0, 1.0)]),
+    "relu in place": (lambda z: nn.ReLU(inplace=True)(z * 1), 0.0, [(0.0, 1.0)]),
+    "relu function": (F.relu, 0.0, [(0.0, 1.0)]),
+    "relu method": (lambda z: z.relu(), 0.0, [(0.0, 1.0)]),
+    "torch.relu": (torch.relu, 0.0, [(0.0, 1.0)]),
+    "relu6 module": (nn.ReLU6(), 0.0, [(0.0, 1.0), (6.0, -1.0)]),
+    "relu6 function": (F.relu6, 0.0, [(0.0, 1.0), (6.0, -1.0)]),
+    "hardtanh": (nn.Hardtanh(-2.0, 3.0), 0.0, [(-2.0, 1.0), (3.0, -1.0)]),
+    "leaky": (nn.LeakyReLU(0.2), 0.2, [(0.0, 0.8)]),
+    "hard-sigmoid": (nn.Hardsigmoid(), 0.0, [(-3.0, 1 / 6), (3.0, -1 / 6)]),
+    "clamp": (lambda z: z.clamp(min=0.5), 0.0, [(0.5, 1.0)]),
+    "clamp both": (lambda z: torch.clamp(z, 0.0, 6.0), 0.0, [(0.0, 1.0), (6.0, -1.0)]),
+}
+
+
+def slope_at(f: Activation, z: Tensor, slope: Slope) -> Tensor:
+    z = z.clone().requires_grad_()
+    with smoothed(slope):
+        y = f(z)
+    return torch.autograd.grad(y.sum(), z)[0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_slopes_follow_their_formula_at_near_and_far_from_each_kink(name: str, kind: str) -> None:
+    f, base, kinks = ACTIVATIONS[name]
+    tau = 1e-2
+    around = [at + d for at, _ in kinks for d in (-50.0, -1.0, -0.1, -1e-3, 0.0, 1e-3, 0.1, 1.0, 50.0)]
+    z = torch.tensor(around, dtype=torch.float64)
+    expected = [base + sum(gain * STEP[kind](v - at, tau) for at, gain in kinks) for v in around]
+    torch.testing.assert_close(slope_at(f, z, Slope(kind, tau)), torch.tensor(expected, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_the_forward_stays_exact(name: str) -> None:
+    f = ACTIVATIONS[name][0]
+    z = torch.linspace(-8, 8, 101)
+    with smoothed(Slope()):
+        inside = f(z.clone())
+    assert torch.equal(inside, f(z.clone()))
+
+
+def test_hard_swish_is_a_product_with_a_hard_sigmoid() -> None:
+    z = torch.linspace(-5, 5, 41, dtype=torch.float64)
+    gate = torch.tensor([sum(s / 6 * step_monotone(v + at, 1e-2) for at, s in ((3, 1), (-3, -1))) for v in z.tolist()])
+    torch.testing.assert_close(slope_at(F.hardswish, z, Slope()), F.hardsigmoid(z) + z * gate)
+
+
+def test_prelu_keeps_one_slope_a_channel() -> None:
+    weight = torch.tensor([0.1, 0.5], dtype=torch.float64)
+    z = torch.tensor([[-1.0, -1.0], [1.0, 1.0]], dtype=torch.float64)
+    expected = [[w + (1 - w) * step_monotone(v, 1e-2) for w in (0.1, 0.5)] for v in (-1.0, 1.0)]
+    torch.testing.assert_close(
+        slope_at(lambda z: F.prelu(z, weight), z, Slope()), torch.tensor(expected, dtype=torch.float64)
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_written_out_slopes_equal_the_readable_ones_over_many_chunks(kind: str) -> None:
+    kinks, slope = Kinks(0.1, (0.0, 6.0), (0.9, -1.0)), Slope(kind, 3e-3)
+    z = torch.randn(3, smooth.CHUNK // 2 + 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 4
+    torch.testing.assert_close(smooth._slope(z, kinks, slope), smooth.slope_of(z, kinks, slope))
+    times = torch.rand_like(z)
+    dh = sum(gain * slope.dh(z - at) for at, gain in zip(kinks.at, kinks.gain, strict=True))
+    torch.testing.assert_close(smooth._slope_derivative(z, times, kinks, slope), times * dh)
+
+
+# -- second derivatives ------------------------------------------------------------------------------------------------
+
+
+class Layers(nn.Module):
+    """x -> W3 φ(W2 φ(W1 x)): two hidden layers, where the smoothed slopes also reach the inner one."""
+
+    def __init__(self, phi: Activation) -> None:
+        super().__init__()
+        g = torch.Generator().manual_seed(3)
+        self.w = [torch.randn(a, b, generator=g, dtype=torch.float64) for a, b in ((5, 4), (6, 5), (1, 6))]
+        self.phi = phi
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.w[2] @ self.phi(self.w[1] @ self.phi(self.w[0] @ x))
+
+
+X = torch.tensor([0.3, -0.2, 0.5, 0.1], dtype=torch.float64)
+
+
+def test_with_the_smooth_forward_double_backward_is_the_derivative_by_finite_differences() -> None:
+    tau = 0.3
+
+    def phi(z: Tensor) -> Tensor:  # ½(z + √(z²+τ)), whose derivative is the monotone slope: one function throughout
+        return smooth._kinked(z, (z + (z * z + tau).sqrt()) / 2, Kinks(0.0, (0.0,), (1.0,)), Slope("monotone", tau))
+
+    net = Layers(phi)
+    assert torch.autograd.gradcheck(net, X.clone().requires_grad_())
+    assert torch.autograd.gradgradcheck(net, X.clone().requires_grad_())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_with_the_exact_forward_both_derivatives_equal_a_slow_chain_rule(kind: str) -> None:
+    slope, net = Slope(kind, 0.3), Layers(F.relu)
+    x, direction = X.clone().requires_grad_(), torch.tensor([0.2, 1.0, -0.7, 0.4], dtype=torch.float64)
+    with smoothed(slope):
+        saliency = torch.autograd.grad(net(x).sum(), x, create_graph=True)[0]
+    second = torch.autograd.grad((saliency * direction).sum(), x)[0]
+
+    w1, w2, w3 = net.w
+    z1 = w1 @ X
+    z2 = w2 @ z1.clamp_min(0)  # the forward is exact ...
+    h1, h2, dh1, dh2 = slope.h(z1), slope.h(z2), slope.dh(z1), slope.dh(z2)
+    inner = w2.T @ (h2 * w3[0])
+    torch.testing.assert_close(saliency, w1.T @ (h1 * inner))
+    columns = []
+    for v in torch.eye(4, dtype=torch.float64):  # ... and every tangent passes the smoothed slopes
+        dz1 = w1 @ v
+        dz2 = w2 @ (h1 * dz1)
+        columns.append(w1.T @ (dh1 * dz1 * inner + h1 * (w2.T @ (dh2 * dz2 * w3[0]))))
+    torch.testing.assert_close(second, torch.stack(columns) @ direction)
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+def test_the_frozen_convolution_has_pytorchs_own_derivatives(groups: int) -> None:
+    g = torch.Generator().manual_seed(0)
+    conv = nn.Conv2d(4, 8, 3, stride=2, padding=1, groups=groups).double().requires_grad_(False)
+    x = torch.randn(2, 4, 7, 7, generator=g, dtype=torch.float64, requires_grad=True)
+
+    def twice() -> tuple[Tensor, Tensor, Tensor]:
+        y = conv(x)
+        first = torch.autograd.grad(y.pow(3).sum(), x, create_graph=True)[0]
+        return y, first, torch.autograd.grad(first.square().sum(), x)[0]
+
+    expected = twice()
+    with smoothed(Slope()):
+        found = twice()
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_max_pooling_is_exact_forward_and_shares_its_gradient_by_a_softmax() -> None:
+    z = torch.tensor([[[[1.0, 1.1], [0.0, -5.0]]]], dtype=torch.float64, requires_grad=True)
+    with smoothed(Slope(tau=0.25)):
+        y = F.max_pool2d(z, 2)
+    assert y.item() == 1.1
+    got = torch.autograd.grad(y.sum(), z)[0].flatten()
+    values, t = z.detach().flatten(), 0.5
+    weights = ((values - 1.1) / t).softmax(0)
+    torch.testing.assert_close(got, weights * (1 + (values - (weights * values).sum()) / t))
+
+
+# -- nothing is left behind ---------------------------------------------------------------------------------------------
+
+
+def relu_slope_at_zero() -> float:
+    z = torch.zeros(1, requires_grad=True)
+    return float(torch.autograd.grad(F.relu(z).sum(), z)[0])
+
+
+def test_outside_the_block_everything_is_as_before_also_after_an_exception() -> None:
+    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    modules = list(net.modules())
+    with pytest.raises(RuntimeError, match="on purpose"), smoothed(Slope()):
+        assert relu_slope_at_zero() == 0.5
+        net(torch.zeros(1, 3))
+        raise RuntimeError("on purpose")
+    assert relu_slope_at_zero() == 0.0
+    assert list(net.modules()) == modules
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_another_thread_sees_the_exact_slope() -> None:
+    seen: list[float] = []
+    with smoothed(Slope()):
+        worker = threading.Thread(target=lambda: seen.append(relu_slope_at_zero()))
+        worker.start()
+        worker.join()
+        assert relu_slope_at_zero() == 0.5
+    assert seen == [0.0]
+
+
+def test_a_network_without_kinks_is_the_same_with_and_without_the_twin() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.SiLU(), nn.Flatten(), nn.Linear(64, 3), nn.GELU()).double()
+    x = torch.rand(2, 3, 6, 6, dtype=torch.float64, requires_grad=True)
+
+    def gradient() -> Tensor:
+        return torch.autograd.grad(net(x)[:, 0].sum(), x)[0]
+
+    plain = gradient()
+    with smoothed(Slope()):
+        torch.testing.assert_close(gradient(), plain)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenetv3_small_050", "densenet121", "vit_tiny_patch16_224"])
+def test_timm_networks_have_second_derivatives(name: str) -> None:
+    size = {} if "vit" not in name else {"img_size": 32}
+    net = timm.create_model(name, num_classes=5, **size).eval().requires_grad_(False)
+    x = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    with smoothed(Slope()):
+        first = torch.autograd.grad(net(x)[0, 0], x, create_graph=True)[0]
+    second = torch.autograd.grad(first.square().sum(), x)[0]
+    assert bool(second.isfinite().all()) and bool(second.any())
+
+
+@pytest.mark.parametrize(("kind", "tau"), [("monoton", 1e-2), ("monotone", 0.0)])
+def test_a_slope_that_does_not_exist_is_refused(kind: str, tau: float) -> None:
+    with pytest.raises(UnderfireError, match=f"{kind}|0.0" if tau else "0.0"):
+        Slope(kind, tau)

@@ -1,0 +1,109 @@
+"""Tiny float64 victims: smooth networks, so that formulas can be checked to the last digits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from underfire.classifiers.base import TorchClassifier, wrap
+from underfire.core import LEVELS, Goal, Images, Maps, Terms, Victim
+from underfire.interpreters.cam import Cam, CamSurrogate
+
+if TYPE_CHECKING:
+    from underfire.core import Labels
+
+SIZE, CLASSES = 12, 4
+
+
+def seeded(module: nn.Module, seed: int = 0) -> nn.Module:
+    """The module in float64 with weights that depend on ``seed`` alone."""
+    generator = torch.Generator().manual_seed(seed)
+    module = module.double()
+    for p in module.parameters():
+        fan_in = p[0].numel() if p.dim() > 1 else 1.0
+        p.data = torch.randn(p.shape, generator=generator, dtype=torch.float64) / fan_in**0.5
+    return module
+
+
+class ToyNet(nn.Module):
+    """Two convolutions, softplus, global average pooling, one linear layer; maps of 6×6 for 12 px."""
+
+    def __init__(self, k: int = CLASSES) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 3, padding=1, stride=2)
+        self.second = nn.Conv2d(4, 6, 3, padding=1)
+        self.last = nn.Softplus()
+        self.head = nn.Linear(6, k)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = self.last(self.second(F.softplus(self.first(x))))
+        logits: Tensor = self.head(maps.mean((2, 3)))
+        return logits
+
+
+STD = 0.1
+
+
+def toy(seed: int = 1) -> TorchClassifier:
+    """A victim whose classes are about equally common among `pictures`, so that attacks have something to win."""
+    module = seeded(ToyNet(), seed)
+    assert isinstance(module, ToyNet)
+    module.head.weight.data *= 30
+    module.head.bias.data.zero_()
+    module.head.bias.data = -module((pictures(32, 99) - 0.5) / STD).mean(0).detach()
+    return wrap(
+        module,
+        input_size=SIZE,
+        resize=SIZE,
+        mean=(0.5, 0.5, 0.5),
+        std=(STD, STD, STD),
+        classes=[f"class {i}" for i in range(CLASSES)],
+        name="toy",
+    )
+
+
+def pictures(n: int, seed: int = 0, size: int = SIZE) -> Images:
+    """(n, 3, size, size) in float64 on the 8-bit grid: coloured clouds with some noise."""
+    generator = torch.Generator().manual_seed(seed)
+    clouds = F.interpolate(
+        torch.rand(n, 3, 3, 3, generator=generator, dtype=torch.float64), (size, size), mode="bilinear"
+    )
+    noise = torch.rand(n, 3, size, size, generator=generator, dtype=torch.float64)
+    return ((0.75 * clouds + 0.25 * noise) * LEVELS).round() / LEVELS
+
+
+def goal_for(cam: Cam, x: Images) -> Goal:
+    """The runner-up class, with the map of the clean image for its own class; opens the meter for an attack."""
+    order: Labels = cam.classifier.logits(x).argsort(1, descending=True)
+    maps = cam.explain(x, order[:, 0])
+    cam.classifier.meter.open(len(x))
+    return Goal(order[:, 1], order[:, 0], {cam.name: maps})
+
+
+def victim(seed: int = 1) -> tuple[Victim, Cam]:
+    classifier = toy(seed)
+    cam = Cam(classifier)
+    return Victim(classifier, (cam,)), cam
+
+
+class BlindSurrogate(CamSurrogate):
+    """CAM's surrogate that keeps the real map to itself, as GRAD's and MASK's do."""
+
+    def terms(self, x: Images) -> Terms:
+        return super().terms(x)._replace(maps=None)
+
+
+class BlindCam(Cam):
+    """CAM whose real maps cost a forward of their own; counts how often they are asked for."""
+
+    asked = 0
+
+    def explain(self, x: Images, y: Labels) -> Maps:
+        self.asked += 1
+        return super().explain(x, y)
+
+    def surrogate(self, x: Images, goal: Goal, **options: object) -> BlindSurrogate:
+        return BlindSurrogate(self, goal)
