@@ -62,13 +62,18 @@ CASES: dict[str, dict[str, Any]] = {
     "cam-fast": {"images": IMAGENET, "limit": 48},
     "cam-thorough": {"images": IMAGENET, "limit": 48, "preset": "thorough", "attack": "adv2"},
     "cam-paper": {"images": IMAGENET, "limit": 8, "preset": "paper"},
+    "grad-fast": {"images": IMAGENET, "limit": 24, "interpreter": "grad"},
+    "grad-thorough": {"images": IMAGENET, "limit": 12, "interpreter": "grad", "preset": "thorough", "attack": "adv2"},
+    "grad-paper": {"images": IMAGENET, "limit": 8, "interpreter": "grad", "preset": "paper", "attack": "adv2"},
+    "grad-resnet50": {**tiny("resnet50"), "limit": 12, "interpreter": "grad"},
+    "grad-densenet169": {**tiny("densenet169"), "limit": 12, "interpreter": "grad"},
     "cam-resnet50": {**tiny("resnet50"), "limit": 48},
     "cam-densenet169": {**tiny("densenet169"), "limit": 48},
 }
 
 
 def settings_of(case: dict[str, Any], shared: Path) -> Settings:
-    paths = {k: str(shared / case[k]) for k in ("images", "weights") if k in case}
+    paths: dict[str, Any] = {k: str(shared / case[k]) for k in ("images", "weights") if k in case}
     return Settings.parse({"seed": 0, "eps": 8, "threads": 1, **case, **paths})
 
 

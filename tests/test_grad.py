@@ -45,7 +45,7 @@ def slow_map(classifier: TorchClassifier, x: Tensor, c: int) -> Tensor:
     """|∂ℓ_c/∂x| of one image, largest colour, 4×4 means, min-max: written with loops."""
     x = x.clone().requires_grad_()
     z = classifier.logits(x[None])[0]
-    odds = z[c] - torch.log(sum(torch.exp(z[k]) for k in range(len(z)) if k != c))
+    odds = z[c] - torch.log(torch.stack([torch.exp(z[k]) for k in range(len(z)) if k != c]).sum())
     g = torch.autograd.grad(odds, x)[0].abs()
     cells = [[max_of_colours(g[:, i : i + 4, j : j + 4]).mean() for j in range(0, SIZE, 4)] for i in range(0, SIZE, 4)]
     m = torch.tensor(cells, dtype=torch.float64)
@@ -74,7 +74,9 @@ def test_the_paper_s_probability_gives_the_same_map_until_float32_gives_up() -> 
 
 def test_map_survives_saturated_float32_logits_where_the_probability_does_not() -> None:
     classifier = kinked()
-    classifier.module.head.bias.data[0] = 60.0  # log-odds far above 17
+    head = classifier.module.head
+    assert isinstance(head, nn.Linear)
+    head.bias.data[0] = 60.0  # log-odds far above 17
     x, y = pictures(1, size=SIZE), torch.tensor([0])
     truth = Grad(classifier).explain(x, y)
     single = wrap(classifier.module.float(), input_size=SIZE, mean=(0.5,) * 3, std=(0.25,) * 3, name="single")
@@ -87,7 +89,7 @@ def test_map_survives_saturated_float32_logits_where_the_probability_does_not() 
 
 def test_logit_at_full_resolution_equals_captum() -> None:
     classifier, x, y = kinked(), pictures(2, size=SIZE), torch.tensor([1, 2])
-    theirs = Saliency(lambda x: classifier.logits(x)).attribute(x.clone().requires_grad_(), target=y, abs=True)
+    theirs = Saliency(classifier.logits).attribute(x.clone().requires_grad_(), target=y, abs=True)
     ours = Grad(classifier, score="logit", resolution="full").explain(x, y)
     assert ours.shape == (2, SIZE, SIZE)
     torch.testing.assert_close(ours, maps.unit_scale(theirs.amax(1)))

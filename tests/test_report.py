@@ -6,6 +6,7 @@ import io
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -273,12 +274,81 @@ def test_page_stays_small_with_many_rows(tmp_path: Path) -> None:
     _audit(tmp_path, n=3)
     few = report.write_report(tmp_path, 3).stat().st_size
     rows = [_row(i, a, g, "cam", map_l1=i / 3000) for i in range(3000) for a, g in (("adv2", "cam"), ("pgd", None))]
-    rows += [_row(i, "pgd", None, "cam", error=f"Photo {i} is broken.") for i in range(9000, 9100)]
+    rows += [_row(i, "pgd", None, "cam", error=f"Reason {i}.") for i in range(9000, 9100)]
+    rows += [_row(i, "pgd", None, "cam", error="The map is flat.") for i in range(9100, 9200)]
     with Store(tmp_path).open() as store:
         store.put("records", "v", rows, {}, {})
     page = report.write_report(tmp_path, 3)
     assert page.stat().st_size < few + 40_000
-    assert "further reasons" in page.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
+    assert "202 of 3,202 photos lack any result" in text
+    assert "a/9119&amp;.png and 80 more" in text
+    assert "82 further reasons (82 photos)" in text
+
+
+def _errors(page: str) -> str:
+    """The errors section without its tags."""
+    section = page.partition('<section id="errors"')[2].partition("</section>")[0]
+    return " ".join(re.sub(r"<[^>]*>", " ", section).split())
+
+
+def test_each_bad_photo_stands_once_whatever_fails_on_it(tmp_path: Path) -> None:
+    _audit(tmp_path, n=2)
+    bad = range(10, 35)
+    lines = [(a, j if joint else None, j) for j in ("cam", "sparkle") for a, joint in (("adv2", 1), ("pgd", 0))]
+    rows = [_row(i, *line, error=f"'a/{i}&.png' is no image: replace it.") for i in bad for line in lines]
+    rows += [_row(0, "bend<er>", "cam", "cam", error=e) for e in ("B of 'a/0&.png'.", "A.")]
+    scales = [Scale(f"a/{i}&.png", "0" * 64, "cam", error=f"'a/{i}&.png' is no image: replace it.") for i in bad]
+    with Store(tmp_path).open() as store:
+        store.put("records", "v", rows, {}, {})
+        store.put("scale", "v", scales, {}, {})
+    text = _errors(report.write_report(tmp_path, 0).read_text(encoding="utf-8"))
+    assert text.count("The file is no image: replace it.") == 1
+    assert all(text.count(f"a/{i}&amp;.png") == (i < 30) for i in bad)
+    assert "and 5 more" in text
+    assert "28 of 29 photos lack at least one result, 27 of them any" in text
+    assert "A. bend&lt;er&gt; under CAM B of the file. bend&lt;er&gt; under CAM a/0&amp;.png" in text
+
+
+@pytest.mark.parametrize("images", ["/home/ann/secret/photos", "../secret/photos/", "C:\\secret\\photos"])
+def test_folders_above_the_photos_stay_private(tmp_path: Path, images: str) -> None:
+    _audit(tmp_path, n=1)
+    plan = PLAN | {"images": images, "resolved": {"cache": "/srv/secret/cache"}}
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan), encoding="utf-8")
+    page = report.write_report(tmp_path, 0).read_text(encoding="utf-8")
+    assert "secret" not in page
+    assert "<dd>photos</dd>" in page
+    assert "<dd>cache</dd>" in page
+
+
+def test_a_miss_shows_how_sure_the_classifier_was(tmp_path: Path) -> None:
+    miss = {"success": False, "forged": False, "predicted_class_name": "fox", "confidence": 0.03}
+    with Store(tmp_path).open() as store:
+        store.put("records", "u", [_row(0, "pgd", None, "cam", predicted_confidence=0.62, **miss)], {}, {})
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(PLAN), encoding="utf-8")
+    page = report.write_report(tmp_path).read_text(encoding="utf-8")
+    assert "fox, 62\u00a0% (wanted class: 3\u00a0%)" in page
+
+
+@pytest.mark.parametrize(
+    ("classifier", "same"), [("timm:resnet50.a1_in1k", True), ("densenet169", True), ("resnet50d", False)]
+)
+def test_grad_stands_beside_its_published_cells(tmp_path: Path, classifier: str, same: bool) -> None:
+    fixed = {"classifier": classifier, "judge_classifier": classifier}
+    rows = [_row(0, "pgd", None, "grad"), _row(0, "adv2", "grad", "grad"), _row(0, "adv2", "cam", "grad")]
+    with Store(tmp_path).open() as store:
+        store.put("records", "u", [replace(row, **fixed) for row in rows], {}, {})
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(PLAN), encoding="utf-8")
+    page = report.write_report(tmp_path).read_text(encoding="utf-8")
+    lines = re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)</tr>', page.partition('id="results"')[2], re.DOTALL)
+    cells = {name: re.findall(r'pub">(.*?)</td>', cells) for name, cells in lines[:3]}
+    assert cells == {
+        "PGD": ["100\u00a0%<small>1.0</small>"] * 2,
+        "ADV²": ["100\u00a0%<small>0.99</small>", "100\u00a0%<small>0.98</small>"],
+        "ADV² against CAM": ["–", "–"],
+    }
+    assert "GRAD" in page
+    assert ("Only loosely" in page) is same
 
 
 def test_report_does_not_import_torch() -> None:

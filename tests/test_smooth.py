@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 
@@ -20,11 +21,11 @@ Activation = Callable[[Tensor], Tensor]
 
 
 def step_monotone(z: float, tau: float) -> float:
-    return 0.5 * (1 + z / (z * z + tau) ** 0.5)
+    return 0.5 * (1 + z / math.sqrt(z * z + tau))
 
 
 def step_published(z: float, tau: float) -> float:
-    root = (z * z + tau) ** 0.5
+    root = math.sqrt(z * z + tau)
     return 1 + z / root if z < 0 else z / root
 
 
@@ -179,7 +180,7 @@ def test_max_pooling_is_exact_forward_and_shares_its_gradient_by_a_softmax() -> 
     torch.testing.assert_close(got, weights * (1 + (values - (weights * values).sum()) / t))
 
 
-# -- nothing is left behind ---------------------------------------------------------------------------------------------
+# -- nothing is left behind ------------------------------------------------------------------------------------------
 
 
 def relu_slope_at_zero() -> float:

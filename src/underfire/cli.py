@@ -125,7 +125,7 @@ SamplesFlag = Annotated[int, typer.Option("--samples", metavar="N", min=0, help=
         "underfire run audit/plan.yaml",
     )
 )
-def run(  # noqa: PLR0917 (a flag each)
+def run(
     plan: PlanFile = None,
     images: ImagesFlag = None,
     classifier: ClassifierFlag = None,
@@ -181,7 +181,7 @@ def _how_to_go_on(folder: Path | None) -> str:
 
 
 @app.command(epilog=_examples("underfire plan --images photos --preset thorough"))
-def plan(  # noqa: PLR0917 (a flag each)
+def plan(
     plan: PlanFile = None,
     images: ImagesFlag = None,
     classifier: ClassifierFlag = None,

@@ -29,7 +29,7 @@ class UnderfireError(Exception):
     """A mistake the user can mend: one clear sentence with the user's own words in it and what to do."""
 
 
-class ImageErrors(UnderfireError):
+class ImageErrors(UnderfireError):  # noqa: N818 (it carries several)
     """Some images of a batch cannot be worked on; the others can.
 
     Args:

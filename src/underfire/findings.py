@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +133,11 @@ class Findings:
     def photos(self) -> int:
         """Photos with at least one row."""
         return int(pc.count_distinct(self.table["image"]).as_py())
+
+    @cached_property
+    def with_results(self) -> tuple[str, ...]:
+        """Photos with at least one good row, ascending."""
+        return tuple(sorted(pc.unique(good(self.table)["image"]).to_pylist()))
 
 
 def load(out: Path) -> Findings:

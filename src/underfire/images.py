@@ -11,12 +11,13 @@ import importlib.util
 import io
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from underfire.core import LEVELS, Photo, Preprocess, UnderfireError
 
@@ -57,24 +58,26 @@ class Folder:
 
     def __init__(self, source: str) -> None:
         self.source = source
-        if source == DEMO:
-            self.root = _demo_root()
-            self.paths = list(DEMO_PHOTOS)
-            return
-        root = Path(source).expanduser()
-        if root.is_file():
-            self.root, self.paths = root.parent, [root.name]
-            self.bytes(root.name)
-        elif root.is_dir():
-            self.root, self.paths = root, _walk(root)
-        else:
+        root = _demo_root() if source == DEMO else Path(source).expanduser()
+        if not root.exists():
             raise UnderfireError(
                 f"There is no folder or file '{source}': --images takes a folder of photos, one photo, or 'demo'."
             )
-        if not self.paths:
+        self.root = root if root.is_dir() else root.parent
+        self._file = None if root.is_dir() else root.name
+
+    @cached_property
+    def paths(self) -> list[str]:
+        """All photos, sorted; looked for on first use, since a worker that is told its photos never asks."""
+        if self._file is not None:
+            self.bytes(self._file)
+            return [self._file]
+        found = list(DEMO_PHOTOS) if self.source == DEMO else _walk(self.root)
+        if not found:
             raise UnderfireError(
-                f"No images in '{source}': looked for {', '.join(sorted(SUFFIXES))} in it and its sub-folders."
+                f"No images in '{self.source}': looked for {', '.join(sorted(SUFFIXES))} in it and its sub-folders."
             )
+        return found
 
     def bytes(self, path: str) -> bytes:
         """The file's content."""
@@ -83,7 +86,7 @@ class Folder:
         except OSError as e:
             raise UnderfireError(f"Cannot read '{path}' ({e.strerror}).") from e
 
-    def photos(self, limit: int | None, tick: Callable[[], None] = lambda: None) -> list[Photo]:
+    def photos(self, limit: int | None) -> list[Photo]:
         """Identities of all photos, or of ``limit`` of them evenly spaced over the sorted paths."""
         n = len(self.paths)
         chosen = range(n) if limit is None or limit >= n else [i * n // limit for i in range(limit)]
@@ -94,7 +97,6 @@ class Folder:
             except UnderfireError:
                 digest = "unreadable"  # said again, with its reason, when the photo's turn comes
             photos.append(Photo(self.paths[i], digest))
-            tick()
         return photos
 
 
@@ -142,14 +144,11 @@ def load(content: bytes, path: str, policy: Preprocess) -> NDArray[np.uint8]:
     size = (max(policy.resize, round(rgb.width * scale)), max(policy.resize, round(rgb.height * scale)))
     left, top = (round((side - policy.input_size) / 2) for side in size)
     # Only the part that stays is resampled: a panorama of 16 × 10,000 px would otherwise become a huge picture.
-    box = tuple(
-        edge * full / side
-        for edge, full, side in zip(
-            (left, top, left + policy.input_size, top + policy.input_size), rgb.size * 2, size * 2, strict=True
-        )
-    )
+    across, down = rgb.width / size[0], rgb.height / size[1]
+    right, bottom = left + policy.input_size, top + policy.input_size
+    box = (left * across, top * down, right * across, bottom * down)
     if size == rgb.size:
-        return np.asarray(rgb.crop((left, top, left + policy.input_size, top + policy.input_size)))
+        return np.asarray(rgb.crop((left, top, right, bottom)))
     method = Image.Resampling[policy.interpolation.upper()]
     return np.asarray(rgb.resize((policy.input_size, policy.input_size), method, box))
 
@@ -167,7 +166,7 @@ def _upright_rgb(content: bytes, path: str) -> Image.Image:
                 f"'{path}' would unpack to more than {Image.MAX_IMAGE_PIXELS or 0:,} pixels, as a decompression bomb "
                 "does: make it smaller first."
             ) from e
-        except Image.UnidentifiedImageError as e:
+        except UnidentifiedImageError as e:
             raise UnderfireError(f"'{path}' is no image that can be read: replace or remove it.") from e
         except Exception as e:  # decoders raise whatever they like on broken files
             raise UnderfireError(f"'{path}' is damaged ({e}): replace or remove it.") from e

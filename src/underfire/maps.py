@@ -54,7 +54,8 @@ def top_weights(m: NDArray[np.floating], share: float = TOP_SHARE) -> NDArray[np
     k = max(1, round(share * flat.size))
     edge = np.partition(flat, -k)[-k]
     above, tied = flat > edge, flat == edge
-    return (above + tied * (k - above.sum()) / tied.sum()).reshape(m.shape)
+    weights: NDArray[np.float64] = above + tied * (k - above.sum()) / tied.sum()
+    return weights.reshape(m.shape)
 
 
 def iou(a: NDArray[np.floating], b: NDArray[np.floating], share: float = TOP_SHARE) -> float:

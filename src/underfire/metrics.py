@@ -28,11 +28,11 @@ NOTHING = Estimate(None, None, None, 0)
 
 def rate(flags: Sequence[bool | None]) -> Estimate:
     """Share of True with Wilson's 95 % interval; what is None does not count."""
-    flags = [flag for flag in flags if flag is not None]
-    if not flags:
+    known = [flag for flag in flags if flag is not None]
+    if not known:
         return NOTHING
-    interval = stats.binomtest(sum(flags), len(flags)).proportion_ci(0.95, method="wilson")
-    return Estimate(sum(flags) / len(flags), float(interval.low), float(interval.high), len(flags))
+    interval = stats.binomtest(sum(known), len(known)).proportion_ci(0.95, method="wilson")
+    return Estimate(sum(known) / len(known), float(interval.low), float(interval.high), len(known))
 
 
 def mean(values: Sequence[float]) -> Estimate:

@@ -28,8 +28,8 @@ OVERLAY = 0.65
 ATTACKS_SHOWN = 4
 """Attacks beside one photo; with more the page would grow with the square of the interpreters."""
 _COLUMNS = [
-    *("image", "source_class_name", "target_class_name", "predicted_class_name", "clean_confidence", "confidence"),
-    *("success", "untouched", "forged", "map_l1", "map_iou", "linf_levels"),
+    *("image", "source_class_name", "target_class_name", "predicted_class_name", "clean_confidence"),
+    *("predicted_confidence", "confidence", "success", "untouched", "forged", "map_l1", "map_iou", "linf_levels"),
     *("clean", "adversarial", "clean_map", "adversarial_map"),
 ]
 

@@ -13,7 +13,7 @@ import json
 import os
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -228,15 +228,12 @@ def evenly(photos: tuple[Photo, ...], n: int | None) -> tuple[Photo, ...]:
     return tuple(photos[i * len(photos) // n] for i in range(n))
 
 
-def make_plan(
-    settings: Settings, earlier: Settings | None = None, tick: Callable[[], None] = lambda: None
-) -> tuple[Plan, Classifier]:
+def make_plan(settings: Settings, earlier: Settings | None = None) -> tuple[Plan, Classifier]:
     """Fill in the settings, and check every name, class and file before anything is run.
 
     Args:
         settings: what the user asks for.
         earlier: the plan that is in the output folder: what the user leaves open is as there.
-        tick: called for each photo read.
 
     Returns:
         The plan, and the classifier that was built for it.
@@ -272,7 +269,7 @@ def make_plan(
         }
     )
     folder = images.Folder(settings.images)
-    photos = tuple(folder.photos(settings.limit, tick))
+    photos = tuple(folder.photos(settings.limit))
     job = Job(
         source=settings.images,
         classifier=settings.classifier,

@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 
 from underfire.core import UnderfireError
 
+LISTED = 30
+"""Known names that an error spells out."""
 KINDS = ("classifiers", "interpreters", "attacks", "defenses", "executors")
 _makers: dict[str, dict[str, Callable[..., Any]]] = {kind: {} for kind in KINDS}
 _imported: set[str] = set()
@@ -57,7 +59,8 @@ def unknown(what: str, word: str, known: Iterable[str]) -> UnderfireError:
     known = list(known)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     hint = f" Did you mean '{close[0]}'?" if close else ""
-    return UnderfireError(f"There is no {what} '{word}'.{hint} Known: {', '.join(known) or 'none'}.")
+    listed = ", ".join(known[:LISTED]) + (f" and {len(known) - LISTED} more" if len(known) > LISTED else "")
+    return UnderfireError(f"There is no {what} '{word}'.{hint} Known: {listed or 'none'}.")
 
 
 def _import_folder(kind: str) -> None:

@@ -7,6 +7,7 @@ report.html.j2 (how to show it): adding to the page is adding one of each to `SE
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -24,10 +25,14 @@ from underfire.findings import Findings, Line, Panel, load, plain, pretty, selec
 from underfire.record import IOU_THRESHOLDS
 
 HERE = Path(__file__).parent
-ERRORS_LISTED = 20
-"""Kinds of errors listed; the rest is counted."""
-PHOTOS_NAMED = 5
-"""Photos named for each kind of error; the rest is counted."""
+REASONS_LISTED = 20
+"""Reasons listed for missing results; the rest is counted."""
+PHOTOS_NAMED = 20
+"""Photos named for each reason; the rest is counted."""
+
+
+PATHS = frozenset({"images", "weights", "classes"})
+"""Settings that are paths, relative ones too."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +140,7 @@ def method(context: Context) -> Section:
         "defenses": [name for name in found.distinct("defense") if name != "none"],
         "eps": found.distinct("eps"),
         "largest": pc.max(found.table["linf_levels"]).as_py(),
-        "photos": found.photos,
+        "photos": len(found.with_results),
         "target": found.plan.get("target"),
         "panels": found.panels,
     }
@@ -157,7 +162,7 @@ def results(context: Context) -> Section:
         for line in panel.lines
     }
     names = context.found.distinct("classifier")
-    same = [n for n in networks if any(plain(name).startswith(plain(n)) for name in names)]
+    same = [n for n in networks if plain(n) in map(_architecture, names)]
     data = {
         "panels": context.found.panels,
         "networks": networks,
@@ -169,6 +174,11 @@ def results(context: Context) -> Section:
         "any": any(cell for row in rows.values() for cell in row),
     }
     return Section("results", "Results", data)
+
+
+def _architecture(classifier: str) -> str:
+    """timm:resnet50.a1_in1k -> resnet50; resnet50d is another one."""
+    return plain(classifier.removeprefix("timm:").partition(".")[0])
 
 
 @cache
@@ -224,32 +234,70 @@ def samples(context: Context) -> Section | None:
 
 
 def errors(context: Context) -> Section:
-    """What has no result, grouped by reason."""
+    """What has no result: every such photo once, grouped by its reasons."""
     found = context.found
-    kinds = [
-        *_kinds(found.table, ("error", "attack", "interpreter"), pretty),
-        *_kinds(found.scale, ("error", "interpreter"), lambda _: "clean photo as JPEG"),
-    ]
-    kinds.sort(key=lambda kind: (-kind["n"], kind["error"], kind["what"], kind["interpreter"]))
-    total = sum(kind["n"] for kind in kinds)
-    listed = kinds[:ERRORS_LISTED]
-    data = {"total": total, "kinds": listed, "more": len(kinds) - len(listed)}
+    places: dict[str, dict[str, list[str]]] = {}  # photo -> reason -> where it happened
+    for image, error, where in _failures(found):
+        reasons = places.setdefault(image, {}).setdefault(_reason(error, image), [])
+        if where not in reasons:
+            reasons.append(where)
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for image in sorted(places):
+        groups.setdefault(tuple(sorted(places[image])), []).append(image)
+    everywhere = {_place(panel, line) for panel in found.panels for line in panel.lines}
+    kinds = [_kind(reasons, photos, places, everywhere) for reasons, photos in groups.items()]
+    kinds.sort(key=lambda kind: (-kind["n"], kind["reasons"]))
+    listed = kinds[:REASONS_LISTED]
+    data = {
+        "photos": len(places),
+        "of": found.photos,
+        "empty": len(places.keys() - set(found.with_results)),
+        "kinds": listed,
+        "more": len(kinds) - len(listed),
+        "more_photos": sum(kind["n"] for kind in kinds[len(listed) :]),
+    }
     return Section("errors", "Photos without a result", data)
 
 
-def _kinds(table: pa.Table, by: tuple[str, ...], name: Callable[[str], str]) -> Iterator[dict[str, Any]]:
-    failed = table.filter(pc.is_valid(table["error"]))
-    for group in failed.group_by(list(by)).aggregate([([], "count_all")]).to_pylist():
-        n = group.pop("count_all")
-        photos = pc.unique(select(failed, **group)["image"]).sort().to_pylist()
-        yield {
-            "error": group["error"],
-            "what": name(group.get("attack", "")),
-            "interpreter": pretty(group["interpreter"]),
-            "n": n,
-            "photos": photos[:PHOTOS_NAMED],
-            "more": len(photos) - len(photos[:PHOTOS_NAMED]),
-        }
+def _failures(found: Findings) -> Iterator[tuple[str, str, str]]:
+    """Photo, error and where it happened, for all that failed."""
+    for panel in found.panels:
+        for line in panel.lines:
+            for image, error in _failed(select(found.table, **line.cell)):
+                yield image, error, _place(panel, line)
+    for interpreter in pc.unique(found.scale["interpreter"]).to_pylist():
+        for image, error in _failed(select(found.scale, interpreter=interpreter)):
+            yield image, error, f"untouched scale, {pretty(interpreter)}"
+
+
+def _place(panel: Panel, line: Line) -> str:
+    return f"{line.label} under {panel.title}"
+
+
+def _failed(table: pa.Table) -> Iterator[tuple[str, str]]:
+    bad = table.select(["image", "error"]).filter(pc.is_valid(table["error"]))
+    return zip(bad["image"].to_pylist(), bad["error"].to_pylist(), strict=True)
+
+
+def _reason(error: str, image: str) -> str:
+    """The error without its photo's name, so that the same one of many photos is one reason."""
+    name = f"'{image}'"
+    return "The file" + error[len(name) :] if error.startswith(name) else error.replace(name, "the file")
+
+
+def _kind(
+    reasons: tuple[str, ...],
+    photos: list[str],
+    places: Mapping[str, Mapping[str, list[str]]],
+    everywhere: set[str],
+) -> dict[str, Any]:
+    where = {reason: list(dict.fromkeys(w for photo in photos for w in places[photo][reason])) for reason in reasons}
+    return {
+        "n": len(photos),
+        "reasons": [(r, ["everywhere"] if everywhere <= set(where[r]) else where[r]) for r in reasons],
+        "photos": photos[:PHOTOS_NAMED],
+        "more": len(photos) - len(photos[:PHOTOS_NAMED]),
+    }
 
 
 def cost(context: Context) -> Section:
@@ -272,7 +320,17 @@ def _flat(settings: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, 
         if isinstance(value, Mapping) and value:
             yield from _flat(value, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", _text(value)
+            yield f"{prefix}{name}", _text(_last(value) if _is_path(name, value) else value)
+
+
+def _is_path(name: str, value: Any) -> bool:
+    """Whether a setting tells where something lies on this machine."""
+    return isinstance(value, str) and (name in PATHS or bool(re.match(r"[/~\\]|[A-Za-z]:[/\\]", value)))
+
+
+def _last(path: str) -> str:
+    """The last part of a path of any system: a report gets passed on, and the folders above are nobody's business."""
+    return re.split(r"[/\\]", path.rstrip("/\\"))[-1] or path
 
 
 def _text(value: Any) -> str:

@@ -215,7 +215,7 @@ class Clean:
 class Trial:
     """Forge and judge one batch; `records`, `files` and `forged` are what comes of it."""
 
-    def __init__(  # noqa: PLR0917
+    def __init__(
         self,
         system: System,
         job: Job,

@@ -10,6 +10,7 @@ Searching at the rounded image makes every step's logits the judge's own, so kee
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +20,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from underfire import maps
-from underfire.core import Found, Goal, Images, Maps, PerImage, Perturbation, Surrogate, Terms, Victim, Walk
+from underfire.core import (
+    Found,
+    Goal,
+    Images,
+    Maps,
+    PerImage,
+    Perturbation,
+    Surrogate,
+    Terms,
+    UnderfireError,
+    Victim,
+    Walk,
+)
 
 
 @dataclass(frozen=True)
@@ -47,12 +60,31 @@ class Schedule:
 
 
 @dataclass(frozen=True)
+class Stages:
+    """A number that stays put and then jumps.
+
+    Args:
+        values: one after the other.
+        lengths: steps that each holds for, as shares of the search after its warm-up.
+    """
+
+    values: tuple[float, ...]
+    lengths: tuple[int, ...]
+
+    def at(self, progress: float) -> float:
+        """The value at ``progress`` in [0, 1]."""
+        ends = itertools.accumulate(self.lengths)
+        reached = progress * sum(self.lengths)
+        return next((v for v, end in zip(self.values, ends, strict=True) if reached < end), self.values[-1])
+
+
+@dataclass(frozen=True)
 class Settings:
     """How long and how hard to search.
 
     Args:
         steps: at most so many steps an image.
-        warmup: steps on the prediction alone, before the map counts (an image leaves them early once it is done).
+        warmup: steps on the prediction alone, before the map counts.
         lam: λ, the weight of ℓ_int.
         smoothing: label smoothing s of ℓ_prd; caps the target's probability at 1 − s + s/K.
         confidence: an iterate counts as a success from this target probability on; the best success is the one whose
@@ -64,12 +96,19 @@ class Settings:
 
     steps: int
     warmup: int = 0
-    lam: Schedule = Schedule(0.0)
+    lam: Schedule | Stages = Schedule(0.0)
     smoothing: float = 0.0
     confidence: float = 0.9
     stop_confidence: float | None = None
     stop_l1: float | None = None
     check: int = 10
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.warmup <= self.steps or self.check < 1:
+            raise UnderfireError(
+                f"steps = {self.steps}, warmup = {self.warmup}, check = {self.check}: the warm-up is a part of the "
+                "steps, and checks are at least 1 step apart."
+            )
 
     def bound(self, step_passes: float) -> float:
         """F an image at most: 3 F a warm-up step, ``step_passes`` a step on prediction and map."""

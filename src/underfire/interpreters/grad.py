@@ -2,8 +2,9 @@
 
     m_c(x) = min-max scaled  max over colours |∂ℓ_c(x) / ∂x| ,   ℓ_c = z_c − logsumexp_{k≠c} z_k
 
-The paper differentiates the probability p_c. ∂p_c = p_c (1−p_c) ∂ℓ_c points the same way and scales to the same map, but
-in float32 it loses the class altogether once the log-odds ℓ pass about 17, which is where an attack ends; ℓ never does.
+The paper differentiates the probability p_c. ∂p_c = p_c (1−p_c) ∂ℓ_c points the same way and scales to the same map,
+but in float32 it loses the class altogether once the log-odds ℓ pass about 17, which is where an attack ends; ℓ never
+does.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ class Grad:
 
 
 def _others(z: Tensor, y: Labels) -> Tensor:
-    """logsumexp over all classes but y."""
+    """Of all classes but y, the log of the summed exponentials."""
     return z.scatter(1, y[:, None], -torch.inf).logsumexp(1)
 
 

@@ -66,12 +66,12 @@ class Slope:
             raise UnderfireError(f"τ = {self.tau}: it must be above 0.")
 
     def h(self, z: Tensor) -> Tensor:
-        """h(z), element-wise."""
+        """The smooth step at z, element-wise."""
         tilt = z * torch.rsqrt(z * z + self.tau)
         return (1 + tilt) / 2 if self.kind == "monotone" else tilt + (z < 0)
 
     def dh(self, z: Tensor) -> Tensor:
-        """h′(z); the published form's jump at 0 is left out, as it is in the published attack."""
+        """Its derivative; the published form's jump at 0 is left out, as it is in the published attack."""
         return (0.5 if self.kind == "monotone" else 1.0) * self.tau * torch.rsqrt(z * z + self.tau) ** 3
 
 
@@ -142,8 +142,8 @@ def _clamp(
     slope: Slope,
     func: Any,
     z: Tensor,
-    min: Any = None,
-    max: Any = None,  # noqa: A002 (torch's own names)
+    min: Any = None,  # noqa: A002 (torch's own names)
+    max: Any = None,  # noqa: A002
 ) -> Tensor:
     if isinstance(min, Tensor) or isinstance(max, Tensor) or not z.is_floating_point():
         exact: Tensor = func(z, min, max)
@@ -281,7 +281,8 @@ class _KinkedBackward(torch.autograd.Function):
 
 
 def _chunks(t: Tensor) -> tuple[Tensor, ...]:
-    return t.view(-1).split(CHUNK) if t.device.type == "cpu" else (t.view(-1),)
+    flat = t.view(-1)
+    return torch.split(flat, CHUNK) if t.device.type == "cpu" else (flat,)
 
 
 def _slope(z: Tensor, kinks: Kinks, slope: Slope) -> Tensor:
