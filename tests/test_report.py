@@ -214,6 +214,23 @@ def test_lost_pictures_leave_a_word(tmp_path: Path) -> None:
     assert "no picture" in report.write_report(tmp_path).read_text(encoding="utf-8")
 
 
+def test_nothing_forged_is_said_as_such(tmp_path: Path) -> None:
+    with Store(tmp_path).open() as store:
+        store.put("records", "u", [_row(0, "adv2", "cam", "cam", untouched=False, forged=False)], {}, {})
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(PLAN), encoding="utf-8")
+    page = report.write_report(tmp_path, 0).read_text(encoding="utf-8")
+    assert "forged no photo" in page
+    assert "Mind the scale" not in page
+
+
+def test_a_scale_that_lets_anything_pass_is_said(tmp_path: Path) -> None:
+    rows = [_row(0, "adv2", "cam", "cam"), _row(0, "pgd", None, "cam", untouched=True, forged=True)]
+    with Store(tmp_path).open() as store:
+        store.put("records", "u", rows, {}, {})
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(PLAN), encoding="utf-8")
+    assert "Mind the scale" in report.write_report(tmp_path, 0).read_text(encoding="utf-8")
+
+
 def test_only_errors_is_no_zero(tmp_path: Path) -> None:
     store = Store(tmp_path)
     with store.open():
@@ -263,7 +280,7 @@ def test_numbers_as_text() -> None:
         *("–", "0", "0.0055", "0.50", "8,162", "< 0.0001")
     ]
     assert [words.percent(*v) for v in ((None, 9), (1.0, 9), (0.996, 50), (0.9999, 5000), (0.123, 500))] == [
-        *("–", "100\u00a0%", "> 99\u00a0%", "> 99.9\u00a0%", "12.3\u00a0%")
+        *("–", "100\u00a0%", ">\u00a099\u00a0%", ">\u00a099.9\u00a0%", "12.3\u00a0%")
     ]
     assert words.share_interval(Estimate(0.5, 0.25, 0.75, 10)) == "25–75\u00a0%"
     assert words.interval(Estimate(0.99, -0.2, 1.2, 10), 2, 0, 1) == "0\u2009–\u20091.0"
@@ -281,7 +298,7 @@ def test_page_stays_small_with_many_rows(tmp_path: Path) -> None:
     page = report.write_report(tmp_path, 3)
     assert page.stat().st_size < few + 40_000
     text = page.read_text(encoding="utf-8")
-    assert "202 of 3,202 photos lack any result" in text
+    assert "202 of 3,200 photos miss a result; 200 of them have none at all" in text
     assert "a/9119&amp;.png and 80 more" in text
     assert "82 further reasons (82 photos)" in text
 
@@ -306,7 +323,7 @@ def test_each_bad_photo_stands_once_whatever_fails_on_it(tmp_path: Path) -> None
     assert text.count("The file is no image: replace it.") == 1
     assert all(text.count(f"a/{i}&amp;.png") == (i < 30) for i in bad)
     assert "and 5 more" in text
-    assert "28 of 29 photos lack at least one result, 27 of them any" in text
+    assert "28 of 29 photos miss a result; 27 of them have none at all" in text
     assert "A. bend&lt;er&gt; under CAM B of the file. bend&lt;er&gt; under CAM a/0&amp;.png" in text
 
 
@@ -334,7 +351,7 @@ def test_a_miss_shows_how_sure_the_classifier_was(tmp_path: Path) -> None:
     ("classifier", "same"), [("timm:resnet50.a1_in1k", True), ("densenet169", True), ("resnet50d", False)]
 )
 def test_grad_stands_beside_its_published_cells(tmp_path: Path, classifier: str, same: bool) -> None:
-    fixed = {"classifier": classifier, "judge_classifier": classifier}
+    fixed: dict[str, Any] = {"classifier": classifier, "judge_classifier": classifier}
     rows = [_row(0, "pgd", None, "grad"), _row(0, "adv2", "grad", "grad"), _row(0, "adv2", "cam", "grad")]
     with Store(tmp_path).open() as store:
         store.put("records", "u", [replace(row, **fixed) for row in rows], {}, {})

@@ -31,6 +31,10 @@ UNIT_PASSES = 40_000
 """F that a unit should cost at most (some ten minutes on two CPU cores): what a kill loses."""
 UNIT_IMAGES = {"cpu": 8, "mps": 16, "cuda": 64}
 """Images that share a batch where cost allows: a CPU gains nothing beyond 8 (measured on EfficientNet-Lite0)."""
+FIRST_ORDER = 3.0
+"""F of a step that takes first derivatives only."""
+MEMORY_SHARE = 4
+"""A batch may take one part in so many of the memory."""
 SCALE_PHOTOS = {"mask": 16}
 """Photos that the untouched scale is measured on, where not all of them: one MASK map costs 900 F (method, 5.5)."""
 AUTO = ("batch_size", "threads", "precision")
@@ -263,7 +267,13 @@ def make_plan(settings: Settings, earlier: Settings | None = None) -> tuple[Plan
     image_passes = 1 + map_passes + sum(cell_passes)
     settings = settings.model_copy(
         update={
-            "batch_size": settings.batch_size or _batch_size(image_passes, device, len(cells) * len(interpreters)),
+            "batch_size": settings.batch_size
+            or min(
+                _batch_size(image_passes, device, len(cells) * len(interpreters)),
+                _batch_that_fits(
+                    classifier, device, settings.workers, max(i.step_passes for i in interpreters.values())
+                ),
+            ),
             "threads": settings.threads or max(1, (os.cpu_count() or 1) // settings.workers),
             "precision": settings.precision or "fp32",
         }
@@ -319,6 +329,42 @@ def _interpreter(settings: Settings, name: str, classifier: Classifier) -> Inter
 def _batch_size(image_passes: float, device: str, rows: int) -> int:
     wanted = UNIT_IMAGES.get(device.partition(":")[0], 8)
     return max(1, min(wanted, int(UNIT_PASSES // image_passes), UNIT_ROWS // rows))
+
+
+def _batch_that_fits(classifier: Classifier, device: str, workers: int, step_passes: float) -> int:
+    """Images whose step takes at most a quarter of the memory that there is.
+
+    A first-order step holds what the forward saves for its backward, once more while it runs; a second-order one three
+    times as much (measured on EfficientNet-Lite0: 69 and 172 MB an image).
+    """
+    import torch  # noqa: PLC0415
+
+    saved = 0
+
+    def count(t: torch.Tensor) -> torch.Tensor:
+        nonlocal saved
+        saved += t.numel() * t.element_size()
+        return t
+
+    size = classifier.preprocess.input_size
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda t: t):
+        classifier.logits(torch.zeros(1, 3, size, size, device=device, requires_grad=True))
+    weights = sum(p.numel() * p.element_size() for p in _parameters(classifier))  # saved too, but once for a batch
+    image = max(1, saved - weights) * (1.5 if step_passes <= FIRST_ORDER else 4.5)
+    return max(1, int(_memory(device) / MEMORY_SHARE / workers / image))
+
+
+def _parameters(classifier: Classifier) -> Iterator[Any]:
+    module: Any = getattr(classifier, "module", None)
+    return iter(module.parameters()) if module is not None else iter(())
+
+
+def _memory(device: str) -> int:
+    import torch  # noqa: PLC0415
+
+    if device.startswith("cuda"):
+        return int(torch.cuda.mem_get_info(device)[0])
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _cells(settings: Settings) -> Iterator[Cell]:

@@ -31,6 +31,8 @@ PHOTOS_NAMED = 20
 """Photos named for each reason; the rest is counted."""
 
 
+LOW_BAR = 0.5
+"""Forged by an attack that ignores the map on more photos than this: the page warns that the scale tells little."""
 PATHS = frozenset({"images", "weights", "classes"})
 """Settings that are paths, relative ones too."""
 
@@ -124,7 +126,9 @@ def _card(panel: Panel) -> dict[str, Any]:
     forged = line.summary.forged
     hits = None if forged.value is None else round(forged.value * forged.n)
     plain_lines = [other for other in panel.lines if other.cell["against"] is None and other is not line]
-    return {"panel": panel, "line": line, "hits": hits, "plain": plain_lines}
+    shares = [other.summary.forged.value for other in plain_lines]
+    low_bar = any(share is not None and share > LOW_BAR for share in shares)
+    return {"panel": panel, "line": line, "hits": hits, "plain": plain_lines, "low_bar": low_bar}
 
 
 def method(context: Context) -> Section:
@@ -291,10 +295,11 @@ def _kind(
     places: Mapping[str, Mapping[str, list[str]]],
     everywhere: set[str],
 ) -> dict[str, Any]:
+    """One row of the table; a reason's places are empty where it failed everywhere."""
     where = {reason: list(dict.fromkeys(w for photo in photos for w in places[photo][reason])) for reason in reasons}
     return {
         "n": len(photos),
-        "reasons": [(r, ["everywhere"] if everywhere <= set(where[r]) else where[r]) for r in reasons],
+        "reasons": [(r, [] if everywhere <= set(where[r]) else where[r]) for r in reasons],
         "photos": photos[:PHOTOS_NAMED],
         "more": len(photos) - len(photos[:PHOTOS_NAMED]),
     }

@@ -18,7 +18,7 @@ def percent(value: float | None, n: int = 0) -> str:
     digits = 1 if n >= 100 else 0
     text = f"{100 * value:.{digits}f}"
     if value < 1 and float(text) == 100:
-        text = "> 99.9" if digits else "> 99"
+        text = f">{NBSP}99.9" if digits else f">{NBSP}99"
     return f"{text.removesuffix('.0')}{NBSP}%"
 
 
