@@ -35,6 +35,10 @@ from underfire.core import (
 )
 
 
+YIELD, RECOVER, SMALLEST_SHARE = 0.8, 1.1, 1e-3
+"""How fast an image's own λ shrinks and recovers, and how small it gets."""
+
+
 @dataclass(frozen=True)
 class Schedule:
     """A number that goes from ``start`` to ``end`` over the part of the search that follows the warm-up.
@@ -91,6 +95,8 @@ class Settings:
             map is nearest to m_t.
         stop_confidence: an image is done at this probability ...
         stop_l1: ... and this map distance; None: run all steps.
+        yields: the map gives way to the prediction: an image's own λ shrinks after each step at which its target is not
+            predicted with `confidence`, and recovers after each at which it is.
         check: ask the real interpreter every so many steps, where the surrogate's map is not the real one.
     """
 
@@ -102,6 +108,7 @@ class Settings:
     stop_confidence: float | None = None
     stop_l1: float | None = None
     check: int = 10
+    yields: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.warmup <= self.steps or self.check < 1:
@@ -148,7 +155,8 @@ def search(
         prediction = F.cross_entropy(
             terms.logits, live.goal.labels, reduction="none", label_smoothing=settings.smoothing
         )
-        live.walk.step(prediction + settings.lam.at(progress) * terms.loss, progress)
+        lam = settings.lam.at(progress) * live.share if settings.yields else settings.lam.at(progress)
+        live.walk.step(prediction + lam * terms.loss, progress)
         live.after_step(x_hat.detach(), ~done, progress)
     return Found(best.images, best.steps)
 
@@ -160,6 +168,11 @@ class _Live:
         self.victim, self.x, self.goal, self.walk = victim, x, goal, walk
         self.surrogate: Surrogate | None = None
         self.rows = torch.arange(len(x), device=x.device)
+        self.share = torch.ones(len(x), dtype=x.dtype, device=x.device)
+
+    def weigh(self, confident: Tensor) -> None:
+        """Each image's share of λ, after one more step."""
+        self.share = (self.share * torch.where(confident, RECOVER, YIELD)).clamp_(SMALLEST_SHARE, 1.0)
 
     def terms(self, x_hat: Images) -> Terms:
         if self.surrogate is not None:
@@ -180,6 +193,7 @@ class _Live:
         if bool(keep.all()):
             return
         self.rows, self.x, self.goal = self.rows[keep], self.x[keep], self.goal.select(keep)
+        self.share = self.share[keep]
         self.walk.select(keep)
         self.victim.classifier.meter.select(keep)
         if self.surrogate is not None:
@@ -200,6 +214,7 @@ class Best:
         z = terms.logits.detach()
         p = z.softmax(1).gather(1, live.goal.labels[:, None])[:, 0]
         top = z.argmax(1) == live.goal.labels
+        live.weigh(top & (p >= settings.confidence))
         distance = None
         if live.surrogate is not None:
             due = last or (step - settings.warmup) % settings.check == 0
