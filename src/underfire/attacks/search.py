@@ -34,7 +34,6 @@ from underfire.core import (
     Walk,
 )
 
-
 YIELD, RECOVER, SMALLEST_SHARE = 0.8, 1.1, 1e-3
 """How fast an image's own λ shrinks and recovers, and how small it gets."""
 
@@ -111,6 +110,9 @@ class Settings:
     yields: bool = False
 
     def __post_init__(self) -> None:
+        numbers = (self.steps, self.warmup, self.check)
+        if not all(isinstance(n, int) for n in numbers):
+            return  # the plan says which setting is no number
         if not 0 <= self.warmup <= self.steps or self.check < 1:
             raise UnderfireError(
                 f"steps = {self.steps}, warmup = {self.warmup}, check = {self.check}: the warm-up is a part of the "
