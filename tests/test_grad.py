@@ -143,19 +143,19 @@ def test_the_surrogate_s_gradient_reaches_the_map() -> None:
 
 
 def test_adv2_ends_nearer_to_the_benign_map_than_pgd() -> None:
-    classifier, x = kinked(8.0), pictures(4, size=SIZE)
+    classifier, x = kinked(20.0), pictures(4, size=SIZE)
     grad = Grad(classifier)
     goal = goal_of(classifier, grad, x)
     runs: dict[str, Any] = {
-        "pgd": partial(Pgd.make("fast", None, 16).run, Victim(classifier)),
-        "adv2": partial(Adv2.make("fast", "grad", 16, steps=60).run, Victim(classifier, (grad,))),
+        "pgd": partial(Pgd.make("fast", None, 32).run, Victim(classifier)),
+        "adv2": partial(Adv2.make("fast", "grad", 32, steps=100, lam=100).run, Victim(classifier, (grad,))),
     }
     distance = {}
     for name, run in runs.items():
         classifier.meter.open(len(x))
         found = run(x, goal, [0] * 4)
         distance[name] = float(maps.l1(grad.explain(found.images, goal.labels), goal.maps["grad"]).mean())
-    assert distance["adv2"] < distance["pgd"]
+    assert distance["adv2"] < 0.5 * distance["pgd"]  # measured: 0.05 and 0.26
 
 
 def test_tau_moves_from_its_start_to_its_end() -> None:

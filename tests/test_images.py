@@ -274,12 +274,13 @@ def test_a_missing_folder_is_named_as_the_user_wrote_it() -> None:
 def test_a_folder_without_images_is_named_and_says_what_counts(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(UnderfireError, match=r"No images in '.*\.jpg") as e:
-        images.Folder(str(tmp_path))
+        images.Folder(str(tmp_path)).photos(None)
     assert str(tmp_path) in str(e.value)
 
 
 def test_a_photo_that_vanishes_is_told_when_its_turn_comes(tmp_path: Path) -> None:
     folder = images.Folder(str(photo(tmp_path / "gone.png").parent))
+    assert folder.paths == ["gone.png"]
     (tmp_path / "gone.png").unlink()
     assert [p.sha256 for p in folder.photos(None)] == ["unreadable"]
     with pytest.raises(UnderfireError, match=r"'gone\.png'"):
