@@ -205,11 +205,13 @@ def show_names() -> None:
     """Everything that can be named, with its first line of documentation."""
     table = Table(show_header=False, box=None, pad_edge=False)
     for kind in registry.KINDS:
-        table.add_row(f"[bold]{kind}[/]", "")
-        for name in registry.names(kind):
+        names = registry.names(kind)
+        if names:
+            table.add_row(f"[bold]{kind}[/]", "")
+        for name in names:
             shown = f"{name}:NAME" if name == "timm" else name
             table.add_row(f"  {shown}", ((registry.maker(kind, name).__doc__ or "").strip().splitlines() or [""])[0])
     table.add_row("[bold]presets[/]", "")
-    for name in PRESET_NAMES:
-        table.add_row(f"  {name}", "")
+    for name, reason in PRESET_NAMES.items():
+        table.add_row(f"  {name}", reason)
     _console.print(table)

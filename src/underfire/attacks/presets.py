@@ -19,7 +19,11 @@ from underfire.attacks.search import Schedule, Settings, Stages
 from underfire.core import UnderfireError
 from underfire.registry import unknown
 
-PRESET_NAMES = ("paper", "fast", "thorough")
+PRESET_NAMES = {
+    "paper": "The published recipe, at its published cost.",
+    "fast": "The default: the cheapest search that reaches the paper's quality with a margin.",
+    "thorough": "What a patient attacker gets.",
+}
 
 
 class Preset(NamedTuple):
