@@ -62,7 +62,7 @@ PRESETS: dict[tuple[str, str | None, str], Preset] = {
     # The map yields where a photo can hardly be moved to its target: on the 128 px ResNet-50, 8 photos, 8 instead of 7
     # reached it, at the same map distance.
     ("adv2", None, "fast"): Preset(_SETTLING, {"steps": 60, "lam": _MAP_LAST, "confidence": 0.95, "yields": True}),
-    ("adv2", None, "thorough"): Preset(_SETTLING, {"steps": 250, "lam": _MAP_LAST, "confidence": 0.95, "yields": True}),
+    ("adv2", None, "thorough"): Preset(_SETTLING, {"steps": 150, "lam": _MAP_LAST, "confidence": 0.95, "yields": True}),
     # 300 steps on the prediction, 704 on both with c · sum(diff²) of the 56×56 map in four stages (c · 3136 on the
     # mean), label smoothing, the published slope; every 10 steps a look at the real map, the nearest with p > 0.8 kept.
     ("adv2", "grad", "paper"): Preset(
