@@ -54,6 +54,12 @@ IMAGENET = "data/in1k-samples"
 TINY = "data/tiny20/val"
 
 
+COMMIT = subprocess.run(
+    ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True, cwd=HERE
+).stdout.strip()
+"""Of the code that this process has loaded."""
+
+
 def tiny(name: str) -> dict[str, Any]:
     return {"images": TINY, "classifier": name, "weights": f"models/{name}_tiny20.safetensors"}
 
@@ -81,15 +87,12 @@ def measure(name: str, shared: Path) -> None:
     out = Path(tempfile.gettempdir()) / f"underfire-benchmark-{name}"
     audit = run(settings_of(CASES[name], shared), out)
     rows = audit.store.rows()
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True, cwd=HERE
-    )
     RESULTS.mkdir(exist_ok=True)
     with (RESULTS / f"{name}.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, ("case", "commit", *COLUMNS), extrasaction="ignore")
         writer.writeheader()
         for row in rows:
-            writer.writerow({"case": name, "commit": commit.stdout.strip(), **row})
+            writer.writerow({"case": name, "commit": COMMIT, **row})
     show(name, rows)
 
 
