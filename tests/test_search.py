@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from toys import CLASSES, BlindCam, goal_for, pictures, toy, victim
 from underfire import images, maps, registry
+from underfire.attacks import search as search_module
 from underfire.attacks.adv2 import Adv2
 from underfire.attacks.pgd import Ball, Pgd
 from underfire.attacks.presets import PRESET_NAMES, PRESETS
-from underfire.attacks.search import Schedule, Settings, ranking, search
+from underfire.attacks.search import Schedule, Settings, Stages, ranking, search
 from underfire.classifiers.meter import PassMeter
 from underfire.core import LEVELS, Goal, Images, Labels, Maps, PerImage, Terms, UnderfireError, Victim
 
@@ -437,3 +438,18 @@ def test_adv2_takes_one_interpreter() -> None:
 
 def test_toys_have_the_classes_they_say() -> None:
     assert toy().logits(pictures(1)).shape == (1, CLASSES)
+
+
+def test_an_image_s_map_yields_while_its_target_is_not_there_and_recovers_after() -> None:
+    system, cam = victim()
+    x = pictures(2)
+    live = search_module._Live(system, x, goal_for(cam, x), Ball(8).walk(x))
+    live.weigh(torch.tensor([False, True]))
+    assert live.share.tolist() == pytest.approx([0.8, 1.0])
+    live.weigh(torch.tensor([True, True]))
+    assert live.share.tolist() == pytest.approx([0.88, 1.0])
+
+
+def test_stages_hold_for_their_lengths() -> None:
+    stages = Stages((1.0, 4.0, 9.0), (2, 1, 1))
+    assert [stages.at(t) for t in (0.0, 0.49, 0.5, 0.74, 0.75, 1.0)] == [1, 1, 4, 4, 9, 9]
