@@ -256,9 +256,11 @@ class _Kinked(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         (z,) = ctx.saved_tensors
-        if not ctx.bent:  # a second-order step comes by twice
-            ctx.bent.append(_slope(z.detach(), ctx.kinks, ctx.slope))
-        grad: Tensor = _KinkedBackward.apply(z, grads[0], ctx.bent[0], ctx.kinks, ctx.slope)
+        # A second-order step comes by twice: the slope is kept from the first time to the second, and no longer.
+        bent = ctx.bent.pop() if ctx.bent else _slope(z.detach(), ctx.kinks, ctx.slope)
+        if torch.is_grad_enabled():
+            ctx.bent.append(bent)
+        grad: Tensor = _KinkedBackward.apply(z, grads[0], bent, ctx.kinks, ctx.slope)
         return grad, None, None, None
 
 
