@@ -20,8 +20,19 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "underfire"
 LAYERS = (
     {"core", "record"},
     {"registry", "images", "maps", "store", "metrics", "words"},
-    {"plan", "executors", "report", "findings", "pictures", "plots", "classifiers", "interpreters", "attacks"},
-    {"trial", "train", "defenses"},
+    {
+        "plan",
+        "executors",
+        "report",
+        "findings",
+        "pictures",
+        "plots",
+        "classifiers",
+        "interpreters",
+        "attacks",
+        "system",
+    },
+    {"trial", "judge", "train", "defenses"},
     {"audit", "study", "notebook"},
     {"cli", "console", "__init__"},
 )

@@ -12,15 +12,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
+from underfire import metrics, registry, system, trial
 from underfire import plan as planning
-from underfire import registry, trial
 from underfire.core import Executor, Outcome, UnderfireError, Unit
 from underfire.plan import Plan, Settings
 from underfire.store import Store
 
-SCALE_PERCENTILE = 95
 DEFAULT_OUT = "underfire-out"
 
 
@@ -74,7 +71,7 @@ def run(settings: Settings, out: Path | None = None, watcher: Watcher | None = N
     out = out or default_out(settings)
     stored = stored_plan(out)
     plan, classifier = planning.make_plan(settings, stored)
-    trial.prepare(plan.job.threads)
+    system.prepare(plan.job.threads)
     check(classifier, plan.job.device)
     refuse_other_plan(out, stored, plan)
     executor: Executor = registry.maker("executors", plan.settings.executor)(workers=plan.settings.workers)
@@ -172,8 +169,4 @@ def _provenance(outcome: Outcome) -> dict[str, str]:
 
 def measured_scale(store: Store) -> dict[str, float]:
     """map_l1 up to which a map counts as untouched: the 95th percentile of what JPEG 90 does (method, section 5.5)."""
-    found: dict[str, list[float]] = {}
-    for row in store.rows("scale"):
-        if row["jpeg_l1"] is not None:
-            found.setdefault(row["interpreter"], []).append(row["jpeg_l1"])
-    return {name: float(np.percentile(values, SCALE_PERCENTILE)) for name, values in found.items()}
+    return metrics.untouched_scale((row["interpreter"], row["jpeg_l1"]) for row in store.rows("scale"))

@@ -175,9 +175,9 @@ def seconds_a_pass(plan: Plan, classifier: Any) -> float:
     """Wall time of one forward-equivalent, from a few steps on random pixels."""
     import torch  # noqa: PLC0415
 
-    from underfire import trial  # noqa: PLC0415
+    from underfire import system  # noqa: PLC0415
 
-    trial.prepare(plan.job.threads)
+    system.prepare(plan.job.threads)
     n, size = plan.settings.batch_size or 1, classifier.preprocess.input_size
     x = torch.rand(n, 3, size, size).to(plan.job.device).requires_grad_()
     steps = 0

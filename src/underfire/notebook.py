@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from underfire import images as pixels
-from underfire import registry
+from underfire import metrics, registry
 from underfire.classifiers.check import check
 from underfire.core import (
     LEVELS,
@@ -27,14 +27,14 @@ from underfire.core import (
     Photo,
     UnderfireError,
 )
+from underfire.judge import explain, measure_scale
 from underfire.plan import class_of
 from underfire.record import Record
-from underfire.trial import System, Trial, explain, measure_scale
+from underfire.system import System
+from underfire.trial import Trial
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-SCALE_PERCENTILE = 95
 
 
 @dataclass(frozen=True)
@@ -64,17 +64,12 @@ def classifier(name: str = "efficientnet-lite0", *, device: str = "cpu", **own: 
         device: where it runs.
         own: weights, input_size, resize, mean, std, classes: as the flags of ``underfire run``.
     """
-    kind, _, variant = name.partition(":")
-    built: Any = registry.maker("classifiers", kind)(variant, ClassifierOptions(**own))
-    built.to(device)
-    made: Classifier = built
-    return made
+    return registry.build_classifier(name, ClassifierOptions(**own), device)
 
 
 def interpreter(name: str, classifier: Classifier, **options: Any) -> Interpreter:
     """An interpreter by name, for a classifier."""
-    made: Interpreter = registry.maker("interpreters", name)(classifier, **options)
-    return made
+    return registry.build_interpreter(name, classifier, options)
 
 
 def attack(
@@ -114,7 +109,7 @@ def attack(
     made: Attack = maker.make(preset, against, eps, **options)
     photos, levels, errors = _read(images, classifier)
     system = System(classifier, {judge.name: judge}, device)
-    jpeg = [r.jpeg_l1 for r in measure_scale(system, photos, levels, errors) if r.jpeg_l1 is not None]
+    jpeg = measure_scale(system, photos, levels, errors)
     job = Job(
         source="",
         classifier=classifier.name,
@@ -129,7 +124,7 @@ def attack(
         threads=torch.get_num_threads(),
         precision="fp32",
         device=device,
-        scale={judge.name: float(np.percentile(jpeg, SCALE_PERCENTILE))} if jpeg else {},
+        scale=metrics.untouched_scale((row.interpreter, row.jpeg_l1) for row in jpeg),
     )
     trial = Trial(system, job, "notebook", photos, levels, errors)
     trial.run()

@@ -22,7 +22,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from underfire import images, registry
-from underfire.core import Attack, Cell, Classifier, ClassifierOptions, Interpreter, Job, Photo, UnderfireError, Unit
+from underfire.core import Attack, Cell, Classifier, ClassifierOptions, Job, Photo, UnderfireError, Unit
 from underfire.record import SCHEMA_VERSION
 
 UNIT_ROWS = 1000
@@ -254,8 +254,11 @@ def make_plan(settings: Settings, earlier: Settings | None = None) -> tuple[Plan
                 "interpreter or attack in this plan", name, (*settings.interpreter, *settings.attack)
             )
     device = choose_device(settings.device)
-    classifier = build(settings, device)
-    interpreters = {name: _interpreter(settings, name, classifier) for name in settings.interpreter}
+    classifier = registry.build_classifier(settings.classifier, settings.classifier_options, device)
+    interpreters = {
+        name: registry.build_interpreter(name, classifier, settings.options.get(name, {}))
+        for name in settings.interpreter
+    }
     registry.maker("executors", settings.executor)
     cells = tuple(_cells(settings))
     map_passes = sum(i.map_passes for i in interpreters.values())
@@ -304,26 +307,6 @@ def make_plan(settings: Settings, earlier: Settings | None = None) -> tuple[Plan
 def _absolute(path: str) -> str:
     """So that plan.yaml can be run from anywhere."""
     return str(Path(path).expanduser().absolute())
-
-
-def build(settings: Settings, device: str) -> Classifier:
-    """The classifier that the settings name."""
-    kind, _, variant = settings.classifier.partition(":")
-    if kind == "timm" and not variant:
-        raise UnderfireError("'timm' needs a network's name behind a colon, such as 'timm:resnet18.a1_in1k'.")
-    classifier: Any = registry.maker("classifiers", kind)(variant, settings.classifier_options)
-    classifier.to(device)
-    built: Classifier = classifier
-    return built
-
-
-def _interpreter(settings: Settings, name: str, classifier: Classifier) -> Interpreter:
-    options = settings.options.get(name, {})
-    try:
-        made: Interpreter = registry.maker("interpreters", name)(classifier, **options)
-    except TypeError as e:
-        raise UnderfireError(f"The settings {options} do not suit interpreter '{name}': {e}.") from e
-    return made
 
 
 def _batch_size(image_passes: float, device: str, rows: int) -> int:

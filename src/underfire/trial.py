@@ -8,40 +8,36 @@ the real interpreter in float32.
 
 from __future__ import annotations
 
-import ctypes
-import functools
 import hashlib
 import io
-import json
 import re
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from underfire import images, maps, registry
+from underfire import images
 from underfire.core import (
     Cell,
     Classifier,
     Goal,
     ImageErrors,
-    Images,
     Interpreter,
     Job,
-    Maps,
     Outcome,
     Photo,
     UnderfireError,
     Unit,
     Victim,
 )
-from underfire.record import Record, Scale
+from underfire.judge import explain, measure_scale, verdict
+from underfire.record import Record
+from underfire.system import System, prepare
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,67 +60,6 @@ def run_unit(unit: Unit) -> Outcome:
     return Outcome(unit, trial.records, trial.files, time.perf_counter() - start)
 
 
-def prepare(threads: int) -> None:
-    """Set up this process: exactly ``threads`` CPU threads, and an allocator that keeps its pages."""
-    if torch.get_num_threads() != threads:
-        torch.set_num_threads(threads)
-    _prepare_once()
-
-
-@functools.cache
-def _prepare_once() -> None:
-    """Deterministic kernels, and an allocator that keeps its pages.
-
-    glibc gives large blocks back to the system after each use; every step of a search then pays for the same pages
-    again (measured: 15 % of EfficientNet-Lite0's forward and backward).
-    """
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        if hasattr(libc, "gnu_get_libc_version"):
-            m_mmap_threshold, m_trim_threshold = -3, -1  # from glibc's malloc.h
-            libc.mallopt(m_mmap_threshold, 1 << 30)
-            libc.mallopt(m_trim_threshold, (1 << 31) - 1)
-
-
-@dataclass
-class System:
-    """The classifier and the interpreters of one audit, built."""
-
-    classifier: Classifier
-    interpreters: Mapping[str, Interpreter]
-    device: str = "cpu"
-
-    @classmethod
-    def of_job(cls, job: Job) -> System:
-        """Built once a process."""
-        return _system(json.dumps(job.interpreter_options, sort_keys=True, default=str), *_identity(job))
-
-
-def _identity(job: Job) -> tuple[Any, ...]:
-    own = [path for path in (job.options.weights, job.options.classes) if path is not None]
-    stamps = tuple(Path(path).stat().st_mtime_ns for path in own if Path(path).is_file())  # same name, other weights
-    return job.classifier, job.options, job.interpreters, job.device, stamps
-
-
-@functools.lru_cache(maxsize=2)
-def _system(
-    interpreter_options: str,
-    name: str,
-    options: Any,
-    interpreters: tuple[str, ...],
-    device: str,
-    _stamps: tuple[int, ...],
-) -> System:
-    kind, _, variant = name.partition(":")
-    classifier = registry.maker("classifiers", kind)(variant, options)
-    classifier.to(device)
-    chosen = json.loads(interpreter_options)
-    built = {i: registry.maker("interpreters", i)(classifier, **chosen.get(i, {})) for i in interpreters}
-    return System(classifier, built, device)
-
-
 def _load(
     folder: images.Folder, photos: Sequence[Photo], classifier: Classifier
 ) -> tuple[dict[int, Levels], dict[int, str]]:
@@ -135,64 +70,6 @@ def _load(
         except UnderfireError as e:
             errors[i] = str(e)
     return levels, errors
-
-
-def measure_scale(
-    system: System, photos: Sequence[Photo], levels: Mapping[int, Levels], errors: Mapping[int, str]
-) -> list[Scale]:
-    """What JPEG quality 90 does to each clean photo's map, by interpreter (method, section 5.5)."""
-    rows = []
-    for name, interpreter in system.interpreters.items():
-        found: dict[int, float] = {}
-        failed = dict(errors)
-        if levels:
-            index = list(levels)
-            x = images.to_tensor([levels[i] for i in index]).to(system.device)
-            x_jpeg = images.to_tensor([images.jpeg(levels[i]) for i in index]).to(system.device)
-            with torch.no_grad():
-                source = system.classifier.logits(x).argmax(1)
-            before, bad_before = explain(interpreter, x, source)
-            after, bad_after = explain(interpreter, x_jpeg, source)
-            for row, i in enumerate(index):
-                bad = bad_before.get(row) or bad_after.get(row)
-                if bad:
-                    failed[i] = bad
-                else:
-                    found[i] = float((before[row] - after[row]).abs().mean())
-        rows += [Scale(p.path, p.sha256, name, found.get(i), failed.get(i)) for i, p in enumerate(photos)]
-    return rows
-
-
-def explain(interpreter: Interpreter, x: Images, y: Tensor) -> tuple[dict[int, Tensor], dict[int, str]]:
-    """Maps by row in float64 on the CPU, and why others have none; checked, whoever wrote the interpreter."""
-    rows = torch.arange(len(x), device=x.device)
-    errors: dict[int, str] = {}
-    found: dict[int, Tensor] = {}
-    while len(rows):
-        try:
-            m = interpreter.explain(x[rows], y[rows])
-        except ImageErrors as e:
-            if not e.by_row:
-                raise
-            errors |= {int(rows[row]): reason for row, reason in e.by_row.items()}
-            rows = torch.tensor([r for r in rows.tolist() if r not in errors], device=x.device, dtype=torch.int64)
-            continue
-        _check_maps(interpreter.name, m, len(rows))
-        for row, one in zip(rows.tolist(), m.detach().double().cpu(), strict=True):
-            if bool(one.isfinite().all()):
-                found[row] = one
-            else:
-                errors[row] = f"{interpreter.name} gave a map that is not finite for this image."
-        break
-    return found, errors
-
-
-def _check_maps(name: str, m: Maps, n: int) -> None:
-    if m.dim() != 3 or len(m) != n:
-        raise UnderfireError(f"Interpreter '{name}' returned {tuple(m.shape)} for {n} images: it must be (N, h, w).")
-    finite = m[m.isfinite()]
-    if len(finite) and (float(finite.min()) < -1e-6 or float(finite.max()) > 1 + 1e-6):
-        raise UnderfireError(f"Interpreter '{name}' returned values outside [0, 1]: scale its maps (maps.unit_scale).")
 
 
 @dataclass
@@ -376,7 +253,9 @@ class Trial:
             file = f"{self._stem(c)}.{_cell_name(cell)}.{name}.npy"
             self.files[file] = _npy(found[n])
             judged[c.row] = {
-                **self._verdict(name, c, z[n], found[n].numpy()),
+                **verdict(
+                    z[n], c.target, classifier.classes, found[n].numpy(), c.maps[name].numpy(), self.job.scale.get(name)
+                ),
                 "linf_levels": f.linf,
                 "steps": f.steps,
                 "goal_passes": c.prediction_passes + c.map_passes[name],
@@ -388,29 +267,6 @@ class Trial:
                 "adversarial_map": self._path(file),
             }
         return judged, {rows[n].row: f"'{rows[n].photo.path}': {reason}" for n, reason in bad.items()}
-
-    def _verdict(self, name: str, c: Clean, z: Tensor, m: NDArray[np.float64]) -> dict[str, Any]:
-        wanted = c.maps[name].numpy()
-        predicted = int(z.argmax())
-        success = predicted == c.target
-        l1 = float(np.abs(m - wanted).mean())
-        scale = self.job.scale.get(name)
-        untouched = None if scale is None else l1 <= scale
-        p = z.softmax(0)
-        return {
-            "predicted_class": predicted,
-            "predicted_class_name": self.system.classifier.classes.names[predicted],
-            "predicted_confidence": float(p[predicted]),
-            "success": success,
-            "confidence": float(p[c.target]),
-            "map_l1": l1,
-            "map_iou": maps.iou(m, wanted),
-            "map_rank": maps.rank(m, wanted),
-            "iou_curve": maps.iou_curve(m, wanted),
-            "untouched_l1": scale,
-            "untouched": untouched,
-            "forged": None if untouched is None else success and untouched,
-        }
 
     # -- names ----------------------------------------------------------------------------------------------------
 
