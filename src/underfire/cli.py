@@ -86,6 +86,12 @@ PresetFlag = Annotated[str | None, typer.Option("--preset", metavar="paper|fast|
 EpsFlag = Annotated[
     str | None, typer.Option("--eps", metavar="LEVELS", help="L∞ budget in levels of 255. \\[default: 8]")
 ]
+MaxShiftFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--max-shift", metavar="PX", help="Budget of attacks that bend: px, at an input of 224 px. \\[default: 2.0]"
+    ),
+]
 TargetFlag = Annotated[
     str | None,
     typer.Option(
@@ -144,6 +150,7 @@ def run(
     attack: AttackFlag = None,
     preset: PresetFlag = None,
     eps: EpsFlag = None,
+    max_shift: MaxShiftFlag = None,
     target: TargetFlag = None,
     limit: LimitFlag = None,
     seed: SeedFlag = None,
@@ -200,6 +207,7 @@ def plan(
     attack: AttackFlag = None,
     preset: PresetFlag = None,
     eps: EpsFlag = None,
+    max_shift: MaxShiftFlag = None,
     target: TargetFlag = None,
     limit: LimitFlag = None,
     seed: SeedFlag = None,

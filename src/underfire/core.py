@@ -221,6 +221,9 @@ class Walk(Protocol):
     def images(self) -> Images:
         """The images at the position, as a leaf that gradients are taken at."""
 
+    def measures(self) -> Mapping[str, PerImage]:
+        """Further columns of the record, by name, at the position of the last `images`."""
+
     def step(self, loss: PerImage, progress: float) -> None:
         """Move so that ``loss`` (of the last `images`) falls; ``progress`` in [0, 1) of the whole search."""
 
@@ -242,7 +245,7 @@ class Found:
     Args:
         images: adversarial images, on the 8-bit grid and inside the budget.
         steps: (N,) steps taken for each image.
-        extras: further columns, (N,) each.
+        extras: further columns of the record, (N,) each.
     """
 
     images: Images

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import inspect
 import json
 import os
 import types
@@ -64,6 +65,7 @@ class Settings(BaseModel):
     attack: tuple[str, ...] = ("pgd", "adv2")
     preset: str = "fast"
     eps: int = Field(8, ge=1, le=255)
+    max_shift: Annotated[float, Field(ge=0, le=112, allow_inf_nan=False)] = 2.0
     target: str = "random"
     limit: Annotated[int, Field(ge=1)] | None = None
     seed: Annotated[int, Field(ge=0)] = 0
@@ -353,7 +355,7 @@ def _memory(device: str) -> int:
 def _cells(settings: Settings) -> Iterator[Cell]:
     for name in settings.attack:
         maker: Any = registry.maker("attacks", name)
-        overrides = settings.options.get(name, {})
+        overrides = {**_budget(maker, settings), **settings.options.get(name, {})}
         for against in settings.interpreter if maker.fools_interpreter else (None,):
             try:
                 attack: Attack = maker.make(settings.preset, against, settings.eps, **overrides)
@@ -361,6 +363,11 @@ def _cells(settings: Settings) -> Iterator[Cell]:
                 raise UnderfireError(f"The settings {overrides} do not suit attack '{name}': {e}.") from e
             _check_settings(name, attack)
             yield Cell(attack, against)
+
+
+def _budget(maker: Any, settings: Settings) -> dict[str, float]:
+    """The bound on bends, for attacks that take one: their ``make`` says so."""
+    return {"max_shift": settings.max_shift} if "max_shift" in inspect.signature(maker.make).parameters else {}
 
 
 def _check_settings(attack: str, settings: Any) -> None:

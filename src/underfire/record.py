@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 IOU_THRESHOLDS = tuple(round(0.1 * i, 1) for i in range(1, 10))
 
 
@@ -30,8 +30,8 @@ class Record:
     defense: str
     """'none' without one."""
     seed: int
-    eps: int
-    """L∞ budget in levels of 255."""
+    eps: int | None
+    """L∞ budget in levels of 255; None for an attack with another bound."""
     source_class: int | None = None
     """The classifier's own prediction on the clean PNG."""
     source_class_name: str | None = None
@@ -64,6 +64,10 @@ class Record:
     """success and untouched."""
     linf_levels: int | None = None
     """Largest pixel change, in levels of 255."""
+    flow_mean_px: float | None = None
+    """Mean shift of a pixel at the classifier's input size; None for attacks that bend nothing."""
+    flow_max_px: float | None = None
+    """Largest shift of a pixel there."""
     steps: int | None = None
     goal_passes: float | None = None
     """Forward-equivalents for the clean prediction and the target map."""

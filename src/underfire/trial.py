@@ -25,6 +25,7 @@ from underfire import images
 from underfire.core import (
     Cell,
     Classifier,
+    Found,
     Goal,
     ImageErrors,
     Interpreter,
@@ -36,7 +37,7 @@ from underfire.core import (
     Victim,
 )
 from underfire.judge import explain, measure_scale, verdict
-from underfire.record import Record
+from underfire.record import COLUMNS, Record
 from underfire.system import System, prepare
 
 if TYPE_CHECKING:
@@ -221,6 +222,7 @@ class Trial:
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.job.precision == "bf16"):
             found = cell.attack.run(Victim(classifier, against), x, goal, seeds)
         passes = classifier.meter.close()
+        _check_extras(cell, found)
         png = [images.encode_png(levels) for levels in images.to_levels(found.images)]
         forged = {}
         for n, c in enumerate(able):
@@ -230,7 +232,8 @@ class Trial:
                 raise ImageErrors({n: f"{cell.attack.name} left its budget: {linf} of {cell.attack.eps} levels."})
             name = f"{self._stem(c)}.{_cell_name(cell)}.png"
             self.files[name] = png[n]
-            forged[c.row] = Forged(levels, name, linf, int(found.steps[n]), passes[n])
+            extras = {column: float(values[n]) for column, values in found.extras.items()}
+            forged[c.row] = Forged(levels, name, linf, int(found.steps[n]), passes[n], extras)
         return forged
 
     @torch.no_grad()
@@ -260,6 +263,7 @@ class Trial:
                 "steps": f.steps,
                 "goal_passes": c.prediction_passes + c.map_passes[name],
                 "passes": f.passes,
+                **f.extras,
                 "judge_passes": passes[n],
                 "clean": self._path(f"{self._stem(c)}.clean.png"),
                 "adversarial": self._path(f.file),
@@ -282,7 +286,7 @@ class Trial:
             "interpreter": judge,
             "defense": "none",
             "seed": self.job.seed,
-            "eps": self.job.eps,
+            "eps": cell.attack.eps,
         }
 
     def _clean_columns(self, c: Clean) -> dict[str, Any]:
@@ -314,6 +318,7 @@ class Forged:
     linf: int
     steps: int
     passes: float
+    extras: Mapping[str, float]
 
 
 def seed_of(seed: int, photo: Photo, purpose: str) -> int:
@@ -329,6 +334,12 @@ def slug(path: str) -> str:
 
 def _cell_name(cell: Cell) -> str:
     return cell.attack.name if cell.against is None else f"{cell.attack.name}-{cell.against}"
+
+
+def _check_extras(cell: Cell, found: Found) -> None:
+    unknown = [name for name in found.extras if name not in COLUMNS]
+    if unknown:
+        raise UnderfireError(f"Attack '{cell.attack.name}' returned '{unknown[0]}', which is no column of a record.")
 
 
 def _npy(m: Tensor) -> bytes:
