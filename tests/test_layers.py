@@ -20,19 +20,9 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "underfire"
 LAYERS = (
     {"core", "record"},
     {"registry", "images", "maps", "store", "metrics", "words"},
-    {
-        "plan",
-        "executors",
-        "report",
-        "findings",
-        "pictures",
-        "plots",
-        "classifiers",
-        "interpreters",
-        "attacks",
-        "system",
-    },
-    {"trial", "judge", "train", "defenses"},
+    {"goals", "plan", "executors", "system", "classifiers", "interpreters", "attacks"}
+    | {"report", "findings", "pictures", "plots"},
+    {"trial", "judge", "clean", "train", "defenses"},
     {"audit", "study", "notebook"},
     {"cli", "console", "__init__"},
 )

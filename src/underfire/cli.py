@@ -100,6 +100,15 @@ TargetFlag = Annotated[
         help="CLASS: an index, a WordNet id or a name. \\[default: random]",
     ),
 ]
+TargetMapFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--target-map",
+        metavar="SOURCE",
+        help="The map to be shown: benign, class:NAME|random, image:PATH|random, shape:circle|box or file:PNG. "
+        "\\[default: benign]",
+    ),
+]
 LimitFlag = Annotated[
     str | None, typer.Option("--limit", metavar="N", help="N photos, evenly spaced over the sorted paths.")
 ]
@@ -152,6 +161,7 @@ def run(
     eps: EpsFlag = None,
     max_shift: MaxShiftFlag = None,
     target: TargetFlag = None,
+    target_map: TargetMapFlag = None,
     limit: LimitFlag = None,
     seed: SeedFlag = None,
     batch_size: BatchFlag = None,
@@ -209,6 +219,7 @@ def plan(
     eps: EpsFlag = None,
     max_shift: MaxShiftFlag = None,
     target: TargetFlag = None,
+    target_map: TargetMapFlag = None,
     limit: LimitFlag = None,
     seed: SeedFlag = None,
     batch_size: BatchFlag = None,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
@@ -295,6 +296,32 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class TargetMap:
+    """Where target maps m_t come from; see `underfire.goals`.
+
+    Args:
+        kind: 'benign', 'class', 'image', 'shape' or 'file'.
+        value: a class index, a path or a shape; 'random' for a class or photo of each image's own.
+        digest: SHA-256 of the file, where it is one.
+    """
+
+    kind: str = "benign"
+    value: str | int = ""
+    digest: str = ""
+
+    @property
+    def key(self) -> str:
+        """All that changes numbers."""
+        return f"{self.kind}:{self.digest or self.value}".removesuffix(":")
+
+    @property
+    def word(self) -> str:
+        """What a record says: of a path only its last part."""
+        value = str(self.value)
+        return f"{self.kind}:{PurePath(value).name if self.digest else value}".removesuffix(":")
+
+
+@dataclass(frozen=True)
 class Job:
     """What all units of an audit share; picklable, so that a worker can rebuild the victim from it.
 
@@ -313,6 +340,7 @@ class Job:
         precision: 'fp32' or 'bf16' in the search; the judge is always float32.
         device: 'cpu', 'cuda' or 'mps'.
         scale: interpreter -> map_l1 up to which a map counts as untouched.
+        target_map: where the target maps come from.
     """
 
     source: str
@@ -329,16 +357,21 @@ class Job:
     precision: str
     device: str
     scale: Mapping[str, float] = field(default_factory=dict)
+    target_map: TargetMap = TargetMap()
 
 
 @dataclass(frozen=True)
 class Unit:
-    """What one worker does at a time: the images that share a batch, and a name that is unique to the result."""
+    """What one worker does at a time: the images that share a batch, and a name that is unique to the result.
+
+    ``partners`` are the photos whose maps are the target maps, one for each photo, where they come from photos.
+    """
 
     name: str
     stage: str
     photos: tuple[Photo, ...]
     job: Job
+    partners: tuple[Photo, ...] = ()
 
 
 @dataclass

@@ -76,6 +76,49 @@ def _check_maps(name: str, m: Maps, n: int) -> None:
         raise UnderfireError(f"Interpreter '{name}' returned values outside [0, 1]: scale its maps (maps.unit_scale).")
 
 
+@torch.no_grad()
+def judge(
+    system: System,
+    name: str,
+    levels: Sequence[NDArray[np.uint8]],
+    targets: Sequence[int],
+    wanted: Sequence[Tensor],
+    benign: Sequence[Tensor],
+    scale: float | None,
+) -> tuple[dict[int, tuple[dict[str, Any], Tensor]], dict[int, str]]:
+    """Columns of the record and the map of each image, by row; and why others have none.
+
+    Args:
+        system: who judges.
+        name: its interpreter.
+        levels: (H, W, 3) each, as read back from the PNGs.
+        targets: the classes c_t that the attack wanted.
+        wanted: target maps (h, w).
+        benign: maps (h, w) of the clean images for their own classes.
+        scale: map_l1 up to which a map counts as untouched; None where it was not measured.
+    """
+    if not levels:
+        return {}, {}
+    classifier = system.classifier
+    x = images.to_tensor(levels).to(system.device)
+    y = torch.tensor(targets, dtype=torch.int64, device=system.device)
+    classifier.meter.open(len(x))
+    z = classifier.logits(x).double()
+    found, errors = explain(system.interpreters[name], x, y)
+    passes = classifier.meter.close()
+    judged = {}
+    for n, m in found.items():
+        columns = {
+            **verdict(z[n], targets[n], classifier.classes, m.numpy(), wanted[n].numpy(), scale),
+            "benign_l1": float((m - benign[n]).abs().mean()),
+            "benign_iou": maps.iou(m.numpy(), benign[n].numpy()),
+            "target_l1": float((wanted[n] - benign[n]).abs().mean()),
+            "judge_passes": passes[n],
+        }
+        judged[n] = columns, m
+    return judged, errors
+
+
 def verdict(
     z: Tensor,
     target: int,

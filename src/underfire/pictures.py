@@ -30,6 +30,7 @@ ATTACKS_SHOWN = 4
 _COLUMNS = [
     *("image", "source_class_name", "target_class_name", "predicted_class_name", "clean_confidence"),
     *("predicted_confidence", "confidence", "success", "untouched", "forged", "map_l1", "map_iou", "linf_levels"),
+    *("target_map", "target_map_of", "wanted_map"),
     *("clean", "adversarial", "clean_map", "adversarial_map"),
 ]
 
@@ -48,12 +49,16 @@ class Shot:
 
 @dataclass(frozen=True)
 class Sample:
-    """One photo of the gallery: before, after each attack, and what the main attack changed."""
+    """One photo of the gallery: before, after each attack, and what the main attack changed.
+
+    ``wanted`` is the target map over the original photo, where that is not the benign map.
+    """
 
     place: str
     row: dict[str, Any]
     photo: str | None
     overlay: str | None
+    wanted: str | None
     shots: tuple[Shot, ...]
     change: str | None
     factor: int
@@ -142,6 +147,7 @@ def _sample(
         row=row,
         photo=_uri(clean),
         overlay=_overlay(clean, read_map(out, row["clean_map"])),
+        wanted=None if row["target_map"] == "benign" else _overlay(clean, read_map(out, row["wanted_map"])),
         shots=tuple(_shot(out, other, rows[row["image"]]) for other, rows in others if row["image"] in rows),
         change=change,
         factor=factor,

@@ -146,6 +146,7 @@ def method(context: Context) -> Section:
         "largest": pc.max(found.table["linf_levels"]).as_py(),
         "photos": len(found.with_results),
         "target": found.plan.get("target"),
+        "target_map": ", ".join(found.distinct("target_map")),
         "panels": found.panels,
     }
     return Section("method", "What was attacked, and how it is judged", data)

@@ -8,12 +8,11 @@ the real interpreter in float32.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +20,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from underfire import images
+from underfire import goals, images
+from underfire.clean import Clean, labels, load, look
 from underfire.core import (
     Cell,
-    Classifier,
     Found,
     Goal,
     ImageErrors,
-    Interpreter,
     Job,
     Outcome,
     Photo,
@@ -36,7 +34,7 @@ from underfire.core import (
     Unit,
     Victim,
 )
-from underfire.judge import explain, measure_scale, verdict
+from underfire.judge import judge, measure_scale
 from underfire.record import COLUMNS, Record
 from underfire.system import System, prepare
 
@@ -52,42 +50,15 @@ def run_unit(unit: Unit) -> Outcome:
     prepare(unit.job.threads)
     folder = images.Folder(unit.job.source)
     system = System.of_job(unit.job)
-    levels, errors = _load(folder, unit.photos, system.classifier)
+    levels, errors = load(folder, unit.photos, system.classifier)
     if unit.stage == "scale":
         rows: list[Any] = measure_scale(system, unit.photos, levels, errors)
         return Outcome(unit, rows, {}, time.perf_counter() - start)
-    trial = Trial(system, unit.job, unit.name, unit.photos, levels, errors)
+    found, _ = load(folder, unit.partners, system.classifier)
+    partners = {i: (unit.partners[i], pixels) for i, pixels in found.items()}
+    trial = Trial(system, unit.job, unit.name, unit.photos, levels, errors, partners)
     trial.run()
     return Outcome(unit, trial.records, trial.files, time.perf_counter() - start)
-
-
-def _load(
-    folder: images.Folder, photos: Sequence[Photo], classifier: Classifier
-) -> tuple[dict[int, Levels], dict[int, str]]:
-    levels, errors = {}, {}
-    for i, photo in enumerate(photos):
-        try:
-            levels[i] = images.load(folder.bytes(photo.path), photo.path, classifier.preprocess)
-        except UnderfireError as e:
-            errors[i] = str(e)
-    return levels, errors
-
-
-@dataclass
-class Clean:
-    """What is known of one clean image."""
-
-    row: int
-    photo: Photo
-    levels: Levels
-    x: Tensor
-    source: int
-    confidence: float
-    target: int
-    prediction_passes: float
-    maps: dict[str, Tensor] = field(default_factory=dict)
-    map_passes: dict[str, float] = field(default_factory=dict)
-    errors: dict[str, str] = field(default_factory=dict)
 
 
 class Trial:
@@ -101,67 +72,26 @@ class Trial:
         photos: Sequence[Photo],
         levels: Mapping[int, Levels],
         errors: Mapping[int, str],
+        partners: Mapping[int, tuple[Photo, Levels]] | None = None,
     ) -> None:
         self.system, self.job, self.unit, self.photos = system, job, unit, photos
         self.errors = dict(errors)
         self.records: list[Record] = []
         self.files: dict[str, bytes] = {}
         self.forged: dict[tuple[str, str | None], dict[int, Levels]] = {}
-        self.clean = self._clean(levels)
+        self.clean, failed = look(system, job, photos, levels, partners or {})
+        self.errors |= failed
+        for c in self.clean:
+            self._keep(c)
 
-    # -- the clean side -------------------------------------------------------------------------------------------
-
-    @torch.no_grad()
-    def _clean(self, levels: Mapping[int, Levels]) -> list[Clean]:
-        if not levels:
-            return []
-        classifier, rows = self.system.classifier, list(levels)
-        x = images.to_tensor([levels[i] for i in rows]).to(self.system.device)
-        classifier.meter.open(len(rows))
-        z = classifier.logits(x)
-        passes = classifier.meter.close()
-        clean = []
-        for n, i in enumerate(rows):
-            if not bool(z[n].isfinite().all()):
-                self.errors[i] = f"The classifier's scores of '{self.photos[i].path}' are not finite."
-                continue
-            source = int(z[n].argmax())
-            target = self._target(self.photos[i], z[n], source)
-            if target == source:
-                name = classifier.classes.names[source]
-                self.errors[i] = (
-                    f"'{self.photos[i].path}' is already classified as {name} ({source}): give another --target."
-                )
-                continue
-            p = float(z[n].softmax(0)[source])
-            clean.append(Clean(i, self.photos[i], levels[i], x[n], source, p, target, passes[n]))
-        for name, interpreter in self.system.interpreters.items():
-            self._clean_maps(name, interpreter, clean)
-        return clean
-
-    def _clean_maps(self, name: str, interpreter: Interpreter, clean: Sequence[Clean]) -> None:
-        if not clean:
-            return
-        meter = self.system.classifier.meter
-        meter.open(len(clean))
-        x, source = torch.stack([c.x for c in clean]), self._labels([c.source for c in clean])
-        found, errors = explain(interpreter, x, source)
-        for n, (c, passes) in enumerate(zip(clean, meter.close(), strict=True)):
-            c.map_passes[name] = passes
-            if n in errors:
-                c.errors[name] = f"'{c.photo.path}': {errors[n]}"
-            else:
-                c.maps[name] = found[n]
-                self.files[f"{self._stem(c)}.clean.{name}.npy"] = _npy(found[n])
-            self.files[f"{self._stem(c)}.clean.png"] = images.encode_png(c.levels)
-
-    def _target(self, photo: Photo, z: Tensor, source: int) -> int:
-        if isinstance(self.job.target, int):
-            return self.job.target
-        if self.job.target == "least-likely":
-            return int(z.argmin())
-        k = int(np.random.default_rng(seed_of(self.job.seed, photo, "target")).integers(len(z) - 1))
-        return k + (k >= source)
+    def _keep(self, c: Clean) -> None:
+        """The clean picture and its maps, for the store."""
+        self.files[f"{self._stem(c)}.clean.png"] = images.encode_png(c.levels)
+        for name, m in c.maps.items():
+            self.files[f"{self._stem(c)}.clean.{name}.npy"] = _npy(m)
+        if self.job.target_map.kind != "benign":
+            for name, m in c.wanted.items():
+                self.files[f"{self._stem(c)}.wanted.{name}.npy"] = _npy(m)
 
     # -- forge and judge ------------------------------------------------------------------------------------------
 
@@ -172,7 +102,7 @@ class Trial:
             self._run_cell(cell, list(judges))
 
     def _run_cell(self, cell: Cell, judges: Sequence[str]) -> None:
-        able = [c for c in self.clean if cell.against is None or cell.against in c.maps]
+        able = [c for c in self.clean if cell.against is None or cell.against in c.wanted]
         failed = {c.row: c.errors[cell.against] for c in self.clean if cell.against in c.errors if cell.against}
         start = time.perf_counter()
         forged, errors = self._forge(cell, able)
@@ -181,7 +111,7 @@ class Trial:
         self.forged[cell.attack.name, cell.against] = {row: f.levels for row, f in forged.items()}
         for name in judges:
             start = time.perf_counter()
-            rows = [c for c in able if c.row in forged and name in c.maps]
+            rows = [c for c in able if c.row in forged and name in c.wanted]
             judged, bad = self._judge(cell, name, rows, forged)
             seconds = forge_seconds + (time.perf_counter() - start) / max(1, len(rows))
             why = self.errors | {c.row: c.errors[name] for c in self.clean if name in c.errors} | failed | bad
@@ -213,11 +143,11 @@ class Trial:
         against = () if cell.against is None else (self.system.interpreters[cell.against],)
         x = torch.stack([c.x for c in able])
         goal = Goal(
-            self._labels([c.target for c in able]),
-            self._labels([c.source for c in able]),
-            {i.name: torch.stack([c.maps[i.name] for c in able]).to(x) for i in against},
+            labels(self.system, [c.target for c in able]),
+            labels(self.system, [c.source for c in able]),
+            {i.name: torch.stack([c.wanted[i.name] for c in able]).to(x) for i in against},
         )
-        seeds = [seed_of(self.job.seed, c.photo, cell.attack.name) for c in able]
+        seeds = [goals.seed_of(self.job.seed, c.photo, cell.attack.name) for c in able]
         classifier.meter.open(len(able))
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.job.precision == "bf16"):
             found = cell.attack.run(Victim(classifier, against), x, goal, seeds)
@@ -236,38 +166,35 @@ class Trial:
             forged[c.row] = Forged(levels, name, linf, int(found.steps[n]), passes[n], extras)
         return forged
 
-    @torch.no_grad()
     def _judge(
         self, cell: Cell, name: str, rows: Sequence[Clean], forged: Mapping[int, Forged]
     ) -> tuple[dict[int, dict[str, Any]], dict[int, str]]:
-        if not rows:
-            return {}, {}
-        classifier = self.system.classifier
-        x = images.to_tensor([forged[c.row].levels for c in rows]).to(self.system.device)
-        classifier.meter.open(len(rows))
-        z = classifier.logits(x).double()
-        found, bad = explain(self.system.interpreters[name], x, self._labels([c.target for c in rows]))
-        passes = classifier.meter.close()
+        found, bad = judge(
+            self.system,
+            name,
+            [forged[c.row].levels for c in rows],
+            [c.target for c in rows],
+            [c.wanted[name] for c in rows],
+            [c.maps[name] for c in rows],
+            self.job.scale.get(name),
+        )
         judged = {}
-        for n, c in enumerate(rows):
-            if n in bad:
-                continue
-            f = forged[c.row]
-            file = f"{self._stem(c)}.{_cell_name(cell)}.{name}.npy"
-            self.files[file] = _npy(found[n])
-            judged[c.row] = {
-                **verdict(
-                    z[n], c.target, classifier.classes, found[n].numpy(), c.maps[name].numpy(), self.job.scale.get(name)
-                ),
+        for n, (columns, m) in found.items():
+            c, f = rows[n], forged[rows[n].row]
+            clean_map, file = f"{self._stem(c)}.clean.{name}.npy", f"{self._stem(c)}.{_cell_name(cell)}.{name}.npy"
+            wanted_map = clean_map if self.job.target_map.kind == "benign" else f"{self._stem(c)}.wanted.{name}.npy"
+            self.files[file] = _npy(m)
+            judged[c.row] = columns | {
+                "target_map_of": c.wanted_of,
                 "linf_levels": f.linf,
                 "steps": f.steps,
                 "goal_passes": c.prediction_passes + c.map_passes[name],
                 "passes": f.passes,
                 **f.extras,
-                "judge_passes": passes[n],
                 "clean": self._path(f"{self._stem(c)}.clean.png"),
                 "adversarial": self._path(f.file),
-                "clean_map": self._path(f"{self._stem(c)}.clean.{name}.npy"),
+                "clean_map": self._path(clean_map),
+                "wanted_map": self._path(wanted_map),
                 "adversarial_map": self._path(file),
             }
         return judged, {rows[n].row: f"'{rows[n].photo.path}': {reason}" for n, reason in bad.items()}
@@ -285,6 +212,7 @@ class Trial:
             "judge_classifier": self.system.classifier.name,
             "interpreter": judge,
             "defense": "none",
+            "target_map": self.job.target_map.word,
             "seed": self.job.seed,
             "eps": cell.attack.eps,
         }
@@ -298,9 +226,6 @@ class Trial:
             "target_class_name": names[c.target],
             "clean_confidence": c.confidence,
         }
-
-    def _labels(self, labels: Sequence[int]) -> Tensor:
-        return torch.tensor(labels, dtype=torch.int64, device=self.system.device)
 
     def _stem(self, c: Clean) -> str:
         return f"{c.row:03d}-{slug(c.photo.path)}"
@@ -319,12 +244,6 @@ class Forged:
     steps: int
     passes: float
     extras: Mapping[str, float]
-
-
-def seed_of(seed: int, photo: Photo, purpose: str) -> int:
-    """A seed that depends on (seed, image digest) and on what it is for, never on the batch."""
-    digest = hashlib.sha256(f"{seed}/{photo.sha256}/{purpose}".encode()).digest()
-    return int.from_bytes(digest[:8], "big")
 
 
 def slug(path: str) -> str:
