@@ -449,7 +449,7 @@ def train_rts(
             "epochs_run": training.epoch,
         },
         figures,
-        tuple(sorted({s.label for s in training.held})),
+        tuple(s.photo.sha256 for s in training.held),
     )
     temporary = out.with_name(f".tmp-{uuid.uuid4().hex}")
     temporary.write_bytes(packed(training.net, card))

@@ -37,7 +37,7 @@ class Card:
         threshold: t of the saliency metric, chosen on training photos.
         settings: of the training.
         figures: what it is worth on photos of classes not trained on.
-        validation_classes: those classes.
+        validation: SHA-256 digests of those photos' files.
     """
 
     classifier: str
@@ -45,7 +45,7 @@ class Card:
     threshold: float
     settings: Mapping[str, Any] = field(default_factory=dict)
     figures: Mapping[str, float] = field(default_factory=dict)
-    validation_classes: tuple[int, ...] = ()
+    validation: tuple[str, ...] = ()
 
 
 def packed(net: MaskNet, card: Card) -> bytes:
@@ -59,7 +59,7 @@ def packed(net: MaskNet, card: Card) -> bytes:
         "threshold": repr(card.threshold),
         "settings": json.dumps(dict(card.settings), sort_keys=True),
         "figures": json.dumps(dict(card.figures), sort_keys=True),
-        "validation_classes": json.dumps(card.validation_classes),
+        "validation": json.dumps(card.validation),
     }
     content: bytes = save(state, metadata)
     return content
@@ -78,7 +78,7 @@ def read_card(path: Path) -> Card:
         float(metadata["threshold"]),
         json.loads(metadata["settings"]),
         json.loads(metadata["figures"]),
-        tuple(json.loads(metadata["validation_classes"])),
+        tuple(json.loads(metadata["validation"])),
     )
 
 
