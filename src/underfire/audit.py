@@ -113,7 +113,7 @@ def refuse_other_plan(out: Path, stored: Settings | None, plan: Plan) -> None:
     """Raise UnderfireError if ``out`` belongs to another plan, showing the difference and the two ways out."""
     if stored is None or stored.resolved.get("plan_digest") == plan.digest:
         return
-    there = stored.model_dump(mode="json", exclude=set(planning.NOT_IN_KEY))
+    there = planning.key_settings(stored)
     now = plan.key_settings()
     changed = [f"{k}: {_word(there[k])} there, {_word(now[k])} now" for k in now if there.get(k) != now[k]]
     n_there = stored.resolved.get("photos")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,14 @@ from rich import progress as bars
 from rich.console import Console
 from rich.table import Table
 
-from underfire import metrics, registry
+from underfire import metrics, registry, train, trial
 from underfire import plan as planning
 from underfire.attacks.presets import PRESET_NAMES
 from underfire.audit import stored_plan
 from underfire.core import Outcome
 from underfire.plan import Plan, Settings
 from underfire.store import Store
+from underfire.trial import slug
 
 STAGES = {"scale": "JPEG scale", "records": "Attacking"}
 ERRORS_SHOWN = 10
@@ -199,6 +202,82 @@ def _duration(seconds: float) -> str:
     if seconds < 5400:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
+
+
+class TrainProgress:
+    """A bar for the steps with the objective's terms, and a line of figures for each epoch."""
+
+    def __enter__(self) -> TrainProgress:
+        self._bars = bars.Progress(
+            bars.TextColumn("{task.description:<10}"),
+            bars.BarColumn(bar_width=20),
+            bars.MofNCompleteColumn(),
+            bars.TextColumn("steps"),
+            bars.TimeRemainingColumn(),
+            bars.TextColumn("{task.fields[note]}"),
+            console=_console,
+            refresh_per_second=2,
+        )
+        self._task: bars.TaskID | None = None
+        self._means: dict[str, float] = {}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._task is not None:
+            self._bars.stop()
+
+    def begin(self, photos: int, validation: int, epochs: int, steps: int, epoch: int) -> None:
+        """A bar over all epochs that may come."""
+        say(
+            f"{photos} photos to train on, {validation} of other classes to judge by"
+            + (f"; going on after epoch {epoch}" if epoch else "")
+        )
+        self._bars.start()
+        self._task = self._bars.add_task("Training", total=epochs * steps, completed=epoch * steps, note="")
+
+    def step(self, epoch: int, terms: Mapping[str, float]) -> None:
+        """A step more."""
+        if self._task is None:
+            return
+        self._means = {name: 0.9 * self._means.get(name, value) + 0.1 * value for name, value in terms.items()}
+        self._bars.update(
+            self._task, advance=1, note=" ".join(f"{name} {value:.2f}" for name, value in self._means.items())
+        )
+
+    def figures(self, epoch: int, figures: Mapping[str, float], best: bool) -> None:
+        """What an epoch brought."""
+        say(
+            f"epoch {epoch:3}: saliency metric {figures['saliency_metric']:+.3f}{' (best)' if best else ''}, the class "
+            f"loses {figures['drop_top']:.3f} without the map's top 20 %, {figures['drop_random']:.3f} without a "
+            "random 20 %"
+        )
+
+
+def train_rts(settings: Settings, epochs: int, out: Path | None) -> bool:
+    """Train an RTS network and say what came of it; False where some photos could not be used."""
+    device = planning.choose_device(settings.device)
+    out = out or Path(f"rts-{slug(settings.classifier)}.safetensors")
+    train.out_folder_writable(out)
+    trial.prepare(settings.threads or os.cpu_count() or 1)
+    classifier = planning.build(settings, device)
+    how = train.TrainSettings(
+        epochs=epochs, limit=settings.limit, seed=settings.seed, precision=settings.precision or "fp32"
+    )
+    with TrainProgress() as watcher:
+        done = train.train_rts(classifier, settings.images, how, out, watcher)
+    for reason in list(done.skipped.values())[:ERRORS_SHOWN]:
+        say(f"Left out: {reason}")
+    figures = done.card.figures
+    if not done.fresh:
+        say(f"'{out}' is trained already, with these photos and settings.")
+    say(
+        f"On {figures['validation_photos']:.0f} photos of classes not trained on: saliency metric "
+        f"{figures['saliency_metric']:+.3f} (a centre blob {figures['saliency_metric_centre_blob']:+.3f}); without "
+        f"the map's top 20 % the class loses {figures['drop_top']:.3f}, {figures['drop_ratio']:.1f} times what a "
+        "random 20 % takes."
+    )
+    say(f"Written: {out}\nUse it: underfire run --images DIR --interpreter rts --set rts.weights={out} …")
+    return not done.skipped
 
 
 def show_names() -> None:

@@ -134,7 +134,10 @@ class Classifier(Protocol):
         """Last feature maps (N, C, h, w); UnderfireError where the network has none."""
 
     def pyramid(self, x: Images) -> list[Tensor]:
-        """Feature maps at strides 4 to 32, finest first; UnderfireError where the network has none."""
+        """Feature maps at strides 4 to 32, finest first; UnderfireError where the network has none.
+
+        The last ones are those of `features`: one forward serves `scores` and whatever reads the finer levels.
+        """
 
     def scores(self, features: Tensor) -> Tensor:
         """Logits (N, K) from `features`: one forward serves the prediction and the map."""
@@ -196,6 +199,8 @@ class Interpreter(Protocol):
     """Explains a classifier: what the analyst sees, and what the attacker may differentiate."""
 
     name: str
+    digest: str
+    """Of what its maps depend on beside the classifier and the options, such as trained weights; '' where nothing."""
     map_passes: float
     """F that one map costs: for the estimate before a run; what is reported is metered."""
     step_passes: float

@@ -218,7 +218,7 @@ class Plan:
 
     def key_settings(self) -> dict[str, Any]:
         """The settings that change numbers."""
-        return self.settings.model_dump(mode="json", exclude=set(NOT_IN_KEY))
+        return key_settings(self.settings)
 
     def dump(self) -> str:
         """plan.yaml: the settings filled in, and what they were resolved to."""
@@ -235,6 +235,15 @@ class Plan:
             "resolved": resolved
         }
         return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
+def key_settings(settings: Settings) -> dict[str, Any]:
+    """The settings that change numbers; of files it is their digests that count, not where they lie."""
+    found = settings.model_dump(mode="json", exclude=set(NOT_IN_KEY))
+    found["options"] = {
+        part: {k: v for k, v in own.items() if k not in FILES} for part, own in found["options"].items()
+    }
+    return found
 
 
 def _digest(content: Any) -> str:
@@ -264,6 +273,11 @@ def make_plan(settings: Settings, earlier: Settings | None = None) -> tuple[Plan
         settings = settings.model_copy(update={"images": _absolute(settings.images)})
     own = {key: _absolute(path) for key in FILES if (path := getattr(settings, key)) is not None}
     settings = settings.model_copy(update=own)
+    parts = {
+        part: {k: _absolute(v) if k in FILES and isinstance(v, str) else v for k, v in chosen.items()}
+        for part, chosen in settings.options.items()
+    }
+    settings = settings.model_copy(update={"options": parts})
     for name in settings.options:
         if name not in (*settings.interpreter, *settings.attack):
             raise registry.unknown(
@@ -320,8 +334,10 @@ def make_plan(settings: Settings, earlier: Settings | None = None) -> tuple[Plan
         device=device,
     )
     names_digest = _digest([classifier.classes.names, classifier.classes.ids])
+    trained = {name: i.digest for name, i in interpreters.items() if i.digest}
+    weights_digest = _digest([classifier.digest, trained]) if trained else classifier.digest
     return Plan(
-        settings, job, photos, classifier.digest, names_digest, cell_passes, image_passes, 2 * map_passes + 1
+        settings, job, photos, weights_digest, names_digest, cell_passes, image_passes, 2 * map_passes + 1
     ), classifier
 
 

@@ -25,7 +25,7 @@ class TorchClassifier:
         classes: names of the outputs.
         features: normalised images -> last feature maps (N, C, h, w), where known.
         scores: those -> logits, where known.
-        pyramid: normalised images -> feature maps at strides 4 to 32, where known.
+        pyramid: normalised images -> feature maps at strides 4 to 32, the last ones as `features` gives, where known.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class TorchClassifier:
         return self._scores(features)
 
     def pyramid(self, x: Images) -> list[Tensor]:
-        """Feature maps at strides 4 to 32, finest first."""
+        """Feature maps at strides 4 to 32, finest first; the last ones are those of `features`."""
         if self._pyramid is None:
             raise UnderfireError(
                 f"'{self.name}' shows no feature pyramid: use a timm classifier ('timm:NAME'), or wrap yours with "
@@ -148,7 +148,7 @@ def wrap(
         name: what records call it.
         features: normalised images -> the maps that are averaged before the linear head; found by itself for most CNNs.
         scores: those maps -> logits, where it is not simply mean and linear layer.
-        pyramid: normalised images -> feature maps at strides 4 to 32, for RTS.
+        pyramid: normalised images -> feature maps at strides 4 to 32, the last ones as `features` gives, for RTS.
     """
     policy = Preprocess(input_size, resize or round(input_size * 8 / 7), _three(mean), _three(std), interpolation)
     if classes is None:

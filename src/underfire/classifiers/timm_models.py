@@ -100,14 +100,19 @@ def classifier(name: str, module: nn.Module, metadata: dict[str, str], options: 
 
 
 def _pyramid(module: nn.Module) -> Callable[[Tensor], Sequence[Tensor]] | None:
-    """Feature maps at strides 4 to 32, the last one of each stride, where timm can say which they are."""
+    """Feature maps at strides 4, 8 and 16, and the last ones, where timm can say which they are."""
     info = getattr(module, "feature_info", None)
     intermediates = getattr(module, "forward_intermediates", None)
     if info is None or intermediates is None:
         return None
     by_stride = {entry["reduction"]: i for i, entry in enumerate(info)}
-    indices = [by_stride[s] for s in (4, 8, 16, 32) if s in by_stride]
-    return partial(intermediates, indices=indices, intermediates_only=True)
+    indices = [by_stride[s] for s in (4, 8, 16) if s in by_stride]
+    return partial(_levels, intermediates, indices)
+
+
+def _levels(intermediates: Callable[..., tuple[Tensor, list[Tensor]]], indices: list[int], x: Tensor) -> list[Tensor]:
+    last, finer = intermediates(x, indices=indices)
+    return [*finer, last]
 
 
 def package_state(package_file: str) -> dict[str, Tensor]:

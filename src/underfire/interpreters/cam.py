@@ -21,6 +21,7 @@ class Cam:
     """
 
     name = "cam"
+    digest = ""
     map_passes = 1.0
     step_passes = 3.0
 

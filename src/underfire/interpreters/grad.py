@@ -35,6 +35,7 @@ class Grad:
     """
 
     name = "grad"
+    digest = ""
     map_passes = 3.0
     step_passes = 7.0
 

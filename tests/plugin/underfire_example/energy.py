@@ -4,7 +4,7 @@ from underfire import core, maps
 class Energy:
     """Where the last features are strong, whatever the class."""
 
-    name, map_passes, step_passes = "energy", 1.0, 3.0
+    name, digest, map_passes, step_passes = "energy", "", 1.0, 3.0
 
     def __init__(self, classifier: core.Classifier) -> None:
         self.classifier = classifier

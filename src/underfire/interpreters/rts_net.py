@@ -1,0 +1,124 @@
+"""RTS's network: a classifier's own feature pyramid in, a mask out, in one pass (Dabkowski & Gal 2017, section 4).
+
+    evidence   E = a ⟨P w̃_c, Q F₃₂⟩ + b              where class c may be, from the head's own row w_c
+    gate, top  G = σ(E),  T₃₂ = G · L₃₂ F₃₂
+    down       T_s = act(conv₃ₓ₃[ up(T_{2s}), L_s F_s, up(G) ])        s = 16, 8, 4
+    mask       m = σ(up(E) + conv₁ₓ₁ T₄)
+
+F_s are the feature maps at stride s, standardised by channel; w̃_c = (w_c − mean w) / mean ‖w − mean w‖. There is no
+table of classes: a class that no training photo shows has a row in the head like all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from underfire.core import Maps
+
+STRIDES = 4
+"""Levels of the pyramid: strides 4, 8, 16, 32."""
+LATERAL = (16, 24, 32, 48)
+"""Channels that each level is brought to, finest first."""
+WIDTH = (24, 32, 48)
+"""Channels after each 3×3 convolution: narrow where the maps are large, so that a map stays under 0.2 F on
+EfficientNet-Lite0."""
+GATE = 64
+"""Rank of the gate ⟨P w, Q F⟩."""
+
+
+class MaskNet(nn.Module):
+    """The decoder of one classifier.
+
+    Args:
+        channels: of the pyramid's levels, finest first (four of them); the last is also the width of the head's rows.
+    """
+
+    def __init__(self, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.channels = tuple(channels)
+        rank = min(GATE, channels[-1])
+        for i, c in enumerate(channels):
+            self.register_buffer(f"mean_{i}", torch.zeros(c))
+            self.register_buffer(f"gain_{i}", torch.ones(c))
+        self.centre, self.head_gain = nn.Buffer(torch.zeros(channels[-1])), nn.Buffer(torch.ones(()))
+        self.of_class = nn.Linear(channels[-1], rank, bias=False)
+        self.of_place = nn.Conv2d(channels[-1], rank, 1, bias=False)
+        self.gate_gain = nn.Parameter(torch.ones(()))
+        self.gate_shift = nn.Parameter(torch.zeros(()))
+        self.lateral = nn.ModuleList(nn.Conv2d(c, n, 1) for c, n in zip(channels, LATERAL, strict=True))
+        above = (*WIDTH[1:], LATERAL[-1])
+        self.merge = nn.ModuleList(
+            nn.Conv2d(below + side + 1, n, 3, padding=1)
+            for below, side, n in zip(above, LATERAL[:-1], WIDTH, strict=True)
+        )
+        self.out = nn.Conv2d(WIDTH[0], 1, 1)
+
+    def forward(self, levels: Sequence[Tensor], w: Tensor) -> Maps:
+        """Masks (N, h, w) in [0, 1] at stride 4, high where the class is.
+
+        Args:
+            levels: feature maps (N, C_s, h_s, w_s) at strides 4 to 32.
+            w: the head's rows (N, C) of the classes asked about.
+        """
+        levels = [self._standard(i, f) for i, f in enumerate(levels)]
+        evidence = self.gate_gain * self.evidence(levels[-1], w) + self.gate_shift
+        gate = torch.sigmoid(evidence)
+        top = gate * self.lateral[-1](levels[-1])
+        for i in reversed(range(STRIDES - 1)):
+            size = levels[i].shape[-2:]
+            parts = [_up(top, size), self.lateral[i](levels[i]), _up(gate, size)]
+            top = F.silu(self.merge[i](torch.cat(parts, 1)))
+        mask: Maps = torch.sigmoid(_up(evidence, top.shape[-2:]) + self.out(top))[:, 0]
+        return mask
+
+    def evidence(self, last: Tensor, w: Tensor) -> Tensor:
+        """⟨P w̃_c, Q F₃₂⟩ (N, 1, h, w) of standardised last features."""
+        key = self.of_class((w - self.centre) * self.head_gain)
+        found: Tensor = (self.of_place(last) * key[:, :, None, None]).sum(1, keepdim=True)
+        return found
+
+    def _standard(self, i: int, f: Tensor) -> Tensor:
+        mean: Tensor = getattr(self, f"mean_{i}")
+        gain: Tensor = getattr(self, f"gain_{i}")
+        return (f - mean[:, None, None]) * gain[:, None, None]
+
+    @torch.no_grad()
+    def start(self, levels: Sequence[Tensor], w: Tensor, head: Tensor, generator: torch.Generator) -> None:
+        """Set the standardisation, and let the gate start as the class activation map of the best rank.
+
+        The evidence of CAM is ⟨w_c, F⟩; the leading singular vectors V of the head give ⟨Vᵀ w_c, Vᵀ F⟩, which is the
+        nearest of the gate's rank. Training goes on from there, and a class without a photo keeps a sensible gate.
+
+        Args:
+            levels: feature maps of some photos.
+            w: the head's rows of their classes.
+            head: all rows (K, C).
+            generator: for what the head does not determine.
+        """
+        for i, f in enumerate(levels):
+            getattr(self, f"mean_{i}").copy_(f.mean((0, 2, 3)))
+            getattr(self, f"gain_{i}").copy_(1 / (f.std((0, 2, 3)) + 1e-3 * f.std()))
+        self.centre.copy_(head.mean(0))
+        centred = head - self.centre
+        self.head_gain.copy_(1 / centred.norm(dim=1).mean())
+        basis = torch.linalg.svd(centred.float(), full_matrices=False).Vh[: self.of_class.out_features]
+        missing = self.of_class.out_features - len(basis)
+        noise = torch.randn(missing, basis.shape[1], generator=generator) / basis.shape[1] ** 0.5
+        basis = torch.cat([basis, noise.to(basis)])
+        self.of_class.weight.copy_(basis)
+        gain = getattr(self, f"gain_{STRIDES - 1}")
+        self.of_place.weight.copy_((basis / gain)[:, :, None, None])
+        raw = self.evidence(self._standard(STRIDES - 1, levels[-1]), w)
+        spread = float(raw.std()) + 1e-6
+        self.gate_gain.fill_(2 / spread)
+        self.gate_shift.fill_(-1 - 2 * float(raw.mean()) / spread)  # a third of the picture is kept
+        for parameter in self.out.parameters():
+            parameter.zero_()
+
+
+def _up(t: Tensor, size: torch.Size) -> Tensor:
+    return F.interpolate(t, size, mode="bilinear", align_corners=False)
