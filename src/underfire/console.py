@@ -13,7 +13,7 @@ from rich import progress as bars
 from rich.console import Console
 from rich.table import Table
 
-from underfire import metrics, registry, train, trial
+from underfire import metrics, registry, system, train
 from underfire import plan as planning
 from underfire.attacks.presets import PRESET_NAMES
 from underfire.audit import stored_plan
@@ -178,8 +178,6 @@ def seconds_a_pass(plan: Plan, classifier: Any) -> float:
     """Wall time of one forward-equivalent, from a few steps on random pixels."""
     import torch  # noqa: PLC0415
 
-    from underfire import system  # noqa: PLC0415
-
     system.prepare(plan.job.threads)
     n, size = plan.settings.batch_size or 1, classifier.preprocess.input_size
     x = torch.rand(n, 3, size, size).to(plan.job.device).requires_grad_()
@@ -258,8 +256,8 @@ def train_rts(settings: Settings, epochs: int, out: Path | None) -> bool:
     device = planning.choose_device(settings.device)
     out = out or Path(f"rts-{slug(settings.classifier)}.safetensors")
     train.out_folder_writable(out)
-    trial.prepare(settings.threads or os.cpu_count() or 1)
-    classifier = planning.build(settings, device)
+    system.prepare(settings.threads or os.cpu_count() or 1)
+    classifier = registry.build_classifier(settings.classifier, settings.classifier_options, device)
     how = train.TrainSettings(
         epochs=epochs, limit=settings.limit, seed=settings.seed, precision=settings.precision or "fp32"
     )
