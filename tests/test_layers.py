@@ -22,8 +22,8 @@ LAYERS = (
     {"registry", "images", "maps", "store", "metrics", "words"},
     {"goals", "plan", "executors", "system", "classifiers", "interpreters", "attacks"}
     | {"report", "findings", "pictures", "plots"},
-    {"trial", "judge", "clean", "train", "defenses"},
-    {"audit", "study", "notebook"},
+    {"trial", "judge", "clean", "rejudge", "train", "defenses"},
+    {"audit", "transfer", "study", "notebook"},
     {"cli", "console", "__init__"},
 )
 LAYER = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from underfire import metrics, registry, system, trial
 from underfire import plan as planning
+from underfire.clean import slug
 from underfire.core import Executor, Outcome, UnderfireError, Unit
 from underfire.plan import Plan, Settings
 from underfire.store import Store
@@ -78,9 +79,9 @@ def run(settings: Settings, out: Path | None = None, watcher: Watcher | None = N
     with Store(out).open() as store:
         if stored is None:
             store.write("plan.yaml", plan.dump().encode())
-        _stage(store, executor, plan.scale_units, "scale", watcher)
+        stage(store, executor, plan.scale_units, "scale", watcher)
         scale = measured_scale(store)
-        _stage(store, executor, lambda: plan.units(scale), "records", watcher)
+        stage(store, executor, lambda: plan.units(scale), "records", watcher)
     return Audit(out, plan)
 
 
@@ -88,7 +89,7 @@ def default_out(settings: Settings) -> Path:
     """A folder that the settings as given name, so that the same command goes on where it stopped."""
     given = settings.model_dump(mode="json", exclude={"workers", "device", "executor", "resolved"})
     name = Path(settings.images).stem or "images"
-    return Path(DEFAULT_OUT) / f"{trial.slug(name)}-{planning._digest(given)[:8]}"
+    return Path(DEFAULT_OUT) / f"{slug(name)}-{planning._digest(given)[:8]}"
 
 
 def stored_plan(out: Path) -> Settings | None:
@@ -106,7 +107,7 @@ def stored_plan(out: Path) -> Settings | None:
     return None
 
 
-_OURS = frozenset({"records", "scale", "images"})  # a run killed before its plan was written leaves these
+_OURS = frozenset({"records", "scale", "transfer", "images"})  # a run killed before its plan was written leaves these
 
 
 def refuse_other_plan(out: Path, stored: Settings | None, plan: Plan) -> None:
@@ -136,17 +137,18 @@ def _word(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _stage(store: Store, executor: Executor, units: Callable[[], Iterator[Unit]], stage: str, watcher: Watcher) -> None:
-    done = store.done(stage)
+def stage(store: Store, executor: Executor, units: Callable[[], Iterator[Unit]], name: str, watcher: Watcher) -> None:
+    """Do what is missing of a stage of a store that is open."""
+    done = store.done(name)
     finished = sum(len(unit.photos) for unit in units() if unit.name in done)
-    watcher.begin(stage, sum(len(unit.photos) for unit in units()), finished)
+    watcher.begin(name, sum(len(unit.photos) for unit in units()), finished)
     missing = (unit for unit in units() if unit.name not in done)
     first = next(missing, None)
     if first is None:
         return
     with contextlib.closing(_outcomes(executor, itertools.chain([first], missing))) as outcomes:
         for outcome in outcomes:
-            store.put(stage, outcome.unit.name, outcome.rows, outcome.files, _provenance(outcome))
+            store.put(name, outcome.unit.name, outcome.rows, outcome.files, _provenance(outcome))
             watcher.advance(outcome)
 
 

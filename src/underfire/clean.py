@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePath
-from typing import TYPE_CHECKING
+from pathlib import PurePath, PurePosixPath
+from typing import TYPE_CHECKING, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,11 +18,11 @@ from underfire.core import Classifier, Interpreter, Job, Photo, UnderfireError
 from underfire.judge import explain
 from underfire.system import System
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+Levels: TypeAlias = "NDArray[np.uint8]"
+"""(H, W, 3) pixels, 0 to 255."""
 
-    Levels = NDArray[np.uint8]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @dataclass
@@ -213,3 +216,15 @@ def _maps_of_models(
             c.errors[name] = f"'{c.photo.path}': its target map: {errors[n]}"
         else:
             c.wanted[name] = found[n]
+
+
+def slug(path: str) -> str:
+    """The readable part of an output file's name: ASCII, at most 40 characters."""
+    return re.sub(r"[^A-Za-z0-9_]+", "-", PurePosixPath(path).stem).strip("-")[:40] or "image"
+
+
+def npy(m: Tensor) -> bytes:
+    """A map (h, w) as a float16 .npy file."""
+    buffer = io.BytesIO()
+    np.save(buffer, m.numpy().astype(np.float16))
+    return buffer.getvalue()

@@ -17,12 +17,12 @@ from underfire import metrics, registry, system, train
 from underfire import plan as planning
 from underfire.attacks.presets import PRESET_NAMES
 from underfire.audit import stored_plan
+from underfire.clean import slug
 from underfire.core import Outcome
 from underfire.plan import Plan, Settings
 from underfire.store import Store
-from underfire.trial import slug
 
-STAGES = {"scale": "JPEG scale", "records": "Attacking"}
+STAGES = {"scale": "JPEG scale", "records": "Attacking", "transfer": "Judging"}
 ERRORS_SHOWN = 10
 _console = Console(stderr=False)
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeAlias
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from underfire.record import Record
+
 Images: TypeAlias = "Tensor"
 """(N, 3, H, W) float in [0, 1]."""
 Labels: TypeAlias = "Tensor"
@@ -369,7 +371,8 @@ class Job:
 class Unit:
     """What one worker does at a time: the images that share a batch, and a name that is unique to the result.
 
-    ``partners`` are the photos whose maps are the target maps, one for each photo, where they come from photos.
+    ``partners`` are the photos whose maps are the target maps, one for each photo, where they come from photos;
+    ``made`` the records of PNGs that exist, where they are only to be judged again.
     """
 
     name: str
@@ -377,6 +380,7 @@ class Unit:
     photos: tuple[Photo, ...]
     job: Job
     partners: tuple[Photo, ...] = ()
+    made: tuple[Record, ...] = ()
 
 
 @dataclass

@@ -8,20 +8,15 @@ the real interpreter in float32.
 
 from __future__ import annotations
 
-import io
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from underfire import goals, images
-from underfire.clean import Clean, labels, load, look
+from underfire.clean import Clean, Levels, labels, load, look, npy, slug
 from underfire.core import (
     Cell,
     Found,
@@ -36,16 +31,14 @@ from underfire.core import (
 )
 from underfire.judge import judge, measure_scale
 from underfire.record import COLUMNS, Record
+from underfire.rejudge import rejudge
 from underfire.system import System, prepare
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Levels = NDArray[np.uint8]
 
 
 def run_unit(unit: Unit) -> Outcome:
     """What a worker does with a unit."""
+    if unit.stage == "transfer":
+        return rejudge(unit)
     start = time.perf_counter()
     prepare(unit.job.threads)
     folder = images.Folder(unit.job.source)
@@ -88,10 +81,10 @@ class Trial:
         """The clean picture and its maps, for the store."""
         self.files[f"{self._stem(c)}.clean.png"] = images.encode_png(c.levels)
         for name, m in c.maps.items():
-            self.files[f"{self._stem(c)}.clean.{name}.npy"] = _npy(m)
+            self.files[f"{self._stem(c)}.clean.{name}.npy"] = npy(m)
         if self.job.target_map.kind != "benign":
             for name, m in c.wanted.items():
-                self.files[f"{self._stem(c)}.wanted.{name}.npy"] = _npy(m)
+                self.files[f"{self._stem(c)}.wanted.{name}.npy"] = npy(m)
 
     # -- forge and judge ------------------------------------------------------------------------------------------
 
@@ -183,7 +176,7 @@ class Trial:
             c, f = rows[n], forged[rows[n].row]
             clean_map, file = f"{self._stem(c)}.clean.{name}.npy", f"{self._stem(c)}.{_cell_name(cell)}.{name}.npy"
             wanted_map = clean_map if self.job.target_map.kind == "benign" else f"{self._stem(c)}.wanted.{name}.npy"
-            self.files[file] = _npy(m)
+            self.files[file] = npy(m)
             judged[c.row] = columns | {
                 "target_map_of": c.wanted_of,
                 "linf_levels": f.linf,
@@ -246,11 +239,6 @@ class Forged:
     extras: Mapping[str, float]
 
 
-def slug(path: str) -> str:
-    """The readable part of an output file's name: ASCII, at most 40 characters."""
-    return re.sub(r"[^A-Za-z0-9_]+", "-", PurePosixPath(path).stem).strip("-")[:40] or "image"
-
-
 def _cell_name(cell: Cell) -> str:
     return cell.attack.name if cell.against is None else f"{cell.attack.name}-{cell.against}"
 
@@ -259,9 +247,3 @@ def _check_extras(cell: Cell, found: Found) -> None:
     unknown = [name for name in found.extras if name not in COLUMNS]
     if unknown:
         raise UnderfireError(f"Attack '{cell.attack.name}' returned '{unknown[0]}', which is no column of a record.")
-
-
-def _npy(m: Tensor) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, m.numpy().astype(np.float16))
-    return buffer.getvalue()
