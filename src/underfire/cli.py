@@ -1,4 +1,4 @@
-"""The verbs: run, plan, report, list, train."""
+"""The verbs: run, plan, report, study, list, train."""
 
 from __future__ import annotations
 
@@ -294,6 +294,46 @@ def rts(
         )
     if not console.train_rts(_settings(None, flags), epochs, out):
         raise typer.Exit(SOME_FAILED)
+
+
+@app.command(
+    epilog=_examples(
+        "underfire study --quick",
+        "underfire study --images photos --out paper",
+        "underfire study study.yaml",
+        "underfire study paper/study.yaml --out paper",
+    )
+)
+def study(
+    plan: Annotated[
+        Path | None, typer.Argument(metavar="PLAN.yaml", help="A study of several classifiers; flags beside it win.")
+    ] = None,
+    images: ImagesFlag = None,
+    classifier: ClassifierFlag = None,
+    weights: WeightsFlag = None,
+    classes: ClassesFlag = None,
+    interpreter: InterpreterFlag = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A first look: two photos a cell, MASK on one.")] = False,
+    preset: PresetFlag = None,
+    eps: EpsFlag = None,
+    max_shift: MaxShiftFlag = None,
+    seed: SeedFlag = None,
+    workers: WorkersFlag = None,
+    threads: ThreadsFlag = None,
+    device: DeviceFlag = None,
+    out: OutFlag = None,
+    samples: Annotated[
+        int, typer.Option("--samples", metavar="N", min=0, help="Photos shown for each classifier.")
+    ] = 2,
+) -> None:
+    """Rerun the paper's whole evaluation and write its tables and figures with yours beside them.
+
+    It says first how long it will take at most. The same command again finishes what is missing and does nothing twice.
+    """
+    given = {k: v for k, v in locals().items() if k not in ("plan", "quick", "out", "samples") and v not in (None, [])}
+    from underfire import console  # noqa: PLC0415
+
+    console.run_study(plan, given, quick, out, samples)
 
 
 @app.command("list")

@@ -76,9 +76,9 @@ class Record:
     linf_levels: int | None = None
     """Largest pixel change, in levels of 255."""
     flow_mean_px: float | None = None
-    """Mean shift of a pixel at the classifier's input size; None for attacks that bend nothing."""
+    """Mean shift of a pixel, px at an input of 224 px as --max-shift; None for attacks that bend nothing."""
     flow_max_px: float | None = None
-    """Largest shift of a pixel there."""
+    """Largest shift of a pixel, likewise."""
     steps: int | None = None
     goal_passes: float | None = None
     """Forward-equivalents for the clean prediction and the target map."""

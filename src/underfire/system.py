@@ -6,6 +6,7 @@ import ctypes
 import functools
 import json
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,3 +75,24 @@ def _system(
     chosen = json.loads(interpreter_options)
     built = {i: registry.build_interpreter(i, classifier, chosen.get(i, {})) for i in interpreters}
     return System(classifier, built, device)
+
+
+def seconds_a_pass(classifier: Classifier, n: int, device: str, threads: int) -> float:
+    """Wall time of one forward-equivalent, from a few steps on random pixels.
+
+    Args:
+        classifier: what is timed.
+        n: images in a batch.
+        device: where it runs.
+        threads: CPU threads.
+    """
+    prepare(threads)
+    size = classifier.preprocess.input_size
+    x = torch.rand(n, 3, size, size).to(device).requires_grad_()
+    steps = 0
+    torch.autograd.grad(classifier.logits(x)[:, 0].sum(), x)
+    start = time.perf_counter()
+    while steps < 2 or time.perf_counter() - start < 1:
+        torch.autograd.grad(classifier.logits(x)[:, 0].sum(), x)[0].cpu()
+        steps += 1
+    return (time.perf_counter() - start) / (3 * n * steps)

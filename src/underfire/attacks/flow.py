@@ -92,8 +92,8 @@ class FlowWalk:
         return self._shown
 
     def measures(self) -> Mapping[str, PerImage]:
-        """Mean and largest shift, px."""
-        size = self.flow.detach().norm(dim=1)
+        """Mean and largest shift, px at 224 px as the bound."""
+        size = self.flow.detach().norm(dim=1) / self.scale
         return {"flow_mean_px": size.mean((1, 2)), "flow_max_px": size.amax((1, 2))}
 
     def step(self, loss: PerImage, progress: float) -> None:
