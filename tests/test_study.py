@@ -140,6 +140,7 @@ def noted(out: Path, parts: list[dict[str, Any]], trained_on: tuple[str, ...] = 
         "trained_on": list(trained_on),
         "left_out": [],
         "hardware": "2 × abacus",
+        "version": "0.1.0",
         "seconds": 90.0,
     }
     settings = {"preset": "fast", "eps": 8, "max_shift": 2.0, "seed": 0}
