@@ -160,11 +160,11 @@ class Photos:
                 f"'{source}' has {len(labels)} photos{bad}: training needs at least {SMALLEST}, better 500 or more."
             )
         classes = {label for label, _ in labels.values()}
-        if len(classes) == 1:
-            only = self.classifier.classes.names[classes.pop()]
+        if len(classes) < 3:
+            only = ", ".join(self.classifier.classes.names[c] for c in sorted(classes))
             raise UnderfireError(
-                f"'{name}' sees one class only in '{source}' ({only}): training needs photos of several classes, since "
-                "it is judged on classes that it was not trained on."
+                f"'{name}' sees too few classes in '{source}' ({only}): training needs photos of three or more, since "
+                "it learns what is not there too and is judged on classes that it was not trained on."
             )
         sure = float(np.mean([p for _, p in labels.values()]))
         if sure < RECOGNISED:
@@ -178,7 +178,7 @@ def _held_back(labels: Sequence[int], share: float, seed: int) -> set[int]:
     """Classes kept for validation: in the order of their digests, until they hold ``share`` of the photos."""
     order = sorted(set(labels), key=lambda c: hashlib.sha256(f"{seed}/class/{c}".encode()).hexdigest())
     held: set[int] = set()
-    for c in order[:-1]:
+    for c in order[:-2]:
         if sum(label in held for label in labels) >= share * len(labels):
             break
         held.add(c)
@@ -213,6 +213,8 @@ class Training:
         self.classifier, self.photos, self.settings = classifier, photos, settings
         self.train = [s for s in shown if not s.validation]
         self.held = [s for s in shown if s.validation]
+        # Only classes that are shown too: one that is never there would learn that it never is.
+        self.classes = sorted({s.label for s in self.train})
         self.steps = -(-len(self.train) // settings.batch_size)
         self.epoch, self.best, self.best_epoch = 0, math.inf, 0
         self.history: list[dict[str, float]] = []
@@ -272,7 +274,7 @@ class Training:
         with torch.no_grad(), self._cast(x):
             levels = self.classifier.pyramid(x)
             z = self.classifier.scores(levels[-1]).float()
-        other = _absent(z, y, seeds)
+        other = _absent(z, y, seeds, self.classes)
         head = self.classifier.head
         both = maps_of(self.net, [torch.cat([f, f]) for f in levels], head[torch.cat([y, other])])
         m, m_absent = both.chunk(2)
@@ -381,13 +383,12 @@ class Training:
         self.history = content["history"]
 
 
-def _absent(z: Tensor, y: Labels, seeds: Sequence[int]) -> Labels:
-    """For each image a random class that is not among its likeliest few."""
-    k = z.shape[1]
+def _absent(z: Tensor, y: Labels, seeds: Sequence[int], classes: Sequence[int]) -> Labels:
+    """For each image a random one of ``classes`` that is not among its likeliest few."""
     out = []
     for row, seed in enumerate(seeds):
-        likely = {*z[row].topk(min(5, k - 1)).indices.tolist(), int(y[row])}
-        allowed = [c for c in range(k) if c not in likely] or [c for c in range(k) if c != int(y[row])]
+        likely = {*z[row].topk(min(5, len(classes) - 1)).indices.tolist(), int(y[row])}
+        allowed = [c for c in classes if c not in likely] or [c for c in classes if c != int(y[row])]
         out.append(allowed[seed % len(allowed)])
     return torch.tensor(out, device=y.device)
 

@@ -101,7 +101,8 @@ class MaskNet(nn.Module):
         """
         for i, f in enumerate(levels):
             getattr(self, f"mean_{i}").copy_(f.mean((0, 2, 3)))
-            getattr(self, f"gain_{i}").copy_(1 / (f.std((0, 2, 3)) + 1e-3 * f.std()))
+            spread = f.std((0, 2, 3)) + 0.01 * f.std()  # a channel that hardly ever answers must not shout when it does
+            getattr(self, f"gain_{i}").copy_(torch.where(spread > 0, 1 / spread, torch.ones_like(spread)))
         self.centre.copy_(head.mean(0))
         centred = head - self.centre
         self.head_gain.copy_(1 / centred.norm(dim=1).mean())
