@@ -114,9 +114,9 @@ class MaskNet(nn.Module):
         gain = getattr(self, f"gain_{STRIDES - 1}")
         self.of_place.weight.copy_((basis / gain)[:, :, None, None])
         raw = self.evidence(self._standard(STRIDES - 1, levels[-1]), w)
-        spread = float(raw.std()) + 1e-6
-        self.gate_gain.fill_(2 / spread)
-        self.gate_shift.fill_(-1 - 2 * float(raw.mean()) / spread)  # a third of the picture is kept
+        gain_to_two = 2 / (float(raw.std()) + 1e-6)
+        self.gate_gain.fill_(gain_to_two)
+        self.gate_shift.fill_(-1 - gain_to_two * float(raw.mean()))  # a third of the picture is kept
         for parameter in self.out.parameters():
             parameter.zero_()
 
