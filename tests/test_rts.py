@@ -359,7 +359,7 @@ def test_training_makes_better_maps(photos: Path, tmp_path: Path) -> None:
     settings = few(epochs=10, rate=1e-2)
     seen = train.Photos(str(photos), None, classifier)
     before = train.Training(classifier, seen, seen.predicted(settings.validation, 0), settings)
-    start = before.figures(before.held, 0.5)
+    start = before.figures(before.held, train.EPOCH_THRESHOLDS)
     watcher = Noted()
     done = train.train_rts(classifier, str(photos), settings, tmp_path / "rts.safetensors", watcher)
     assert done.card.figures["saliency_metric"] < start["saliency_metric"] - 0.1
@@ -478,7 +478,7 @@ def test_the_packaged_network_is_worth_what_its_card_says(lite0: TorchClassifier
         shown.append(train.Shown(p, int(z.argmax()), True))
     training = train.Training(lite0, photos, [replace(s, validation=False) for s in shown[:2]] + shown, TrainSettings())
     training.net = load(path)
-    figures = training.figures(training.held, card.threshold)
+    figures = training.figures(training.held, (card.threshold,))
     # 40 of the 100 photos: means of this many scatter by about a tenth of the metric's spread
     assert figures["saliency_metric"] == pytest.approx(card.figures["saliency_metric"], abs=0.3)
     assert figures["drop_top"] > 1.5 * figures["drop_random"]

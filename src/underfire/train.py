@@ -39,8 +39,8 @@ SHARE = 0.2
 """Area of the regions that are removed for the figure."""
 THRESHOLDS = tuple(round(0.1 * i, 1) for i in range(1, 10))
 THRESHOLD_PHOTOS = 160
-EPOCH_THRESHOLD = 0.5
-"""t of the epochs' figures; the final one is chosen once on training photos."""
+EPOCH_THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9)
+"""An epoch is judged by the best of these; the final t is chosen once, on training photos."""
 
 
 @dataclass(frozen=True)
@@ -245,7 +245,7 @@ class Training:
             terms = self._step([self.train[i] for i in rows.tolist()])
             watcher.step(self.epoch, terms)
         self.epoch += 1
-        figures = self.figures(self.held, EPOCH_THRESHOLD)
+        figures = self.figures(self.held, EPOCH_THRESHOLDS)
         better = figures["saliency_metric"] < self.best
         if better:
             self.best, self.best_epoch = figures["saliency_metric"], self.epoch
@@ -302,22 +302,25 @@ class Training:
             yield x, y, m, [seed_of(self.settings.seed, "block", s.photo.sha256) for s in part]
 
     @torch.no_grad()
-    def figures(self, shown: Sequence[Shown], t: float) -> dict[str, float]:
-        """What the maps are worth: the saliency metric, and the class's probability without their top region."""
+    def figures(self, shown: Sequence[Shown], thresholds: Sequence[float]) -> dict[str, float]:
+        """The saliency metric at the best of the thresholds, and what the class loses without the top region."""
         found: dict[str, list[Tensor]] = {}
+        metrics: dict[float, list[Tensor]] = {t: [] for t in thresholds}
         logits = self.classifier.logits
         for x, y, m, seeds in self.maps(shown):
             block = loss.random_block(m, SHARE, seeds)
             p = logits(x).softmax(1).gather(1, y[:, None])[:, 0]
+            for t in thresholds:
+                metrics[t].append(loss.saliency_metric(logits, x, y, m, t))
             parts = {
-                "saliency_metric": loss.saliency_metric(logits, x, y, m, t),
                 "area": loss.area(m),
                 "drop_top": p - loss.probability_without(logits, x, y, loss.top_region(m, SHARE)),
                 "drop_random": p - loss.probability_without(logits, x, y, block),
             }
             for name, values in parts.items():
                 found.setdefault(name, []).append(values)
-        return {name: float(torch.cat(values).double().mean()) for name, values in found.items()}
+        best = min(_mean(values) for values in metrics.values())
+        return {"saliency_metric": best} | {name: _mean(values) for name, values in found.items()}
 
     @torch.no_grad()
     def finish(self) -> tuple[float, dict[str, float]]:
@@ -327,7 +330,7 @@ class Training:
         some = [self.train[i * n // min(n, THRESHOLD_PHOTOS)] for i in range(min(n, THRESHOLD_PHOTOS))]
         ours, blobs = self._metrics(some, THRESHOLDS, False), self._metrics(some, THRESHOLDS, True)
         t, t_blob = min(THRESHOLDS, key=ours.__getitem__), min(THRESHOLDS, key=blobs.__getitem__)
-        figures = self.figures(self.held, t)
+        figures = self.figures(self.held, (t,))
         figures["saliency_metric_centre_blob"] = self._metrics(self.held, (t_blob,), True)[t_blob]
         figures["drop_ratio"] = figures["drop_top"] / max(1e-6, figures["drop_random"])
         return t, figures | {"photos": float(n), "validation_photos": float(len(self.held))}
@@ -338,7 +341,7 @@ class Training:
             used = loss.centre_blob(len(m), (m.shape[1], m.shape[2])).to(m) if blob else m
             for t in thresholds:
                 found[t].append(loss.saliency_metric(self.classifier.logits, x, y, used, t))
-        return {t: float(torch.cat(values).double().mean()) for t, values in found.items()}
+        return {t: _mean(values) for t, values in found.items()}
 
     # -- checkpoints --------------------------------------------------------------------------------------------------
 
@@ -381,6 +384,10 @@ class Training:
         self.optimizer.load_state_dict(content["optimizer"])
         self.epoch, self.best, self.best_epoch = content["epoch"], content["best"], content["best_epoch"]
         self.history = content["history"]
+
+
+def _mean(parts: Sequence[Tensor]) -> float:
+    return float(torch.cat(list(parts)).double().mean())
 
 
 def _absent(z: Tensor, y: Labels, seeds: Sequence[int], classes: Sequence[int]) -> Labels:
