@@ -38,6 +38,7 @@ COLUMNS = (
     "seed",
     "success",
     "confidence",
+    "target_map",
     "map_l1",
     "map_iou",
     "map_rank",
@@ -45,6 +46,8 @@ COLUMNS = (
     "untouched",
     "forged",
     "linf_levels",
+    "flow_mean_px",
+    "flow_max_px",
     "steps",
     "goal_passes",
     "passes",
@@ -52,6 +55,7 @@ COLUMNS = (
     "seconds",
     "error",
 )
+BENDS = ("stadv", "adv2-stadv")
 IMAGENET = "data/in1k-samples"
 TINY = "data/tiny20/val"
 
@@ -88,6 +92,9 @@ CASES: dict[str, dict[str, Any]] = {
     "rts-densenet169": {**tiny("densenet169"), "limit": 24, "interpreter": "rts", **own_rts("densenet169")},
     "cam-resnet50": {**tiny("resnet50"), "limit": 48},
     "cam-densenet169": {**tiny("densenet169"), "limit": 48},
+    # Bends in place of changed levels.
+    "stadv-cam": {"images": IMAGENET, "limit": 8, "attack": BENDS},
+    "stadv-grad": {"images": IMAGENET, "limit": 8, "attack": BENDS, "interpreter": "grad"},
     # Is it the search or the budget that keeps the 128 px networks' maps? Twice and four times the budget say.
     "cam-resnet50-eps16": {**tiny("resnet50"), "limit": 12, "eps": 16},
     "cam-resnet50-eps32": {**tiny("resnet50"), "limit": 12, "eps": 32},
@@ -131,12 +138,17 @@ def show(name: str, rows: list[dict[str, Any]]) -> None:
     for s in metrics.summarise([{**dict.fromkeys(("iou_curve",), [None] * 9), **row} for row in rows]):
         cell = s.cell
         print(
-            f"{name:18} {cell['attack']:>5} {cell['preset']:9} judge {cell['interpreter']:5} n {s.n:3} (+{s.errors}) "
+            f"{name:18} {cell['attack']:>10} {cell['preset']:9} judge {cell['interpreter']:5} n {s.n:3} (+{s.errors}) "
             f"success {number(s.success, 3)} forged {number(s.forged, 3)} confidence {number(s.confidence, 4)} "
             f"L1 {number(s.map_l1, 4)} IoU {number(s.map_iou, 3)} passes {number(s.passes, 0)} "
-            f"untouched ≤ {s.untouched_l1 or 0:.4f} seconds {number(s.seconds, 1)}",
+            f"untouched ≤ {s.untouched_l1 or 0:.4f} seconds {number(s.seconds, 1)}" + bends(rows, cell["attack"]),
             flush=True,
         )
+
+
+def bends(rows: list[dict[str, Any]], attack: str) -> str:
+    flow = [row["flow_mean_px"] for row in rows if row["attack"] == attack and row.get("flow_mean_px") is not None]
+    return f" flow {number(metrics.mean(flow), 2)} px" if flow else ""
 
 
 def number(e: metrics.Estimate, digits: int) -> str:

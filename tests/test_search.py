@@ -20,6 +20,7 @@ from underfire.attacks.adv2 import Adv2
 from underfire.attacks.pgd import Ball, Pgd
 from underfire.attacks.presets import PRESET_NAMES, PRESETS
 from underfire.attacks.search import Schedule, Settings, Stages, ranking, search
+from underfire.attacks.stadv import Adv2Stadv, Stadv
 from underfire.classifiers.meter import PassMeter
 from underfire.core import LEVELS, Goal, Images, Labels, Maps, PerImage, Terms, UnderfireError, Victim
 
@@ -153,7 +154,9 @@ class Scripted:
         me: Any = self
         system = Victim(me, (me,) if with_map else ())
         found = search(system, x, goal, me, settings, self.surrogate if with_map else None)
-        return images.to_levels(found.images)[:, 0, 0, 0].tolist(), found.steps.tolist()
+        levels = images.to_levels(found.images)[:, 0, 0, 0].tolist()
+        assert levels == found.extras["flow_mean_px"].tolist()  # measured where the image that is kept was
+        return levels, found.steps.tolist()
 
     def logits(self, x: Images) -> torch.Tensor:
         self.meter.charge(len(x))
@@ -182,6 +185,9 @@ class Scripted:
 
     def images(self) -> Images:
         return torch.full((len(self.rows), 3, 1, 1), self.step_now / LEVELS, dtype=torch.float64)
+
+    def measures(self) -> dict[str, PerImage]:
+        return {"flow_mean_px": torch.full((len(self.rows),), float(self.step_now))}
 
     def step(self, loss: PerImage, progress: float) -> None:
         assert len(loss) == len(self.rows)
@@ -316,11 +322,11 @@ def make(attack: str, against: str | None, preset: str, **overrides: object) -> 
 @pytest.mark.parametrize(("attack", "against", "preset"), PRESETS)
 def test_every_preset_builds(attack: str, against: str | None, preset: str) -> None:
     made = make(attack, against, preset)
-    assert made.eps == made.ball.eps == 8
+    assert made.eps is None or made.eps == made.ball.eps == 8
     assert hash(made) == hash(make(attack, against, preset))
 
 
-@pytest.mark.parametrize("attack", ["pgd", "adv2"])
+@pytest.mark.parametrize("attack", ["pgd", "adv2", "stadv", "adv2-stadv"])
 @pytest.mark.parametrize("preset", PRESET_NAMES)
 def test_every_preset_serves_an_interpreter_without_a_row(attack: str, preset: str) -> None:
     assert make(attack, "a-third-partys", preset) == make(attack, None, preset)
@@ -376,7 +382,7 @@ def in_batches(size: int, attack: Callable[[Any, Images, Goal], Images]) -> np.n
     return np.concatenate(parts)
 
 
-@pytest.mark.parametrize("maker", [Pgd, Adv2])
+@pytest.mark.parametrize("maker", [Pgd, Adv2, Stadv, Adv2Stadv])
 @pytest.mark.parametrize("size", [1, 2])
 def test_pngs_do_not_depend_on_the_batch_size(maker: Any, size: int) -> None:
     made = maker.make("fast", "cam", 8, steps=12, stop_confidence=0.9, stop_l1=0.15)

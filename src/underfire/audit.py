@@ -12,15 +12,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
+from underfire import metrics, registry, system, trial
 from underfire import plan as planning
-from underfire import registry, trial
+from underfire.clean import slug
 from underfire.core import Executor, Outcome, UnderfireError, Unit
 from underfire.plan import Plan, Settings
 from underfire.store import Store
 
-SCALE_PERCENTILE = 95
 DEFAULT_OUT = "underfire-out"
 
 
@@ -74,16 +72,16 @@ def run(settings: Settings, out: Path | None = None, watcher: Watcher | None = N
     out = out or default_out(settings)
     stored = stored_plan(out)
     plan, classifier = planning.make_plan(settings, stored)
-    trial.prepare(plan.job.threads)
+    system.prepare(plan.job.threads)
     check(classifier, plan.job.device)
     refuse_other_plan(out, stored, plan)
     executor: Executor = registry.maker("executors", plan.settings.executor)(workers=plan.settings.workers)
     with Store(out).open() as store:
         if stored is None:
             store.write("plan.yaml", plan.dump().encode())
-        _stage(store, executor, plan.scale_units, "scale", watcher)
+        stage(store, executor, plan.scale_units, "scale", watcher)
         scale = measured_scale(store)
-        _stage(store, executor, lambda: plan.units(scale), "records", watcher)
+        stage(store, executor, lambda: plan.units(scale), "records", watcher)
     return Audit(out, plan)
 
 
@@ -91,7 +89,7 @@ def default_out(settings: Settings) -> Path:
     """A folder that the settings as given name, so that the same command goes on where it stopped."""
     given = settings.model_dump(mode="json", exclude={"workers", "device", "executor", "resolved"})
     name = Path(settings.images).stem or "images"
-    return Path(DEFAULT_OUT) / f"{trial.slug(name)}-{planning._digest(given)[:8]}"
+    return Path(DEFAULT_OUT) / f"{slug(name)}-{planning._digest(given)[:8]}"
 
 
 def stored_plan(out: Path) -> Settings | None:
@@ -109,7 +107,7 @@ def stored_plan(out: Path) -> Settings | None:
     return None
 
 
-_OURS = frozenset({"records", "scale", "images"})  # a run killed before its plan was written leaves these
+_OURS = frozenset({"records", "scale", "transfer", "images"})  # a run killed before its plan was written leaves these
 
 
 def refuse_other_plan(out: Path, stored: Settings | None, plan: Plan) -> None:
@@ -124,6 +122,7 @@ def refuse_other_plan(out: Path, stored: Settings | None, plan: Plan) -> None:
         ("photos", plan.photos_digest, f"other files ({n_there} there, {len(plan.photos)} now)"),
         ("weights", plan.weights_digest, "another network or other weights"),
         ("classes", plan.classes_digest, "other class names"),
+        ("target_map", plan.job.target_map.key, f"{stored.target_map} there, {plan.settings.target_map} now"),
     ):
         if stored.resolved.get(f"{what}_digest") != value:
             changed.append(f"{what}: {found}")
@@ -138,17 +137,18 @@ def _word(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _stage(store: Store, executor: Executor, units: Callable[[], Iterator[Unit]], stage: str, watcher: Watcher) -> None:
-    done = store.done(stage)
+def stage(store: Store, executor: Executor, units: Callable[[], Iterator[Unit]], name: str, watcher: Watcher) -> None:
+    """Do what is missing of a stage of a store that is open."""
+    done = store.done(name)
     finished = sum(len(unit.photos) for unit in units() if unit.name in done)
-    watcher.begin(stage, sum(len(unit.photos) for unit in units()), finished)
+    watcher.begin(name, sum(len(unit.photos) for unit in units()), finished)
     missing = (unit for unit in units() if unit.name not in done)
     first = next(missing, None)
     if first is None:
         return
     with contextlib.closing(_outcomes(executor, itertools.chain([first], missing))) as outcomes:
         for outcome in outcomes:
-            store.put(stage, outcome.unit.name, outcome.rows, outcome.files, _provenance(outcome))
+            store.put(name, outcome.unit.name, outcome.rows, outcome.files, _provenance(outcome))
             watcher.advance(outcome)
 
 
@@ -172,8 +172,4 @@ def _provenance(outcome: Outcome) -> dict[str, str]:
 
 def measured_scale(store: Store) -> dict[str, float]:
     """map_l1 up to which a map counts as untouched: the 95th percentile of what JPEG 90 does (method, section 5.5)."""
-    found: dict[str, list[float]] = {}
-    for row in store.rows("scale"):
-        if row["jpeg_l1"] is not None:
-            found.setdefault(row["interpreter"], []).append(row["jpeg_l1"])
-    return {name: float(np.percentile(values, SCALE_PERCENTILE)) for name, values in found.items()}
+    return metrics.untouched_scale((row["interpreter"], row["jpeg_l1"]) for row in store.rows("scale"))

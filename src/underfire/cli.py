@@ -1,4 +1,4 @@
-"""The verbs: run, plan, report, list, train."""
+"""The verbs: run, plan, report, study, list, train."""
 
 from __future__ import annotations
 
@@ -86,12 +86,27 @@ PresetFlag = Annotated[str | None, typer.Option("--preset", metavar="paper|fast|
 EpsFlag = Annotated[
     str | None, typer.Option("--eps", metavar="LEVELS", help="L∞ budget in levels of 255. \\[default: 8]")
 ]
+MaxShiftFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--max-shift", metavar="PX", help="Budget of attacks that bend: px, at an input of 224 px. \\[default: 2.0]"
+    ),
+]
 TargetFlag = Annotated[
     str | None,
     typer.Option(
         "--target",
         metavar="random|least-likely|CLASS",
         help="CLASS: an index, a WordNet id or a name. \\[default: random]",
+    ),
+]
+TargetMapFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--target-map",
+        metavar="SOURCE",
+        help="The map to be shown: benign, class:NAME|random, image:PATH|random, shape:circle|box or file:PNG. "
+        "\\[default: benign]",
     ),
 ]
 LimitFlag = Annotated[
@@ -144,7 +159,9 @@ def run(
     attack: AttackFlag = None,
     preset: PresetFlag = None,
     eps: EpsFlag = None,
+    max_shift: MaxShiftFlag = None,
     target: TargetFlag = None,
+    target_map: TargetMapFlag = None,
     limit: LimitFlag = None,
     seed: SeedFlag = None,
     batch_size: BatchFlag = None,
@@ -200,7 +217,9 @@ def plan(
     attack: AttackFlag = None,
     preset: PresetFlag = None,
     eps: EpsFlag = None,
+    max_shift: MaxShiftFlag = None,
     target: TargetFlag = None,
+    target_map: TargetMapFlag = None,
     limit: LimitFlag = None,
     seed: SeedFlag = None,
     batch_size: BatchFlag = None,
@@ -275,6 +294,46 @@ def rts(
         )
     if not console.train_rts(_settings(None, flags), epochs, out):
         raise typer.Exit(SOME_FAILED)
+
+
+@app.command(
+    epilog=_examples(
+        "underfire study --quick",
+        "underfire study --images photos --out paper",
+        "underfire study study.yaml",
+        "underfire study paper/study.yaml --out paper",
+    )
+)
+def study(
+    plan: Annotated[
+        Path | None, typer.Argument(metavar="PLAN.yaml", help="A study of several classifiers; flags beside it win.")
+    ] = None,
+    images: ImagesFlag = None,
+    classifier: ClassifierFlag = None,
+    weights: WeightsFlag = None,
+    classes: ClassesFlag = None,
+    interpreter: InterpreterFlag = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A first look: two photos a cell, MASK on one.")] = False,
+    preset: PresetFlag = None,
+    eps: EpsFlag = None,
+    max_shift: MaxShiftFlag = None,
+    seed: SeedFlag = None,
+    workers: WorkersFlag = None,
+    threads: ThreadsFlag = None,
+    device: DeviceFlag = None,
+    out: OutFlag = None,
+    samples: Annotated[
+        int, typer.Option("--samples", metavar="N", min=0, help="Photos shown for each classifier.")
+    ] = 2,
+) -> None:
+    """Rerun the paper's whole evaluation and write its tables and figures with yours beside them.
+
+    It says first how long it will take at most. The same command again finishes what is missing and does nothing twice.
+    """
+    given = {k: v for k, v in locals().items() if k not in ("plan", "quick", "out", "samples") and v not in (None, [])}
+    from underfire import console  # noqa: PLC0415
+
+    console.run_study(plan, given, quick, out, samples)
 
 
 @app.command("list")

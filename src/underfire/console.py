@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from rich import box
 from rich import progress as bars
 from rich.console import Console
 from rich.table import Table
 
-from underfire import metrics, registry, train, trial
+from underfire import metrics, registry, study, study_run, system, train
 from underfire import plan as planning
 from underfire.attacks.presets import PRESET_NAMES
 from underfire.audit import stored_plan
+from underfire.clean import slug
 from underfire.core import Outcome
-from underfire.plan import Plan, Settings
+from underfire.plan import Settings
 from underfire.store import Store
-from underfire.trial import slug
+from underfire.study_page import write_study
 
-STAGES = {"scale": "JPEG scale", "records": "Attacking"}
+STAGES = {"scale": "JPEG scale", "records": "Attacking", "transfer": "Judging"}
 ERRORS_SHOWN = 10
 _console = Console(stderr=False)
 
@@ -35,7 +36,7 @@ def say(line: str) -> None:
 class Progress:
     """A bar for each stage: images done, images/s, time left, running success rate."""
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         self._bars = bars.Progress(
             bars.TextColumn("{task.description:<10}"),
             bars.BarColumn(),
@@ -147,7 +148,7 @@ def _number(e: metrics.Estimate, digits: int) -> str:
 def show_plan(settings: Settings, out: Path) -> None:
     """Tasks, passes and time of a run."""
     plan, classifier = planning.make_plan(settings, stored_plan(out))
-    seconds = seconds_a_pass(plan, classifier)
+    seconds = system.seconds_a_pass(classifier, plan.settings.batch_size or 1, plan.job.device, plan.job.threads)
     s = plan.settings
     table = Table(title=f"{_count(len(plan.photos), 'photo')}, {s.classifier}, ε = {s.eps}/255, preset {s.preset}")
     table.add_column("task")
@@ -172,24 +173,6 @@ def show_plan(settings: Settings, out: Path) -> None:
         f"{sum(unit.name in done for unit in units)} of them done in '{out}'."
     )
     say(f"At {1 / seconds:.0f} passes/s: {_duration(left)} at most; images that are done early cost less.")
-
-
-def seconds_a_pass(plan: Plan, classifier: Any) -> float:
-    """Wall time of one forward-equivalent, from a few steps on random pixels."""
-    import torch  # noqa: PLC0415
-
-    from underfire import trial  # noqa: PLC0415
-
-    trial.prepare(plan.job.threads)
-    n, size = plan.settings.batch_size or 1, classifier.preprocess.input_size
-    x = torch.rand(n, 3, size, size).to(plan.job.device).requires_grad_()
-    steps = 0
-    torch.autograd.grad(classifier.logits(x)[:, 0].sum(), x)
-    start = time.perf_counter()
-    while steps < 2 or time.perf_counter() - start < 1:
-        torch.autograd.grad(classifier.logits(x)[:, 0].sum(), x)[0].cpu()
-        steps += 1
-    return (time.perf_counter() - start) / (3 * n * steps)
 
 
 def _count(n: int | None, what: str) -> str:
@@ -258,8 +241,8 @@ def train_rts(settings: Settings, epochs: int, out: Path | None) -> bool:
     device = planning.choose_device(settings.device)
     out = out or Path(f"rts-{slug(settings.classifier)}.safetensors")
     train.out_folder_writable(out)
-    trial.prepare(settings.threads or os.cpu_count() or 1)
-    classifier = planning.build(settings, device)
+    system.prepare(settings.threads or os.cpu_count() or 1)
+    classifier = registry.build_classifier(settings.classifier, settings.classifier_options, device)
     how = train.TrainSettings(
         epochs=epochs, limit=settings.limit, seed=settings.seed, precision=settings.precision or "fp32"
     )
@@ -278,6 +261,53 @@ def train_rts(settings: Settings, epochs: int, out: Path | None) -> bool:
     )
     say(f"Written: {out}\nUse it: underfire run --images DIR --interpreter rts --set rts.weights={out} …")
     return not done.skipped
+
+
+class StudyProgress(Progress):
+    """Bars as in an audit, below a line for each part."""
+
+    def part(self, n: int, of: int, name: str) -> None:
+        """The n-th part starts."""
+        self.stop()
+        say(f"[{n}/{of}] {name}")
+        self.__enter__()
+
+
+def run_study(plan: Path | None, flags: Mapping[str, Any], quick: bool, out: Path | None, samples: int) -> None:
+    """Say what a study will cost, run what is missing of it, and write its page."""
+    start = time.monotonic()
+    asked = study.asked(plan, flags, quick)
+    if out is None and plan is not None and plan.name == study.FILE and (plan.parent / study.FILE).is_file():
+        out = plan.parent if "parts" in study.read(plan).resolved else None
+    out = out or study.default_out(asked)
+    agenda = study.Agenda(asked)
+    for classifier, interpreter, why in agenda.left_out:
+        say(f"Left out: {interpreter} on {classifier}. {why}")
+    planned = study_run.estimate(agenda, out)
+    _show_estimate(agenda, planned)
+    with StudyProgress() as watcher:
+        study_run.run(agenda, planned, out, watcher)
+    say(f"Done in {_duration(time.monotonic() - start)}.")
+    say(f"The study: {write_study(out, samples)}")
+
+
+def _show_estimate(agenda: study.Agenda, planned: Sequence[study_run.Estimate]) -> None:
+    table = Table(title="What is missing, at most", box=box.SIMPLE_HEAD, title_justify="left")
+    table.add_column("audit", overflow="fold")
+    table.add_column("interpreters", overflow="fold")
+    for name in ("photos", "passes", "time"):
+        table.add_column(name, justify="right")
+    for one in planned:
+        settings = one.part.settings
+        seconds = one.passes * one.seconds_a_pass
+        row = (one.part.folder, ", ".join(settings.interpreter), str(len(one.plan.photos)), f"{one.passes:,.0f}")
+        table.add_row(*row, _duration(seconds))
+    passes, seconds = study_run.estimate_transfer(agenda, planned)
+    table.add_row("judgements across", "", "", f"{passes:,.0f}", _duration(seconds))
+    total = sum(one.passes for one in planned) + passes
+    seconds += sum(one.passes * one.seconds_a_pass for one in planned)
+    table.add_row("all of it", "", "", f"{total:,.0f}", _duration(seconds))
+    _console.print(table)
 
 
 def show_names() -> None:

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from underfire.record import Record
 
 Images: TypeAlias = "Tensor"
 """(N, 3, H, W) float in [0, 1]."""
@@ -226,6 +229,9 @@ class Walk(Protocol):
     def images(self) -> Images:
         """The images at the position, as a leaf that gradients are taken at."""
 
+    def measures(self) -> Mapping[str, PerImage]:
+        """Further columns of the record, by name, at the position of the last `images`."""
+
     def step(self, loss: PerImage, progress: float) -> None:
         """Move so that ``loss`` (of the last `images`) falls; ``progress`` in [0, 1) of the whole search."""
 
@@ -247,7 +253,7 @@ class Found:
     Args:
         images: adversarial images, on the 8-bit grid and inside the budget.
         steps: (N,) steps taken for each image.
-        extras: further columns, (N,) each.
+        extras: further columns of the record, (N,) each.
     """
 
     images: Images
@@ -297,6 +303,32 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class TargetMap:
+    """Where target maps m_t come from; see `underfire.goals`.
+
+    Args:
+        kind: 'benign', 'class', 'image', 'shape' or 'file'.
+        value: a class index, a path or a shape; 'random' for a class or photo of each image's own.
+        digest: SHA-256 of the file, where it is one.
+    """
+
+    kind: str = "benign"
+    value: str | int = ""
+    digest: str = ""
+
+    @property
+    def key(self) -> str:
+        """All that changes numbers."""
+        return f"{self.kind}:{self.digest or self.value}".removesuffix(":")
+
+    @property
+    def word(self) -> str:
+        """What a record says: of a path only its last part."""
+        value = str(self.value)
+        return f"{self.kind}:{PurePath(value).name if self.digest else value}".removesuffix(":")
+
+
+@dataclass(frozen=True)
 class Job:
     """What all units of an audit share; picklable, so that a worker can rebuild the victim from it.
 
@@ -315,6 +347,7 @@ class Job:
         precision: 'fp32' or 'bf16' in the search; the judge is always float32.
         device: 'cpu', 'cuda' or 'mps'.
         scale: interpreter -> map_l1 up to which a map counts as untouched.
+        target_map: where the target maps come from.
     """
 
     source: str
@@ -331,16 +364,23 @@ class Job:
     precision: str
     device: str
     scale: Mapping[str, float] = field(default_factory=dict)
+    target_map: TargetMap = TargetMap()
 
 
 @dataclass(frozen=True)
 class Unit:
-    """What one worker does at a time: the images that share a batch, and a name that is unique to the result."""
+    """What one worker does at a time: the images that share a batch, and a name that is unique to the result.
+
+    ``partners`` are the photos whose maps are the target maps, one for each photo, where they come from photos;
+    ``made`` the records of PNGs that exist, where they are only to be judged again.
+    """
 
     name: str
     stage: str
     photos: tuple[Photo, ...]
     job: Job
+    partners: tuple[Photo, ...] = ()
+    made: tuple[Record, ...] = ()
 
 
 @dataclass

@@ -28,7 +28,7 @@ PRETTY = {
     "pgd": "PGD",
     "adv2": "ADV²",
     "stadv": "StAdv",
-    "stadv-adv2": "StAdv-ADV²",
+    "adv2-stadv": "ADV²-StAdv",
     "cam": "CAM",
     "grad": "GRAD",
     "mask": "MASK",
@@ -241,7 +241,7 @@ def _label(cell: Cell, cells: list[Cell]) -> str:
         label += f" made on {cell['classifier']}"
     if len({c["preset"] for c in same}) > 1:
         label += f" ({cell['preset']})"
-    if len({c["eps"] for c in same}) > 1:
+    if len({c["eps"] for c in same}) > 1 and cell["eps"] is not None:
         label += f", ε {cell['eps']}/255"
     return label
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from underfire import goals, metrics, registry
 from underfire import images as pixels
-from underfire import registry
 from underfire.classifiers.check import check
 from underfire.core import (
     LEVELS,
@@ -25,16 +25,16 @@ from underfire.core import (
     Job,
     Maps,
     Photo,
+    TargetMap,
     UnderfireError,
 )
-from underfire.plan import class_of
+from underfire.judge import explain, measure_scale
 from underfire.record import Record
-from underfire.trial import System, Trial, explain, measure_scale
+from underfire.system import System
+from underfire.trial import Trial
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-SCALE_PERCENTILE = 95
 
 
 @dataclass(frozen=True)
@@ -64,17 +64,12 @@ def classifier(name: str = "efficientnet-lite0", *, device: str = "cpu", **own: 
         device: where it runs.
         own: weights, input_size, resize, mean, std, classes: as the flags of ``underfire run``.
     """
-    kind, _, variant = name.partition(":")
-    built: Any = registry.maker("classifiers", kind)(variant, ClassifierOptions(**own))
-    built.to(device)
-    made: Classifier = built
-    return made
+    return registry.build_classifier(name, ClassifierOptions(**own), device)
 
 
 def interpreter(name: str, classifier: Classifier, **options: Any) -> Interpreter:
     """An interpreter by name, for a classifier."""
-    made: Interpreter = registry.maker("interpreters", name)(classifier, **options)
-    return made
+    return registry.build_interpreter(name, classifier, options)
 
 
 def attack(
@@ -86,6 +81,7 @@ def attack(
     preset: str = "fast",
     eps: int = 8,
     target: str | int = "random",
+    target_map: str = "benign",
     seed: int = 0,
     **options: Any,
 ) -> Result:
@@ -99,6 +95,7 @@ def attack(
         preset: paper, fast or thorough.
         eps: L∞ budget in levels of 255.
         target: 'random', 'least-likely', or a class: index, WordNet id or name.
+        target_map: the map to be shown: benign, class:NAME|random, image:PATH|random, shape:circle|box or file:PNG.
         seed: of the random targets.
         options: settings of the attack in place of the preset's, such as ``steps=20``.
     """
@@ -113,8 +110,9 @@ def attack(
     against = judge.name if maker.fools_interpreter else None
     made: Attack = maker.make(preset, against, eps, **options)
     photos, levels, errors = _read(images, classifier)
+    wanted = goals.target_map_of(target_map, classifier)
     system = System(classifier, {judge.name: judge}, device)
-    jpeg = [r.jpeg_l1 for r in measure_scale(system, photos, levels, errors) if r.jpeg_l1 is not None]
+    jpeg = measure_scale(system, photos, levels, errors)
     job = Job(
         source="",
         classifier=classifier.name,
@@ -124,16 +122,37 @@ def attack(
         cells=(Cell(made, against),),
         preset=preset,
         eps=eps,
-        target=class_of(str(target), classifier),
+        target=goals.class_of(str(target), classifier),
+        target_map=wanted,
         seed=seed,
         threads=torch.get_num_threads(),
         precision="fp32",
         device=device,
-        scale={judge.name: float(np.percentile(jpeg, SCALE_PERCENTILE))} if jpeg else {},
+        scale=metrics.untouched_scale((row.interpreter, row.jpeg_l1) for row in jpeg),
     )
-    trial = Trial(system, job, "notebook", photos, levels, errors)
+    partners = _partners(wanted, seed, photos, levels, classifier)
+    trial = Trial(system, job, "notebook", photos, levels, errors, partners)
     trial.run()
     return _result(trial, judge, attack, against, device)
+
+
+def _partners(
+    wanted: TargetMap,
+    seed: int,
+    photos: Sequence[Photo],
+    levels: Mapping[int, NDArray[np.uint8]],
+    classifier: Classifier,
+) -> dict[int, tuple[Photo, NDArray[np.uint8]]]:
+    """The photos whose maps are wanted, by row."""
+    if wanted.kind != "image":
+        return {}
+    if wanted.value != "random":
+        path = Path(str(wanted.value))
+        one = pixels.load(path.read_bytes(), path.name, classifier.preprocess)
+        return {i: (Photo(str(path), wanted.digest), one) for i in levels}
+    known = {photos[i]: pixels_of for i, pixels_of in levels.items()}
+    drawn = {i: goals.draw_photo(seed, photos[i], list(known)) for i in levels}
+    return {i: (photo, known[photo]) for i, photo in drawn.items()}
 
 
 def _result(trial: Trial, judge: Interpreter, attack: str, against: str | None, device: str) -> Result:

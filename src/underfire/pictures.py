@@ -30,6 +30,7 @@ ATTACKS_SHOWN = 4
 _COLUMNS = [
     *("image", "source_class_name", "target_class_name", "predicted_class_name", "clean_confidence"),
     *("predicted_confidence", "confidence", "success", "untouched", "forged", "map_l1", "map_iou", "linf_levels"),
+    *("target_map", "target_map_of", "wanted_map"),
     *("clean", "adversarial", "clean_map", "adversarial_map"),
 ]
 
@@ -48,12 +49,16 @@ class Shot:
 
 @dataclass(frozen=True)
 class Sample:
-    """One photo of the gallery: before, after each attack, and what the main attack changed."""
+    """One photo of the gallery: before, after each attack, and what the main attack changed.
+
+    ``wanted`` is the target map over the original photo, where that is not the benign map.
+    """
 
     place: str
     row: dict[str, Any]
     photo: str | None
     overlay: str | None
+    wanted: str | None
     shots: tuple[Shot, ...]
     change: str | None
     factor: int
@@ -140,8 +145,9 @@ def _sample(
     return Sample(
         place=place,
         row=row,
-        photo=_uri(clean),
-        overlay=_overlay(clean, read_map(out, row["clean_map"])),
+        photo=uri(clean),
+        overlay=overlay(clean, read_map(out, row["clean_map"])),
+        wanted=None if row["target_map"] == "benign" else overlay(clean, read_map(out, row["wanted_map"])),
         shots=tuple(_shot(out, other, rows[row["image"]]) for other, rows in others if row["image"] in rows),
         change=change,
         factor=factor,
@@ -151,7 +157,7 @@ def _sample(
 
 def _shot(out: Path, line: Line, row: dict[str, Any]) -> Shot:
     photo = read_photo(out, row["adversarial"])
-    return Shot(line.label, row, _uri(photo), _overlay(photo, read_map(out, row["adversarial_map"])))
+    return Shot(line.label, row, uri(photo), overlay(photo, read_map(out, row["adversarial_map"])))
 
 
 def _map_size(out: Path, rows: list[dict[str, Any]]) -> str | None:
@@ -188,20 +194,22 @@ def difference(clean: Pixels, after: Pixels) -> tuple[str | None, int]:
     delta = after.astype(np.int16) - clean
     factor = max(1, 127 // max(1, int(np.abs(delta).max())))
     # Noise compresses badly: a lower quality keeps these from outweighing all the other pictures.
-    return _uri(np.clip(128 + factor * delta, 0, 255).astype(np.uint8), quality=50), factor
+    return uri(np.clip(128 + factor * delta, 0, 255).astype(np.uint8), quality=50), factor
 
 
-def _overlay(photo: Pixels | None, m: NDArray[np.float32] | None) -> str | None:
+def overlay(photo: Pixels | None, m: NDArray[np.float32] | None) -> str | None:
+    """The map in colour over the grey photo, as a data URI."""
     if photo is None or m is None:
         return None
     height, width = photo.shape[:2]
     large = Image.fromarray(m).resize((width, height), Image.Resampling.BICUBIC)
     colour = colormaps[COLOURMAP](np.clip(np.asarray(large), 0, 1))[..., :3] * 255
     grey = np.asarray(Image.fromarray(photo).convert("L"), np.float64)[..., None]
-    return _uri(np.rint(OVERLAY * colour + (1 - OVERLAY) * grey).astype(np.uint8))
+    return uri(np.rint(OVERLAY * colour + (1 - OVERLAY) * grey).astype(np.uint8))
 
 
-def _uri(pixels: Pixels | None, quality: int = 78) -> str | None:
+def uri(pixels: Pixels | None, quality: int = 78) -> str | None:
+    """A small picture as a data URI."""
     if pixels is None:
         return None
     picture = Image.fromarray(pixels)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import inspect
 import json
 import os
 import types
@@ -21,8 +22,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from underfire import images, registry
-from underfire.core import Attack, Cell, Classifier, ClassifierOptions, Interpreter, Job, Photo, UnderfireError, Unit
+from underfire import goals, images, registry
+from underfire.core import Attack, Cell, Classifier, ClassifierOptions, Job, Photo, UnderfireError, Unit
 from underfire.record import SCHEMA_VERSION
 
 UNIT_ROWS = 1000
@@ -39,8 +40,9 @@ SCALE_PHOTOS = {"mask": 16}
 """Photos that the untouched scale is measured on, where not all of them: one MASK map costs 900 F (method, 5.5)."""
 AUTO = ("batch_size", "threads", "precision")
 """Settings that are filled in when not given, and taken from the plan that is there when a run goes on."""
-NOT_IN_KEY = frozenset({"images", "weights", "classes", "device", "workers", "executor", "resolved"})
-"""Settings that change no number: what photos, weights and class names there are is in the key by their digests."""
+NOT_IN_KEY = frozenset({"images", "weights", "classes", "device", "workers", "executor", "resolved", "target_map"})
+"""Settings that change no number: what photos, weights, class names and target maps there are is in the key by their
+digests."""
 FILES = ("weights", "classes")
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -64,7 +66,9 @@ class Settings(BaseModel):
     attack: tuple[str, ...] = ("pgd", "adv2")
     preset: str = "fast"
     eps: int = Field(8, ge=1, le=255)
+    max_shift: Annotated[float, Field(ge=0, le=112, allow_inf_nan=False)] = 2.0
     target: str = "random"
+    target_map: str = "benign"
     limit: Annotated[int, Field(ge=1)] | None = None
     seed: Annotated[int, Field(ge=0)] = 0
     options: dict[str, dict[str, Any]] = Field(default_factory=dict)
@@ -172,7 +176,17 @@ class Plan:
         for i in range(n):  # equal shares: the last batch is no straggler
             part = photos[i * len(photos) // n : (i + 1) * len(photos) // n]
             label = f"-{job.interpreters[0]}" if stage == "scale" else ""
-            yield Unit(f"{i:06d}{label}-{self._key(stage, part, job)}", stage, part, job)
+            partners = self._partners(part) if stage == "records" else ()
+            yield Unit(f"{i:06d}{label}-{self._key(stage, part, job)}", stage, part, job, partners)
+
+    def _partners(self, photos: tuple[Photo, ...]) -> tuple[Photo, ...]:
+        """The photos whose maps are wanted, where target maps come from photos."""
+        target = self.job.target_map
+        if target.kind != "image":
+            return ()
+        if target.value == "random":
+            return tuple(goals.draw_photo(self.job.seed, photo, self.photos) for photo in photos)
+        return (Photo(str(target.value), target.digest),) * len(photos)
 
     def _key(self, stage: str, photos: tuple[Photo, ...], job: Job) -> str:
         content = {
@@ -192,6 +206,7 @@ class Plan:
             "weights": self.weights_digest,
             "photos": self.photos_digest,
             "classes": self.classes_digest,
+            "target_map": self.job.target_map.key,
             "attacks": [(repr(cell.attack), cell.against) for cell in self.job.cells],
         }
         return _digest(content)
@@ -212,6 +227,7 @@ class Plan:
             "photos_digest": self.photos_digest,
             "weights_digest": self.weights_digest,
             "classes_digest": self.classes_digest,
+            "target_map_digest": self.job.target_map.key,
             "units": -(-len(self.photos) // (self.settings.batch_size or 1)),
             "plan_digest": self.digest,
         }
@@ -268,8 +284,11 @@ def make_plan(settings: Settings, earlier: Settings | None = None) -> tuple[Plan
                 "interpreter or attack in this plan", name, (*settings.interpreter, *settings.attack)
             )
     device = choose_device(settings.device)
-    classifier = build(settings, device)
-    interpreters = {name: _interpreter(settings, name, classifier) for name in settings.interpreter}
+    classifier = registry.build_classifier(settings.classifier, settings.classifier_options, device)
+    interpreters = {
+        name: registry.build_interpreter(name, classifier, settings.options.get(name, {}))
+        for name in settings.interpreter
+    }
     registry.maker("executors", settings.executor)
     cells = tuple(_cells(settings))
     map_passes = sum(i.map_passes for i in interpreters.values())
@@ -278,7 +297,8 @@ def make_plan(settings: Settings, earlier: Settings | None = None) -> tuple[Plan
         + (1 + interpreters[cell.against].map_passes if cell.against else len(interpreters) + map_passes)
         for cell in cells
     )
-    image_passes = 1 + map_passes + sum(cell_passes)
+    goal_maps = 2 if settings.target_map.startswith(("class", "image")) else 1
+    image_passes = 1 + goal_maps * map_passes + sum(cell_passes)
     settings = settings.model_copy(
         update={
             "batch_size": settings.batch_size
@@ -294,6 +314,9 @@ def make_plan(settings: Settings, earlier: Settings | None = None) -> tuple[Plan
     )
     folder = images.Folder(settings.images)
     photos = tuple(folder.photos(settings.limit))
+    target_map = goals.target_map_of(settings.target_map, classifier, folder.root)
+    if target_map.digest:  # a file's place, so that plan.yaml can be run from anywhere
+        settings = settings.model_copy(update={"target_map": f"{target_map.kind}:{target_map.value}"})
     job = Job(
         source=settings.images,
         classifier=settings.classifier,
@@ -303,7 +326,8 @@ def make_plan(settings: Settings, earlier: Settings | None = None) -> tuple[Plan
         cells=cells,
         preset=settings.preset,
         eps=settings.eps,
-        target=class_of(settings.target, classifier),
+        target=goals.class_of(settings.target, classifier),
+        target_map=target_map,
         seed=settings.seed,
         threads=settings.threads or 1,
         precision=settings.precision or "fp32",
@@ -320,26 +344,6 @@ def make_plan(settings: Settings, earlier: Settings | None = None) -> tuple[Plan
 def _absolute(path: str) -> str:
     """So that plan.yaml can be run from anywhere."""
     return str(Path(path).expanduser().absolute())
-
-
-def build(settings: Settings, device: str) -> Classifier:
-    """The classifier that the settings name."""
-    kind, _, variant = settings.classifier.partition(":")
-    if kind == "timm" and not variant:
-        raise UnderfireError("'timm' needs a network's name behind a colon, such as 'timm:resnet18.a1_in1k'.")
-    classifier: Any = registry.maker("classifiers", kind)(variant, settings.classifier_options)
-    classifier.to(device)
-    built: Classifier = classifier
-    return built
-
-
-def _interpreter(settings: Settings, name: str, classifier: Classifier) -> Interpreter:
-    options = settings.options.get(name, {})
-    try:
-        made: Interpreter = registry.maker("interpreters", name)(classifier, **options)
-    except TypeError as e:
-        raise UnderfireError(f"The settings {options} do not suit interpreter '{name}': {e}.") from e
-    return made
 
 
 def _batch_size(image_passes: float, device: str, rows: int) -> int:
@@ -386,7 +390,7 @@ def _memory(device: str) -> int:
 def _cells(settings: Settings) -> Iterator[Cell]:
     for name in settings.attack:
         maker: Any = registry.maker("attacks", name)
-        overrides = settings.options.get(name, {})
+        overrides = {**_budget(maker, settings), **settings.options.get(name, {})}
         for against in settings.interpreter if maker.fools_interpreter else (None,):
             try:
                 attack: Attack = maker.make(settings.preset, against, settings.eps, **overrides)
@@ -394,6 +398,11 @@ def _cells(settings: Settings) -> Iterator[Cell]:
                 raise UnderfireError(f"The settings {overrides} do not suit attack '{name}': {e}.") from e
             _check_settings(name, attack)
             yield Cell(attack, against)
+
+
+def _budget(maker: Any, settings: Settings) -> dict[str, float]:
+    """The bound on bends, for attacks that take one: their ``make`` says so."""
+    return {"max_shift": settings.max_shift} if "max_shift" in inspect.signature(maker.make).parameters else {}
 
 
 def _check_settings(attack: str, settings: Any) -> None:
@@ -418,39 +427,6 @@ def _plain(hint: Any) -> tuple[type, ...]:
     parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     known = all(part in (int, float, bool, str, types.NoneType) for part in parts)
     return tuple(dict.fromkeys((*parts, int) if float in parts else parts)) if known else ()
-
-
-def class_of(word: str, classifier: Classifier) -> str | int:
-    """A target as a class index, or 'random' or 'least-likely'.
-
-    Args:
-        word: one of those two, an index, a WordNet id or a unique part of a name.
-        classifier: whose classes are meant.
-    """
-    names, ids = classifier.classes.names, classifier.classes.ids
-    if word in ("random", "least-likely"):
-        return word
-    if word.lstrip("-").isdigit():
-        if 0 <= int(word) < len(names):
-            return int(word)
-        raise UnderfireError(f"--target {word}: '{classifier.name}' has classes 0 to {len(names) - 1}.")
-    if word in ids:
-        return ids.index(word)
-    wanted = word.casefold()
-    exact = [i for i, n in enumerate(names) if wanted in [part.strip().casefold() for part in (n, *n.split(","))]]
-    found = exact or [i for i, n in enumerate(names) if wanted in n.casefold()]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        listed = "; ".join(f"{i} {names[i]}" for i in found[:8]) + ("; …" if len(found) > 8 else "")
-        raise UnderfireError(f"--target {word} names {len(found)} classes: {listed}. Give the index of one.")
-    synonyms = [part.strip() for n in names for part in n.split(",")]
-    raise registry.unknown("class", word, synonyms) if len(names) <= 30 else _unknown_class(word, synonyms)
-
-
-def _unknown_class(word: str, known: list[str]) -> UnderfireError:
-    said = str(registry.unknown("class", word, known)).partition(" Known:")[0]
-    return UnderfireError(f"{said} --target takes random, least-likely, an index, a WordNet id or a class name.")
 
 
 def choose_device(word: str) -> str:

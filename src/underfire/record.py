@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 IOU_THRESHOLDS = tuple(round(0.1 * i, 1) for i in range(1, 10))
 
 
@@ -30,8 +30,8 @@ class Record:
     defense: str
     """'none' without one."""
     seed: int
-    eps: int
-    """L∞ budget in levels of 255."""
+    eps: int | None
+    """L∞ budget in levels of 255; None for an attack with another bound."""
     source_class: int | None = None
     """The classifier's own prediction on the clean PNG."""
     source_class_name: str | None = None
@@ -48,6 +48,10 @@ class Record:
     """predicted_class is target_class."""
     confidence: float | None = None
     """Probability of the target class on the adversarial PNG."""
+    target_map: str = "benign"
+    """Where the target map comes from: benign, class:NAME, image:random, ...; of a path only its last part."""
+    target_map_of: str | None = None
+    """The class or photo whose map it is; None where the word says it all."""
     map_l1: float | None = None
     """Mean absolute difference between the target map and the adversarial map, both in [0, 1]."""
     map_iou: float | None = None
@@ -56,14 +60,25 @@ class Record:
     """Spearman rank correlation; None for a constant map."""
     iou_curve: list[float | None] | None = None
     """IoU of {m ≥ t} at t = 0.1 … 0.9; None where both sets are empty."""
+    benign_l1: float | None = None
+    """map_l1 to the benign map in place of the target map; the same where that is the target."""
+    benign_iou: float | None = None
+    """map_iou to the benign map."""
+    target_l1: float | None = None
+    """map_l1 between the benign map and the target map: how far the attack had to go; 0 for a benign target."""
     untouched_l1: float | None = None
     """The audit's scale: 95th percentile of what JPEG quality 90 does to the clean maps."""
     untouched: bool | None = None
-    """map_l1 is no larger than untouched_l1."""
+    """map_l1 is no larger than untouched_l1: nobody could tell the map from the target map. With a benign target, that
+    nothing seems to have happened."""
     forged: bool | None = None
     """success and untouched."""
     linf_levels: int | None = None
     """Largest pixel change, in levels of 255."""
+    flow_mean_px: float | None = None
+    """Mean shift of a pixel, px at an input of 224 px as --max-shift; None for attacks that bend nothing."""
+    flow_max_px: float | None = None
+    """Largest shift of a pixel, likewise."""
     steps: int | None = None
     goal_passes: float | None = None
     """Forward-equivalents for the clean prediction and the target map."""
@@ -78,7 +93,9 @@ class Record:
     adversarial: str | None = None
     """What it was shown after."""
     clean_map: str | None = None
-    """The target map: float16 .npy at native size, relative to the output folder."""
+    """The benign map: float16 .npy at native size, relative to the output folder."""
+    wanted_map: str | None = None
+    """The target map, likewise; the same file where that is the benign map."""
     adversarial_map: str | None = None
     error: str | None = None
     """Why this image has no result; None for a good row."""

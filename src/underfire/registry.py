@@ -9,11 +9,11 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
-from underfire.core import UnderfireError
+from underfire.core import Classifier, ClassifierOptions, Interpreter, UnderfireError
 
 LISTED = 30
 """Known names that an error spells out."""
@@ -52,6 +52,39 @@ def maker(kind: str, name: str) -> Callable[..., Any]:
         loaded: Callable[..., Any] = point.load()
         return loaded
     raise unknown(kind.removesuffix("s"), name, names(kind))
+
+
+def build_classifier(name: str, options: ClassifierOptions, device: str) -> Classifier:
+    """The classifier of that name, on its device.
+
+    Args:
+        name: as in ``underfire list``, with a variant behind a colon where it takes one.
+        options: own weights and input policy.
+        device: 'cpu', 'cuda' or 'mps'.
+
+    Raises:
+        UnderfireError: for an unknown name, or weights that do not fit.
+    """
+    kind, _, variant = name.partition(":")
+    if kind == "timm" and not variant:
+        raise UnderfireError("'timm' needs a network's name behind a colon, such as 'timm:resnet18.a1_in1k'.")
+    classifier: Any = maker("classifiers", kind)(variant, options)
+    classifier.to(device)
+    built: Classifier = classifier
+    return built
+
+
+def build_interpreter(name: str, classifier: Classifier, options: Mapping[str, Any]) -> Interpreter:
+    """The interpreter of that name, for a classifier.
+
+    Raises:
+        UnderfireError: for an unknown name or settings that it does not have.
+    """
+    try:
+        built: Interpreter = maker("interpreters", name)(classifier, **options)
+    except TypeError as e:
+        raise UnderfireError(f"The settings {dict(options)} do not suit interpreter '{name}': {e}.") from e
+    return built
 
 
 def unknown(what: str, word: str, known: Iterable[str]) -> UnderfireError:

@@ -10,18 +10,17 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from underfire import pictures, plots, words
 from underfire.core import UnderfireError
 from underfire.findings import Findings, Line, Panel, load, plain, pretty, select
+from underfire.published import printed, published
 from underfire.record import IOU_THRESHOLDS
 
 HERE = Path(__file__).parent
@@ -146,6 +145,7 @@ def method(context: Context) -> Section:
         "largest": pc.max(found.table["linf_levels"]).as_py(),
         "photos": len(found.with_results),
         "target": found.plan.get("target"),
+        "target_map": ", ".join(found.distinct("target_map")),
         "panels": found.panels,
     }
     return Section("method", "What was attacked, and how it is judged", data)
@@ -161,7 +161,7 @@ def results(context: Context) -> Section:
     figures = published()
     networks: list[str] = figures["networks"]
     rows = {
-        line.key: [_printed(figures, line, network) for network in networks]
+        line.key: [_printed(line, network) for network in networks]
         for panel in context.found.panels
         for line in panel.lines
     }
@@ -185,21 +185,12 @@ def _architecture(classifier: str) -> str:
     return plain(classifier.removeprefix("timm:").partition(".")[0])
 
 
-@cache
-def published() -> dict[str, Any]:
-    """The paper's printed cells, from the data file beside this module."""
-    figures: dict[str, Any] = yaml.safe_load((HERE / "published.yaml").read_text(encoding="utf-8"))
-    return figures
-
-
-def _printed(figures: Mapping[str, Any], line: Line, network: str) -> Mapping[str, Any] | None:
+def _printed(line: Line, network: str) -> Mapping[str, Any] | None:
     """The printed cell of the same attack, made against and judged by the same interpreter; None without one."""
     cell = line.cell
     if cell["against"] not in (None, cell["interpreter"]):
         return None
-    key = (cell["attack"], cell["against"], network)
-    found = (c for c in figures["success"] if (c["attack"], c["interpreter"], c["network"]) == key)
-    return next(found, None)
+    return printed(cell["attack"], cell["against"], network)
 
 
 def distances(context: Context) -> Section | None:

@@ -3,6 +3,7 @@
     OUT/plan.yaml               the settings, filled in
     OUT/records/UNIT.parquet    finished parts only, one row per judgement
     OUT/scale/UNIT.parquet      what JPEG 90 does to the clean maps
+    OUT/transfer/UNIT.parquet   the same PNGs under judges they were not made against, where a study asks for it
     OUT/images/UNIT/...         PNGs and maps, named by the records
     OUT/report.html
 
@@ -30,7 +31,7 @@ import pyarrow.parquet as pq
 from underfire.core import UnderfireError
 from underfire.record import SCHEMA_VERSION, Record, Scale
 
-STAGES: dict[str, type] = {"scale": Scale, "records": Record}
+STAGES: dict[str, type] = {"scale": Scale, "records": Record, "transfer": Record}
 _ARROW: dict[Any, pa.DataType] = {
     str: pa.string(),
     int: pa.int64(),

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from underfire.attacks.pgd import Ball
 from underfire.attacks.presets import options_of
 from underfire.attacks.search import Settings, search
-from underfire.core import Found, Goal, Images, UnderfireError, Victim
+from underfire.core import Found, Goal, Images, Perturbation, UnderfireError, Victim
 from underfire.registry import register
 
 
@@ -33,7 +33,7 @@ class Adv2:
     @classmethod
     def make(cls, preset: str, against: str | None, eps: int, **overrides: object) -> Adv2:
         """The attack with the preset's settings for the interpreter ``against``."""
-        ball, settings, surrogate = options_of(cls.name, against, preset, overrides)
+        ball, settings, surrogate = options_of(cls.name, against, preset, overrides, Ball)
         return cls(eps, Ball(eps, **ball), Settings(**settings), tuple(sorted(surrogate.items())))
 
     def bound(self, step_passes: float) -> float:
@@ -42,8 +42,18 @@ class Adv2:
 
     def run(self, victim: Victim, x: Images, goal: Goal, seeds: Sequence[int]) -> Found:
         """Search; nothing here is random."""
-        if len(victim.interpreters) != 1:
-            raise UnderfireError(f"ADV² is made against one interpreter, not {len(victim.interpreters)}.")
-        return search(
-            victim, x, goal, self.ball, self.settings, partial(victim.interpreters[0].surrogate, **dict(self.surrogate))
-        )
+        return joint_search(victim, x, goal, self.ball, self.settings, self.surrogate)
+
+
+def joint_search(
+    victim: Victim,
+    x: Images,
+    goal: Goal,
+    space: Perturbation,
+    settings: Settings,
+    surrogate: Sequence[tuple[str, Any]],
+) -> Found:
+    """Prediction and map at once, in any search space; ``surrogate`` are the options of the interpreter's."""
+    if len(victim.interpreters) != 1:
+        raise UnderfireError(f"ADV² is made against one interpreter, not {len(victim.interpreters)}.")
+    return search(victim, x, goal, space, settings, partial(victim.interpreters[0].surrogate, **dict(surrogate)))

@@ -9,7 +9,7 @@ The bounds are whole levels of the clean PNG, so rounding can never leave the ba
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -57,6 +57,10 @@ class BallWalk:
         self._shown = (self.position.round() / LEVELS).requires_grad_()
         return self._shown
 
+    def measures(self) -> Mapping[str, PerImage]:
+        """Nothing more: the framework measures the change of levels itself."""
+        return {}
+
     def step(self, loss: PerImage, progress: float) -> None:
         """Down the sign of the (accumulated) gradient."""
         direction = torch.autograd.grad(loss.sum(), self._shown)[0]
@@ -87,7 +91,7 @@ class Pgd:
     @classmethod
     def make(cls, preset: str, against: str | None, eps: int, **overrides: object) -> Pgd:
         """The attack with a preset's settings."""
-        ball, settings, _ = options_of(cls.name, None, preset, overrides)
+        ball, settings, _ = options_of(cls.name, None, preset, overrides, Ball)
         return cls(eps, Ball(eps, **ball), Settings(**settings))
 
     def bound(self, step_passes: float) -> float:

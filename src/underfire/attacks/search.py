@@ -160,7 +160,7 @@ def search(
         lam = settings.lam.at(progress) * live.share if settings.yields else settings.lam.at(progress)
         live.walk.step(prediction + lam * terms.loss, progress)
         live.after_step(x_hat.detach(), ~done, progress)
-    return Found(best.images, best.steps)
+    return Found(best.images, best.steps, best.extras)
 
 
 class _Live:
@@ -209,6 +209,7 @@ class Best:
         self.images = x.detach().clone()
         self.rank = torch.full((len(x),), math.inf, dtype=torch.float64, device=x.device)
         self.steps = torch.zeros(len(x), dtype=torch.int64)
+        self.extras: dict[str, Tensor] = {}
 
     def offer(self, live: _Live, x_hat: Images, terms: Terms, step: int, settings: Settings, last: bool) -> Tensor:
         """Keep the better iterates of the live images; returns which images (bool (N,)) are done."""
@@ -229,6 +230,9 @@ class Best:
         better = rank < self.rank[live.rows]
         rows = live.rows[better]
         self.images[rows], self.rank[rows] = x_hat[better], rank[better]
+        for name, measured in live.walk.measures().items():
+            self.extras.setdefault(name, torch.zeros(len(self.steps), device=measured.device))
+            self.extras[name][rows] = measured[better].to(self.extras[name])
         if settings.stop_confidence is None:
             return torch.zeros_like(top)
         done: Tensor = top & (p >= settings.stop_confidence)

@@ -1,0 +1,123 @@
+"""The flow field as a search space: the picture is bent, no colour is changed (Xiao et al. 2018).
+
+    position  f = (u, v) for each pixel, in px,  ‖f(p)‖₂ ≤ max_shift
+    images    round(255 · warp(x_o, f)) / 255                 the gradient there is used at the warp (straight through)
+    warp      x̂(p) = x_o(p + f(p)), bilinear; outside the picture its border goes on
+    loss      as everywhere, plus  smooth · mean over pixels of  Σ_{q ∈ N(p)} ‖f(p) − f(q)‖₂ , N the four neighbours
+    step      m ← β₁ m + (1 − β₁) g ,  v ← β₂ v + (1 − β₂) g² ,  f ← f − η(t) · m̂ / √v̂ , cut to the bound   (Adam)
+
+Why Adam and not the ball's sign steps: a sign step moves every pixel as far as the few that matter. On 4 photos, 100
+steps, both reached a map L1 of 0.0025 against CAM, sign steps with a mean flow of 1.06 px, Adam with 0.48 px.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from underfire.attacks.search import Schedule
+from underfire.core import LEVELS, Images, PerImage
+
+REFERENCE = 224
+"""Shifts are given in px at this input size, and scale with it: the same bend for every classifier."""
+SQUARE_OF_NOTHING = 1e-8
+"""Under the root, so that the norm of no difference has a slope."""
+
+
+def warp(x: Images, flow: Tensor) -> Images:
+    """Each pixel taken from where its flow points to.
+
+    Args:
+        x: (N, 3, H, W).
+        flow: (N, 2, H, W) in px, to the right and down.
+    """
+    height, width = x.shape[-2:]
+    right = torch.arange(width, dtype=x.dtype, device=x.device) + flow[:, 0]
+    down = torch.arange(height, dtype=x.dtype, device=x.device)[:, None] + flow[:, 1]
+    grid = torch.stack([(2 * right + 1) / width - 1, (2 * down + 1) / height - 1], -1)  # pixel centres in [-1, 1]
+    return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def roughness(flow: Tensor) -> PerImage:
+    """Mean over pixels of the summed distances to the flow of the four direct neighbours (N,), in px."""
+    across, down = flow[..., 1:] - flow[..., :-1], flow[:, :, 1:] - flow[:, :, :-1]
+    pairs = [(d.square().sum(1) + SQUARE_OF_NOTHING).sqrt().sum((1, 2)) for d in (across, down)]
+    return 2 * (pairs[0] + pairs[1]) / (flow.shape[-2] * flow.shape[-1])  # each pair is in two sums
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Bends within a hard bound.
+
+    Args:
+        max_shift: at most so far is a pixel taken from, px at 224 px.
+        step: η over the search, px at 224 px.
+        smooth: weight of the penalty on neighbours that part.
+        momentum: β₁.
+        memory: β₂.
+    """
+
+    max_shift: float
+    step: Schedule = Schedule(0.1)
+    smooth: float = 0.5
+    momentum: float = 0.75
+    memory: float = 0.95
+
+    def walk(self, x: Images) -> FlowWalk:
+        """Start at the clean images."""
+        return FlowWalk(self, x)
+
+
+class FlowWalk:
+    """One batch's flow fields."""
+
+    def __init__(self, space: Flow, x: Images) -> None:
+        self.space, self.x = space, x.detach()
+        self.scale = x.shape[-1] / REFERENCE
+        self.flow = torch.zeros_like(self.x[:, :2])
+        self.mean, self.square = torch.zeros_like(self.flow), torch.zeros_like(self.flow)
+        self.steps = 0
+        self._shown = self._warped = self.x
+
+    def images(self) -> Images:
+        """What would be saved, as a leaf."""
+        self.flow = self.flow.detach().requires_grad_()
+        with torch.enable_grad():
+            self._warped = warp(self.x, self.flow)
+        self._shown = ((self._warped.detach() * LEVELS).round() / LEVELS).requires_grad_()
+        return self._shown
+
+    def measures(self) -> Mapping[str, PerImage]:
+        """Mean and largest shift, px at 224 px as the bound."""
+        size = self.flow.detach().norm(dim=1) / self.scale
+        return {"flow_mean_px": size.mean((1, 2)), "flow_max_px": size.amax((1, 2))}
+
+    def step(self, loss: PerImage, progress: float) -> None:
+        """One step of Adam on the loss and the penalty, cut to the bound."""
+        at_image = torch.autograd.grad(loss.sum(), self._shown)[0]
+        penalty = self.space.smooth * roughness(self.flow)
+        g = torch.autograd.grad([self._warped, penalty], self.flow, [at_image, torch.ones_like(penalty)])[0]
+        b1, b2 = self.space.momentum, self.space.memory
+        self.steps += 1
+        self.mean = b1 * self.mean + (1 - b1) * g
+        self.square = b2 * self.square + (1 - b2) * g.square()
+        m, v = self.mean / (1 - b1**self.steps), self.square / (1 - b2**self.steps)
+        eta = self.scale * self.space.step.at(progress)
+        moved = self.flow.detach() - eta * m / v.sqrt().clamp_min(torch.finfo(v.dtype).tiny)
+        self.flow = self._inside(moved)
+
+    def _inside(self, flow: Tensor) -> Tensor:
+        bound = self.scale * self.space.max_shift
+        if not bound:
+            return torch.zeros_like(flow)
+        inside: Tensor = flow * (bound / flow.norm(dim=1, keepdim=True).clamp_min(bound))
+        return inside
+
+    def select(self, keep: Tensor) -> None:
+        """Keep only some rows."""
+        self.x, self.flow = self.x[keep], self.flow.detach()[keep]
+        self.mean, self.square = self.mean[keep], self.square[keep]

@@ -1,0 +1,158 @@
+"""Judging: maps from the real interpreter, checked whoever wrote it, and the numbers of a record (method, 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from underfire import images, maps
+from underfire.core import ClassNames, ImageErrors, Images, Interpreter, Maps, Photo, UnderfireError
+from underfire.record import Scale
+from underfire.system import System
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def measure_scale(
+    system: System, photos: Sequence[Photo], levels: Mapping[int, NDArray[np.uint8]], errors: Mapping[int, str]
+) -> list[Scale]:
+    """What JPEG quality 90 does to each clean photo's map, by interpreter (method, section 5.5)."""
+    rows = []
+    for name, interpreter in system.interpreters.items():
+        found: dict[int, float] = {}
+        failed = dict(errors)
+        if levels:
+            index = list(levels)
+            x = images.to_tensor([levels[i] for i in index]).to(system.device)
+            x_jpeg = images.to_tensor([images.jpeg(levels[i]) for i in index]).to(system.device)
+            with torch.no_grad():
+                source = system.classifier.logits(x).argmax(1)
+            before, bad_before = explain(interpreter, x, source)
+            after, bad_after = explain(interpreter, x_jpeg, source)
+            for row, i in enumerate(index):
+                bad = bad_before.get(row) or bad_after.get(row)
+                if bad:
+                    failed[i] = bad
+                else:
+                    found[i] = float((before[row] - after[row]).abs().mean())
+        rows += [Scale(p.path, p.sha256, name, found.get(i), failed.get(i)) for i, p in enumerate(photos)]
+    return rows
+
+
+def explain(interpreter: Interpreter, x: Images, y: Tensor) -> tuple[dict[int, Tensor], dict[int, str]]:
+    """Maps by row in float64 on the CPU, and why others have none; checked, whoever wrote the interpreter."""
+    rows = torch.arange(len(x), device=x.device)
+    errors: dict[int, str] = {}
+    found: dict[int, Tensor] = {}
+    while len(rows):
+        try:
+            m = interpreter.explain(x[rows], y[rows])
+        except ImageErrors as e:
+            if not e.by_row:
+                raise
+            errors |= {int(rows[row]): reason for row, reason in e.by_row.items()}
+            rows = torch.tensor([r for r in rows.tolist() if r not in errors], device=x.device, dtype=torch.int64)
+            continue
+        _check_maps(interpreter.name, m, len(rows))
+        for row, one in zip(rows.tolist(), m.detach().double().cpu(), strict=True):
+            if bool(one.isfinite().all()):
+                found[row] = one
+            else:
+                errors[row] = f"{interpreter.name} gave a map that is not finite for this image."
+        break
+    return found, errors
+
+
+def _check_maps(name: str, m: Maps, n: int) -> None:
+    if m.dim() != 3 or len(m) != n:
+        raise UnderfireError(f"Interpreter '{name}' returned {tuple(m.shape)} for {n} images: it must be (N, h, w).")
+    finite = m[m.isfinite()]
+    if len(finite) and (float(finite.min()) < -1e-6 or float(finite.max()) > 1 + 1e-6):
+        raise UnderfireError(f"Interpreter '{name}' returned values outside [0, 1]: scale its maps (maps.unit_scale).")
+
+
+@torch.no_grad()
+def judge(
+    system: System,
+    name: str,
+    levels: Sequence[NDArray[np.uint8]],
+    targets: Sequence[int],
+    wanted: Sequence[Tensor],
+    benign: Sequence[Tensor],
+    scale: float | None,
+) -> tuple[dict[int, tuple[dict[str, Any], Tensor]], dict[int, str]]:
+    """Columns of the record and the map of each image, by row; and why others have none.
+
+    Args:
+        system: who judges.
+        name: its interpreter.
+        levels: (H, W, 3) each, as read back from the PNGs.
+        targets: the classes c_t that the attack wanted.
+        wanted: target maps (h, w).
+        benign: maps (h, w) of the clean images for their own classes.
+        scale: map_l1 up to which a map counts as untouched; None where it was not measured.
+    """
+    if not levels:
+        return {}, {}
+    classifier = system.classifier
+    x = images.to_tensor(levels).to(system.device)
+    y = torch.tensor(targets, dtype=torch.int64, device=system.device)
+    classifier.meter.open(len(x))
+    z = classifier.logits(x).double()
+    found, errors = explain(system.interpreters[name], x, y)
+    passes = classifier.meter.close()
+    judged = {}
+    for n, m in found.items():
+        columns = {
+            **verdict(z[n], targets[n], classifier.classes, m.numpy(), wanted[n].numpy(), scale),
+            "benign_l1": float((m - benign[n]).abs().mean()),
+            "benign_iou": maps.iou(m.numpy(), benign[n].numpy()),
+            "target_l1": float((wanted[n] - benign[n]).abs().mean()),
+            "judge_passes": passes[n],
+        }
+        judged[n] = columns, m
+    return judged, errors
+
+
+def verdict(
+    z: Tensor,
+    target: int,
+    names: ClassNames,
+    m: NDArray[np.float64],
+    wanted: NDArray[np.float64],
+    scale: float | None,
+) -> dict[str, Any]:
+    """The columns of a record that say what the victim sees.
+
+    Args:
+        z: (K,) logits in float64 of the image as read back.
+        target: the class c_t that the attack wanted.
+        names: what the classes are called.
+        m: (h, w) map of that image for c_t.
+        wanted: (h, w) the target map m_t.
+        scale: map_l1 up to which a map counts as untouched; None where it was not measured.
+    """
+    predicted = int(z.argmax())
+    success = predicted == target
+    l1 = float(np.abs(m - wanted).mean())
+    untouched = None if scale is None else l1 <= scale
+    p = z.softmax(0)
+    return {
+        "predicted_class": predicted,
+        "predicted_class_name": names.names[predicted],
+        "predicted_confidence": float(p[predicted]),
+        "success": success,
+        "confidence": float(p[target]),
+        "map_l1": l1,
+        "map_iou": maps.iou(m, wanted),
+        "map_rank": maps.rank(m, wanted),
+        "iou_curve": maps.iou_curve(m, wanted),
+        "untouched_l1": scale,
+        "untouched": untouched,
+        "forged": None if untouched is None else success and untouched,
+    }

@@ -1,0 +1,231 @@
+"""The paper's evaluation as a set of audits: what is asked for, and the audits that it means. Nothing is run here.
+
+Photos are evenly spaced over the sorted paths, so that 12 photos are among 24: audits of one classifier share photos.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from underfire import audit, registry
+from underfire import plan as planning
+from underfire.clean import slug
+from underfire.core import ClassifierOptions, UnderfireError
+from underfire.images import DEMO
+from underfire.plan import Settings
+
+INTERPRETERS = ("grad", "cam", "mask", "rts")
+"""The paper's, in its order; those that are there and fit the classifier, where none are named."""
+BUDGETS = (1, 2, 4)
+"""ε of the audits beside the main one's."""
+BUDGET_INTERPRETERS = ("cam", "rts")
+"""MASK costs too much for four budgets, and GRAD's untouched scale tells little (see its page)."""
+FILE = "study.yaml"
+
+Count = Annotated[int, Field(ge=0, le=100_000)] | dict[str, Annotated[int, Field(ge=0, le=100_000)]]
+
+
+class Counts(BaseModel):
+    """Photos a cell: one number, or one for each interpreter with the others' as 'default'; 0 leaves a cell out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    main: Count = Field(default_factory=lambda: {"default": 24, "mask": 12})
+    bends: Count = Field(default_factory=lambda: {"default": 8, "mask": 2})
+    random: Count = Field(default_factory=lambda: {"default": 8, "mask": 4})
+    budget: Count = 12
+
+
+QUICK = Counts(
+    main={"default": 2, "mask": 1}, bends={"default": 2, "mask": 0}, random={"default": 2, "mask": 1}, budget=2
+)
+"""A first look."""
+
+
+class Subject(BaseModel):
+    """One classifier under study, and its photos.
+
+    ``trained_on`` is what the page calls its training data: published ImageNet cells stand beside ImageNet's alone.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    images: str = DEMO
+    classifier: str = "efficientnet-lite0"
+    weights: str | None = None
+    classes: str | None = None
+    trained_on: str | None = None
+    interpreter: tuple[str, ...] | None = None
+    options: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    photos: Counts | None = None
+
+    @property
+    def data(self) -> str:
+        """What it was trained on, in words."""
+        return self.trained_on or ("ImageNet" if self.weights is None else "other data")
+
+
+class Study(BaseModel):
+    """What the user asks for."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    classifiers: tuple[Subject, ...] = (Subject(),)
+    photos: Counts = Counts()
+    preset: str = "fast"
+    eps: int = Field(8, ge=1, le=255)
+    max_shift: float = 2.0
+    seed: Annotated[int, Field(ge=0)] = 0
+    threads: Annotated[int, Field(ge=1)] | None = None
+    workers: Annotated[int, Field(ge=1)] = 1
+    device: str = "auto"
+    resolved: dict[str, Any] = Field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> Study:
+        """A study from flags or a file; the first mistake is told in the user's words."""
+        try:
+            return cls(**values)
+        except (ValidationError, TypeError) as e:
+            first = e.errors()[0] if isinstance(e, ValidationError) else {"loc": (), "msg": str(e)}
+            where = ".".join(str(part) for part in first["loc"]) or "the study"
+            raise UnderfireError(f"'{where}' in the study's plan: {first['msg']}.") from e
+
+
+@dataclass(frozen=True)
+class Part:
+    """One audit of a study.
+
+    Args:
+        experiment: main, bends, random or budget.
+        folder: below the study's.
+        settings: the audit's.
+        subject: its place among the classifiers.
+    """
+
+    experiment: str
+    folder: str
+    settings: Settings
+    subject: int
+
+
+def read(path: Path) -> Study:
+    """A study from its YAML plan, or from the study.yaml in an output folder."""
+    try:
+        content = yaml.safe_load((path / FILE if path.is_dir() else path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
+        raise UnderfireError(f"Cannot read the study's plan '{path}': {str(e).splitlines()[0]}.") from e
+    if not isinstance(content, dict):
+        raise UnderfireError(f"'{path}' is no plan of a study: it lists 'classifiers', each with its 'images'.")
+    return Study.parse(content)
+
+
+def default_out(study: Study) -> Path:
+    """A folder that the study as asked for names."""
+    given = study.model_dump(mode="json", exclude={"workers", "device", "resolved"})
+    return Path(audit.DEFAULT_OUT) / f"study-{planning._digest(given)[:8]}"
+
+
+class Agenda:
+    """A study filled in: its audits, in order, and what was left out.
+
+    Args:
+        study: what was asked for.
+
+    Raises:
+        UnderfireError: an interpreter that was named does not fit its classifier, and other mistakes of a plan.
+    """
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        names = [subject.classifier for subject in study.classifiers]
+        if len(set(names)) < len(names):
+            raise UnderfireError(f"A study takes each classifier once, not {', '.join(names)}: run another study.")
+        self.device = planning.choose_device(study.device)
+        self.left_out: list[tuple[str, str, str]] = []
+        self.map_passes: dict[tuple[int, str], float] = {}
+        self.interpreters = [self._interpreters(i) for i in range(len(names))]
+        self.parts = [part for i in range(len(names)) for part in self._parts(i)]
+
+    def _interpreters(self, i: int) -> tuple[str, ...]:
+        """Those named; else the paper's that are there and fit this classifier."""
+        subject = self.study.classifiers[i]
+        options = ClassifierOptions(weights=subject.weights, classes=subject.classes)
+        classifier = registry.build_classifier(subject.classifier, options, self.device)
+        for name in subject.interpreter or INTERPRETERS:
+            try:
+                built = registry.build_interpreter(name, classifier, subject.options.get(name, {}))
+                self.map_passes[i, name] = built.map_passes
+            except UnderfireError as e:
+                if subject.interpreter:
+                    raise
+                self.left_out.append((subject.classifier, name, str(e)))
+        found = tuple(name for subject_, name in self.map_passes if subject_ == i)
+        if not found:
+            raise UnderfireError(f"No interpreter fits '{subject.classifier}': {self.left_out[-1][2]}")
+        return found
+
+    def _parts(self, i: int) -> Iterator[Part]:
+        counts = self.study.classifiers[i].photos or self.study.photos
+        for n, group in self._groups(i, counts.main):
+            yield self._part(i, "main", f"main-{n}", group, n)
+        for n, group in self._groups(i, counts.bends):
+            yield self._part(i, "bends", f"bends-{n}", group, n, attack=("stadv", "adv2-stadv"))
+        for n, group in self._groups(i, counts.random):
+            yield self._part(i, "random", f"random-{n}", group, n, target_map="class:random")
+        for n, group in self._groups(i, counts.budget, BUDGET_INTERPRETERS):
+            for eps in BUDGETS:
+                if eps < self.study.eps:
+                    yield self._part(i, "budget", f"eps{eps}-{n}", group, n, eps=eps, attack=("adv2",))
+
+    def _groups(
+        self, i: int, count: int | dict[str, int], among: Sequence[str] | None = None
+    ) -> Iterator[tuple[int, tuple[str, ...]]]:
+        """Interpreters that get as many photos share an audit: PGD is forged once for all of them."""
+        groups: dict[int, list[str]] = {}
+        for name in self.interpreters[i]:
+            if among is None or name in among:
+                n: int = count.get(name, count.get("default", 0)) if isinstance(count, dict) else count
+                groups.setdefault(n, []).append(name)
+        for n in sorted(groups, reverse=True):
+            if n:
+                yield n, tuple(groups[n])
+
+    def _part(self, i: int, experiment: str, name: str, interpreters: tuple[str, ...], n: int, **more: Any) -> Part:
+        study, subject = self.study, self.study.classifiers[i]
+        own = {k: getattr(subject, k) for k in ("images", "classifier", "weights", "classes")}
+        same = {k: getattr(study, k) for k in ("preset", "eps", "max_shift", "seed", "threads", "workers", "device")}
+        options = {k: v for k, v in subject.options.items() if k in interpreters}
+        settings = Settings.parse(own | same | {"interpreter": interpreters, "limit": n, "options": options} | more)
+        return Part(experiment, f"{slug(subject.classifier.replace(':', '-'))}/{name}", settings, i)
+
+
+def asked(plan: Path | None, flags: Mapping[str, Any], quick: bool) -> Study:
+    """The study that a plan file and the flags beside it mean.
+
+    Args:
+        plan: a file, or the folder of an earlier study; None: flags alone.
+        flags: settings of the study, and of its classifier where there is one.
+        quick: a first look, with its own counts of photos.
+    """
+    of_subject = {k: v for k, v in flags.items() if k in Subject.model_fields}
+    of_study = {k: v for k, v in flags.items() if k not in of_subject}
+    if plan is None and not quick and "images" not in of_subject:
+        raise UnderfireError("Nothing to study: give --images DIR, a PLAN.yaml, or --quick for built-in photos.")
+    there = read(plan).model_dump(exclude_unset=True, exclude={"resolved"}) if plan else {}
+    subjects = there.get("classifiers") or [{}]
+    if of_subject and len(subjects) > 1:
+        raise UnderfireError(
+            f"'{plan}' studies {len(subjects)} classifiers: say --{next(iter(of_subject))} in it, not beside it."
+        )
+    subjects = [subject | of_subject for subject in subjects]
+    if quick:
+        of_study["photos"] = QUICK
+        subjects = [{k: v for k, v in subject.items() if k != "photos"} for subject in subjects]
+    return Study.parse(there | of_study | {"classifiers": subjects})

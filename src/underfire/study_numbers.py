@@ -1,0 +1,382 @@
+"""A study's folder -> the numbers of its tables and figures. No torch, no HTML.
+
+Means are over photos with a result; what has no result is left out, and None where nothing is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from underfire.core import UnderfireError
+from underfire.metrics import NOTHING, Estimate, mean, rate
+from underfire.record import IOU_THRESHOLDS
+from underfire.store import Store
+
+FILE = "study.yaml"
+PLAIN, BENT = ("pgd", "stadv"), ("stadv", "adv2-stadv")
+ATTACKS = ("pgd", "stadv", "adv2", "adv2-stadv")
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One audit of the study, its rows with the folder they lie in as ``out``."""
+
+    experiment: str
+    out: Path
+    eps: int
+    interpreters: tuple[str, ...]
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """Good judgements by the interpreters an attack was made for."""
+        return _good(self.out, "records")
+
+    @cached_property
+    def transfer(self) -> list[Row]:
+        """Good judgements by others."""
+        return _good(self.out, "transfer")
+
+    @cached_property
+    def failed(self) -> int:
+        """Judgements without a result."""
+        return sum(row["error"] is not None for stage in ("records", "transfer") for row in Store(self.out).rows(stage))
+
+
+def _good(out: Path, stage: str) -> list[Row]:
+    return [{**row, "out": out} for row in Store(out).rows(stage) if row["error"] is None]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One classifier of the study.
+
+    Args:
+        name: the classifier's.
+        trained_on: in words.
+        parts: its audits.
+    """
+
+    name: str
+    trained_on: str
+    parts: tuple[Part, ...]
+
+    @property
+    def imagenet(self) -> bool:
+        """Whether published ImageNet cells may stand beside its own."""
+        return self.trained_on == "ImageNet"
+
+    @cached_property
+    def interpreters(self) -> tuple[str, ...]:
+        """Those of its main audits, in the paper's order."""
+        order = ("grad", "cam", "mask", "rts")
+        found = dict.fromkeys(name for part in self.of("main") for name in part.interpreters)
+        return tuple(sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name)))
+
+    def of(self, experiment: str) -> list[Part]:
+        """Its audits of one kind."""
+        return [part for part in self.parts if part.experiment == experiment]
+
+    def rows(self, experiment: str, attack: str, interpreter: str) -> list[Row]:
+        """Good rows of an attack under the interpreter it was made for, or that judges it."""
+        return [
+            row
+            for part in self.of(experiment)
+            for row in part.rows
+            if row["attack"] == attack and row["interpreter"] == interpreter
+        ]
+
+    @cached_property
+    def shared(self) -> frozenset[str]:
+        """Digests of the photos with results in every main audit: what transfer compares."""
+        of = [{row["image_sha256"] for row in part.rows} for part in self.of("main")]
+        return frozenset(set.intersection(*of)) if of else frozenset()
+
+
+@dataclass(frozen=True)
+class StudyNumbers:
+    """A study as read from its folder."""
+
+    out: Path
+    plan: Mapping[str, Any]
+    subjects: tuple[Subject, ...]
+
+    @property
+    def resolved(self) -> Mapping[str, Any]:
+        """What the driver noted."""
+        found: Mapping[str, Any] = self.plan["resolved"]
+        return found
+
+
+def load(out: Path) -> StudyNumbers:
+    """Read a study's folder, finished or not.
+
+    Raises:
+        UnderfireError: no such folder, or nothing in it yet.
+    """
+    try:
+        plan = yaml.safe_load((out / FILE).read_text(encoding="utf-8"))
+        resolved = plan["resolved"]
+        parts, trained_on = resolved["parts"], resolved["trained_on"]
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as e:
+        raise UnderfireError(f"'{out}' is no folder of an underfire study: it has no {FILE} that a study wrote.") from e
+    subjects = []
+    for i, data in enumerate(trained_on):
+        own = tuple(_part(out, part) for part in parts if part["subject"] == i)
+        there = tuple(part for part in own if part.rows)
+        if there:
+            subjects.append(Subject(there[0].rows[0]["classifier"], data, there))
+    if not subjects:
+        raise UnderfireError(f"'{out}' has no finished records yet: let the study finish a unit, then ask again.")
+    return StudyNumbers(out, plan, tuple(subjects))
+
+
+def _part(out: Path, part: Mapping[str, Any]) -> Part:
+    return Part(part["experiment"], out / part["folder"], part["eps"], tuple(part["interpreter"]))
+
+
+def average(rows: Iterable[Row], column: str) -> Estimate:
+    """Mean of a column with its interval."""
+    return mean([row[column] for row in rows if row[column] is not None])
+
+
+def success(rows: Iterable[Row]) -> Estimate:
+    """Share that reached the target class."""
+    return rate([row["success"] for row in rows])
+
+
+# -- effectiveness --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One attack against one interpreter, as the paper's first table has it."""
+
+    success: Estimate
+    confidence: Estimate
+    forged: Estimate
+    passes: Estimate
+    flow: Estimate
+
+
+EMPTY = Cell(NOTHING, NOTHING, NOTHING, NOTHING, NOTHING)
+
+
+def cell(rows: Sequence[Row]) -> Cell:
+    """The numbers of one cell."""
+    return Cell(
+        success(rows),
+        average(rows, "confidence"),
+        rate([row["forged"] for row in rows]),
+        average(rows, "passes"),
+        average(rows, "flow_mean_px"),
+    )
+
+
+def effectiveness(subject: Subject) -> dict[tuple[str, str | None], Cell]:
+    """(attack, interpreter) -> cell; attacks on the prediction alone under None, from most photos."""
+    found: dict[tuple[str, str | None], Cell] = {}
+    for attack in ATTACKS:
+        experiment = "bends" if attack in BENT else "main"
+        by = {name: subject.rows(experiment, attack, name) for name in subject.interpreters}
+        if attack in PLAIN:
+            found[attack, None] = cell(max(by.values(), key=len, default=[]))
+        else:
+            found |= {(attack, name): cell(rows) for name, rows in by.items()}
+    return found
+
+
+# -- misinterpretation ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How far an attack's maps are from the benign ones under one interpreter."""
+
+    attack: str
+    interpreter: str
+    l1: Estimate
+    iou: Estimate
+    curve: tuple[float | None, ...]
+
+
+def distance(subject: Subject, attack: str, interpreter: str) -> Distance:
+    """Mean distances of the cell's photos."""
+    rows = subject.rows("bends" if attack in BENT else "main", attack, interpreter)
+    curves = [row["iou_curve"] for row in rows if row["iou_curve"] is not None]
+    at = [[c[i] for c in curves if c[i] is not None] for i in range(len(IOU_THRESHOLDS))] if curves else []
+    curve = tuple(float(np.mean(values)) if values else None for values in at)
+    return Distance(attack, interpreter, average(rows, "map_l1"), average(rows, "map_iou"), curve)
+
+
+def ratio(far: Estimate, near: Estimate) -> float | None:
+    """How many times farther; None where either has no value or the nearer one did not move at all."""
+    return far.value / near.value if far.value is not None and near.value else None
+
+
+# -- random-class interpretation ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Gap:
+    """The map made that of a random class, beside a prediction that is another class.
+
+    ``gap`` is the share of the way from the benign map to the wanted one that the attack went, by photo: 0 where the
+    map stays bound to what it was, 1 where it is whatever the attacker likes.
+    """
+
+    interpreter: str
+    success: Estimate
+    l1: Estimate
+    pgd_l1: Estimate
+    benign_l1: Estimate
+    gap: Estimate
+
+
+def random_class(subject: Subject, interpreter: str) -> Gap:
+    """The gap of one interpreter."""
+    rows = subject.rows("random", "adv2", interpreter)
+    shares = [1 - row["map_l1"] / row["target_l1"] for row in rows if row["target_l1"]]
+    return Gap(
+        interpreter,
+        success(rows),
+        average(rows, "map_l1"),
+        average(subject.rows("random", "pgd", interpreter), "map_l1"),
+        average(rows, "target_l1"),
+        mean(shares),
+    )
+
+
+# -- transfer -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Seen:
+    """PNGs made against one interpreter under one judge.
+
+    Args:
+        relative: their mean L1 over PGD's under the same judge; 1 is as exposed as an attack that ignores the map.
+        l1: their mean L1.
+        iou: their mean IoU.
+        n: photos.
+    """
+
+    relative: float | None
+    l1: float | None
+    iou: float | None
+    n: int
+
+
+def seen(rows: Sequence[Row], pgd: Sequence[Row]) -> Seen:
+    """One cell of the matrix, over the photos that both have."""
+    images = {row["image_sha256"] for row in rows} & {row["image_sha256"] for row in pgd}
+    mine, theirs = ([r for r in some if r["image_sha256"] in images] for some in (rows, pgd))
+    l1, base = average(mine, "map_l1"), average(theirs, "map_l1")
+    return Seen(ratio(l1, base), l1.value, average(mine, "map_iou").value, len(images))
+
+
+def matrix(subject: Subject) -> dict[tuple[str, str], Seen]:
+    """(made against, judged by) -> cell, on the photos that all main audits share."""
+    found = {}
+    for judge in subject.interpreters:
+        pgd = _on(subject.shared, subject.rows("main", "pgd", judge))
+        for against in subject.interpreters:
+            if against == judge:
+                rows = subject.rows("main", "adv2", judge)
+            else:
+                rows = [
+                    row
+                    for part in subject.of("main")
+                    for row in part.transfer
+                    if (row["attack"], row["against"], row["interpreter"]) == ("adv2", against, judge)
+                    and row["judge_classifier"] == subject.name
+                ]
+            found[against, judge] = seen(_on(subject.shared, rows), pgd)
+    return found
+
+
+def _on(photos: frozenset[str], rows: Iterable[Row]) -> list[Row]:
+    return [row for row in rows if row["image_sha256"] in photos]
+
+
+@dataclass(frozen=True)
+class Across:
+    """PNGs made on one classifier, judged on another by the same interpreter."""
+
+    made: str
+    judge: str
+    interpreter: str
+    pgd: Estimate
+    adv2: Estimate
+    at_home: Estimate
+    cell: Seen
+
+
+def across(made: Subject, judge: Subject) -> list[Across]:
+    """One line for each interpreter; empty where nothing was judged so."""
+    found = []
+    for name in made.interpreters:
+        rows = [
+            row
+            for part in made.of("main")
+            for row in part.transfer
+            if (row["judge_classifier"], row["interpreter"]) == (judge.name, name)
+        ]
+        pgd, adv2 = ([row for row in rows if row["attack"] == attack] for attack in ("pgd", "adv2"))
+        if adv2:
+            home = _on(frozenset(row["image_sha256"] for row in adv2), made.rows("main", "adv2", name))
+            found.append(
+                Across(made.name, judge.name, name, success(pgd), success(adv2), success(home), seen(adv2, pgd))
+            )
+    return found
+
+
+# -- budget ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Budget:
+    """One interpreter over several ε: levels -> cell and distances; and the smallest ε that forges each photo."""
+
+    interpreter: str
+    cells: Mapping[int, tuple[Cell, Distance]]
+    smallest: Mapping[str, int | None]
+
+    def count(self, eps: int | None) -> int:
+        """Photos whose smallest ε that is."""
+        return sum(found == eps for found in self.smallest.values())
+
+
+def budget(subject: Subject, interpreter: str) -> Budget | None:
+    """ADV² on the same photos at every ε; None where only one was tried.
+
+    Audits of few photos have a scale of their own each; one scale, the main audit's, makes their forged rates compare.
+    """
+    parts = [p for p in subject.of("budget") if interpreter in p.interpreters]
+    if not parts:
+        return None
+    photos = frozenset.intersection(*(frozenset(row["image_sha256"] for row in part.rows) for part in parts))
+    by_eps: dict[int, list[Row]] = {}
+    for part in [*parts, *(p for p in subject.of("main") if interpreter in p.interpreters)]:
+        rows = [row for row in part.rows if (row["attack"], row["interpreter"]) == ("adv2", interpreter)]
+        by_eps[part.eps] = _on(photos, rows)
+    scale = max((row["untouched_l1"] or 0.0 for row in subject.rows("main", "adv2", interpreter)), default=0.0)
+    smallest: dict[str, int | None] = dict.fromkeys(sorted(photos))
+    for eps in sorted(by_eps, reverse=True):
+        rows = by_eps[eps] = [{**row, "forged": row["success"] and row["map_l1"] <= scale} for row in by_eps[eps]]
+        smallest |= {row["image_sha256"]: eps for row in rows if row["forged"]}
+    cells = {
+        eps: (
+            cell(rows),
+            Distance("adv2", interpreter, average(rows, "map_l1"), average(rows, "map_iou"), ()),
+        )
+        for eps, rows in sorted(by_eps.items())
+    }
+    return Budget(interpreter, cells, smallest)

@@ -1,0 +1,256 @@
+"""A study's folder -> OUT/study.html: one self-contained page with the paper's tables and figures. No torch.
+
+A section is one function here (what to say) and one macro of the same name in study.html.j2 (how to show it).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from underfire import pictures, plots, study_verdicts, words
+from underfire import study_numbers as numbers
+from underfire.core import UnderfireError
+from underfire.findings import pretty
+from underfire.plot_bars import bars
+from underfire.published import printed, published
+from underfire.record import IOU_THRESHOLDS
+from underfire.study_numbers import StudyNumbers, Subject
+
+HERE = Path(__file__).parent
+PAGE = "study.html"
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a section may use: the numbers, and the page's own options."""
+
+    study: StudyNumbers
+    samples: int
+
+
+def write_study(out: Path, samples: int = 2) -> Path:
+    """Write OUT/study.html; the same records give the same bytes.
+
+    Args:
+        out: the folder of a study, finished or not.
+        samples: photos shown for each classifier; 0 for a page without pictures.
+
+    Raises:
+        UnderfireError: no such folder, nothing in it yet, or it cannot be written.
+    """
+    page = render(numbers.load(out), samples)
+    path, temporary = out / PAGE, out / f".{PAGE}-{os.getpid()}.tmp"
+    try:
+        temporary.write_text(page, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as e:
+        temporary.unlink(missing_ok=True)
+        raise UnderfireError(f"Cannot write '{path}' ({e.strerror}): make space or mend its permissions.") from e
+    return path
+
+
+def render(study: StudyNumbers, samples: int) -> str:
+    """The page as text."""
+    context = Context(study, samples)
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update({"pretty": pretty} | {f.__name__: f for f in words.FILTERS})
+    sections = [(build.__name__, title, build(context)) for build, title in SECTIONS]
+    page = environment.get_template("study.html.j2").render(
+        sections=[s for s in sections if s[2]],
+        subjects=study.subjects,
+        plan=study.plan,
+        resolved=study.resolved,
+        source=published()["source"],
+        failed=sum(part.failed for subject in study.subjects for part in subject.parts),
+    )
+    return page.lstrip()
+
+
+# --- sections, in the order of the page
+
+
+def effectiveness(context: Context) -> dict[str, Any]:
+    """Success (confidence) of every attack, beside the published cells where those may stand beside them."""
+    networks = published()["networks"]
+    tables = []
+    for subject in context.study.subjects:
+        cells = numbers.effectiveness(subject)
+        rows = []
+        for attack in numbers.ATTACKS:
+            own = [None] if attack in numbers.PLAIN else list(subject.interpreters)
+            if any(cells[attack, name].success.n for name in own):
+                rows.append((attack, [(name, cells[attack, name]) for name in own]))
+        tables.append((subject, rows))
+    columns = list(dict.fromkeys(name for s in context.study.subjects for name in s.interpreters))
+    theirs = [
+        (attack, network, [printed(attack, name, network) for name in ([None] if attack == "pgd" else columns)])
+        for network in networks
+        for attack in ("pgd", "adv2")
+    ]
+    return {"tables": tables, "published": theirs, "columns": columns, "setting": published()["setting"]}
+
+
+def misinterpretation(context: Context) -> dict[str, Any]:
+    """L1 and IoU against benign as bars, IoU over thresholds as curves, and both as a table."""
+    charts = []
+    for i, subject in enumerate(context.study.subjects):
+        for joint in ("adv2", "adv2-stadv"):
+            plain = "pgd" if joint == "adv2" else "stadv"
+            lines = [[numbers.distance(subject, a, name) for a in (plain, joint)] for name in subject.interpreters]
+            lines = [pair for pair in lines if pair[1].l1.n]
+            if lines:
+                charts.append(_chart(subject, lines, f"m{i}-{joint}"))
+    return {"charts": charts}
+
+
+def _chart(subject: Subject, lines: Sequence[Sequence[numbers.Distance]], key: str) -> dict[str, Any]:
+    def said(column: str) -> str:
+        return "; ".join(
+            f"{pretty(d.interpreter)}, {pretty(d.attack)}: {words.number(getattr(d, column).value)}"
+            for pair in lines
+            for d in pair
+        )
+
+    curves = [
+        (
+            pretty(pair[0].interpreter),
+            plots.overlap(
+                [d.curve for d in pair],
+                IOU_THRESHOLDS,
+                f"{key}-{pair[0].interpreter}-c",
+                f"Mean IoU under {pretty(pair[0].interpreter)} at thresholds 0.1 to 0.9. "
+                + "; ".join(f"{pretty(d.attack)}: " + ", ".join(words.number(v) for v in d.curve) for d in pair),
+            ),
+        )
+        for pair in lines
+    ]
+    return {
+        "subject": subject,
+        "keys": [pretty(d.attack) for d in lines[0]],
+        "lines": [(pair, numbers.ratio(pair[0].l1, pair[1].l1)) for pair in lines],
+        "l1": bars([(pretty(p[0].interpreter), [d.l1 for d in p]) for p in lines], "mean L1", f"{key}-l1", said("l1")),
+        "iou": bars(
+            [(pretty(p[0].interpreter), [d.iou for d in p]) for p in lines],
+            "mean IoU of the brightest fifth",
+            f"{key}-iou",
+            said("iou"),
+            top=1.0,
+        ),
+        "curves": curves,
+    }
+
+
+def samples(context: Context) -> dict[str, Any]:
+    """The panel: benign, PGD and ADV² inputs, predictions and maps, for each interpreter."""
+    panels = []
+    for subject in context.study.subjects if context.samples else ():
+        names = [name for name in subject.interpreters if subject.rows("main", "adv2", name)]
+        photos = sorted({r["image"] for r in _main(subject) if r["image_sha256"] in subject.shared})
+        chosen = [photos[i * len(photos) // context.samples] for i in range(min(context.samples, len(photos)))]
+        panels.append((subject, names, [_panel(subject, names, image) for image in dict.fromkeys(chosen)]))
+    return {"panels": panels, "legend": pictures.legend()} if panels else {}
+
+
+def _main(subject: Subject) -> list[numbers.Row]:
+    return [row for part in subject.of("main") for row in part.rows]
+
+
+def _panel(subject: Subject, names: Sequence[str], image: str) -> dict[str, Any]:
+    """One photo: rows of (what, predicted, confidence, input, maps by interpreter)."""
+    by = {(r["attack"], r["interpreter"]): r for r in _main(subject) if r["image"] == image}
+    shown = [key for key in by if key[1] in names]
+    first = by[shown[0]]
+    clean = pictures.read_photo(first["out"], first["clean"])
+    benign = [_map(by.get(("adv2", name)), "clean", "clean_map") for name in names]
+    rows = [("benign", first["source_class_name"], first["clean_confidence"], pictures.uri(clean), benign)]
+    for attack in ("pgd", "adv2"):
+        of = [by.get((attack, name)) for name in names]
+        one = next((row for row in of if row is not None), None)
+        if one is not None:
+            photo = pictures.uri(pictures.read_photo(one["out"], one["adversarial"]))
+            maps = [_map(row, "adversarial", "adversarial_map") for row in of]
+            said = one["predicted_class_name"], one["predicted_confidence"]
+            rows.append((pretty(attack), *said, photo, maps))
+    return {"image": image, "rows": rows, "target": first["target_class_name"]}
+
+
+def _map(row: numbers.Row | None, photo: str, m: str) -> tuple[str | None, float | None, bool | None]:
+    """Overlay, L1 to benign and whether the class was reached, of one map."""
+    if row is None:
+        return None, None, None
+    found = pictures.overlay(pictures.read_photo(row["out"], row[photo]), pictures.read_map(row["out"], row[m]))
+    return (found, None, None) if photo == "clean" else (found, row["map_l1"], row["success"])
+
+
+def random_class(context: Context) -> dict[str, Any]:
+    """The prediction–interpretation gap, with a number."""
+    lines = [
+        (subject, gap)
+        for subject in context.study.subjects
+        for name in subject.interpreters
+        if (gap := numbers.random_class(subject, name)).success.n
+    ]
+    if not lines:
+        return {}
+    many = len({subject.name for subject, _ in lines}) > 1
+    groups = [
+        (pretty(g.interpreter), [g.gap]) if not many else (f"{pretty(g.interpreter)}, {s.name[:6]}…", [g.gap])
+        for s, g in lines
+    ]
+    about = "; ".join(f"{pretty(g.interpreter)} on {s.name}: {words.number(g.gap.value)}" for s, g in lines)
+    return {"lines": lines, "chart": bars(groups, "share of the way to a random class’s map", "gap", about, top=1.0)}
+
+
+def transfer(context: Context) -> dict[str, Any]:
+    """The matrices, and what travels between classifiers."""
+    matrices = []
+    for subject in context.study.subjects:
+        if len(subject.interpreters) > 1:
+            cells = numbers.matrix(subject)
+            rows = [(a, [cells[a, judge] for judge in subject.interpreters]) for a in subject.interpreters]
+            if any(c.n for _, of in rows for c in of):
+                matrices.append((subject, rows))
+    pairs = [(a, b) for a in context.study.subjects for b in context.study.subjects if a is not b]
+    across = [line for a, b in pairs for line in numbers.across(a, b)]
+    return {"matrices": matrices, "across": across} if matrices or across else {}
+
+
+def budget(context: Context) -> dict[str, Any]:
+    """Success and maps over ε, and the smallest ε that forges each photo."""
+    tables = [
+        (subject, found)
+        for subject in context.study.subjects
+        for name in subject.interpreters
+        if (found := numbers.budget(subject, name)) is not None
+    ]
+    return {"tables": tables} if tables else {}
+
+
+def findings(context: Context) -> dict[str, Any]:
+    """The paper's three, and what was asked of this study."""
+    checks = study_verdicts.checks(context.study)
+    return {
+        "verdicts": study_verdicts.findings(context.study),
+        "checks": checks,
+        "met": sum(check.met is True for check in checks),
+        "known": sum(check.met is not None for check in checks),
+    }
+
+
+SECTIONS: tuple[tuple[Callable[[Context], Mapping[str, Any]], str], ...] = (
+    (effectiveness, "Effectiveness"),
+    (misinterpretation, "Misinterpretation"),
+    (samples, "Samples"),
+    (random_class, "Random-class interpretation"),
+    (transfer, "Transfer"),
+    (budget, "Budget"),
+    (findings, "Findings"),
+)
