@@ -72,5 +72,6 @@ class Blend:
         return (self.rows @ m @ self.columns.T)[:, None]
 
     def images(self, m: Maps) -> Images:
-        """φ(x; m): 1 keeps, 0 deletes."""
-        return self.blurred + self.weights(m) * self.detail
+        """φ(x; m), 1 keeps and 0 deletes; masks (S·N, size, size) are S for each of the N images, one round after another."""
+        rounds = (len(m) // len(self.detail), 1, 1, 1)
+        return self.blurred.repeat(rounds) + self.weights(m) * self.detail.repeat(rounds)
