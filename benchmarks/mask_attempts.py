@@ -21,7 +21,6 @@ import underfire
 from underfire import images, maps
 from underfire.attacks.adv2 import Adv2
 from underfire.attacks.pgd import Pgd
-from underfire.attacks.search import Schedule
 from underfire.core import Goal, Images, Victim
 from underfire.interpreters.mask import Mask
 from underfire.trial import prepare
@@ -30,11 +29,26 @@ HERE = Path(__file__).parent
 RESULT = HERE / "results" / "mask-attempts.csv"
 COLUMNS = ("idea", "image", "target", "input_px", "passes", "confidence", "map_l1", "map_iou", "seconds")
 DOWN = {"start": 2.0, "end": 0.1, "shape": "geometric"}
-WALK = {"check": 0, "smoothing": 0.0, "yields": False, "lam": 1.0, "step": DOWN}
+BOTH = {"check": 0, "yields": False, "lam": 1.0, "steps": 100, "momentum": 0.9, "step": DOWN}
+
+
+def idea(path: int, shadows: tuple[tuple[int, ...], ...] = (), steps: int = 100, **weights: float) -> dict[str, Any]:
+    return {**BOTH, "steps": steps, "surrogate": {"path": path, "shadows": shadows, **weights}}
+
 
 IDEAS: dict[str, Mapping[str, Any]] = {
     "pgd": {},
-    "path, 100 steps": {**WALK, "steps": 100, "momentum": 0.9, "surrogate": {"path": 2, "shadows": ()}},
+    "walk's field": idea(2),
+    "walk's field, 200 steps": idea(2, steps=200),
+    "walk's log-odds alone": idea(6, field=0.0),
+    "shadows' field": idea(0, ((8, 16, 32, 64), (4, 8))),
+    "walk's and shadows' field": idea(1, ((8, 16, 32, 64),)),
+    "truncated unrolling": {
+        **BOTH,
+        "lam": 100.0,
+        "steps": 60,
+        "surrogate": {"kind": "bilevel", "free": 1, "held": 3, "reset": 10**6},
+    },
 }
 
 

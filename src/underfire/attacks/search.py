@@ -101,11 +101,11 @@ class Settings:
             attack on MASK, and done with once the target's logit leads by κ.
         bisect: 0: one step on ℓ_prd + λ ℓ_int. A number of halvings: a step on ℓ_prd, then one on ℓ_int, as large as
             each image's margin κ allows.
-        step_passes: F of a step on prediction and map, where it is not what the interpreter says; for the estimate only.
+        step_passes: F of a step on prediction and map, where the interpreter's own number is wrong; for the estimate.
         yields: the map gives way to the prediction: an image's own λ shrinks after each step at which its target is not
             predicted with `confidence`, and recovers after each at which it is.
-        check: ask the real interpreter every so many steps, where the surrogate's map is not the real one; 0: never, the
-            last confident success is kept.
+        check: ask the real interpreter every so many steps, where the surrogate's map is not the real one; 0:
+            never, and the last confident success is kept.
     """
 
     steps: int

@@ -72,6 +72,6 @@ class Blend:
         return (self.rows @ m @ self.columns.T)[:, None]
 
     def images(self, m: Maps) -> Images:
-        """φ(x; m), 1 keeps and 0 deletes; masks (S·N, size, size) are S for each of the N images, one round after another."""
+        """φ(x; m), 1 keeps and 0 deletes; masks (N, size, size), or (S·N, size, size) for S rounds of the images."""
         rounds = (len(m) // len(self.detail), 1, 1, 1)
         return self.blurred.repeat(rounds) + self.weights(m) * self.detail.repeat(rounds)

@@ -1,13 +1,13 @@
 """The attack on MASK without an inner loop: make the field that the victim's masks walk in the same.
 
-The victim's walk is decided by p_c and ∂p_c/∂m at the masks that it passes. If those of the adversarial image for c_t are
-those of the benign image for its class c, at every mask on the way, the victim walks to the benign map:
+The victim's walk is decided by p_c and ∂p_c/∂m at the masks that it passes. If those of the adversarial image for c_t
+are those of the benign image for its class c, at every mask on the way, the victim walks to the benign map:
 
-    ℓ_int = mean over masks of   level · h( ℓ_{c_t}(φ(x̂; m)) − ℓ_c(φ(x; m)) )
-                               + field · mean over pixels h( (p(1−p) ∂ℓ_{c_t}(φ(x̂; m))/∂m − g) / mean|g| )
+    ℓ_int = mean over masks of  level · h( ℓ_{c_t}(φ(x̂; m)) − ℓ_c(φ(x; m)) )
+                              + field · mean over pixels h( (p(1−p) ∂ℓ_{c_t}(φ(x̂; m))/∂m − g) / mean|g| )
 
-with the log-odds ℓ, h(e) = √(1+e²) − 1, and p and g = ∂p_c(φ(x; m))/∂m those of the benign image. In log-odds neither term dies where p_{c_t}
-is near 0, which is where a search starts.
+with the log-odds ℓ, h(e) = √(1+e²) − 1, p and g = ∂p_c(φ(x; m))/∂m those of the benign image. In log-odds neither term
+dies where p_{c_t} is near 0, which is where a search starts.
 
 Masks come from two places: the benign image's own recorded walk, and the walks that the victim takes on the adversarial
 image as it is now (`shadows`: their next step needs only the gradient that this loss has already computed).

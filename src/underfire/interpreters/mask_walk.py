@@ -1,4 +1,4 @@
-"""MASK's optimisation, step by step: the price of a mask, Adam, and the walk of one batch from ½ (method, section 2)."""
+"""MASK's optimisation, step by step: the price of a mask, Adam, and the walk of one batch from ½."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Walk:
         self.first, self.second = torch.zeros_like(m), torch.zeros_like(m)
 
     def step(self, gradient: Maps) -> None:
-        """m ← clip(m − lr · v̂₁ / (√v̂₂ + 1e-8), 0, 1) (Kingma and Ba 2015).
+        """Move: m ← clip(m − lr · v̂₁ / (√v̂₂ + 1e-8), 0, 1) (Kingma and Ba 2015).
 
         Where the gradient has a graph, v₂ is held constant: it only sets the size of each pixel's step, and its root
         has no slope at 0.
