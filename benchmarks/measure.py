@@ -95,6 +95,11 @@ CASES: dict[str, dict[str, Any]] = {
     # Bends in place of changed levels.
     "stadv-cam": {"images": IMAGENET, "limit": 8, "attack": BENDS},
     "stadv-grad": {"images": IMAGENET, "limit": 8, "attack": BENDS, "interpreter": "grad"},
+    "mask-fast": {"images": IMAGENET, "limit": 12, "interpreter": "mask"},
+    "mask-thorough": {"images": IMAGENET, "limit": 4, "interpreter": "mask", "preset": "thorough", "attack": "adv2"},
+    "mask-paper": {"images": IMAGENET, "limit": 2, "interpreter": "mask", "preset": "paper", "attack": "adv2"},
+    "mask-resnet50": {**tiny("resnet50"), "limit": 6, "interpreter": "mask"},
+    "mask-densenet169": {**tiny("densenet169"), "limit": 6, "interpreter": "mask"},
     # Is it the search or the budget that keeps the 128 px networks' maps? Twice and four times the budget say.
     "cam-resnet50-eps16": {**tiny("resnet50"), "limit": 12, "eps": 16},
     "cam-resnet50-eps32": {**tiny("resnet50"), "limit": 12, "eps": 32},
