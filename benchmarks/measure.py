@@ -19,6 +19,8 @@ from typing import Any
 
 from underfire import metrics
 from underfire.audit import run
+from underfire.images import Folder
+from underfire.interpreters.rts import packaged, read_card
 from underfire.plan import Settings
 
 HERE = Path(__file__).parent
@@ -68,6 +70,11 @@ def tiny(name: str) -> dict[str, Any]:
     return {"images": TINY, "classifier": name, "weights": f"models/{name}_tiny20.safetensors"}
 
 
+def own_rts(name: str) -> dict[str, Any]:
+    """Made by train_rts.sh."""
+    return {"options": {"rts": {"weights": str(HERE / "weights" / f"rts-{name}-tiny20.safetensors")}}}
+
+
 CASES: dict[str, dict[str, Any]] = {
     "cam-fast": {"images": IMAGENET, "limit": 48},
     "cam-thorough": {"images": IMAGENET, "limit": 48, "preset": "thorough", "attack": "adv2"},
@@ -77,11 +84,22 @@ CASES: dict[str, dict[str, Any]] = {
     "grad-paper": {"images": IMAGENET, "limit": 8, "interpreter": "grad", "preset": "paper", "attack": "adv2"},
     "grad-resnet50": {**tiny("resnet50"), "limit": 12, "interpreter": "grad"},
     "grad-densenet169": {**tiny("densenet169"), "limit": 12, "interpreter": "grad"},
+    # Photos of classes that the packaged network was not trained on.
+    "rts-fast": {"images": IMAGENET, "validation": True, "limit": 48, "interpreter": "rts"},
+    "rts-thorough": {"images": IMAGENET, "validation": True, "limit": 12, "interpreter": "rts", "preset": "thorough"},
+    "rts-paper": {"images": IMAGENET, "validation": True, "limit": 8, "interpreter": "rts", "preset": "paper"},
+    "rts-resnet50": {**tiny("resnet50"), "limit": 24, "interpreter": "rts", **own_rts("resnet50")},
+    "rts-densenet169": {**tiny("densenet169"), "limit": 24, "interpreter": "rts", **own_rts("densenet169")},
     "cam-resnet50": {**tiny("resnet50"), "limit": 48},
     "cam-densenet169": {**tiny("densenet169"), "limit": 48},
     # Bends in place of changed levels.
     "stadv-cam": {"images": IMAGENET, "limit": 8, "attack": BENDS},
     "stadv-grad": {"images": IMAGENET, "limit": 8, "attack": BENDS, "interpreter": "grad"},
+    "mask-fast": {"images": IMAGENET, "limit": 12, "interpreter": "mask"},
+    "mask-thorough": {"images": IMAGENET, "limit": 4, "interpreter": "mask", "preset": "thorough", "attack": "adv2"},
+    "mask-paper": {"images": IMAGENET, "limit": 2, "interpreter": "mask", "preset": "paper", "attack": "adv2"},
+    "mask-resnet50": {**tiny("resnet50"), "limit": 6, "interpreter": "mask"},
+    "mask-densenet169": {**tiny("densenet169"), "limit": 6, "interpreter": "mask"},
     # Is it the search or the budget that keeps the 128 px networks' maps? Twice and four times the budget say.
     "cam-resnet50-eps16": {**tiny("resnet50"), "limit": 12, "eps": 16},
     "cam-resnet50-eps32": {**tiny("resnet50"), "limit": 12, "eps": 32},
@@ -90,7 +108,22 @@ CASES: dict[str, dict[str, Any]] = {
 
 def settings_of(case: dict[str, Any], shared: Path) -> Settings:
     paths: dict[str, Any] = {k: str(shared / case[k]) for k in ("images", "weights") if k in case}
-    return Settings.parse({"seed": 0, "eps": 8, "threads": 1, **case, **paths})
+    if case.get("validation"):
+        paths["images"] = str(validation_photos(Path(paths["images"])))
+    chosen = {k: v for k, v in case.items() if k != "validation"}
+    return Settings.parse({"seed": 0, "eps": 8, "threads": 1, **chosen, **paths})
+
+
+def validation_photos(folder: Path) -> Path:
+    """A folder with links to the photos that the packaged RTS network is judged by."""
+    held = {digest for path in packaged() for digest in read_card(path).validation}
+    out = Path(tempfile.gettempdir()) / "underfire-benchmark-validation"
+    out.mkdir(exist_ok=True)
+    for photo in Folder(str(folder)).photos(None):
+        link = out / photo.path
+        if photo.sha256 in held and not link.exists():
+            link.symlink_to(folder / photo.path)
+    return out
 
 
 def measure(name: str, shared: Path) -> None:

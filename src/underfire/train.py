@@ -39,8 +39,8 @@ SHARE = 0.2
 """Area of the regions that are removed for the figure."""
 THRESHOLDS = tuple(round(0.1 * i, 1) for i in range(1, 10))
 THRESHOLD_PHOTOS = 160
-EPOCH_THRESHOLD = 0.5
-"""t of the epochs' figures; the final one is chosen once on training photos."""
+EPOCH_THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9)
+"""An epoch is judged by the best of these; the final t is chosen once, on training photos."""
 
 
 @dataclass(frozen=True)
@@ -160,11 +160,11 @@ class Photos:
                 f"'{source}' has {len(labels)} photos{bad}: training needs at least {SMALLEST}, better 500 or more."
             )
         classes = {label for label, _ in labels.values()}
-        if len(classes) == 1:
-            only = self.classifier.classes.names[classes.pop()]
+        if len(classes) < 3:
+            only = ", ".join(self.classifier.classes.names[c] for c in sorted(classes))
             raise UnderfireError(
-                f"'{name}' sees one class only in '{source}' ({only}): training needs photos of several classes, since "
-                "it is judged on classes that it was not trained on."
+                f"'{name}' sees too few classes in '{source}' ({only}): training needs photos of three or more, since "
+                "it learns what is not there too and is judged on classes that it was not trained on."
             )
         sure = float(np.mean([p for _, p in labels.values()]))
         if sure < RECOGNISED:
@@ -178,7 +178,7 @@ def _held_back(labels: Sequence[int], share: float, seed: int) -> set[int]:
     """Classes kept for validation: in the order of their digests, until they hold ``share`` of the photos."""
     order = sorted(set(labels), key=lambda c: hashlib.sha256(f"{seed}/class/{c}".encode()).hexdigest())
     held: set[int] = set()
-    for c in order[:-1]:
+    for c in order[:-2]:
         if sum(label in held for label in labels) >= share * len(labels):
             break
         held.add(c)
@@ -213,6 +213,8 @@ class Training:
         self.classifier, self.photos, self.settings = classifier, photos, settings
         self.train = [s for s in shown if not s.validation]
         self.held = [s for s in shown if s.validation]
+        # Only classes that are shown too: one that is never there would learn that it never is.
+        self.classes = sorted({s.label for s in self.train})
         self.steps = -(-len(self.train) // settings.batch_size)
         self.epoch, self.best, self.best_epoch = 0, math.inf, 0
         self.history: list[dict[str, float]] = []
@@ -243,7 +245,7 @@ class Training:
             terms = self._step([self.train[i] for i in rows.tolist()])
             watcher.step(self.epoch, terms)
         self.epoch += 1
-        figures = self.figures(self.held, EPOCH_THRESHOLD)
+        figures = self.figures(self.held, EPOCH_THRESHOLDS)
         better = figures["saliency_metric"] < self.best
         if better:
             self.best, self.best_epoch = figures["saliency_metric"], self.epoch
@@ -272,7 +274,7 @@ class Training:
         with torch.no_grad(), self._cast(x):
             levels = self.classifier.pyramid(x)
             z = self.classifier.scores(levels[-1]).float()
-        other = _absent(z, y, seeds)
+        other = _absent(z, y, seeds, self.classes)
         head = self.classifier.head
         both = maps_of(self.net, [torch.cat([f, f]) for f in levels], head[torch.cat([y, other])])
         m, m_absent = both.chunk(2)
@@ -300,22 +302,25 @@ class Training:
             yield x, y, m, [seed_of(self.settings.seed, "block", s.photo.sha256) for s in part]
 
     @torch.no_grad()
-    def figures(self, shown: Sequence[Shown], t: float) -> dict[str, float]:
-        """What the maps are worth: the saliency metric, and the class's probability without their top region."""
+    def figures(self, shown: Sequence[Shown], thresholds: Sequence[float]) -> dict[str, float]:
+        """The saliency metric at the best of the thresholds, and what the class loses without the top region."""
         found: dict[str, list[Tensor]] = {}
+        metrics: dict[float, list[Tensor]] = {t: [] for t in thresholds}
         logits = self.classifier.logits
         for x, y, m, seeds in self.maps(shown):
             block = loss.random_block(m, SHARE, seeds)
             p = logits(x).softmax(1).gather(1, y[:, None])[:, 0]
+            for t in thresholds:
+                metrics[t].append(loss.saliency_metric(logits, x, y, m, t))
             parts = {
-                "saliency_metric": loss.saliency_metric(logits, x, y, m, t),
                 "area": loss.area(m),
                 "drop_top": p - loss.probability_without(logits, x, y, loss.top_region(m, SHARE)),
                 "drop_random": p - loss.probability_without(logits, x, y, block),
             }
             for name, values in parts.items():
                 found.setdefault(name, []).append(values)
-        return {name: float(torch.cat(values).double().mean()) for name, values in found.items()}
+        best = min(_mean(values) for values in metrics.values())
+        return {"saliency_metric": best} | {name: _mean(values) for name, values in found.items()}
 
     @torch.no_grad()
     def finish(self) -> tuple[float, dict[str, float]]:
@@ -325,7 +330,7 @@ class Training:
         some = [self.train[i * n // min(n, THRESHOLD_PHOTOS)] for i in range(min(n, THRESHOLD_PHOTOS))]
         ours, blobs = self._metrics(some, THRESHOLDS, False), self._metrics(some, THRESHOLDS, True)
         t, t_blob = min(THRESHOLDS, key=ours.__getitem__), min(THRESHOLDS, key=blobs.__getitem__)
-        figures = self.figures(self.held, t)
+        figures = self.figures(self.held, (t,))
         figures["saliency_metric_centre_blob"] = self._metrics(self.held, (t_blob,), True)[t_blob]
         figures["drop_ratio"] = figures["drop_top"] / max(1e-6, figures["drop_random"])
         return t, figures | {"photos": float(n), "validation_photos": float(len(self.held))}
@@ -336,7 +341,7 @@ class Training:
             used = loss.centre_blob(len(m), (m.shape[1], m.shape[2])).to(m) if blob else m
             for t in thresholds:
                 found[t].append(loss.saliency_metric(self.classifier.logits, x, y, used, t))
-        return {t: float(torch.cat(values).double().mean()) for t, values in found.items()}
+        return {t: _mean(values) for t, values in found.items()}
 
     # -- checkpoints --------------------------------------------------------------------------------------------------
 
@@ -381,13 +386,16 @@ class Training:
         self.history = content["history"]
 
 
-def _absent(z: Tensor, y: Labels, seeds: Sequence[int]) -> Labels:
-    """For each image a random class that is not among its likeliest few."""
-    k = z.shape[1]
+def _mean(parts: Sequence[Tensor]) -> float:
+    return float(torch.cat(list(parts)).double().mean())
+
+
+def _absent(z: Tensor, y: Labels, seeds: Sequence[int], classes: Sequence[int]) -> Labels:
+    """For each image a random one of ``classes`` that is not among its likeliest few."""
     out = []
     for row, seed in enumerate(seeds):
-        likely = {*z[row].topk(min(5, k - 1)).indices.tolist(), int(y[row])}
-        allowed = [c for c in range(k) if c not in likely] or [c for c in range(k) if c != int(y[row])]
+        likely = {*z[row].topk(min(5, len(classes) - 1)).indices.tolist(), int(y[row])}
+        allowed = [c for c in classes if c not in likely] or [c for c in classes if c != int(y[row])]
         out.append(allowed[seed % len(allowed)])
     return torch.tensor(out, device=y.device)
 

@@ -9,7 +9,7 @@ The bounds are whole levels of the clean PNG, so rounding can never leave the ba
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -69,6 +69,16 @@ class BallWalk:
             direction = self.velocity.mul_(self.ball.momentum).addcdiv_(direction, size)
         self.position = self.position.sub(direction.sign(), alpha=self.ball.step.at(progress))
         self.position = torch.minimum(torch.maximum(self.position, self.low, out=self.position), self.high)
+
+    def bisect(self, loss: PerImage, keeps: Callable[[Images], Tensor], halvings: int, progress: float) -> None:
+        """Down the sign of the gradient, by the largest share of a step that ``keeps`` allows each image."""
+        step = self.ball.step.at(progress) * torch.autograd.grad(loss.sum(), self._shown)[0].sign()
+        start, share = self.position, torch.zeros(len(step), 1, 1, 1, dtype=step.dtype, device=step.device)
+        for halving in range(1, halvings + 1):
+            tried = share + 0.5**halving
+            kept = keeps((start - tried * step).clamp(self.low, self.high).round() / LEVELS)
+            share = torch.where(kept.view(-1, 1, 1, 1), tried, share)
+        self.position = (start - share * step).clamp(self.low, self.high)
 
     def select(self, keep: Tensor) -> None:
         """Keep only some rows."""

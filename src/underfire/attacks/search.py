@@ -14,6 +14,8 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +26,7 @@ from underfire.core import (
     Found,
     Goal,
     Images,
+    Labels,
     Maps,
     PerImage,
     Perturbation,
@@ -94,9 +97,15 @@ class Settings:
             map is nearest to m_t.
         stop_confidence: an image is done at this probability ...
         stop_l1: ... and this map distance; None: run all steps.
+        margin: None: ℓ_prd is the cross-entropy. A number κ: it is max(0, κ + max_{k≠t} z_k − z_t), as in the published
+            attack on MASK, and done with once the target's logit leads by κ.
+        bisect: 0: one step on ℓ_prd + λ ℓ_int. A number of halvings: a step on ℓ_prd, then one on ℓ_int, as large as
+            each image's margin κ allows.
+        step_passes: F of a step on prediction and map, where the interpreter's own number is wrong; for the estimate.
         yields: the map gives way to the prediction: an image's own λ shrinks after each step at which its target is not
             predicted with `confidence`, and recovers after each at which it is.
-        check: ask the real interpreter every so many steps, where the surrogate's map is not the real one.
+        check: ask the real interpreter every so many steps, where the surrogate's map is not the real one; 0:
+            never, and the last confident success is kept.
     """
 
     steps: int
@@ -108,20 +117,36 @@ class Settings:
     stop_l1: float | None = None
     check: int = 10
     yields: bool = False
+    margin: float | None = None
+    bisect: int = 0
+    step_passes: float | None = None
 
     def __post_init__(self) -> None:
         numbers = (self.steps, self.warmup, self.check)
         if not all(isinstance(n, int) for n in numbers):
             return  # the plan says which setting is no number
-        if not 0 <= self.warmup <= self.steps or self.check < 1:
+        if not 0 <= self.warmup <= self.steps or self.check < 0:
             raise UnderfireError(
                 f"steps = {self.steps}, warmup = {self.warmup}, check = {self.check}: the warm-up is a part of the "
-                "steps, and checks are at least 1 step apart."
+                "steps, and checks are 1 step apart or more (0: none)."
             )
 
     def bound(self, step_passes: float) -> float:
         """F an image at most: 3 F a warm-up step, ``step_passes`` a step on prediction and map."""
-        return 3.0 * self.warmup + step_passes * (self.steps - self.warmup) + 1
+        return 3.0 * self.warmup + (self.step_passes or step_passes) * (self.steps - self.warmup) + 1
+
+
+@runtime_checkable
+class Bisecting(Protocol):
+    """A walk whose step can be cut short, for each image by itself."""
+
+    def bisect(self, loss: PerImage, keeps: Callable[[Images], Tensor], halvings: int, progress: float) -> None:
+        """Step so that ``loss`` (of the last `images`) falls, as far as ``keeps`` (bool (N,)) allows each image."""
+
+
+def lead(z: Tensor, y: Labels) -> PerImage:
+    """z_y − max_{k≠y} z_k of logits (N, K)."""
+    return z.gather(1, y[:, None])[:, 0] - z.scatter(1, y[:, None], -torch.inf).amax(1)
 
 
 def search(
@@ -154,11 +179,8 @@ def search(
         done = best.offer(live, x_hat.detach(), terms, step, settings, last)
         if last or bool(done.all()):
             break
-        prediction = F.cross_entropy(
-            terms.logits, live.goal.labels, reduction="none", label_smoothing=settings.smoothing
-        )
-        lam = settings.lam.at(progress) * live.share if settings.yields else settings.lam.at(progress)
-        live.walk.step(prediction + lam * terms.loss, progress)
+        live.move(terms, settings, progress)
+        del terms  # or this step's graph would still be there while the next one is built
         live.after_step(x_hat.detach(), ~done, progress)
     return Found(best.images, best.steps, best.extras)
 
@@ -181,6 +203,32 @@ class _Live:
             return self.surrogate.terms(x_hat)
         z = self.victim.classifier.logits(x_hat)
         return Terms(z, torch.zeros_like(z[:, 0]), None)
+
+    def move(self, terms: Terms, settings: Settings, progress: float) -> None:
+        """One step of the walk."""
+        prediction = self.prediction_loss(terms.logits, settings)
+        if settings.bisect and self.surrogate is not None:
+            self.walk.step(prediction, progress)
+            self.bisect(terms.loss, settings, progress)
+        else:
+            lam = settings.lam.at(progress) * self.share if settings.yields else settings.lam.at(progress)
+            self.walk.step(prediction + lam * terms.loss, progress)
+
+    def prediction_loss(self, z: Tensor, settings: Settings) -> PerImage:
+        """ℓ_prd of logits (N, K)."""
+        if settings.margin is not None:
+            return (settings.margin - lead(z, self.goal.labels)).clamp_min(0)
+        return F.cross_entropy(z, self.goal.labels, reduction="none", label_smoothing=settings.smoothing)
+
+    @torch.no_grad()
+    def _keeps_margin(self, kappa: float, x_hat: Images) -> Tensor:
+        return lead(self.victim.classifier.logits(x_hat), self.goal.labels) >= kappa
+
+    def bisect(self, loss: PerImage, settings: Settings, progress: float) -> None:
+        """A step on ``loss`` as large as each image's margin allows."""
+        if not isinstance(self.walk, Bisecting):
+            raise UnderfireError(f"bisect = {settings.bisect}: this search space has no step that can be halved.")
+        self.walk.bisect(loss, partial(self._keeps_margin, settings.margin or 0.0), settings.bisect, progress)
 
     def distance(self, x_hat: Images, real: Maps | None) -> PerImage:
         """map_l1 as the judge sees it, averaged over the interpreters attacked."""
@@ -220,10 +268,12 @@ class Best:
         live.weigh(top & (p >= settings.confidence))
         distance = None
         if live.surrogate is not None:
-            due = last or (step - settings.warmup) % settings.check == 0
-            if terms.maps is None and not due:
+            if settings.check == 0 and terms.maps is None:
+                distance = torch.full_like(p, 1 - step / max(1, settings.steps))  # unseen: the later, the nearer
+            elif terms.maps is None and not last and (step - settings.warmup) % settings.check:
                 return torch.zeros_like(top)
-            distance = live.distance(x_hat, terms.maps)
+            else:
+                distance = live.distance(x_hat, terms.maps)
         elif live.victim.interpreters and not last:  # warming up: nothing to compare a map with yet
             return torch.zeros_like(top)
         rank = ranking(p, top, distance, settings.confidence)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,16 +51,8 @@ class Card:
 def packed(net: MaskNet, card: Card) -> bytes:
     """The file of a decoder: safetensors in half precision, with its card."""
     state = {key: value.detach().cpu().half().contiguous() for key, value in net.state_dict().items()}
-    metadata = {
-        "format": FORMAT,
-        "channels": json.dumps(net.channels),
-        "classifier": card.classifier,
-        "classifier_digest": card.classifier_digest,
-        "threshold": repr(card.threshold),
-        "settings": json.dumps(dict(card.settings), sort_keys=True),
-        "figures": json.dumps(dict(card.figures), sort_keys=True),
-        "validation": json.dumps(card.validation),
-    }
+    # One entry: safetensors writes several in random order, and equal trainings shall give equal files.
+    metadata = {"underfire": json.dumps({"format": FORMAT, "channels": net.channels, **asdict(card)}, sort_keys=True)}
     content: bytes = save(state, metadata)
     return content
 
@@ -71,21 +63,15 @@ def read_card(path: Path) -> Card:
     Raises:
         UnderfireError: missing, truncated, or another kind of file.
     """
-    metadata = _open(path)[0]
-    return Card(
-        metadata["classifier"],
-        metadata["classifier_digest"],
-        float(metadata["threshold"]),
-        json.loads(metadata["settings"]),
-        json.loads(metadata["figures"]),
-        tuple(json.loads(metadata["validation"])),
-    )
+    known = _open(path)[0]
+    fields = {key: known[key] for key in ("classifier", "classifier_digest", "threshold", "settings", "figures")}
+    return Card(**fields, validation=tuple(known["validation"]))
 
 
 def load(path: Path) -> MaskNet:
     """The network of a decoder's file, in float32."""
-    metadata, state = _open(path)
-    net = MaskNet(json.loads(metadata["channels"]))
+    known, state = _open(path)
+    net = MaskNet(known["channels"])
     try:
         net.load_state_dict({key: value.float() for key, value in state.items()})
     except RuntimeError as e:
@@ -93,18 +79,18 @@ def load(path: Path) -> MaskNet:
     return net.eval().requires_grad_(False)
 
 
-def _open(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+def _open(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not path.is_file():
         raise UnderfireError(f"There is no RTS file '{path}': `underfire train rts` makes one.")
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = dict(file.metadata() or {})
+            known = json.loads((file.metadata() or {}).get("underfire", "{}"))
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except SafetensorError as e:
         raise UnderfireError(f"'{path}' is no whole RTS file ({e}): copy it again, or train it again.") from e
-    if metadata.get("format") != FORMAT:
+    if known.get("format") != FORMAT:
         raise UnderfireError(f"'{path}' is no RTS file of this version: `underfire train rts` makes one.")
-    return metadata, state
+    return known, state
 
 
 def packaged() -> Iterator[Path]:

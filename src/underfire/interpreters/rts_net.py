@@ -101,7 +101,8 @@ class MaskNet(nn.Module):
         """
         for i, f in enumerate(levels):
             getattr(self, f"mean_{i}").copy_(f.mean((0, 2, 3)))
-            getattr(self, f"gain_{i}").copy_(1 / (f.std((0, 2, 3)) + 1e-3 * f.std()))
+            spread = f.std((0, 2, 3)) + 0.01 * f.std()  # a channel that hardly ever answers must not shout when it does
+            getattr(self, f"gain_{i}").copy_(torch.where(spread > 0, 1 / spread, torch.ones_like(spread)))
         self.centre.copy_(head.mean(0))
         centred = head - self.centre
         self.head_gain.copy_(1 / centred.norm(dim=1).mean())
@@ -113,9 +114,9 @@ class MaskNet(nn.Module):
         gain = getattr(self, f"gain_{STRIDES - 1}")
         self.of_place.weight.copy_((basis / gain)[:, :, None, None])
         raw = self.evidence(self._standard(STRIDES - 1, levels[-1]), w)
-        spread = float(raw.std()) + 1e-6
-        self.gate_gain.fill_(2 / spread)
-        self.gate_shift.fill_(-1 - 2 * float(raw.mean()) / spread)  # a third of the picture is kept
+        gain_to_two = 2 / (float(raw.std()) + 1e-6)
+        self.gate_gain.fill_(gain_to_two)
+        self.gate_shift.fill_(-1 - gain_to_two * float(raw.mean()))  # a third of the picture is kept
         for parameter in self.out.parameters():
             parameter.zero_()
 

@@ -1,0 +1,17 @@
+#!/bin/sh
+# The RTS networks of the benchmarks: EfficientNet-Lite0's (the packaged one) on the shared ImageNet photos, and the two
+# 128 px networks' on photos of tiny20. A command that was stopped goes on when it is given again.
+#
+#     sh benchmarks/train_rts.sh [PATH TO shared/]
+set -e
+cd "$(dirname "$0")/.."
+shared=${1:-../shared}
+underfire=.venv/bin/underfire
+mkdir -p benchmarks/weights
+for name in resnet50 densenet169; do
+    $underfire train rts --classifier $name --weights "$shared/models/${name}_tiny20.safetensors" \
+        --images "$shared/data/tiny20/train" --limit 1500 --epochs 6 --threads 1 --precision bf16 \
+        --out benchmarks/weights/rts-$name-tiny20.safetensors
+done
+$underfire train rts --images "$shared/data/in1k-samples" --epochs 11 --threads 1 \
+    --out benchmarks/weights/rts-efficientnet-lite0.safetensors

@@ -1,0 +1,103 @@
+"""MASK: meaningful perturbation (Fong and Vedaldi 2017), the paper's perturbation-guided interpreter.
+
+    m*  = argmin  p_c(φ(x; m)) + 1e-4 Σ|1 − m| + 1e-2 Σ(|∂_h m|³ + |∂_v m|³)   s.t.  0 ≤ m ≤ 1
+    map = 1 − m*                                             high where deleting hurts the class
+
+m is a 28×28 mask, φ blends the image with its blurred self (`mask_blend`). Adam from m = ½, 300 steps, clamped after
+each (`mask_walk`): the map is what this walk reaches, not the exact minimum.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from underfire.core import Classifier, Goal, ImageErrors, Images, Labels, Maps, Surrogate, UnderfireError
+from underfire.interpreters.mask_bilevel import Bilevel
+from underfire.interpreters.mask_match import Match
+from underfire.interpreters.mask_walk import Objective, Process, flat_images
+from underfire.registry import register, unknown
+
+SURROGATES = ("match", "bilevel")
+
+
+@register("interpreters", "mask")
+class Mask:
+    """The mask that deletes least and hurts the class most, shown as 1 − m; 28×28.
+
+    Args:
+        classifier: any that is differentiable.
+        size: side of the mask and map, px.
+        steps: of Adam.
+        lr: of Adam, in units of the mask.
+        l1: weight of Σ|1 − m|.
+        tv: weight of the total variation.
+        jitter: 0, or the blended image is cropped at a random place 0 … jitter − 1 px off before each step; the
+            authors' own setting is 4.
+        seed: of the jitter, together with the image.
+    """
+
+    name = "mask"
+    digest = ""
+    step_passes = 20.0
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        size: int = 28,
+        steps: int = 300,
+        lr: float = 0.1,
+        l1: float = 1e-4,
+        tv: float = 1e-2,
+        jitter: int = 0,
+        seed: int = 0,
+    ) -> None:
+        for what, value, least in (("size", size, 1), ("steps", steps, 1), ("jitter", jitter, 0)):
+            if not isinstance(value, int) or value < least:
+                raise UnderfireError(f"mask {what} = {value}: it must be a whole number, {least} or more.")
+        self.classifier = classifier
+        self.process = Process(classifier, size, steps, lr, Objective(l1, tv), jitter, seed)
+        self.map_passes = 3.0 * steps
+
+    def explain(self, x: Images, y: Labels) -> Maps:
+        """Maps (N, size, size) in [0, 1] of ``x`` for classes ``y``.
+
+        An image whose class score is near 0 whatever is deleted keeps everything: its map is 0.
+
+        Raises:
+            ImageErrors: for an image that blurring does not change, and where scores are not finite.
+        """
+        self._refuse(
+            flat_images(x), "blurring changes nothing in this image, so there is nothing that MASK could delete."
+        )
+        walk = self.process.start(x)
+        for _ in self.process.visits(x, y, walk):
+            pass
+        self._refuse(~walk.m.isfinite().flatten(1).all(1), "its scores are not finite while MASK deletes parts of it.")
+        return 1 - walk.m
+
+    @staticmethod
+    def _refuse(rows: Tensor, reason: str) -> None:
+        if bool(rows.any()):
+            raise ImageErrors(dict.fromkeys(rows.nonzero()[:, 0].tolist(), reason))
+
+    def surrogate(self, x: Images, goal: Goal, kind: str | None = None, **options: Any) -> Surrogate:
+        """The attacker's side: 'match', or 'bilevel', the published one; options are those of `Match` and `Bilevel`.
+
+        'match' needs an image whose walk leads to the target map, so it cannot aim at a drawn one: there the default is
+        'bilevel'.
+        """
+        kind = kind or ("bilevel" if goal.drawn else "match")
+        if kind not in SURROGATES:
+            raise unknown("mask surrogate", kind, SURROGATES)
+        if kind == "match" and goal.drawn:
+            raise UnderfireError("MASK's 'match' follows an image's walk, and a drawn map has none: use 'bilevel'.")
+        wanted = goal.maps[self.name]
+        model, of = goal.models or (x, goal.source)
+        try:
+            if kind == "bilevel":
+                return Bilevel(self.process, goal.labels, wanted, **options)
+            return Match(self.process, model, goal.labels, of, **options)
+        except TypeError as e:
+            raise UnderfireError(f"The settings {options} do not suit mask's '{kind}' surrogate: {e}.") from e

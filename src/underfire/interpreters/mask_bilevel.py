@@ -1,0 +1,90 @@
+"""The published attack on MASK: the mask that the victim will reach is followed along, a few steps at a time.
+
+m*(x) has no formula, so the attacker keeps a running mask m for the current image. Each look takes ``free`` of the
+victim's own Adam steps, then ``held`` more whose dependence on the image is kept:
+
+    m ← Adam(m; x)  (free times) ,   m_{j+1}(x) = clip(m_j(x) − lr · v̂₁(x) / √v̂₂)   (held times)
+    ℓ_int = mean (1 − m_held(x) − m_t)²
+
+The running mask lags behind, so every ``reset`` steps it is optimised anew from ½, as the victim does it: that is the
+real map, and it serves to choose the best iterate too.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from underfire import maps
+from underfire.core import Images, Labels, Maps, Terms
+from underfire.interpreters.mask_blend import Blend
+from underfire.interpreters.mask_walk import Process, Walk, class_score
+from underfire.interpreters.smooth import Slope, smoothed
+
+
+class Bilevel:
+    """ℓ_int of MASK by truncated unrolling.
+
+    Args:
+        process: the victim's own optimisation.
+        y: target classes.
+        wanted: target maps m_t.
+        free: mask steps without a graph at each look.
+        held: mask steps with one.
+        reset: looks from one full optimisation to the next.
+        tau: τ of the smooth slopes.
+    """
+
+    def __init__(
+        self,
+        process: Process,
+        y: Labels,
+        wanted: Maps,
+        free: int = 4,
+        held: int = 4,
+        reset: int = 50,
+        tau: float = 1e-2,
+    ) -> None:
+        self.process, self.y, self.wanted = process, y, wanted
+        self.free, self.held, self.reset = free, held, reset
+        self.slope = Slope("monotone", tau)
+        self.looks = 0
+        self.walk = Walk(1 - wanted, process.lr)  # replaced at the first look
+
+    def terms(self, x: Images) -> Terms:
+        """Logits, the distance of the mask a few steps ahead and, after a reset, the real maps."""
+        real = None
+        if self.looks % self.reset == 0:
+            self.walk = self._followed(x, self.process.start(x), self.process.steps)
+            real = 1 - self.walk.m
+        self.looks += 1
+        ahead = self._unrolled(x, self._followed(x, self.walk, self.free))
+        loss = maps.l2(1 - ahead.m, self.wanted)
+        self.walk = ahead.detached()
+        return Terms(self.process.classifier.logits(x), loss, real)
+
+    def _followed(self, x: Images, walk: Walk, steps: int) -> Walk:
+        """The victim's next steps."""
+        for _ in self.process.visits(x, self.y, walk, steps):
+            pass
+        return walk
+
+    def _unrolled(self, x: Images, walk: Walk) -> Walk:
+        """``held`` steps from ``walk``, as a function of ``x``."""
+        ahead = walk.detached()
+        with smoothed(self.slope), torch.enable_grad():
+            blend = Blend(x, self.process.size)
+            for _ in range(self.held):
+                m = ahead.m if ahead.m.requires_grad else ahead.m.requires_grad_()
+                score = class_score(self.process.classifier.logits(blend.images(m)), self.y)
+                gradient = torch.autograd.grad(score.sum(), m, create_graph=x.requires_grad)[0]
+                ahead.step(gradient + self.process.objective.slope(m))
+        return ahead
+
+    def advance(self, x: Images, progress: float) -> None:
+        """Nothing more to move."""
+
+    def select(self, keep: Tensor) -> None:
+        """Keep only some rows."""
+        self.y, self.wanted = self.y[keep], self.wanted[keep]
+        self.walk = self.walk.select(keep)

@@ -1,0 +1,77 @@
+"""MASK's blend: a small mask decides, place by place, between the image and its blurred self.
+
+    φ(x; m) = u · x + (1 − u) · B(x) ,   u = G₂ ∗ up(m) ,   B = G₃.₅ ∗ x
+
+Up-sampling and Gaussians are linear and separable, so each is one matrix a side: u = U m Uᵀ, B(x) = G x Gᵀ. That makes
+the blend, its gradient and its second derivatives a few small products.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from underfire.core import Images, Maps
+
+REFERENCE = 224
+"""Input size that the kernel sizes below are given for; other inputs scale them."""
+MASK_KERNEL, MASK_SIGMA = 11, 2.0
+BLUR_KERNEL, BLUR_SIGMA = 21, 3.5
+
+
+def odd(size: float) -> int:
+    """The nearest odd number, ties upwards; at least 1."""
+    return 2 * int(size / 2) + 1
+
+
+@lru_cache(maxsize=16)
+def gaussian_matrix(n: int, kernel: int, sigma: float) -> Tensor:
+    """(n, n) float64: a normalised Gaussian along a line of ``n`` pixels, reflected at its ends (edge not repeated).
+
+    ``kernel`` and ``sigma`` are in pixels of a 224 px line and scale with ``n``.
+    """
+    width, sigma = odd(kernel * n / REFERENCE), sigma * n / REFERENCE
+    offsets = torch.arange(width, dtype=torch.float64) - width // 2
+    weights = torch.exp(-(offsets**2) / (2 * sigma**2))
+    line = torch.eye(n, dtype=torch.float64)[:, None]
+    padded = F.pad(line, (width // 2, width // 2), mode="reflect") if width > 1 else line
+    return F.conv1d(padded, (weights / weights.sum()).view(1, 1, -1))[:, 0].T.contiguous()
+
+
+@lru_cache(maxsize=16)
+def mask_matrix(n: int, size: int) -> Tensor:
+    """(n, size) float64: bilinear up-sampling of ``size`` mask pixels to ``n``, then the Gaussian."""
+    up = F.interpolate(torch.eye(size, dtype=torch.float64)[:, None], n, mode="linear", align_corners=False)[:, 0].T
+    return (gaussian_matrix(n, MASK_KERNEL, MASK_SIGMA) @ up).contiguous()
+
+
+def blur(x: Images) -> Images:
+    """B(x): what a deleted place shows."""
+    rows, columns = (gaussian_matrix(n, BLUR_KERNEL, BLUR_SIGMA).to(x) for n in x.shape[2:])
+    return rows @ x @ columns.T
+
+
+class Blend:
+    """φ(x; ·) for one batch of images.
+
+    Args:
+        x: the images; a leaf where the blend is to be differentiated by them too.
+        size: side of the mask, px.
+    """
+
+    def __init__(self, x: Images, size: int) -> None:
+        self.blurred = blur(x)
+        self.detail = x - self.blurred
+        self.rows, self.columns = (mask_matrix(n, size).to(x) for n in x.shape[2:])
+
+    def weights(self, m: Maps) -> Tensor:
+        """The u (N, 1, H, W) of masks m (N, size, size)."""
+        return (self.rows @ m @ self.columns.T)[:, None]
+
+    def images(self, m: Maps) -> Images:
+        """φ(x; m), 1 keeps and 0 deletes; masks (N, size, size), or (S·N, size, size) for S rounds of the images."""
+        rounds = (len(m) // len(self.detail), 1, 1, 1)
+        return self.blurred.repeat(rounds) + self.weights(m) * self.detail.repeat(rounds)

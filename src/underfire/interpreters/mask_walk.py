@@ -1,0 +1,151 @@
+"""MASK's optimisation, step by step: the price of a mask, Adam, and the walk of one batch from ½."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from underfire.core import LEVELS, Classifier, Images, Labels, Maps, PerImage
+from underfire.interpreters.mask_blend import Blend, blur
+
+BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
+START = 0.5
+FLAT = 1e-6
+"""An image that its blurred self differs from by less, everywhere, has nothing that a mask could delete."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The price of a mask besides the class score.
+
+    Args:
+        l1: weight of Σ|1 − m|, the price of deleting.
+        tv: weight of the total variation with exponent 3.
+    """
+
+    l1: float = 1e-4
+    tv: float = 1e-2
+
+    def price(self, m: Maps) -> PerImage:
+        """Price of each mask (N, h, w)."""
+        across, down = m.diff(dim=2).abs(), m.diff(dim=1).abs()
+        ragged = (across**3).sum((1, 2)) + (down**3).sum((1, 2))
+        return self.l1 * (1 - m).abs().sum((1, 2)) + self.tv * ragged
+
+    def slope(self, m: Maps) -> Maps:
+        """Its derivative by the mask, differentiable itself; that of |1 − m| is 0 at m = 1, as torch has it."""
+        across, down = m.diff(dim=2), m.diff(dim=1)
+        across, down = 3 * across * across.abs(), 3 * down * down.abs()
+        ragged = F.pad(across, (1, 0)) - F.pad(across, (0, 1)) + F.pad(down, (0, 0, 1, 0)) - F.pad(down, (0, 0, 0, 1))
+        return self.tv * ragged - self.l1 * (1 - m).sign()
+
+
+class Walk:
+    """Adam on a batch of masks, every image for itself: what the interpreter does, step by step.
+
+    Args:
+        m: where it starts, (N, h, w).
+        lr: Adam's step.
+    """
+
+    def __init__(self, m: Maps, lr: float) -> None:
+        self.m, self.lr, self.taken = m, lr, 0
+        self.first, self.second = torch.zeros_like(m), torch.zeros_like(m)
+
+    def step(self, gradient: Maps) -> None:
+        """Move: m ← clip(m − lr · v̂₁ / (√v̂₂ + 1e-8), 0, 1) (Kingma and Ba 2015).
+
+        Where the gradient has a graph, v₂ is held constant: it only sets the size of each pixel's step, and its root
+        has no slope at 0.
+        """
+        self.taken += 1
+        self.first = BETA1 * self.first + (1 - BETA1) * gradient
+        self.second = BETA2 * self.second + (1 - BETA2) * gradient.detach().square()
+        mean, power = self.first / (1 - BETA1**self.taken), self.second / (1 - BETA2**self.taken)
+        self.m = (self.m - self.lr * mean / (power.sqrt() + EPS)).clamp(0, 1)
+
+    def select(self, keep: Tensor) -> Walk:
+        """The walk of the rows ``keep``."""
+        return self._of(self.m[keep], self.first[keep], self.second[keep])
+
+    def detached(self) -> Walk:
+        """The same place without a graph."""
+        return self._of(self.m.detach(), self.first.detach(), self.second.detach())
+
+    def _of(self, m: Maps, first: Maps, second: Maps) -> Walk:
+        walk = Walk(m, self.lr)
+        walk.first, walk.second, walk.taken = first, second, self.taken
+        return walk
+
+
+def jitters(x: Images, jitter: int, steps: int, seed: int) -> Tensor:
+    """(steps, N, 2) offsets in 0 … jitter − 1, drawn for each image from (seed, its own 8-bit pixels) alone."""
+    drawn = []
+    for one in (x.detach() * LEVELS).round().to(torch.uint8).cpu():
+        digest = hashlib.sha256(f"{seed}/mask/".encode() + one.contiguous().numpy().tobytes()).digest()
+        drawn.append(np.random.default_rng(int.from_bytes(digest[:8], "big")).integers(jitter, size=(steps, 2)))
+    return torch.from_numpy(np.stack(drawn, 1))
+
+
+def shifted(x: Images, by: Tensor, jitter: int) -> Images:
+    """Each image cropped at its own offset ``by`` (N, 2), its edges mirrored by up to ``jitter`` − 1 px."""
+    h, w = x.shape[2:]
+    wide = F.pad(x, (0, jitter - 1, 0, jitter - 1), mode="reflect")
+    return torch.stack([one[:, i : i + h, j : j + w] for one, (i, j) in zip(wide, by.tolist(), strict=True)])
+
+
+def flat_images(x: Images) -> Tensor:
+    """Which images (bool (N,)) blurring leaves as they are."""
+    return ~(x - blur(x)).abs().flatten(1).gt(FLAT).any(1)
+
+
+def class_score(z: Tensor, y: Labels) -> PerImage:
+    """p_c of logits (N, K)."""
+    return z.softmax(1).gather(1, y[:, None])[:, 0]
+
+
+class Visit(NamedTuple):
+    """One mask on the walk: the mask, the class score of its blend, and that score's derivative by the mask."""
+
+    m: Maps
+    score: PerImage
+    gradient: Maps
+
+
+@dataclass(frozen=True)
+class Process:
+    """What MASK does to an image, as numbers; see `underfire.interpreters.mask.Mask` for each."""
+
+    classifier: Classifier
+    size: int
+    steps: int
+    lr: float
+    objective: Objective
+    jitter: int
+    seed: int
+
+    def start(self, x: Images) -> Walk:
+        """A walk of this interpreter's from ½ everywhere."""
+        return Walk(torch.full((len(x), self.size, self.size), START, dtype=x.dtype, device=x.device), self.lr)
+
+    def visits(self, x: Images, y: Labels, walk: Walk, steps: int | None = None) -> Iterator[Visit]:
+        """Take ``steps`` (all of them where not given) steps of ``walk``; yields each mask before it is left."""
+        steps = self.steps if steps is None else steps
+        blend = Blend(x.detach(), self.size)
+        offsets = jitters(x, self.jitter, steps, self.seed) if self.jitter > 1 else None
+        for k in range(steps):
+            with torch.enable_grad():
+                m = walk.m.detach().requires_grad_()
+                phi = blend.images(m)
+                phi = phi if offsets is None else shifted(phi, offsets[k], self.jitter)
+                score = class_score(self.classifier.logits(phi), y)
+                gradient = torch.autograd.grad(score.sum(), m)[0]
+            yield Visit(walk.m, score.detach(), gradient)
+            walk.step(gradient + self.objective.slope(walk.m))
