@@ -167,7 +167,7 @@ def test_the_tightest_box() -> None:
     m[2, 3], m[5, 4] = 0.9, 0.6
     assert loss.tight_box(m, 0.5) == (2 / 8, 3 / 8, 6 / 8, 5 / 8)
     assert loss.tight_box(m, 0.7) == (2 / 8, 3 / 8, 3 / 8, 4 / 8)
-    assert loss.tight_box(m, 0.95) == (2 / 8, 3 / 8, 3 / 8, 4 / 8), "nothing reaches t: the peak"
+    assert loss.tight_box(m, 0.95) == (0, 0, 1, 1), "nothing reaches t: nothing is cropped"
 
 
 def test_the_saliency_metric_by_hand() -> None:
