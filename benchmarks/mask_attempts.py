@@ -23,7 +23,7 @@ from underfire.attacks.adv2 import Adv2
 from underfire.attacks.pgd import Pgd
 from underfire.core import Goal, Images, Victim
 from underfire.interpreters.mask import Mask
-from underfire.trial import prepare
+from underfire.system import prepare
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "mask-attempts.csv"

@@ -202,3 +202,19 @@ def test_the_report_draws_the_wanted_map_and_another_one_is_another_plan(folder:
     said = underfire("run", "--images", folder, *QUICK, "--target-map", "shape:box", "--out", tmp_path / "out")
     assert said.code == 2
     assert "target_map: shape:circle there, shape:box now" in said.err
+
+
+@pytest.mark.parametrize("word", ["shape:box", "image:random", "class:random", "benign"])
+def test_a_notebook_wants_the_same_maps_as_the_command(word: str, folder: Path, tmp_path: Path) -> None:
+    import underfire as door
+
+    rows = run(folder, tmp_path / "out", word, "--batch-size", "5")
+    with extended():
+        net = classifier("toy")
+    paths = [str(folder / f"p{i:02d}.png") for i in range(5)]
+    found = door.attack(net, "cam", paths, target_map=word, steps=40)
+    for path, record in zip(paths, found.records, strict=True):
+        row = rows[Path(path).name, "adv2"]
+        assert record.target_map == word
+        assert Path(str(record.target_map_of)).name == str(row["target_map_of"])
+        assert record.target_l1 == pytest.approx(row["target_l1"], abs=1e-4)

@@ -239,12 +239,21 @@ def plan(
 
 @app.command(epilog=_examples("underfire report underfire-out/demo-1a2b3c4d"))
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The output folder of a run, finished or not.")],
-    samples: SamplesFlag = 24,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run or study, finished or not.")],
+    samples: Annotated[
+        int | None,
+        typer.Option("--samples", metavar="N", min=0, help="Photos shown. \\[default: 24; of a study 2 a classifier]"),
+    ] = None,
 ) -> None:
-    """Write DIR/report.html again, from the records that are there."""
+    """Write DIR/report.html or DIR/study.html again, from the records that are there."""
+    if (folder / "study.yaml").is_file():
+        from underfire.study_page import write_study  # noqa: PLC0415
+
+        typer.echo(f"The study: {write_study(folder, 2 if samples is None else samples)}")
+        return
     from underfire.report import write_report  # noqa: PLC0415
 
+    samples = 24 if samples is None else samples
     typer.echo(f"Report: {write_report(folder, samples)}")
 
 
@@ -321,6 +330,7 @@ def study(
     workers: WorkersFlag = None,
     threads: ThreadsFlag = None,
     device: DeviceFlag = None,
+    set_: SetFlag = None,
     out: OutFlag = None,
     samples: Annotated[
         int, typer.Option("--samples", metavar="N", min=0, help="Photos shown for each classifier.")
@@ -333,7 +343,13 @@ def study(
     given = {k: v for k, v in locals().items() if k not in ("plan", "quick", "out", "samples") and v not in (None, [])}
     from underfire import console  # noqa: PLC0415
 
-    console.run_study(plan, given, quick, out, samples)
+    if "set_" in given:
+        given["options"] = _options(given.pop("set_"))
+    try:
+        console.run_study(plan, given, quick, out, samples)
+    except KeyboardInterrupt:
+        typer.echo("Stopped. What is finished is kept: the same command goes on.")
+        raise typer.Exit(STOPPED) from None
 
 
 @app.command("list")

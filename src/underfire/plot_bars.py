@@ -15,6 +15,9 @@ W, LEFT, RIGHT = 460, 92, 62
 BAR, GAP, GROUP = 15, 3, 14
 """Height of a bar, between two bars, and between groups."""
 
+ROOM = 1.25
+"""Of the longest bar: an interval that needs more, as that of two photos does, is cut there."""
+
 Group = tuple[str, Sequence[Estimate]]
 
 
@@ -29,7 +32,7 @@ def bars(groups: Sequence[Group], title: str, key: str, about: str, top: float |
         top: value at the right end; by default the largest one shown.
     """
     shown = [e for _, series in groups for e in series if e.value is not None]
-    reach = top or max((max(e.value or 0.0, min(e.high or 0.0, 1.0)) for e in shown), default=1.0) or 1.0
+    reach = top or ROOM * max((e.value or 0.0 for e in shown), default=1.0) or 1.0
     parts, y = [f'<text class="unit" x="0" y="13">{escape(title)}</text>'], 24.0
     for name, series in groups:
         height = len(series) * (BAR + GAP) - GAP

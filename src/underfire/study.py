@@ -22,6 +22,7 @@ from underfire.plan import Settings
 
 INTERPRETERS = ("grad", "cam", "mask", "rts")
 """The paper's, in its order; those that are there and fit the classifier, where none are named."""
+ATTACKS = ("pgd", "adv2", "stadv", "adv2-stadv")
 BUDGETS = (1, 2, 4)
 """ε of the audits beside the main one's."""
 BUDGET_INTERPRETERS = ("cam", "rts")
@@ -52,6 +53,7 @@ class Subject(BaseModel):
     """One classifier under study, and its photos.
 
     ``trained_on`` is what the page calls its training data: published ImageNet cells stand beside ImageNet's alone.
+    ``options`` are settings of interpreters and attacks, as with --set.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -156,6 +158,9 @@ class Agenda:
     def _interpreters(self, i: int) -> tuple[str, ...]:
         """Those named; else the paper's that are there and fit this classifier."""
         subject = self.study.classifiers[i]
+        for part in subject.options:
+            if part not in (known := (*(subject.interpreter or INTERPRETERS), *ATTACKS)):
+                raise registry.unknown("interpreter or attack in this study", part, known)
         options = ClassifierOptions(weights=subject.weights, classes=subject.classes)
         classifier = registry.build_classifier(subject.classifier, options, self.device)
         for name in subject.interpreter or INTERPRETERS:
@@ -201,8 +206,9 @@ class Agenda:
         study, subject = self.study, self.study.classifiers[i]
         own = {k: getattr(subject, k) for k in ("images", "classifier", "weights", "classes")}
         same = {k: getattr(study, k) for k in ("preset", "eps", "max_shift", "seed", "threads", "workers", "device")}
-        options = {k: v for k, v in subject.options.items() if k in interpreters}
-        settings = Settings.parse(own | same | {"interpreter": interpreters, "limit": n, "options": options} | more)
+        what: dict[str, Any] = {"interpreter": interpreters, "limit": n, "attack": ("pgd", "adv2")} | more
+        options = {k: v for k, v in subject.options.items() if k in (*interpreters, *what["attack"])}
+        settings = Settings.parse(own | same | what | {"options": options})
         return Part(experiment, f"{slug(subject.classifier.replace(':', '-'))}/{name}", settings, i)
 
 

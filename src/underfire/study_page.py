@@ -220,7 +220,8 @@ def transfer(context: Context) -> dict[str, Any]:
                 matrices.append((subject, rows))
     pairs = [(a, b) for a in context.study.subjects for b in context.study.subjects if a is not b]
     across = [line for a, b in pairs for line in numbers.across(a, b)]
-    return {"matrices": matrices, "across": across} if matrices or across else {}
+    exceptions = [c for c in study_verdicts.checks(context.study) if "diagonal" in c.wanted and c.met is False]
+    return {"matrices": matrices, "across": across, "exceptions": exceptions} if matrices or across else {}
 
 
 def budget(context: Context) -> dict[str, Any]:

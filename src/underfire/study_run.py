@@ -10,9 +10,11 @@ from __future__ import annotations
 import itertools
 import os
 import platform
+import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -171,8 +173,23 @@ class _Log:
             "left_out": [list(one) for one in self.agenda.left_out],
             "trained_on": [subject.data for subject in self.agenda.study.classifiers],
             "hardware": f"{os.cpu_count()} × {_processor()}, {platform.system()}",
+            "version": _version(),
             "seconds": round(self.earlier + time.monotonic() - self.start, 1),
         }
+
+
+def _version() -> str:
+    """The installed version, and the commit where the source tree is a git checkout of its own."""
+    here = Path(__file__).resolve().parent
+    git = ["git", "-C", str(here), "rev-parse", "--show-toplevel", "--short", "HEAD"]
+    try:
+        done = subprocess.run(git, capture_output=True, text=True, check=False)
+    except OSError:  # no git on this machine
+        return version("underfire")
+    top, _, commit = done.stdout.strip().partition("\n")
+    if done.returncode or Path(top) / "src" / "underfire" != here:
+        return version("underfire")
+    return f"{version('underfire')}, commit {commit}"
 
 
 def _processor() -> str:

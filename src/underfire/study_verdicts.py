@@ -163,7 +163,10 @@ def _checks(subject: Subject) -> Iterator[Check]:
             best = min(of, key=lambda a: (of[a], a != judge))
             found = "it is" if best == judge else f"made against {pretty(best)} is"
             yield Check(
-                f"{subject.name}, judged by {pretty(judge)}", "the diagonal is the smallest", found, best == judge
+                f"{subject.name}, judged by {pretty(judge)}",
+                "transfer: the diagonal is the smallest",
+                found,
+                best == judge,
             )
 
 

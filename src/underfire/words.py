@@ -19,7 +19,7 @@ def percent(value: float | None, n: int = 0) -> str:
     text = f"{100 * value:.{digits}f}"
     if value < 1 and float(text) == 100:
         text = f">{NBSP}99.9" if digits else f">{NBSP}99"
-    return f"{text.removesuffix('.0')}{NBSP}%"
+    return f"{text.removesuffix('.0')}{NBSP}%".replace("-", "−")
 
 
 def number(value: float | None, digits: int = 2) -> str:
