@@ -291,3 +291,24 @@ def test_unknown_surrogates_and_settings_are_refused() -> None:
         mask.surrogate(x, goal, kind="bilevle")
     with pytest.raises(UnderfireError, match="do not suit mask's 'match' surrogate"):
         mask.surrogate(x, goal, held=3)
+
+
+def test_match_follows_the_walk_to_the_wanted_map_and_a_drawn_map_has_none() -> None:
+    classifier, mask = masked()
+    x = pictures(2, size=SIZE).float()
+    goal = goal_of(classifier, mask, x)
+    others, classes = x.flip(0), torch.tensor([2, 3])
+    wanted = mask.explain(others, classes)
+    surrogate = mask.surrogate(x, Goal(goal.labels, goal.source, {"mask": wanted}, (others, classes)))
+    assert isinstance(surrogate, Match)
+    *_, last = mask.process.visits(surrogate.x, surrogate.source, mask.process.start(x))
+    torch.testing.assert_close(surrogate.benign[0].m, mask.process.start(x).m)
+    torch.testing.assert_close((surrogate.x, surrogate.source), (others, classes))
+    assert float((1 - last.m - wanted).abs().mean()) < 0.02  # one step before its end
+    drawn = Goal(goal.labels, goal.source, {"mask": wanted}, drawn=True)
+    assert isinstance(mask.surrogate(x, drawn), Bilevel)
+    with pytest.raises(UnderfireError, match="a drawn map has none"):
+        mask.surrogate(x, drawn, kind="match")
+    kept = Goal(goal.labels, goal.source, {"mask": wanted}, (others, classes)).select(torch.tensor([False, True]))
+    assert kept.models is not None
+    torch.testing.assert_close(kept.models, (others[1:], classes[1:]))

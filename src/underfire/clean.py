@@ -40,6 +40,7 @@ class Clean:
         prediction_passes: F spent on predictions.
         maps: benign maps in float64.
         wanted: target maps in float64; the benign ones where those are wanted.
+        model: the image and class whose map is wanted, where that is not its own.
         wanted_of: the class or photo whose map is wanted; None where nobody's or its own.
         map_passes: F spent on both.
         errors: why there is no map.
@@ -55,6 +56,7 @@ class Clean:
     prediction_passes: float
     maps: dict[str, Tensor] = field(default_factory=dict)
     wanted: dict[str, Tensor] = field(default_factory=dict)
+    model: tuple[Tensor, int] | None = None
     wanted_of: str | None = None
     map_passes: dict[str, float] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
@@ -112,6 +114,8 @@ def look(
         clean.append(Clean(i, photos[i], levels[i], x[n], source, p, target, passes[n]))
     if clean:
         models = _models(system, job, clean, partners)
+        for c in clean:
+            c.model = models.get(c.row)
         for name, interpreter in system.interpreters.items():
             _benign_maps(system, name, interpreter, clean)
             _wanted_maps(system, job, name, interpreter, clean, models)

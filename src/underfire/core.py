@@ -157,15 +157,22 @@ class Goal:
         labels: target classes c_t.
         source: the classifier's own prediction on the clean images.
         maps: interpreter name -> target maps m_t.
+        models: the images and classes whose maps the target maps are, where those are not the clean images for their
+            own class.
+        drawn: the target maps are no map of anything: a shape, a file.
     """
 
     labels: Labels
     source: Labels
     maps: Mapping[str, Maps] = field(default_factory=dict)
+    models: tuple[Images, Labels] | None = None
+    drawn: bool = False
 
     def select(self, keep: Tensor) -> Goal:
         """The goal of the rows ``keep`` (bool (N,) or int indices)."""
-        return Goal(self.labels[keep], self.source[keep], {name: m[keep] for name, m in self.maps.items()})
+        models = None if self.models is None else (self.models[0][keep], self.models[1][keep])
+        maps = {name: m[keep] for name, m in self.maps.items()}
+        return Goal(self.labels[keep], self.source[keep], maps, models, self.drawn)
 
 
 class Terms(NamedTuple):

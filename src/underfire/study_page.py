@@ -220,8 +220,11 @@ def transfer(context: Context) -> dict[str, Any]:
                 matrices.append((subject, rows))
     pairs = [(a, b) for a in context.study.subjects for b in context.study.subjects if a is not b]
     across = [line for a, b in pairs for line in numbers.across(a, b)]
-    exceptions = [c for c in study_verdicts.checks(context.study) if "diagonal" in c.wanted and c.met is False]
-    return {"matrices": matrices, "across": across, "exceptions": exceptions} if matrices or across else {}
+    columns = [check for check in study_verdicts.checks(context.study) if "diagonal" in check.wanted]
+    exceptions = [check for check in columns if not check.met]
+    known = len(columns) == sum(len(subject.interpreters) for subject, _ in matrices)
+    data = {"matrices": matrices, "across": across, "exceptions": exceptions, "known": known}
+    return data if matrices or across else {}
 
 
 def budget(context: Context) -> dict[str, Any]:

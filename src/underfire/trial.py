@@ -139,6 +139,8 @@ class Trial:
             labels(self.system, [c.target for c in able]),
             labels(self.system, [c.source for c in able]),
             {i.name: torch.stack([c.wanted[i.name] for c in able]).to(x) for i in against},
+            self._models(able),
+            self.job.target_map.kind in ("shape", "file"),
         )
         seeds = [goals.seed_of(self.job.seed, c.photo, cell.attack.name) for c in able]
         classifier.meter.open(len(able))
@@ -158,6 +160,13 @@ class Trial:
             extras = {column: float(values[n]) for column, values in found.extras.items()}
             forged[c.row] = Forged(levels, name, linf, int(found.steps[n]), passes[n], extras)
         return forged
+
+    def _models(self, able: Sequence[Clean]) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """The images and classes whose maps are wanted; none where they are the images' own."""
+        models = [c.model for c in able if c.model is not None]
+        if len(models) < len(able) or not able:
+            return None
+        return torch.stack([x for x, _ in models]), labels(self.system, [y for _, y in models])
 
     def _judge(
         self, cell: Cell, name: str, rows: Sequence[Clean], forged: Mapping[int, Forged]

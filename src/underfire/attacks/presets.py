@@ -122,7 +122,7 @@ PRESETS: dict[tuple[str, str | None, str], Preset] = {
     ),
     # 400 sign steps on the margin, then 1,000 of: one margin step, 4 mask steps without and 4 with a graph, a 10-step
     # bisection; a full mask and reset every 50 (it chooses the best iterate too). A step: margin 3, free mask steps
-    # 12, held ones 28, bisection 10, a share of the full masks 18. κ is ours: a lead of 5 is a confidence of 0.99 or so.
+    # 12, held ones 28, bisection 10, a share of the full masks 18. κ is ours: a lead of 5 is a confidence of 0.99.
     ("adv2", "mask", "paper"): Preset(
         _PUBLISHED_STEP,
         {"steps": 1400, "warmup": 400, "margin": 5.0, "bisect": 10, "check": 50, "step_passes": 71.0},

@@ -82,14 +82,22 @@ class Mask:
         if bool(rows.any()):
             raise ImageErrors(dict.fromkeys(rows.nonzero()[:, 0].tolist(), reason))
 
-    def surrogate(self, x: Images, goal: Goal, kind: str = "match", **options: Any) -> Surrogate:
-        """The attacker's side: 'match', or 'bilevel', the published one; options are those of `Match` and `Bilevel`."""
+    def surrogate(self, x: Images, goal: Goal, kind: str | None = None, **options: Any) -> Surrogate:
+        """The attacker's side: 'match', or 'bilevel', the published one; options are those of `Match` and `Bilevel`.
+
+        'match' needs an image whose walk leads to the target map, so it cannot aim at a drawn one: there the default is
+        'bilevel'.
+        """
+        kind = kind or ("bilevel" if goal.drawn else "match")
         if kind not in SURROGATES:
             raise unknown("mask surrogate", kind, SURROGATES)
+        if kind == "match" and goal.drawn:
+            raise UnderfireError("MASK's 'match' follows an image's walk, and a drawn map has none: use 'bilevel'.")
         wanted = goal.maps[self.name]
+        model, of = goal.models or (x, goal.source)
         try:
             if kind == "bilevel":
                 return Bilevel(self.process, goal.labels, wanted, **options)
-            return Match(self.process, x, goal.labels, goal.source, **options)
+            return Match(self.process, model, goal.labels, of, **options)
         except TypeError as e:
             raise UnderfireError(f"The settings {options} do not suit mask's '{kind}' surrogate: {e}.") from e
