@@ -37,7 +37,8 @@ def slope_along(f: Any, x: Tensor, direction: Tensor, step: float = 1e-6) -> Ten
     """Central difference, image by image."""
     with torch.enable_grad():
         up, down = f((x + step * direction).requires_grad_()), f((x - step * direction).requires_grad_())
-    return ((up - down) / (2 * step)).detach()
+    slope: Tensor = ((up - down) / (2 * step)).detach()
+    return slope
 
 
 def check_gradient(f: Any, x: Tensor) -> None:
