@@ -19,7 +19,7 @@ from underfire.classifiers.base import TorchClassifier
 from underfire.core import LEVELS, Goal, Images, UnderfireError, Victim
 from underfire.interpreters.mask import Mask
 from underfire.interpreters.mask_bilevel import Bilevel
-from underfire.interpreters.mask_match import Match, log_odds
+from underfire.interpreters.mask_match import Match, log_odds, surplus
 from underfire.interpreters.mask_walk import BETA1, BETA2, Process, class_score
 
 
@@ -117,7 +117,8 @@ def test_early_masks_come_up_more_often_and_all_lie_on_the_walk() -> None:
     seen = []
     for surrogate.looks in range(200):
         seen += surrogate._times()
-    assert (min(seen), max(seen)) == (0, 299)
+    assert min(seen) == 0
+    assert 290 < max(seen) < 300
     assert 0.3 < np.mean(np.array(seen) < 10) < 0.5
 
 
@@ -136,6 +137,11 @@ def test_the_matching_keeps_its_rows() -> None:
 def test_log_odds_are_the_logit_of_the_probability() -> None:
     z, y = torch.randn(4, 6, dtype=torch.float64, generator=torch.manual_seed(0)), torch.tensor([0, 5, 2, 2])
     torch.testing.assert_close(log_odds(z, y), class_score(z, y).logit())
+
+
+def test_log_odds_beyond_nine_need_not_be_matched() -> None:
+    odds, wanted = torch.tensor([12.0, 3.0, -12.0, 0.0, 2.0]), torch.tensor([15.0, 15.0, -10.0, -10.0, 1.5])
+    assert surplus(odds, wanted).tolist() == [0, -6, 0, 9, 0.5]
 
 
 # -- the published attack ---------------------------------------------------------------------------------------------
@@ -199,7 +205,7 @@ def test_the_bilevel_gradient_is_the_finite_difference_with_the_second_moments_h
     (gradient,) = torch.autograd.grad(surrogate.terms(leaf).loss.sum(), leaf)
     direction = torch.randn(x.shape, dtype=x.dtype, generator=torch.manual_seed(6))
     torch.testing.assert_close(
-        (gradient * direction).sum((1, 2, 3)), slope_along(slow, x, direction, 1e-7), rtol=1e-3, atol=1e-9
+        (gradient * direction).sum((1, 2, 3)), slope_along(slow, x, direction, 1e-9), rtol=1e-3, atol=1e-6
     )
 
 
@@ -242,8 +248,8 @@ def test_a_space_without_a_step_to_halve_says_so() -> None:
 # -- whole searches ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("preset", ["fast", "paper"])
-def test_the_attack_brings_the_map_nearer_than_pgd(preset: str) -> None:
+@pytest.mark.parametrize(("preset", "share"), [("fast", 0.8), ("paper", 1.0)])
+def test_the_attack_brings_the_map_nearer_than_pgd(preset: str, share: float) -> None:
     classifier, mask = masked(60)
     x = pictures(6, size=SIZE)
     goal = goal_of(classifier, mask, x)
@@ -251,11 +257,12 @@ def test_the_attack_brings_the_map_nearer_than_pgd(preset: str) -> None:
     made: Any = Adv2.make(preset, "mask", 8, **steps)
     distance = {}
     for attack in (Pgd.make("fast", None, 8), made):
+        classifier.meter.open(6)
         found = images.to_levels(attack.run(Victim(classifier, (mask,)), x, goal, range(6)).images)
         x_hat = images.to_tensor(found).double()
         assert predicted(classifier, x_hat).tolist() == goal.labels.tolist()
         distance[attack.name] = float(maps.l1(mask.explain(x_hat, goal.labels), goal.maps["mask"]).mean())
-    assert distance["adv2"] < 0.8 * distance["pgd"]
+    assert distance["adv2"] < share * distance["pgd"]
 
 
 @pytest.mark.parametrize("preset", ["fast", "paper"])
