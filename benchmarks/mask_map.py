@@ -25,7 +25,7 @@ from underfire.core import LEVELS, Labels, Maps
 from underfire.interpreters.mask import Mask
 from underfire.interpreters.mask_blend import Blend
 from underfire.interpreters.mask_walk import class_score
-from underfire.trial import prepare
+from underfire.system import prepare
 
 RESULT = Path(__file__).parent / "results" / "mask-map.csv"
 SHIFTS = 16

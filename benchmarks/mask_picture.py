@@ -15,7 +15,7 @@ import underfire
 from underfire import images, maps
 from underfire.interpreters.mask import Mask
 from underfire.interpreters.mask_blend import Blend
-from underfire.trial import prepare
+from underfire.system import prepare
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
