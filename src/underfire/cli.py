@@ -1,4 +1,4 @@
-"""The verbs: run, plan, report, study, list, train."""
+"""The verbs: run, plan, status, report, study, list, train."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typer
 import yaml
 
 from underfire.core import UnderfireError
+from underfire.place import Place, place
 
 if TYPE_CHECKING:
     from underfire.plan import Settings
@@ -47,11 +48,13 @@ class Precision(StrEnum):
 
 
 PlanFile = Annotated[
-    Path | None, typer.Argument(metavar="PLAN.yaml", help="Settings from a file; flags given beside it win.")
+    str | None, typer.Argument(metavar="PLAN.yaml", help="Settings from a file; flags given beside it win.")
 ]
 ImagesFlag = Annotated[
     str | None,
-    typer.Option("--images", metavar="DIR|FILE|demo", help="Photos: a folder, one file, or 'demo' (built-in photos)."),
+    typer.Option(
+        "--images", metavar="DIR|FILE|URL|demo", help="Photos: a folder, one file, s3://…, or 'demo' (built-in photos)."
+    ),
 ]
 ClassifierFlag = Annotated[
     str | None,
@@ -117,6 +120,18 @@ BatchFlag = Annotated[
     str | None, typer.Option("--batch-size", metavar="N", help="Photos that share a batch. \\[default: by cost]")
 ]
 WorkersFlag = Annotated[str | None, typer.Option("--workers", metavar="N", help="Processes. \\[default: 1]")]
+ExecutorFlag = Annotated[
+    str | None,
+    typer.Option("--executor", metavar="local|ray", help="Where the workers are: docs/scale.md. \\[default: local]"),
+]
+AddressFlag = Annotated[
+    str | None,
+    typer.Option("--address", metavar="auto|ray://…|local", help="The Ray cluster. \\[default: auto]"),
+]
+GpusFlag = Annotated[
+    str | None,
+    typer.Option("--gpus", metavar="G", help="GPUs of each worker on Ray; 0.5: two share one. \\[default: 1 on cuda]"),
+]
 ThreadsFlag = Annotated[
     str | None, typer.Option("--threads", metavar="T", help="CPU threads a worker. \\[default: cores / workers]")
 ]
@@ -131,9 +146,10 @@ SetFlag = Annotated[
     ),
 ]
 OutFlag = Annotated[
-    Path | None,
-    typer.Option("--out", metavar="DIR", help="\\[default: a folder in underfire-out/ named by the settings]"),
+    str | None,
+    typer.Option("--out", metavar="DIR|URL", help="\\[default: a folder in underfire-out/ named by the settings]"),
 ]
+FolderArgument = Annotated[str, typer.Argument(metavar="DIR|URL", help="The output folder of a run, finished or not.")]
 SamplesFlag = Annotated[int, typer.Option("--samples", metavar="N", min=0, help="Rows of pictures in the report.")]
 
 
@@ -166,6 +182,9 @@ def run(
     seed: SeedFlag = None,
     batch_size: BatchFlag = None,
     workers: WorkersFlag = None,
+    executor: ExecutorFlag = None,
+    address: AddressFlag = None,
+    gpus: GpusFlag = None,
     threads: ThreadsFlag = None,
     device: DeviceFlag = None,
     precision: PrecisionFlag = None,
@@ -177,13 +196,14 @@ def run(
 
     The same command again finishes what is missing and does nothing twice.
     """
-    flags, folder = _flags(locals()), out
+    flags, folder = _flags(locals()), place(out) if out else None
     try:
         from underfire import audit, console  # noqa: PLC0415 (torch is slow to import; `report` does without)
         from underfire.report import write_report  # noqa: PLC0415
 
         settings = _settings(plan, flags)
-        folder = out or (plan.parent if plan and (plan.parent / "records").is_dir() else audit.default_out(settings))
+        beside = place(plan).parent if plan else None
+        folder = folder or (beside if beside and (beside / "records").is_dir() else audit.default_out(settings))
         with console.Progress() as watcher:
             audit.run(settings, folder, watcher)
         page = write_report(folder, samples)
@@ -196,7 +216,7 @@ def run(
         raise typer.Exit(SOME_FAILED if good else MISTAKE)
 
 
-def _how_to_go_on(folder: Path | None) -> str:
+def _how_to_go_on(folder: Place | None) -> str:
     if folder is None or not (folder / "plan.yaml").is_file():
         return "Stopped before anything was attacked: the same command starts again."
     return f"Stopped. What is finished is in '{folder}'; go on with: underfire run '{folder / 'plan.yaml'}'"
@@ -224,6 +244,9 @@ def plan(
     seed: SeedFlag = None,
     batch_size: BatchFlag = None,
     workers: WorkersFlag = None,
+    executor: ExecutorFlag = None,
+    address: AddressFlag = None,
+    gpus: GpusFlag = None,
     threads: ThreadsFlag = None,
     device: DeviceFlag = None,
     precision: PrecisionFlag = None,
@@ -234,27 +257,35 @@ def plan(
     from underfire import audit, console  # noqa: PLC0415
 
     settings = _settings(plan, _flags(locals()))
-    console.show_plan(settings, out or audit.default_out(settings))
+    console.show_plan(settings, place(out) if out else audit.default_out(settings))
+
+
+@app.command(epilog=_examples("underfire status underfire-out/photos-1a2b3c4d", "underfire status s3://bucket/audit"))
+def status(folder: FolderArgument) -> None:
+    """Tell what is done of a run, how fast it goes and what failed: from its output folder alone."""
+    from underfire.status import show_status  # noqa: PLC0415
+
+    show_status(place(folder))
 
 
 @app.command(epilog=_examples("underfire report underfire-out/demo-1a2b3c4d"))
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run or study, finished or not.")],
+    folder: FolderArgument,
     samples: Annotated[
         int | None,
         typer.Option("--samples", metavar="N", min=0, help="Photos shown. \\[default: 24; of a study 2 a classifier]"),
     ] = None,
 ) -> None:
     """Write DIR/report.html or DIR/study.html again, from the records that are there."""
-    if (folder / "study.yaml").is_file():
+    if (Path(folder) / "study.yaml").is_file():
         from underfire.study_page import write_study  # noqa: PLC0415
 
-        typer.echo(f"The study: {write_study(folder, 2 if samples is None else samples)}")
+        typer.echo(f"The study: {write_study(Path(folder), 2 if samples is None else samples)}")
         return
     from underfire.report import write_report  # noqa: PLC0415
 
     samples = 24 if samples is None else samples
-    typer.echo(f"Report: {write_report(folder, samples)}")
+    typer.echo(f"Report: {write_report(place(folder), samples)}")
 
 
 train_app = typer.Typer(
@@ -346,7 +377,7 @@ def study(
     if "set_" in given:
         given["options"] = _options(given.pop("set_"))
     try:
-        console.run_study(plan, given, quick, out, samples)
+        console.run_study(plan, given, quick, Path(out) if out else None, samples)
     except KeyboardInterrupt:
         typer.echo("Stopped. What is finished is kept: the same command goes on.")
         raise typer.Exit(STOPPED) from None
@@ -403,14 +434,14 @@ def _options(words: list[str]) -> dict[str, dict[str, Any]]:
     return options
 
 
-def _settings(plan: Path | None, flags: dict[str, Any]) -> Settings:
+def _settings(plan: str | None, flags: dict[str, Any]) -> Settings:
     from underfire import plan as planning  # noqa: PLC0415
 
     if plan is None and "images" not in flags:
         raise UnderfireError("Nothing to attack: give --images DIR (or FILE, or 'demo'), or a PLAN.yaml.")
     if plan is None:
         return planning.Settings.parse(flags)
-    there = planning.read(plan).model_dump(exclude_unset=True)
+    there = planning.read(place(plan)).model_dump(exclude_unset=True)
     parts = there.get("options", {}), flags.get("options", {})
     options = {part: {**parts[0].get(part, {}), **parts[1].get(part, {})} for part in {**parts[0], **parts[1]}}
     return planning.Settings.parse(there | flags | {"options": options})

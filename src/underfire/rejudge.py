@@ -80,7 +80,7 @@ def _judged(
         i = next((k for k, r in enumerate(able) if r is record), None)
         why = errors.get(n) or (None if i is None else bad.get(i))
         if why is not None or i is None:
-            records.append(_failed(record, classifier, name, f"'{record.image}': {why}"))
+            records.append(failed(record, classifier.name, name, f"'{record.image}': {why}"))
             continue
         columns, m = found[i]
         file = f"{_stem(unit, n)}.{record.attack}-{record.against}.{name}.npy"
@@ -110,7 +110,8 @@ def _again(record: Record, classifier: Classifier, name: str, z: Tensor, columns
     )
 
 
-def _failed(record: Record, classifier: Classifier, name: str, why: str) -> Record:
+def failed(record: Record, classifier: str, name: str, why: str) -> Record:
+    """The row of a PNG that could not be judged: ``why``, and no number."""
     kept = ("image", "image_sha256", "classifier", "against", "attack", "preset", "defense", "seed", "eps")
     same = {column: getattr(record, column) for column in (*kept, "target_map")}
-    return Record(**same, judge_classifier=classifier.name, interpreter=name, error=why)
+    return Record(**same, judge_classifier=classifier, interpreter=name, error=why)
