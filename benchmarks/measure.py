@@ -94,7 +94,7 @@ CASES: dict[str, dict[str, Any]] = {
     "cam-densenet169": {**tiny("densenet169"), "limit": 48},
     # Bends in place of changed levels.
     "stadv-cam": {"images": IMAGENET, "limit": 8, "attack": BENDS},
-    "stadv-grad": {"images": IMAGENET, "limit": 8, "attack": BENDS, "interpreter": "grad"},
+    "stadv-grad": {"images": IMAGENET, "limit": 4, "attack": BENDS, "interpreter": "grad"},
     "mask-fast": {"images": IMAGENET, "limit": 12, "interpreter": "mask"},
     "mask-thorough": {"images": IMAGENET, "limit": 4, "interpreter": "mask", "preset": "thorough", "attack": "adv2"},
     "mask-paper": {"images": IMAGENET, "limit": 2, "interpreter": "mask", "preset": "paper", "attack": "adv2"},

@@ -380,6 +380,9 @@ def test_the_same_study_again_does_nothing_twice(whole: tuple[Path, list[str | P
     assert ran.code == 0
     assert {p: p.stat().st_mtime_ns for p in out.rglob("*.parquet")} == before
     assert underfire("study", out / "study.yaml").code == 0  # goes on in its own folder
+    again = underfire("report", out)
+    assert again.code == 0
+    assert "study.html" in again.out
 
 
 def test_the_page_has_the_seven_sections_and_loads_nothing(whole: tuple[Path, list[str | Path]]) -> None:

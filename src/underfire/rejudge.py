@@ -56,44 +56,43 @@ def _shown(png: bytes, classifier: Classifier) -> Levels:
 def _judged(
     unit: Unit, system: System, interpreter: Interpreter, shown: Mapping[str, Levels]
 ) -> tuple[list[Record], dict[str, bytes]]:
-    classifier, name = system.classifier, interpreter.name
-    clean = list(dict.fromkeys(r.clean for r in unit.made if r.clean is not None))
+    """Records and maps of every PNG of the unit under one interpreter."""
+    name, clean = interpreter.name, list(dict.fromkeys(str(r.clean) for r in unit.made))
     x = images.to_tensor([shown[c] for c in clean]).to(system.device)
-    z = classifier.logits(x).double()
+    z = system.classifier.logits(x).double()
     benign, no_map = explain(interpreter, x, z.argmax(1))
-    files = {f"{_stem(unit, n)}.clean.{name}.npy": npy(m) for n, m in benign.items()}
-    place = {c: n for n, c in enumerate(clean)}
-    errors = {n: f"its benign map: {why}" for n, why in no_map.items()}
-    able = [r for r in unit.made if r.clean is not None and place[r.clean] not in errors]
+    at = [clean.index(str(r.clean)) for r in unit.made]  # each record's clean image
+    able = [i for i, n in enumerate(at) if n in benign]
     found, bad = judge(
         system,
         name,
-        [shown[str(r.adversarial)] for r in able],
-        [int(r.target_class or 0) for r in able],
-        [benign[place[str(r.clean)]] for r in able],
-        [benign[place[str(r.clean)]] for r in able],
+        [shown[str(unit.made[i].adversarial)] for i in able],
+        [int(unit.made[i].target_class or 0) for i in able],
+        [benign[at[i]] for i in able],
+        [benign[at[i]] for i in able],
         unit.job.scale.get(name),
     )
+    verdicts = {able[k]: verdict for k, verdict in found.items()}
+    why = {able[k]: reason for k, reason in bad.items()}
+    why |= {i: f"its benign map: {no_map[n]}" for i, n in enumerate(at) if n in no_map}
+    files = {_file(unit, n, f"clean.{name}"): npy(m) for n, m in benign.items()}
     records = []
-    for record in unit.made:
-        n = place[str(record.clean)]
-        i = next((k for k, r in enumerate(able) if r is record), None)
-        why = errors.get(n) or (None if i is None else bad.get(i))
-        if why is not None or i is None:
-            records.append(failed(record, classifier.name, name, f"'{record.image}': {why}"))
+    for i, record in enumerate(unit.made):
+        if i in why:
+            records.append(failed(record, system.classifier.name, name, f"'{record.image}': {why[i]}"))
             continue
-        columns, m = found[i]
-        file = f"{_stem(unit, n)}.{record.attack}-{record.against}.{name}.npy"
+        columns, m = verdicts[i]
+        clean_map = _file(unit, at[i], f"clean.{name}")
+        file = _file(unit, at[i], f"{record.attack}-{record.against}.{name}")
         files[file] = npy(m)
-        paths = {"clean_map": f"{_stem(unit, n)}.clean.{name}.npy", "adversarial_map": file}
-        paths["wanted_map"] = paths["clean_map"]
-        at = {column: f"images/{unit.name}/{path}" for column, path in paths.items()}
-        records.append(_again(record, classifier, name, z[n], columns | at))
+        paths = {"clean_map": clean_map, "wanted_map": clean_map, "adversarial_map": file}
+        places = {column: f"images/{unit.name}/{path}" for column, path in paths.items()}
+        records.append(_again(record, system.classifier, name, z[at[i]], columns | places))
     return records, files
 
 
-def _stem(unit: Unit, n: int) -> str:
-    return f"{n:03d}-{slug(unit.photos[n].path)}"
+def _file(unit: Unit, n: int, what: str) -> str:
+    return f"{n:03d}-{slug(unit.photos[n].path)}.{what}.npy"
 
 
 def _again(record: Record, classifier: Classifier, name: str, z: Tensor, columns: Mapping[str, Any]) -> Record:
