@@ -248,13 +248,25 @@ def test_a_space_without_a_step_to_halve_says_so() -> None:
 # -- whole searches ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("preset", "share"), [("fast", 0.8), ("paper", 1.0)])
-def test_the_attack_brings_the_map_nearer_than_pgd(preset: str, share: float) -> None:
+def test_the_published_attack_keeps_the_target_at_the_published_cost() -> None:
+    classifier, mask = masked(60)
+    x = pictures(4, size=SIZE)
+    goal = goal_of(classifier, mask, x)
+    classifier.meter.open(4)
+    made = Adv2.make("paper", "mask", 8, steps=40, warmup=20)
+    found = made.run(Victim(classifier, (mask,)), x, goal, range(4))
+    step, full, last = 3 + 4 * 3 + 4 * 7 + 10, 3 * 60, 3 * 60
+    # The last look takes no step (no backward, no bisection), but it takes its mask steps and asks for the real map.
+    assert classifier.meter.close() == pytest.approx([21 * 3 + 20 * step + full + last] * 4, abs=40)
+    x_hat = images.to_tensor(images.to_levels(found.images)).double()
+    assert predicted(classifier, x_hat).tolist() == goal.labels.tolist()
+
+
+def test_the_attack_brings_the_map_nearer_than_pgd() -> None:
     classifier, mask = masked(60)
     x = pictures(6, size=SIZE)
     goal = goal_of(classifier, mask, x)
-    steps = {"steps": 60, "warmup": 20} if preset == "paper" else {"steps": 50}
-    made: Any = Adv2.make(preset, "mask", 8, **steps)
+    made: Any = Adv2.make("fast", "mask", 8, steps=50)
     distance = {}
     for attack in (Pgd.make("fast", None, 8), made):
         classifier.meter.open(6)
@@ -262,7 +274,7 @@ def test_the_attack_brings_the_map_nearer_than_pgd(preset: str, share: float) ->
         x_hat = images.to_tensor(found).double()
         assert predicted(classifier, x_hat).tolist() == goal.labels.tolist()
         distance[attack.name] = float(maps.l1(mask.explain(x_hat, goal.labels), goal.maps["mask"]).mean())
-    assert distance["adv2"] < share * distance["pgd"]
+    assert distance["adv2"] < 0.8 * distance["pgd"]
 
 
 @pytest.mark.parametrize("preset", ["fast", "paper"])
