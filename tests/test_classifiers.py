@@ -134,6 +134,7 @@ def answers(module: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     ],
 )
 def test_folding_changes_neither_logits_nor_gradients(name: str, dtype: torch.dtype, tolerance: float) -> None:
+    torch.manual_seed(0)  # in float32 some other networks have a kink that falls on either side
     module = with_random_norms(timm.create_model(name, pretrained=False)).to(dtype)
     x = pictures(1, size=64).to(dtype)
     before = answers(module, x)

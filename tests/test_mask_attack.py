@@ -240,6 +240,9 @@ def test_a_space_without_a_step_to_halve_says_so() -> None:
 
         def select(self, keep: Tensor) -> None: ...
 
+        def measures(self) -> dict[str, Tensor]:
+            return {}
+
     goal = goal_of(classifier, mask, x)
     with pytest.raises(UnderfireError, match="no step that can be halved"):
         search(Victim(classifier, (mask,)), x, goal, Still(), Settings(1, bisect=3), mask.surrogate)
