@@ -10,7 +10,7 @@ underfire=.venv/bin/underfire
 mkdir -p benchmarks/weights
 for name in resnet50 densenet169; do
     $underfire train rts --classifier $name --weights "$shared/models/${name}_tiny20.safetensors" \
-        --images "$shared/data/tiny20/train" --limit 1500 --epochs 6 --threads 1 --precision bf16 \
+        --images "$shared/data/tiny20/train" --limit 1000 --epochs 4 --threads 1 --precision bf16 \
         --out benchmarks/weights/rts-$name-tiny20.safetensors
 done
 $underfire train rts --images "$shared/data/in1k-samples" --epochs 11 --threads 1 \

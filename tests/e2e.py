@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from underfire import cli
+from underfire.place import Place
 from underfire.store import Store
 
 PLUGIN = Path(__file__).parent / "plugin"
@@ -85,7 +86,7 @@ def photos(folder: Path, n: int) -> Path:
     return folder
 
 
-def records(out: Path) -> list[dict[str, Any]]:
+def records(out: Place) -> list[dict[str, Any]]:
     """All records of a run but for their wall time."""
     return [{k: v for k, v in row.items() if k != "seconds"} for row in Store(out).rows()]
 

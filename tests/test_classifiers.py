@@ -65,7 +65,7 @@ def test_lite0_passes_its_own_check(lite0: TorchClassifier) -> None:
 
 
 def test_lite0_knows_a_cat_and_a_cup(lite0: TorchClassifier) -> None:
-    root = images.Folder(images.DEMO).root
+    root = Path(str(images.Folder(images.DEMO).root))
     cat, coffee = predicted(lite0, [root / "chelsea.png", root / "coffee.png"])
     assert any(word in lite0.classes.names[cat] for word in ("tabby", "tiger cat", "Egyptian cat"))
     assert any(word in lite0.classes.names[coffee] for word in ("espresso", "cup", "coffee mug"))
@@ -134,6 +134,7 @@ def answers(module: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     ],
 )
 def test_folding_changes_neither_logits_nor_gradients(name: str, dtype: torch.dtype, tolerance: float) -> None:
+    torch.manual_seed(0)  # in float32 some other networks have a kink that falls on either side
     module = with_random_norms(timm.create_model(name, pretrained=False)).to(dtype)
     x = pictures(1, size=64).to(dtype)
     before = answers(module, x)

@@ -169,7 +169,7 @@ def test_plan_runs_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
     said = underfire("plan", "--images", "in", *TOY, "--batch-size", "2")
     assert said.code == 0
     assert "adv2 on cam" in said.out
-    assert "3 units of up to 2 images" in said.out
+    assert "3 units: cam up to 2 images" in said.out
     assert [p.name for p in tmp_path.iterdir()] == ["in"]
 
 

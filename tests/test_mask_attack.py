@@ -19,7 +19,7 @@ from underfire.classifiers.base import TorchClassifier
 from underfire.core import LEVELS, Goal, Images, UnderfireError, Victim
 from underfire.interpreters.mask import Mask
 from underfire.interpreters.mask_bilevel import Bilevel
-from underfire.interpreters.mask_match import Match, log_odds
+from underfire.interpreters.mask_match import Match, log_odds, surplus
 from underfire.interpreters.mask_walk import BETA1, BETA2, Process, class_score
 
 
@@ -117,7 +117,8 @@ def test_early_masks_come_up_more_often_and_all_lie_on_the_walk() -> None:
     seen = []
     for surrogate.looks in range(200):
         seen += surrogate._times()
-    assert (min(seen), max(seen)) == (0, 299)
+    assert min(seen) == 0
+    assert 290 < max(seen) < 300
     assert 0.3 < np.mean(np.array(seen) < 10) < 0.5
 
 
@@ -136,6 +137,11 @@ def test_the_matching_keeps_its_rows() -> None:
 def test_log_odds_are_the_logit_of_the_probability() -> None:
     z, y = torch.randn(4, 6, dtype=torch.float64, generator=torch.manual_seed(0)), torch.tensor([0, 5, 2, 2])
     torch.testing.assert_close(log_odds(z, y), class_score(z, y).logit())
+
+
+def test_log_odds_beyond_nine_need_not_be_matched() -> None:
+    odds, wanted = torch.tensor([12.0, 3.0, -12.0, 0.0, 2.0]), torch.tensor([15.0, 15.0, -10.0, -10.0, 1.5])
+    assert surplus(odds, wanted).tolist() == [0, -6, 0, 9, 0.5]
 
 
 # -- the published attack ---------------------------------------------------------------------------------------------
@@ -199,7 +205,7 @@ def test_the_bilevel_gradient_is_the_finite_difference_with_the_second_moments_h
     (gradient,) = torch.autograd.grad(surrogate.terms(leaf).loss.sum(), leaf)
     direction = torch.randn(x.shape, dtype=x.dtype, generator=torch.manual_seed(6))
     torch.testing.assert_close(
-        (gradient * direction).sum((1, 2, 3)), slope_along(slow, x, direction, 1e-7), rtol=1e-3, atol=1e-9
+        (gradient * direction).sum((1, 2, 3)), slope_along(slow, x, direction, 1e-9), rtol=1e-3, atol=1e-6
     )
 
 
@@ -234,6 +240,9 @@ def test_a_space_without_a_step_to_halve_says_so() -> None:
 
         def select(self, keep: Tensor) -> None: ...
 
+        def measures(self) -> dict[str, Tensor]:
+            return {}
+
     goal = goal_of(classifier, mask, x)
     with pytest.raises(UnderfireError, match="no step that can be halved"):
         search(Victim(classifier, (mask,)), x, goal, Still(), Settings(1, bisect=3), mask.surrogate)
@@ -242,15 +251,28 @@ def test_a_space_without_a_step_to_halve_says_so() -> None:
 # -- whole searches ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("preset", ["fast", "paper"])
-def test_the_attack_brings_the_map_nearer_than_pgd(preset: str) -> None:
+def test_the_published_attack_keeps_the_target_at_the_published_cost() -> None:
+    classifier, mask = masked(60)
+    x = pictures(4, size=SIZE)
+    goal = goal_of(classifier, mask, x)
+    classifier.meter.open(4)
+    made = Adv2.make("paper", "mask", 8, steps=40, warmup=20)
+    found = made.run(Victim(classifier, (mask,)), x, goal, range(4))
+    step, full, last = 3 + 4 * 3 + 4 * 7 + 10, 3 * 60, 3 * 60
+    # The last look takes no step (no backward, no bisection), but it takes its mask steps and asks for the real map.
+    assert classifier.meter.close() == pytest.approx([21 * 3 + 20 * step + full + last] * 4, abs=40)
+    x_hat = images.to_tensor(images.to_levels(found.images)).double()
+    assert predicted(classifier, x_hat).tolist() == goal.labels.tolist()
+
+
+def test_the_attack_brings_the_map_nearer_than_pgd() -> None:
     classifier, mask = masked(60)
     x = pictures(6, size=SIZE)
     goal = goal_of(classifier, mask, x)
-    steps = {"steps": 60, "warmup": 20} if preset == "paper" else {"steps": 50}
-    made: Any = Adv2.make(preset, "mask", 8, **steps)
+    made: Any = Adv2.make("fast", "mask", 8, steps=50)
     distance = {}
     for attack in (Pgd.make("fast", None, 8), made):
+        classifier.meter.open(6)
         found = images.to_levels(attack.run(Victim(classifier, (mask,)), x, goal, range(6)).images)
         x_hat = images.to_tensor(found).double()
         assert predicted(classifier, x_hat).tolist() == goal.labels.tolist()

@@ -167,7 +167,7 @@ def test_the_tightest_box() -> None:
     m[2, 3], m[5, 4] = 0.9, 0.6
     assert loss.tight_box(m, 0.5) == (2 / 8, 3 / 8, 6 / 8, 5 / 8)
     assert loss.tight_box(m, 0.7) == (2 / 8, 3 / 8, 3 / 8, 4 / 8)
-    assert loss.tight_box(m, 0.95) == (2 / 8, 3 / 8, 3 / 8, 4 / 8), "nothing reaches t: the peak"
+    assert loss.tight_box(m, 0.95) == (0, 0, 1, 1), "nothing reaches t: nothing is cropped"
 
 
 def test_the_saliency_metric_by_hand() -> None:
@@ -359,10 +359,12 @@ def test_training_makes_better_maps(photos: Path, tmp_path: Path) -> None:
     settings = few(epochs=10, rate=1e-2)
     seen = train.Photos(str(photos), None, classifier)
     before = train.Training(classifier, seen, seen.predicted(settings.validation, 0), settings)
-    start = before.figures(before.held, train.EPOCH_THRESHOLDS)
+    start = before.figures(before.train, train.EPOCH_THRESHOLDS)
     watcher = Noted()
-    done = train.train_rts(classifier, str(photos), settings, tmp_path / "rts.safetensors", watcher)
-    assert done.card.figures["saliency_metric"] < start["saliency_metric"] - 0.1
+    train.train_rts(classifier, str(photos), settings, tmp_path / "rts.safetensors", watcher)
+    before.net = load(tmp_path / "rts.safetensors")
+    # The photos trained on: four classes whose rows in the head are at right angles teach nothing about a fifth.
+    assert before.figures(before.train, train.EPOCH_THRESHOLDS)["saliency_metric"] < start["saliency_metric"] - 0.1
     total = [sum(terms.values()) for terms in watcher.terms]
     assert np.mean(total[-3:]) < np.mean(total[:3])
 
@@ -471,14 +473,13 @@ def test_the_packaged_network_is_worth_what_its_card_says(lite0: TorchClassifier
     path = rts_files.find(lite0, None)
     card = read_card(path)
     photos = train.Photos(str(shared / "data" / "in1k-samples"), None, lite0)
-    held = [p for p in photos.photos if p.sha256 in set(card.validation)][:40]
-    shown = []
-    for p in held:
-        z = lite0.logits(images.to_tensor([photos.square(p, 224)]))
-        shown.append(train.Shown(p, int(z.argmax()), True))
+    held = [photo for photo in photos.photos if photo.sha256 in set(card.validation)]
+    assert len(held) == card.figures["validation_photos"]
+    with torch.no_grad():
+        labels = [int(lite0.logits(images.to_tensor([photos.square(photo, 224)])).argmax()) for photo in held]
+    shown = [train.Shown(photo, label, True) for photo, label in zip(held, labels, strict=True)]
     training = train.Training(lite0, photos, [replace(s, validation=False) for s in shown[:2]] + shown, TrainSettings())
     training.net = load(path)
-    figures = training.figures(training.held, (card.threshold,))
-    # 40 of the 100 photos: means of this many scatter by about a tenth of the metric's spread
-    assert figures["saliency_metric"] == pytest.approx(card.figures["saliency_metric"], abs=0.3)
-    assert figures["drop_top"] > 1.5 * figures["drop_random"]
+    metric = training._metrics(training.held, (card.threshold,), blob=False)[card.threshold]
+    # Half precision moves the edge of a box here and there, and one photo's crop weighs a hundredth.
+    assert metric == pytest.approx(card.figures["saliency_metric"], abs=0.05)

@@ -1,8 +1,12 @@
-"""The driver: planned units - stored units -> executor -> store."""
+"""The driver: planned units - stored units -> executor -> store.
+
+Into a folder the driver writes what the workers return; on an object store each worker writes its own units.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import platform
 from collections.abc import Callable, Generator, Iterator
@@ -15,11 +19,14 @@ from typing import Any, Protocol
 from underfire import metrics, registry, system, trial
 from underfire import plan as planning
 from underfire.clean import slug
-from underfire.core import Executor, Outcome, UnderfireError, Unit
+from underfire.core import Executor, Outcome, UnderfireError, Unit, Workplace
+from underfire.place import Place, Remote, place
 from underfire.plan import Plan, Settings
-from underfire.store import Store
+from underfire.store import FAILED, Store
 
 DEFAULT_OUT = "underfire-out"
+ROUNDS = 3
+"""So often parts that are found damaged are done again before the disk is blamed."""
 
 
 class Watcher(Protocol):
@@ -29,7 +36,10 @@ class Watcher(Protocol):
         """A stage of ``total`` images starts, ``done`` of them finished in an earlier run."""
 
     def advance(self, outcome: Outcome) -> None:
-        """A unit is finished and stored."""
+        """A unit is finished and stored, or failed."""
+
+    def note(self, text: str) -> None:
+        """Something that the user should know."""
 
 
 class Quiet:
@@ -41,12 +51,15 @@ class Quiet:
     def advance(self, outcome: Outcome) -> None:
         """Ignored."""
 
+    def note(self, text: str) -> None:
+        """Ignored."""
+
 
 @dataclass(frozen=True)
 class Audit:
     """A finished audit: where its results are."""
 
-    out: Path
+    out: Place
     plan: Plan
 
     @property
@@ -55,12 +68,12 @@ class Audit:
         return Store(self.out)
 
 
-def run(settings: Settings, out: Path | None = None, watcher: Watcher | None = None) -> Audit:
+def run(settings: Settings, out: Place | None = None, watcher: Watcher | None = None) -> Audit:
     """Run what is missing of an audit, and nothing twice.
 
     Args:
         settings: what to audit.
-        out: the output folder; by default one that the settings name.
+        out: the output folder, or a URL that fsspec knows; by default a folder that the settings name.
         watcher: who is told.
 
     Raises:
@@ -73,26 +86,41 @@ def run(settings: Settings, out: Path | None = None, watcher: Watcher | None = N
     stored = stored_plan(out)
     plan, classifier = planning.make_plan(settings, stored)
     system.prepare(plan.job.threads)
-    check(classifier, plan.job.device)
+    check(classifier, str(getattr(classifier, "device", plan.job.device)))
+    name = classifier.name
+    del classifier  # the workers have their own
     refuse_other_plan(out, stored, plan)
-    executor: Executor = registry.maker("executors", plan.settings.executor)(workers=plan.settings.workers)
-    with Store(out).open() as store:
+    with Store(out).open() as store, contextlib.closing(executor_of(plan, out)) as executor:
+        stored = stored_plan(out)  # whoever came first may have written it since
+        refuse_other_plan(out, stored, plan)
         if stored is None:
             store.write("plan.yaml", plan.dump().encode())
-        stage(store, executor, plan.scale_units, "scale", watcher)
+        desk = Desk(store, executor, watcher, name)
+        desk.stage("scale", plan.scale_units)
         scale = measured_scale(store)
-        stage(store, executor, lambda: plan.units(scale), "records", watcher)
+        desk.stage("records", lambda: plan.units(scale))
     return Audit(out, plan)
 
 
-def default_out(settings: Settings) -> Path:
+def executor_of(plan: Plan, out: Place) -> Executor:
+    """Who works on a plan's units; to be closed."""
+    settings = plan.settings
+    apart = settings.executor != "local" or settings.workers > 1
+    if apart and isinstance(out, Remote) and out.url.startswith("memory:"):
+        raise UnderfireError(f"'{out}' lies in the memory of one process: give --workers 1, or another --out.")
+    workplace = Workplace(settings.workers, plan.job.threads, plan.job.device, settings.address, settings.gpus)
+    executor: Executor = registry.maker("executors", settings.executor)(workplace)
+    return executor
+
+
+def default_out(settings: Settings) -> Place:
     """A folder that the settings as given name, so that the same command goes on where it stopped."""
-    given = settings.model_dump(mode="json", exclude={"workers", "device", "executor", "resolved"})
-    name = Path(settings.images).stem or "images"
+    given = settings.model_dump(mode="json", exclude={"workers", "device", "executor", "address", "gpus", "resolved"})
+    name = place(settings.images).stem or "images"
     return Path(DEFAULT_OUT) / f"{slug(name)}-{planning._digest(given)[:8]}"
 
 
-def stored_plan(out: Path) -> Settings | None:
+def stored_plan(out: Place) -> Settings | None:
     """The plan in an output folder; None where nothing has been run yet.
 
     Raises:
@@ -107,10 +135,11 @@ def stored_plan(out: Path) -> Settings | None:
     return None
 
 
-_OURS = frozenset({"records", "scale", "transfer", "images"})  # a run killed before its plan was written leaves these
+_OURS = frozenset({"records", "scale", "transfer", "failed", "images"})
+"""A run killed before its plan was written leaves these."""
 
 
-def refuse_other_plan(out: Path, stored: Settings | None, plan: Plan) -> None:
+def refuse_other_plan(out: Place, stored: Settings | None, plan: Plan) -> None:
     """Raise UnderfireError if ``out`` belongs to another plan, showing the difference and the two ways out."""
     if stored is None or stored.resolved.get("plan_digest") == plan.digest:
         return
@@ -137,27 +166,88 @@ def _word(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def stage(store: Store, executor: Executor, units: Callable[[], Iterator[Unit]], name: str, watcher: Watcher) -> None:
-    """Do what is missing of a stage of a store that is open."""
-    done = store.done(name)
-    finished = sum(len(unit.photos) for unit in units() if unit.name in done)
-    watcher.begin(name, sum(len(unit.photos) for unit in units()), finished)
-    missing = (unit for unit in units() if unit.name not in done)
-    first = next(missing, None)
-    if first is None:
-        return
-    with contextlib.closing(_outcomes(executor, itertools.chain([first], missing))) as outcomes:
-        for outcome in outcomes:
-            store.put(name, outcome.unit.name, outcome.rows, outcome.files, _provenance(outcome))
-            watcher.advance(outcome)
+@dataclass(frozen=True)
+class Desk:
+    """Where outcomes come in: what is missing goes out to the executor, what comes back is stored and told."""
+
+    store: Store
+    executor: Executor
+    watcher: Watcher
+    classifier: str
+    work: Callable[[Unit], Outcome] | None = None
+    """What a worker does with a unit; by default `do_unit`."""
+
+    def stage(self, stage: str, units: Callable[[], Iterator[Unit]]) -> None:
+        """Do what is missing of a stage, then read it all again and redo what is damaged."""
+        for _ in range(ROUNDS):
+            self._missing(stage, units)
+            damaged = self.store.damaged(stage)
+            if not damaged:
+                return
+            parts = "damaged part" if len(damaged) == 1 else "damaged parts"
+            self.watcher.note(f"{len(damaged)} {parts} in {stage}, done again: {', '.join(damaged[:3])}")
+            for unit in damaged:
+                self.store.discard(stage, unit)
+        raise UnderfireError(
+            f"Parts in '{self.store.root}' are damaged again after they were written {ROUNDS} times: the disk or the "
+            "store that holds it cannot be trusted. Give another --out."
+        )
+
+    def _missing(self, stage: str, units: Callable[[], Iterator[Unit]]) -> None:
+        done = self.store.done(stage)
+        total = finished = 0
+        for unit in units():
+            total += _rows(unit)
+            finished += _rows(unit) * (unit.name in done)
+        self.watcher.begin(stage, total, finished)
+        missing = (unit for unit in units() if unit.name not in done)
+        first = next(missing, None)
+        if first is None:
+            return
+        failed = self.store.done(FAILED)
+        work = self.work or functools.partial(do_unit, self.store)
+        with contextlib.closing(_outcomes(self.executor, work, itertools.chain([first], missing))) as outcomes:
+            for outcome in outcomes:
+                self.store.check()
+                self._take(outcome, failed)
+                self.watcher.advance(outcome)
+
+    def _take(self, outcome: Outcome, failed: set[str]) -> None:
+        """Store what came of a unit, unless its worker did; ``failed`` are those that an earlier run gave up."""
+        unit = outcome.unit
+        if outcome.error is not None:
+            if unit.stage == "scale":  # what 'untouched' means must not depend on which worker had a bad day
+                raise UnderfireError(f"The clean maps of '{unit.photos[0].path}' … cannot be measured: {outcome.error}")
+            outcome.rows = trial.failed_rows(unit, self.classifier, outcome.error)
+            self.store.put(FAILED, unit.name, outcome.rows, {}, provenance(outcome))
+            return
+        if not self.store.remote:
+            self.store.put(unit.stage, unit.name, outcome.rows, outcome.files, outcome.meta)
+        if unit.name in failed:
+            self.store.discard(FAILED, unit.name)
 
 
-def _outcomes(executor: Executor, units: Iterator[Unit]) -> Generator[Outcome]:
+def _rows(unit: Unit) -> int:
+    """Judgements of a unit."""
+    return len(unit.photos) * max(1, unit.job.rows)
+
+
+def do_unit(store: Store, unit: Unit) -> Outcome:
+    """What a worker does: the trial, and on an object store the writing too."""
+    outcome = trial.run_unit(unit)
+    outcome.meta = provenance(outcome)
+    if store.remote:
+        store.put(unit.stage, unit.name, outcome.rows, outcome.files, outcome.meta)
+        outcome.files = {}
+    return outcome
+
+
+def _outcomes(executor: Executor, work: Callable[[Unit], Outcome], units: Iterator[Unit]) -> Generator[Outcome]:
     """What an executor gives; closing it, when the disk is full or on Ctrl-C, stops the executor's workers at once."""
-    yield from executor.map(trial.run_unit, units)
+    yield from executor.map(work, units)
 
 
-def _provenance(outcome: Outcome) -> dict[str, str]:
+def provenance(outcome: Outcome) -> dict[str, str]:
     """What belongs to the part and not to the results."""
     return {
         "written": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -69,7 +69,9 @@ def load(
     levels, errors = {}, {}
     for i, photo in enumerate(photos):
         try:
-            levels[i] = images.load(folder.bytes(photo.path), photo.path, classifier.preprocess)
+            levels[i] = images.load(images.planned(folder, photo), photo.path, classifier.preprocess)
+        except images.PhotoLostError:  # no property of this photo, but a mistake that the user can mend
+            raise
         except UnderfireError as e:
             errors[i] = str(e)
     return levels, errors

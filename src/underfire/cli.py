@@ -1,17 +1,21 @@
-"""The verbs: run, plan, report, study, list, train."""
+"""The verbs: run, plan, status, report, study, list, train."""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
 import sys
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 import yaml
 
 from underfire.core import UnderfireError
+from underfire.place import Place, place
 
 if TYPE_CHECKING:
     from underfire.plan import Settings
@@ -47,11 +51,13 @@ class Precision(StrEnum):
 
 
 PlanFile = Annotated[
-    Path | None, typer.Argument(metavar="PLAN.yaml", help="Settings from a file; flags given beside it win.")
+    str | None, typer.Argument(metavar="PLAN.yaml", help="Settings from a file; flags given beside it win.")
 ]
 ImagesFlag = Annotated[
     str | None,
-    typer.Option("--images", metavar="DIR|FILE|demo", help="Photos: a folder, one file, or 'demo' (built-in photos)."),
+    typer.Option(
+        "--images", metavar="DIR|FILE|URL|demo", help="Photos: a folder, one file, s3://…, or 'demo' (built-in photos)."
+    ),
 ]
 ClassifierFlag = Annotated[
     str | None,
@@ -117,6 +123,18 @@ BatchFlag = Annotated[
     str | None, typer.Option("--batch-size", metavar="N", help="Photos that share a batch. \\[default: by cost]")
 ]
 WorkersFlag = Annotated[str | None, typer.Option("--workers", metavar="N", help="Processes. \\[default: 1]")]
+ExecutorFlag = Annotated[
+    str | None,
+    typer.Option("--executor", metavar="local|ray", help="Where the workers are: docs/scale.md. \\[default: local]"),
+]
+AddressFlag = Annotated[
+    str | None,
+    typer.Option("--address", metavar="auto|ray://…|local", help="The Ray cluster. \\[default: auto]"),
+]
+GpusFlag = Annotated[
+    str | None,
+    typer.Option("--gpus", metavar="G", help="GPUs of each worker on Ray; 0.5: two share one. \\[default: 1 on cuda]"),
+]
 ThreadsFlag = Annotated[
     str | None, typer.Option("--threads", metavar="T", help="CPU threads a worker. \\[default: cores / workers]")
 ]
@@ -131,10 +149,72 @@ SetFlag = Annotated[
     ),
 ]
 OutFlag = Annotated[
-    Path | None,
-    typer.Option("--out", metavar="DIR", help="\\[default: a folder in underfire-out/ named by the settings]"),
+    str | None,
+    typer.Option("--out", metavar="DIR|URL", help="\\[default: a folder in underfire-out/ named by the settings]"),
 ]
+FolderArgument = Annotated[str, typer.Argument(metavar="DIR|URL", help="The output folder of a run, finished or not.")]
 SamplesFlag = Annotated[int, typer.Option("--samples", metavar="N", min=0, help="Rows of pictures in the report.")]
+
+
+Flags: TypeAlias = "dict[str, Any]"
+"""Settings as they were given on the command line."""
+FLAGS: dict[str, Any] = {
+    "images": ImagesFlag,
+    "classifier": ClassifierFlag,
+    "weights": WeightsFlag,
+    "input_size": InputSizeFlag,
+    "resize": ResizeFlag,
+    "mean": MeanFlag,
+    "std": StdFlag,
+    "classes": ClassesFlag,
+    "interpreter": InterpreterFlag,
+    "attack": AttackFlag,
+    "preset": PresetFlag,
+    "eps": EpsFlag,
+    "max_shift": MaxShiftFlag,
+    "target": TargetFlag,
+    "target_map": TargetMapFlag,
+    "limit": LimitFlag,
+    "seed": SeedFlag,
+    "batch_size": BatchFlag,
+    "workers": WorkersFlag,
+    "executor": ExecutorFlag,
+    "address": AddressFlag,
+    "gpus": GpusFlag,
+    "threads": ThreadsFlag,
+    "device": DeviceFlag,
+    "precision": PrecisionFlag,
+    "set_": SetFlag,
+}
+"""Every setting that has a flag, in the order of the help."""
+
+
+def takes(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the flags of some settings, of all where none is named; what was given comes as ``flags``."""
+
+    def add(command: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(command, eval_str=True).parameters
+
+        @functools.wraps(command)
+        def filled(**given: Any) -> None:
+            rest = {name: given.pop(name) for name in own if name != "flags"}
+            command(flags=_flags(given), **rest)
+
+        parameters = []
+        for name, parameter in own.items():
+            if name == "flags":
+                parameters += [_option(flag) for flag in names or FLAGS]
+            else:
+                parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+        filled.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        filled.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return filled
+
+    return add
+
+
+def _option(flag: str) -> inspect.Parameter:
+    return inspect.Parameter(flag, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=FLAGS[flag])
 
 
 @app.command(
@@ -145,31 +225,11 @@ SamplesFlag = Annotated[int, typer.Option("--samples", metavar="N", min=0, help=
         "underfire run audit/plan.yaml",
     )
 )
+@takes()
 def run(
+    *,
     plan: PlanFile = None,
-    images: ImagesFlag = None,
-    classifier: ClassifierFlag = None,
-    weights: WeightsFlag = None,
-    input_size: InputSizeFlag = None,
-    resize: ResizeFlag = None,
-    mean: MeanFlag = None,
-    std: StdFlag = None,
-    classes: ClassesFlag = None,
-    interpreter: InterpreterFlag = None,
-    attack: AttackFlag = None,
-    preset: PresetFlag = None,
-    eps: EpsFlag = None,
-    max_shift: MaxShiftFlag = None,
-    target: TargetFlag = None,
-    target_map: TargetMapFlag = None,
-    limit: LimitFlag = None,
-    seed: SeedFlag = None,
-    batch_size: BatchFlag = None,
-    workers: WorkersFlag = None,
-    threads: ThreadsFlag = None,
-    device: DeviceFlag = None,
-    precision: PrecisionFlag = None,
-    set_: SetFlag = None,
+    flags: Flags,
     out: OutFlag = None,
     samples: SamplesFlag = 24,
 ) -> None:
@@ -177,13 +237,14 @@ def run(
 
     The same command again finishes what is missing and does nothing twice.
     """
-    flags, folder = _flags(locals()), out
+    folder = place(out) if out else None
     try:
         from underfire import audit, console  # noqa: PLC0415 (torch is slow to import; `report` does without)
         from underfire.report import write_report  # noqa: PLC0415
 
         settings = _settings(plan, flags)
-        folder = out or (plan.parent if plan and (plan.parent / "records").is_dir() else audit.default_out(settings))
+        beside = place(plan).parent if plan else None
+        folder = folder or (beside if beside and (beside / "records").is_dir() else audit.default_out(settings))
         with console.Progress() as watcher:
             audit.run(settings, folder, watcher)
         page = write_report(folder, samples)
@@ -196,65 +257,53 @@ def run(
         raise typer.Exit(SOME_FAILED if good else MISTAKE)
 
 
-def _how_to_go_on(folder: Path | None) -> str:
+def _how_to_go_on(folder: Place | None) -> str:
     if folder is None or not (folder / "plan.yaml").is_file():
         return "Stopped before anything was attacked: the same command starts again."
     return f"Stopped. What is finished is in '{folder}'; go on with: underfire run '{folder / 'plan.yaml'}'"
 
 
 @app.command(epilog=_examples("underfire plan --images photos --preset thorough"))
+@takes()
 def plan(
+    *,
     plan: PlanFile = None,
-    images: ImagesFlag = None,
-    classifier: ClassifierFlag = None,
-    weights: WeightsFlag = None,
-    input_size: InputSizeFlag = None,
-    resize: ResizeFlag = None,
-    mean: MeanFlag = None,
-    std: StdFlag = None,
-    classes: ClassesFlag = None,
-    interpreter: InterpreterFlag = None,
-    attack: AttackFlag = None,
-    preset: PresetFlag = None,
-    eps: EpsFlag = None,
-    max_shift: MaxShiftFlag = None,
-    target: TargetFlag = None,
-    target_map: TargetMapFlag = None,
-    limit: LimitFlag = None,
-    seed: SeedFlag = None,
-    batch_size: BatchFlag = None,
-    workers: WorkersFlag = None,
-    threads: ThreadsFlag = None,
-    device: DeviceFlag = None,
-    precision: PrecisionFlag = None,
-    set_: SetFlag = None,
+    flags: Flags,
     out: OutFlag = None,
 ) -> None:
     """Show the tasks, passes and time of a run, and run nothing (but a second of timing)."""
     from underfire import audit, console  # noqa: PLC0415
 
-    settings = _settings(plan, _flags(locals()))
-    console.show_plan(settings, out or audit.default_out(settings))
+    settings = _settings(plan, flags)
+    console.show_plan(settings, place(out) if out else audit.default_out(settings))
+
+
+@app.command(epilog=_examples("underfire status underfire-out/photos-1a2b3c4d", "underfire status s3://bucket/audit"))
+def status(folder: FolderArgument) -> None:
+    """Tell what is done of a run, how fast it goes and what failed: from its output folder alone."""
+    from underfire.status import show_status  # noqa: PLC0415
+
+    show_status(place(folder))
 
 
 @app.command(epilog=_examples("underfire report underfire-out/demo-1a2b3c4d"))
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run or study, finished or not.")],
+    folder: FolderArgument,
     samples: Annotated[
         int | None,
         typer.Option("--samples", metavar="N", min=0, help="Photos shown. \\[default: 24; of a study 2 a classifier]"),
     ] = None,
 ) -> None:
     """Write DIR/report.html or DIR/study.html again, from the records that are there."""
-    if (folder / "study.yaml").is_file():
+    if (Path(folder) / "study.yaml").is_file():
         from underfire.study_page import write_study  # noqa: PLC0415
 
-        typer.echo(f"The study: {write_study(folder, 2 if samples is None else samples)}")
+        typer.echo(f"The study: {write_study(Path(folder), 2 if samples is None else samples)}")
         return
     from underfire.report import write_report  # noqa: PLC0415
 
     samples = 24 if samples is None else samples
-    typer.echo(f"Report: {write_report(folder, samples)}")
+    typer.echo(f"Report: {write_report(place(folder), samples)}")
 
 
 train_app = typer.Typer(
@@ -271,21 +320,14 @@ app.add_typer(train_app, name="train")
         "--set rts.weights=mine-rts.safetensors",
     )
 )
+@takes(
+    *("images", "classifier", "weights", "input_size", "resize", "mean", "std"),
+    *("classes", "limit", "seed", "threads", "device", "precision"),
+)
 def rts(
-    images: ImagesFlag = None,
-    classifier: ClassifierFlag = None,
-    weights: WeightsFlag = None,
-    input_size: InputSizeFlag = None,
-    resize: ResizeFlag = None,
-    mean: MeanFlag = None,
-    std: StdFlag = None,
-    classes: ClassesFlag = None,
+    *,
+    flags: Flags,
     epochs: Annotated[int, typer.Option("--epochs", metavar="N", min=1, help="Passes over the photos, at most.")] = 24,
-    limit: LimitFlag = None,
-    seed: SeedFlag = None,
-    threads: ThreadsFlag = None,
-    device: DeviceFlag = None,
-    precision: PrecisionFlag = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="\\[default: rts-CLASSIFIER.safetensors]")
     ] = None,
@@ -296,7 +338,6 @@ def rts(
     """
     from underfire import console  # noqa: PLC0415
 
-    flags = _flags(locals())
     if "images" not in flags:
         raise UnderfireError(
             "Nothing to train on: give --images DIR, some 500 photos or more of the classifier's kind."
@@ -313,24 +354,17 @@ def rts(
         "underfire study paper/study.yaml --out paper",
     )
 )
+@takes(
+    *("images", "classifier", "weights", "classes", "interpreter", "preset", "eps"),
+    *("max_shift", "seed", "workers", "threads", "device", "set_"),
+)
 def study(
+    *,
     plan: Annotated[
         Path | None, typer.Argument(metavar="PLAN.yaml", help="A study of several classifiers; flags beside it win.")
     ] = None,
-    images: ImagesFlag = None,
-    classifier: ClassifierFlag = None,
-    weights: WeightsFlag = None,
-    classes: ClassesFlag = None,
-    interpreter: InterpreterFlag = None,
+    flags: Flags,
     quick: Annotated[bool, typer.Option("--quick", help="A first look: two photos a cell, MASK on one.")] = False,
-    preset: PresetFlag = None,
-    eps: EpsFlag = None,
-    max_shift: MaxShiftFlag = None,
-    seed: SeedFlag = None,
-    workers: WorkersFlag = None,
-    threads: ThreadsFlag = None,
-    device: DeviceFlag = None,
-    set_: SetFlag = None,
     out: OutFlag = None,
     samples: Annotated[
         int, typer.Option("--samples", metavar="N", min=0, help="Photos shown for each classifier.")
@@ -340,13 +374,10 @@ def study(
 
     It says first how long it will take at most. The same command again finishes what is missing and does nothing twice.
     """
-    given = {k: v for k, v in locals().items() if k not in ("plan", "quick", "out", "samples") and v not in (None, [])}
     from underfire import console  # noqa: PLC0415
 
-    if "set_" in given:
-        given["options"] = _options(given.pop("set_"))
     try:
-        console.run_study(plan, given, quick, out, samples)
+        console.run_study(plan, flags, quick, Path(out) if out else None, samples)
     except KeyboardInterrupt:
         typer.echo("Stopped. What is finished is kept: the same command goes on.")
         raise typer.Exit(STOPPED) from None
@@ -362,7 +393,7 @@ def list_() -> None:
 
 def _flags(given: dict[str, Any]) -> dict[str, Any]:
     """The flags that were given, as settings."""
-    flags = {k: v for k, v in given.items() if k not in ("plan", "out", "samples", "epochs") and v is not None}
+    flags = {k: v for k, v in given.items() if v is not None and v != []}
     for key in ("mean", "std"):
         if key in flags:
             flags[key] = _three(key, flags[key])
@@ -372,13 +403,7 @@ def _flags(given: dict[str, Any]) -> dict[str, Any]:
         flags["precision"] = flags["precision"].value
     if "set_" in flags:
         flags["options"] = _options(flags.pop("set_"))
-    return {k: v for k, v in flags.items() if v != [] and k in _settings_fields()}
-
-
-def _settings_fields() -> set[str]:
-    from underfire.plan import Settings  # noqa: PLC0415
-
-    return set(Settings.model_fields)
+    return flags
 
 
 def _three(key: str, word: str) -> tuple[float, ...]:
@@ -403,14 +428,14 @@ def _options(words: list[str]) -> dict[str, dict[str, Any]]:
     return options
 
 
-def _settings(plan: Path | None, flags: dict[str, Any]) -> Settings:
+def _settings(plan: str | None, flags: dict[str, Any]) -> Settings:
     from underfire import plan as planning  # noqa: PLC0415
 
     if plan is None and "images" not in flags:
         raise UnderfireError("Nothing to attack: give --images DIR (or FILE, or 'demo'), or a PLAN.yaml.")
     if plan is None:
         return planning.Settings.parse(flags)
-    there = planning.read(plan).model_dump(exclude_unset=True)
+    there = planning.read(place(plan)).model_dump(exclude_unset=True)
     parts = there.get("options", {}), flags.get("options", {})
     options = {part: {**parts[0].get(part, {}), **parts[1].get(part, {})} for part in {**parts[0], **parts[1]}}
     return planning.Settings.parse(there | flags | {"options": options})

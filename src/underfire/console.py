@@ -19,7 +19,8 @@ from underfire.attacks.presets import PRESET_NAMES
 from underfire.audit import stored_plan
 from underfire.clean import slug
 from underfire.core import Outcome
-from underfire.plan import Settings
+from underfire.place import Place
+from underfire.plan import Lane, Plan, Settings
 from underfire.store import Store
 from underfire.study_page import write_study
 
@@ -34,14 +35,14 @@ def say(line: str) -> None:
 
 
 class Progress:
-    """A bar for each stage: images done, images/s, time left, running success rate."""
+    """A bar for each stage: judgements done and a second, time left, running success rate, failed units."""
 
     def __enter__(self) -> Self:
         self._bars = bars.Progress(
             bars.TextColumn("{task.description:<10}"),
             bars.BarColumn(),
             bars.MofNCompleteColumn(),
-            bars.TextColumn("images"),
+            bars.TextColumn("judgements"),
             bars.TextColumn("{task.fields[rate]}"),
             bars.TimeRemainingColumn(),
             bars.TextColumn("{task.fields[note]}"),
@@ -49,7 +50,7 @@ class Progress:
             refresh_per_second=4,
         )
         self._task: bars.TaskID | None = None
-        self._wins = self._shots = 0
+        self._wins = self._shots = self._failed = 0
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -72,18 +73,25 @@ class Progress:
         """A unit more."""
         if self._task is None:
             return
-        n = len(outcome.unit.photos)
+        n = len(outcome.rows)
         self._here += n
+        self._failed += outcome.error is not None
         rate = f"{self._here / max(1e-9, time.monotonic() - self._start):.2f}/s"
         note = ""
         if outcome.unit.stage == "records":
             good = [row.success for row in outcome.rows if row.error is None]
             self._wins, self._shots = self._wins + sum(good), self._shots + len(good)
             note = f"success {self._wins / self._shots:.1%}" if self._shots else "no result yet"
+        if self._failed:
+            note += f", {_count(self._failed, 'unit')} failed"
         self._bars.update(self._task, advance=n, rate=rate, note=note)
 
+    def note(self, text: str) -> None:
+        """A line above the bars."""
+        self._bars.console.print(text, soft_wrap=True, markup=False, highlight=False)
 
-def show_results(out: Path) -> tuple[int, int]:
+
+def show_results(out: Place) -> tuple[int, int]:
     """The table at the end of a run; returns how many rows failed, and how many did not."""
     rows = Store(out).rows()
     table = Table(
@@ -145,7 +153,7 @@ def _number(e: metrics.Estimate, digits: int) -> str:
     return "–" if e.value is None else f"{e.value:.{digits}f}"
 
 
-def show_plan(settings: Settings, out: Path) -> None:
+def show_plan(settings: Settings, out: Place) -> None:
     """Tasks, passes and time of a run."""
     plan, classifier = planning.make_plan(settings, stored_plan(out))
     seconds = system.seconds_a_pass(classifier, plan.settings.batch_size or 1, plan.job.device, plan.job.threads)
@@ -165,14 +173,21 @@ def show_plan(settings: Settings, out: Path) -> None:
     _console.print(table)
     units = list(plan.units({}))
     done = Store(out).done("records")
-    missing = sum(len(unit.photos) for unit in units if unit.name not in done)
-    left = seconds * (plan.image_passes * missing + scale) / plan.settings.workers
+    cost = {lane.interpreters: lane.passes for lane in plan.lanes}
+    missing = sum(cost[unit.job.interpreters] * len(unit.photos) for unit in units if unit.name not in done)
+    left = seconds * (missing + scale) / plan.settings.workers
     say(
-        f"{_count(len(units), 'unit')} of up to {plan.settings.batch_size} images, "
+        f"{_count(len(units), 'unit')}: {'; '.join(_lane(plan, lane) for lane in plan.lanes)}; "
         f"{_count(s.workers, 'worker')} of {_count(s.threads, 'thread')} on {plan.job.device}; "
         f"{sum(unit.name in done for unit in units)} of them done in '{out}'."
     )
     say(f"At {1 / seconds:.0f} passes/s: {_duration(left)} at most; images that are done early cost less.")
+
+
+def _lane(plan: Plan, lane: Lane) -> str:
+    """What the units of a lane are, and cost."""
+    most = max(len(unit.photos) for unit in plan.units({}) if unit.job.interpreters == lane.interpreters)
+    return f"{'+'.join(lane.interpreters)} up to {_count(most, 'image')} and {lane.passes * most:,.0f} passes each"
 
 
 def _count(n: int | None, what: str) -> str:

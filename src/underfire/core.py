@@ -373,13 +373,19 @@ class Job:
     scale: Mapping[str, float] = field(default_factory=dict)
     target_map: TargetMap = TargetMap()
 
+    @property
+    def rows(self) -> int:
+        """Judgements that each image gets."""
+        return sum(1 if cell.against else len(self.interpreters) for cell in self.cells)
+
 
 @dataclass(frozen=True)
 class Unit:
-    """What one worker does at a time: the images that share a batch, and a name that is unique to the result.
+    """What one worker does at a time: some images, and a name that is unique to the result.
 
-    ``partners`` are the photos whose maps are the target maps, one for each photo, where they come from photos;
-    ``made`` the records of PNGs that exist, where they are only to be judged again.
+    ``batch`` of the images share a batch; 0: all of them. ``partners`` are the photos whose maps are the target maps,
+    one for each photo, where they come from photos; ``made`` the records of PNGs that exist, where they are only to be
+    judged again.
     """
 
     name: str
@@ -388,16 +394,42 @@ class Unit:
     job: Job
     partners: tuple[Photo, ...] = ()
     made: tuple[Record, ...] = ()
+    batch: int = 0
 
 
 @dataclass
 class Outcome:
-    """What came of a unit: rows for the store, and files to lie beside them."""
+    """What came of a unit: rows for the store, and files to lie beside them.
+
+    ``meta`` is what belongs to the part and not to the results: host, date, versions. ``error`` says why nothing came
+    of it, after as many tries as a unit gets.
+    """
 
     unit: Unit
     rows: list[Any]
     files: dict[str, bytes]
     seconds: float = 0.0
+    meta: dict[str, str] = field(default_factory=dict)
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """What an executor is told of the machines.
+
+    Args:
+        workers: how many work at a time.
+        threads: CPU threads each of them uses.
+        device: what they compute on.
+        address: of a cluster, where the executor knows one.
+        gpus: of each worker, fractions share one; None: one each on 'cuda', else none.
+    """
+
+    workers: int = 1
+    threads: int = 1
+    device: str = "cpu"
+    address: str | None = None
+    gpus: float | None = None
 
 
 class Executor(Protocol):
@@ -405,3 +437,6 @@ class Executor(Protocol):
 
     def map(self, fn: Callable[[Unit], Outcome], units: Iterator[Unit]) -> Iterator[Outcome]:
         """Outcomes as they finish, in any order; ``units`` is drawn from lazily."""
+
+    def close(self) -> None:
+        """End the workers: no more `map`."""

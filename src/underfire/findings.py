@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, reduce
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from underfire.core import UnderfireError
 from underfire.metrics import CELL, Estimate, Summary, summarise
+from underfire.place import Place
 from underfire.store import Store
 
 Cell = dict[str, Any]
@@ -119,7 +119,7 @@ class Findings:
         panels: the judges, in the plan's order of interpreters.
     """
 
-    out: Path
+    out: Place
     plan: Mapping[str, Any]
     table: pa.Table
     scale: pa.Table
@@ -140,13 +140,13 @@ class Findings:
         return tuple(sorted(pc.unique(good(self.table)["image"]).to_pylist()))
 
 
-def load(out: Path) -> Findings:
+def load(out: Place) -> Findings:
     """Read a folder of results.
 
     Raises:
         UnderfireError: not such a folder, or nothing in it yet.
     """
-    plan = _plan(out)
+    plan = read_plan(out)
     store = Store(out)
     table, scale = store.table("records"), store.table("scale")
     if not table.num_rows:
@@ -154,7 +154,12 @@ def load(out: Path) -> Findings:
     return Findings(out, plan, table, scale, _panels(plan, table, scale))
 
 
-def _plan(out: Path) -> Mapping[str, Any]:
+def read_plan(out: Place) -> Mapping[str, Any]:
+    """The plan.yaml of a folder of results.
+
+    Raises:
+        UnderfireError: not such a folder.
+    """
     path = out / "plan.yaml"
     try:
         plan = yaml.safe_load(path.read_text(encoding="utf-8"))

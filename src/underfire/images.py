@@ -11,15 +11,16 @@ import importlib.util
 import io
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from underfire.core import LEVELS, Photo, Preprocess, UnderfireError
+from underfire.place import Place, place, read_many
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,12 +46,20 @@ JPEG_QUALITY = 90
 """The everyday damage that an 'untouched' map is measured against (method, section 5.5)."""
 
 
+UNREADABLE = "unreadable"
+"""Stands for the digest of a file that could not be read when the audit was planned."""
+
+
+class PhotoLostError(UnderfireError):
+    """A photo is not what it was when the audit was planned."""
+
+
 class Folder:
     """The photos of one audit.
 
     Args:
-        source: a folder (searched with its sub-folders), one image file, or 'demo' for the CC0 and public-domain
-            photos that scikit-image ships.
+        source: a folder (searched with its sub-folders), one image file, a URL of either that fsspec knows, or 'demo'
+            for the CC0 and public-domain photos that scikit-image ships.
 
     Raises:
         UnderfireError: missing, empty or not readable.
@@ -58,8 +67,9 @@ class Folder:
 
     def __init__(self, source: str) -> None:
         self.source = source
-        root = _demo_root() if source == DEMO else Path(source).expanduser()
-        if not root.exists():
+        root: Place = _demo_root() if source == DEMO else place(source)
+        root = root.expanduser() if isinstance(root, Path) else root
+        if not _told_exists(root, source):
             raise UnderfireError(
                 f"There is no folder or file '{source}': --images takes a folder of photos, one photo, or 'demo'."
             )
@@ -84,20 +94,52 @@ class Folder:
         try:
             return (self.root / path).read_bytes()
         except OSError as e:
-            raise UnderfireError(f"Cannot read '{path}' ({e.strerror}).") from e
+            raise UnderfireError(f"Cannot read '{path}' ({e.strerror or e}).") from e
 
     def photos(self, limit: int | None) -> list[Photo]:
         """Identities of all photos, or of ``limit`` of them evenly spaced over the sorted paths."""
         n = len(self.paths)
-        chosen = range(n) if limit is None or limit >= n else [i * n // limit for i in range(limit)]
-        photos = []
-        for i in chosen:
-            try:
-                digest = hashlib.sha256(self.bytes(self.paths[i])).hexdigest()
-            except UnderfireError:
-                digest = "unreadable"  # said again, with its reason, when the photo's turn comes
-            photos.append(Photo(self.paths[i], digest))
-        return photos
+        chosen = self.paths if limit is None or limit >= n else [self.paths[i * n // limit] for i in range(limit)]
+        try:
+            return [Photo(path, _sha256(content)) for path, content in read_many(self.root, chosen)]
+        except OSError as e:
+            raise UnderfireError(f"Cannot read the photos in '{self.source}' ({e.strerror or e}).") from e
+
+
+def planned(folder: Folder, photo: Photo) -> bytes:
+    """The content of a photo as it was when the audit was planned.
+
+    Raises:
+        PhotoLostError: it is gone or has other content now.
+        UnderfireError: it could not be read then either.
+    """
+    try:
+        content = folder.bytes(photo.path)
+    except UnderfireError as e:
+        if photo.sha256 == UNREADABLE:
+            raise
+        raise PhotoLostError(
+            f"{str(e).removesuffix('.')}, but it was there when this audit was planned: bring '{folder.source}' "
+            "back, then run the same command again. What is finished is kept."
+        ) from e
+    if photo.sha256 not in (UNREADABLE, hashlib.sha256(content).hexdigest()):
+        raise PhotoLostError(
+            f"'{photo.path}' in '{folder.source}' has changed since this audit was planned: bring the photo back and "
+            "run the same command again, or give a new folder with --out."
+        )
+    return content
+
+
+def _sha256(content: bytes | OSError) -> str:
+    """The digest; a file that cannot be read says so again, with its reason, when its turn comes."""
+    return UNREADABLE if isinstance(content, OSError) else hashlib.sha256(content).hexdigest()
+
+
+def _told_exists(root: Place, source: str) -> bool:
+    try:
+        return root.exists()
+    except OSError as e:
+        raise UnderfireError(f"Cannot look for photos in '{source}' ({e.strerror or e}).") from e
 
 
 def _demo_root() -> Path:
@@ -107,16 +149,21 @@ def _demo_root() -> Path:
     return Path(spec.submodule_search_locations[0]) / "data"
 
 
-def _walk(root: Path) -> list[str]:
-    found = []
+def _walk(root: Place) -> list[str]:
+    """Paths below ``root`` of all that look like photos, sorted; hidden files and folders are passed over."""
+    found = list(_below(root)) if isinstance(root, Path) else root.ask(_find)
+    return sorted(path for path in found if PurePosixPath(path).suffix.lower() in SUFFIXES)
+
+
+def _below(root: Path) -> Iterator[str]:
     for folder, folders, files in os.walk(root):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            Path(folder, name).relative_to(root).as_posix()
-            for name in files
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
-        ]
-    return sorted(found)
+        yield from (Path(folder, name).relative_to(root).as_posix() for name in files if not name.startswith("."))
+
+
+def _find(fs: Any, root: str) -> list[str]:
+    inside = (path.partition(root.strip("/") + "/")[2] for path in fs.find(root))
+    return [path for path in inside if not any(part.startswith(".") for part in path.split("/"))]
 
 
 def load(content: bytes, path: str, policy: Preprocess) -> NDArray[np.uint8]:

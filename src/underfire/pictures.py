@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import io
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from underfire.findings import Findings, Line, Panel, good, select
+from underfire.place import Place
 
 SIDE = 224
 """Longest side of a small picture, px: the input size of most classifiers, and sharp at 110 px on a fine screen."""
@@ -133,7 +133,7 @@ def _by_image(table: pa.Table, line: Line, images: pa.Array) -> dict[str, dict[s
 
 
 def _sample(
-    out: Path,
+    out: Place,
     place: str,
     row: dict[str, Any],
     *,
@@ -155,33 +155,33 @@ def _sample(
     )
 
 
-def _shot(out: Path, line: Line, row: dict[str, Any]) -> Shot:
+def _shot(out: Place, line: Line, row: dict[str, Any]) -> Shot:
     photo = read_photo(out, row["adversarial"])
     return Shot(line.label, row, uri(photo), overlay(photo, read_map(out, row["adversarial_map"])))
 
 
-def _map_size(out: Path, rows: list[dict[str, Any]]) -> str | None:
+def _map_size(out: Place, rows: list[dict[str, Any]]) -> str | None:
     first = next((m for row in rows if (m := read_map(out, row["clean_map"])) is not None), None)
     return None if first is None else f"{first.shape[0]} × {first.shape[1]}"
 
 
-def read_photo(out: Path, name: str | None) -> Pixels | None:
+def read_photo(out: Place, name: str | None) -> Pixels | None:
     """(H, W, 3) pixels; None where there is no such picture."""
     if name is None:
         return None
     try:
-        with Image.open(out / name) as picture:
+        with Image.open(io.BytesIO((out / name).read_bytes())) as picture:
             return np.asarray(picture.convert("RGB"))
     except OSError:  # gone, or not a picture any more: the page says so in its place
         return None
 
 
-def read_map(out: Path, name: str | None) -> NDArray[np.float32] | None:
+def read_map(out: Place, name: str | None) -> NDArray[np.float32] | None:
     """(h, w) map; None where there is no such file."""
     if name is None:
         return None
     try:
-        found = np.load(out / name, allow_pickle=False)
+        found = np.load(io.BytesIO((out / name).read_bytes()), allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
     return np.asarray(found, np.float32) if found.ndim == 2 else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import heapq
 import inspect
 import json
 import os
@@ -23,13 +24,22 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from underfire import goals, images, registry
-from underfire.core import Attack, Cell, Classifier, ClassifierOptions, Job, Photo, UnderfireError, Unit
+from underfire.core import Attack, Cell, Classifier, ClassifierOptions, Interpreter, Job, Photo, UnderfireError, Unit
+from underfire.place import Place, is_url, local
 from underfire.record import SCHEMA_VERSION
 
 UNIT_ROWS = 1000
 """At most so many rows in one Parquet part."""
-UNIT_PASSES = 40_000
-"""F that a unit should cost at most (some ten minutes on two CPU cores): what a kill loses."""
+UNIT_PASSES = {"cpu": 40_000, "mps": 200_000, "cuda": 1_500_000}
+"""F that a unit should cost at most (some ten minutes on two CPU cores, or on one GPU): what a kill loses."""
+UNIT_PHOTOS = {"records": 64, "scale": UNIT_ROWS}
+"""At most so many photos in one unit: a worker holds their PNGs and maps in memory (some 0.3 MB a photo)."""
+SHARES = 256
+"""A large audit is cut into at least so many units, so that as many workers have something to do."""
+TAPER = 16
+"""The last of so many parts of an audit is cut into quarters of units: workers that end early have something left."""
+SPLIT = 0.1
+"""An interpreter gets units of its own where forging the attacks on the prediction again adds at most this share."""
 UNIT_IMAGES = {"cpu": 8, "mps": 16, "cuda": 64}
 """Images that share a batch where cost allows: a CPU gains nothing beyond 8 (measured on EfficientNet-Lite0)."""
 FIRST_ORDER = 3.0
@@ -40,10 +50,14 @@ SCALE_PHOTOS = {"mask": 16}
 """Photos that the untouched scale is measured on, where not all of them: one MASK map costs 900 F (method, 5.5)."""
 AUTO = ("batch_size", "threads", "precision")
 """Settings that are filled in when not given, and taken from the plan that is there when a run goes on."""
-NOT_IN_KEY = frozenset({"images", "weights", "classes", "device", "workers", "executor", "resolved", "target_map"})
+NOT_IN_KEY = frozenset(
+    {"images", "weights", "classes", "device", "workers", "executor", "address", "gpus", "resolved", "target_map"}
+)
 """Settings that change no number: what photos, weights, class names and target maps there are is in the key by their
 digests."""
 FILES = ("weights", "classes")
+CUT = 2
+"""Version of the rule that units are cut by: units of another rule are other units."""
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Triple = tuple[Finite, Finite, Finite]
@@ -78,6 +92,8 @@ class Settings(BaseModel):
     device: str = "auto"
     workers: Annotated[int, Field(ge=1)] = 1
     executor: str = "local"
+    address: str | None = None
+    gpus: Annotated[float, Field(ge=0, le=64, allow_inf_nan=False)] | None = None
     resolved: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("interpreter", "attack", mode="before")
@@ -122,7 +138,7 @@ def _told(error: ValidationError) -> str:
     return f"{flag} {first['input']}: {first['msg'][0].lower()}{first['msg'][1:]}.{hint}"
 
 
-def read(path: Path) -> Settings:
+def read(path: Place) -> Settings:
     """Settings from a YAML plan.
 
     Raises:
@@ -135,13 +151,30 @@ def read(path: Path) -> Settings:
         hint = f"its plan is '{inside}'" if inside.is_file() else f"photos are given with --images '{path}'"
         raise UnderfireError(f"'{path}' is a folder, not a plan: {hint}.") from e
     except OSError as e:
-        raise UnderfireError(f"Cannot read the plan '{path}' ({e.strerror}).") from e
+        raise UnderfireError(f"Cannot read the plan '{path}' ({e.strerror or e}).") from e
     except (yaml.YAMLError, UnicodeDecodeError) as e:
         reason = str(e).splitlines()[0]
         raise UnderfireError(f"'{path}' is no YAML plan ({reason}): photos are given with --images.") from e
     if not isinstance(content, dict):
         raise UnderfireError(f"'{path}' is no plan: a plan is a mapping of settings such as 'images: photos'.")
     return Settings.parse(content)
+
+
+@dataclasses.dataclass(frozen=True)
+class Lane:
+    """Interpreters whose work is cut into units together, since they share what is forged and what is clean.
+
+    A MASK image costs a hundred times what a CAM one does: in one unit with it, CAM would be cut as fine as MASK.
+    """
+
+    interpreters: tuple[str, ...]
+    cells: tuple[Cell, ...]
+    passes: float
+    """F an image costs at most."""
+    rows: int
+    """Judgements an image gets."""
+    batch: int
+    """Images that share a batch."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,29 +188,51 @@ class Plan:
     classes_digest: str
     cell_passes: tuple[float, ...]
     """F an image costs at most for each of the job's cells: the search and its judgements."""
-    image_passes: float
-    """F an image costs at most, clean maps and judgements included."""
+    lanes: tuple[Lane, ...]
     scale_passes: float
 
+    @property
+    def image_passes(self) -> float:
+        """F an image costs at most, clean maps and judgements included."""
+        return sum(lane.passes for lane in self.lanes)
+
+    @property
+    def rows(self) -> int:
+        """Judgements of the whole audit."""
+        return len(self.photos) * sum(lane.rows for lane in self.lanes)
+
     def units(self, scale: Mapping[str, float]) -> Iterator[Unit]:
-        """The forge-and-judge units."""
-        job = dataclasses.replace(self.job, scale=dict(scale))
-        return self._cut("records", self.photos, job)
+        """The forge-and-judge units, interleaved so that at any time each lane has come equally far."""
+        cuts = [self._shares(lane) for lane in self.lanes]
+        for i, (_, _, lane, photos) in enumerate(heapq.merge(*cuts, key=lambda cut: cut[:2])):
+            job = self._jobs(lane, tuple(sorted(scale.items())))
+            name = f"{i:06d}-{self._key('records', photos, job)}"
+            yield Unit(name, "records", photos, job, self._partners(photos), batch=lane.batch)
+
+    def _shares(self, lane: Lane) -> Iterator[tuple[float, float, Lane, tuple[Photo, ...]]]:
+        """The lane's units with the share of the photos that comes before each; where equal, the costly lane first."""
+        done, n = 0, len(self.photos)
+        for size in unit_sizes(n, lane.batch, self._most("records", lane.passes)):
+            yield done / n, -lane.passes, lane, self.photos[done : done + size]
+            done += size
+
+    def _most(self, stage: str, passes: float) -> int:
+        return min(UNIT_PHOTOS[stage], int(_by_device(UNIT_PASSES, self.job.device) / max(1.0, passes)))
+
+    def _jobs(self, lane: Lane, scale: tuple[tuple[str, float], ...]) -> Job:
+        return dataclasses.replace(self.job, interpreters=lane.interpreters, cells=lane.cells, scale=dict(scale))
 
     def scale_units(self) -> Iterator[Unit]:
         """The units that measure what JPEG does to clean maps, which `units` are judged against."""
         for name in self.job.interpreters:
             photos = evenly(self.photos, SCALE_PHOTOS.get(name))
-            yield from self._cut("scale", photos, dataclasses.replace(self.job, interpreters=(name,), cells=()))
-
-    def _cut(self, stage: str, photos: tuple[Photo, ...], job: Job) -> Iterator[Unit]:
-        size = self.settings.batch_size or 1
-        n = -(-len(photos) // size)
-        for i in range(n):  # equal shares: the last batch is no straggler
-            part = photos[i * len(photos) // n : (i + 1) * len(photos) // n]
-            label = f"-{job.interpreters[0]}" if stage == "scale" else ""
-            partners = self._partners(part) if stage == "records" else ()
-            yield Unit(f"{i:06d}{label}-{self._key(stage, part, job)}", stage, part, job, partners)
+            job = dataclasses.replace(self.job, interpreters=(name,), cells=())
+            batch = next(lane.batch for lane in self.lanes if name in lane.interpreters)
+            done = 0
+            for i, size in enumerate(unit_sizes(len(photos), batch, self._most("scale", self.scale_passes))):
+                part = photos[done : done + size]
+                done += size
+                yield Unit(f"{i:06d}-{name}-{self._key('scale', part, job)}", "scale", part, job, batch=batch)
 
     def _partners(self, photos: tuple[Photo, ...]) -> tuple[Photo, ...]:
         """The photos whose maps are wanted, where target maps come from photos."""
@@ -208,6 +263,8 @@ class Plan:
             "classes": self.classes_digest,
             "target_map": self.job.target_map.key,
             "attacks": [(repr(cell.attack), cell.against) for cell in self.job.cells],
+            "units": [(lane.interpreters, lane.batch) for lane in self.lanes],
+            "cut": CUT,
         }
         return _digest(content)
 
@@ -228,7 +285,9 @@ class Plan:
             "weights_digest": self.weights_digest,
             "classes_digest": self.classes_digest,
             "target_map_digest": self.job.target_map.key,
-            "units": -(-len(self.photos) // (self.settings.batch_size or 1)),
+            "units": sum(1 for _ in self.units({})),
+            "rows": self.rows,
+            "scale_units": sum(1 for _ in self.scale_units()),
             "plan_digest": self.digest,
         }
         content = self.settings.model_dump(mode="json", exclude_none=True, exclude={"resolved"}) | {
@@ -250,6 +309,22 @@ def _digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def unit_sizes(n: int, batch: int, most: int) -> Iterator[int]:
+    """Cut ``n`` photos into units of whole batches, equal but for smaller ones at the end, whatever the workers are.
+
+    Args:
+        n: photos.
+        batch: photos that share a batch.
+        most: photos that a unit should hold at most; one batch in any case.
+    """
+    size = batch * max(1, min(most // batch, n // (SHARES * batch)))
+    tail = n // TAPER if size >= 4 else 0
+    for part, largest in ((n - tail, size), (tail, max(1, size // 4))):
+        parts = -(-part // largest)
+        for i in range(parts):  # equal shares: the last batch is no straggler
+            yield (i + 1) * part // parts - i * part // parts
+
+
 def evenly(photos: tuple[Photo, ...], n: int | None) -> tuple[Photo, ...]:
     """``n`` photos evenly spaced, or all."""
     if n is None or n >= len(photos):
@@ -269,7 +344,7 @@ def make_plan(settings: Settings, earlier: Settings | None = None) -> tuple[Plan
     """
     given = {k: getattr(earlier, k) for k in AUTO if earlier is not None and getattr(settings, k) is None}
     settings = settings.model_copy(update={k: v for k, v in given.items() if v is not None})
-    if settings.images != images.DEMO:
+    if settings.images != images.DEMO and not is_url(settings.images):
         settings = settings.model_copy(update={"images": _absolute(settings.images)})
     own = {key: _absolute(path) for key in FILES if (path := getattr(settings, key)) is not None}
     settings = settings.model_copy(update=own)
@@ -283,8 +358,8 @@ def make_plan(settings: Settings, earlier: Settings | None = None) -> tuple[Plan
             raise registry.unknown(
                 "interpreter or attack in this plan", name, (*settings.interpreter, *settings.attack)
             )
-    device = choose_device(settings.device)
-    classifier = registry.build_classifier(settings.classifier, settings.classifier_options, device)
+    device, here = _devices(settings)
+    classifier = registry.build_classifier(settings.classifier, settings.classifier_options, here)
     interpreters = {
         name: registry.build_interpreter(name, classifier, settings.options.get(name, {}))
         for name in settings.interpreter
@@ -298,12 +373,15 @@ def make_plan(settings: Settings, earlier: Settings | None = None) -> tuple[Plan
         for cell in cells
     )
     goal_maps = 2 if settings.target_map.startswith(("class", "image")) else 1
-    image_passes = 1 + goal_maps * map_passes + sum(cell_passes)
+    if settings.batch_size is None and here != device:
+        raise UnderfireError(
+            f"This machine has no {device} whose memory the batch could be fitted to: give --batch-size, such as 64."
+        )
     settings = settings.model_copy(
         update={
             "batch_size": settings.batch_size
             or min(
-                _batch_size(image_passes, device, len(cells) * len(interpreters)),
+                int(_by_device(UNIT_IMAGES, device)),
                 _batch_that_fits(
                     classifier, device, settings.workers, max(i.step_passes for i in interpreters.values())
                 ),
@@ -312,9 +390,10 @@ def make_plan(settings: Settings, earlier: Settings | None = None) -> tuple[Plan
             "precision": settings.precision or "fp32",
         }
     )
+    lanes = tuple(_lanes(cells, interpreters, settings.batch_size or 1, device, goal_maps))
     folder = images.Folder(settings.images)
     photos = tuple(folder.photos(settings.limit))
-    target_map = goals.target_map_of(settings.target_map, classifier, folder.root)
+    target_map = goals.target_map_of(settings.target_map, classifier, local(folder.root))
     if target_map.digest:  # a file's place, so that plan.yaml can be run from anywhere
         settings = settings.model_copy(update={"target_map": f"{target_map.kind}:{target_map.value}"})
     job = Job(
@@ -336,9 +415,7 @@ def make_plan(settings: Settings, earlier: Settings | None = None) -> tuple[Plan
     names_digest = _digest([classifier.classes.names, classifier.classes.ids])
     trained = {name: i.digest for name, i in interpreters.items() if i.digest}
     weights_digest = _digest([classifier.digest, trained]) if trained else classifier.digest
-    return Plan(
-        settings, job, photos, weights_digest, names_digest, cell_passes, image_passes, 2 * map_passes + 1
-    ), classifier
+    return Plan(settings, job, photos, weights_digest, names_digest, cell_passes, lanes, 2 * map_passes + 1), classifier
 
 
 def _absolute(path: str) -> str:
@@ -346,9 +423,32 @@ def _absolute(path: str) -> str:
     return str(Path(path).expanduser().absolute())
 
 
-def _batch_size(image_passes: float, device: str, rows: int) -> int:
-    wanted = UNIT_IMAGES.get(device.partition(":")[0], 8)
-    return max(1, min(wanted, int(UNIT_PASSES // image_passes), UNIT_ROWS // rows))
+def _by_device(table: Mapping[str, float], device: str) -> float:
+    return table.get(device.partition(":")[0], table["cpu"])
+
+
+def _lanes(
+    cells: tuple[Cell, ...], interpreters: Mapping[str, Interpreter], batch_size: int, device: str, goal_maps: int
+) -> Iterator[Lane]:
+    """The interpreters that share units, then those that have units of their own."""
+    alone = [cell.attack.bound(FIRST_ORDER) for cell in cells if cell.against is None]
+    shared = 1 + sum(alone)
+    own = {name: _own_passes(cells, i, len(alone), goal_maps) for name, i in interpreters.items()}
+    costly = [name for name in interpreters if shared <= SPLIT * own[name]]
+    together = tuple(name for name in interpreters if name not in costly)
+    for names in ([together] if together else []) + [(name,) for name in costly]:
+        chosen = tuple(cell for cell in cells if cell.against is None or cell.against in names)
+        rows = len(alone) * len(names) + len(chosen) - len(alone)
+        passes = shared + sum(own[name] for name in names)
+        by_cost = min(int(_by_device(UNIT_PASSES, device) / passes), UNIT_ROWS // max(1, rows))
+        yield Lane(names, chosen, passes, rows, max(1, min(batch_size, by_cost)))
+
+
+def _own_passes(cells: tuple[Cell, ...], interpreter: Interpreter, alone: int, goal_maps: int) -> float:
+    """F of an image for what concerns this interpreter only: its clean maps, its attacks, its judgements."""
+    judged = 1 + interpreter.map_passes
+    against = [cell.attack.bound(interpreter.step_passes) for cell in cells if cell.against == interpreter.name]
+    return goal_maps * interpreter.map_passes + judged * (alone + len(against)) + sum(against)
 
 
 def _batch_that_fits(classifier: Classifier, device: str, workers: int, step_passes: float) -> int:
@@ -427,6 +527,17 @@ def _plain(hint: Any) -> tuple[type, ...]:
     parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     known = all(part in (int, float, bool, str, types.NoneType) for part in parts)
     return tuple(dict.fromkeys((*parts, int) if float in parts else parts)) if known else ()
+
+
+def _devices(settings: Settings) -> tuple[str, str]:
+    """Where the workers compute, and where this process does: a cluster's driver may have no GPU."""
+    try:
+        device = choose_device(settings.device)
+    except UnderfireError:
+        if settings.executor == "local" or settings.device.partition(":")[0] != "cuda":
+            raise
+        return settings.device, "cpu"
+    return device, device
 
 
 def choose_device(word: str) -> str:

@@ -79,7 +79,7 @@ def _judged(
     records = []
     for i, record in enumerate(unit.made):
         if i in why:
-            records.append(_failed(record, system.classifier, name, f"'{record.image}': {why[i]}"))
+            records.append(failed(record, system.classifier.name, name, f"'{record.image}': {why[i]}"))
             continue
         columns, m = verdicts[i]
         clean_map = _file(unit, at[i], f"clean.{name}")
@@ -109,7 +109,8 @@ def _again(record: Record, classifier: Classifier, name: str, z: Tensor, columns
     )
 
 
-def _failed(record: Record, classifier: Classifier, name: str, why: str) -> Record:
+def failed(record: Record, classifier: str, name: str, why: str) -> Record:
+    """The row of a PNG that could not be judged: ``why``, and no number."""
     kept = ("image", "image_sha256", "classifier", "against", "attack", "preset", "defense", "seed", "eps")
     same = {column: getattr(record, column) for column in (*kept, "target_map")}
-    return Record(**same, judge_classifier=classifier.name, interpreter=name, error=why)
+    return Record(**same, judge_classifier=classifier, interpreter=name, error=why)

@@ -6,12 +6,11 @@ report.html.j2 (how to show it): adding to the page is adding one of each to `SE
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,6 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from underfire import pictures, plots, words
 from underfire.core import UnderfireError
 from underfire.findings import Findings, Line, Panel, load, plain, pretty, select
+from underfire.place import Place, Remote, write_whole
 from underfire.published import printed, published
 from underfire.record import IOU_THRESHOLDS
 
@@ -59,7 +59,11 @@ class Section:
     data: Mapping[str, Any]
 
 
-def write_report(out: Path, samples: int = 24) -> Path:
+@overload
+def write_report(out: Path, samples: int = 24) -> Path: ...
+@overload
+def write_report(out: Remote, samples: int = 24) -> Remote: ...
+def write_report(out: Place, samples: int = 24) -> Place:
     """Write OUT/report.html; the same records and settings give the same bytes.
 
     Args:
@@ -76,13 +80,10 @@ def write_report(out: Path, samples: int = 24) -> Path:
         raise UnderfireError(f"--samples {samples} is below zero: give how many photos to show, or 0 for none.")
     page = render(load(out), samples)
     path = out / "report.html"
-    temporary = out / f".report-{os.getpid()}.tmp"
     try:
-        temporary.write_text(page, encoding="utf-8")
-        temporary.replace(path)
+        write_whole(path, page.encode())
     except OSError as e:
-        temporary.unlink(missing_ok=True)
-        raise UnderfireError(f"Cannot write '{path}' ({e.strerror}): make space or mend its permissions.") from e
+        raise UnderfireError(f"Cannot write '{path}' ({e.strerror or e}): make space or mend its permissions.") from e
     return path
 
 

@@ -4,11 +4,13 @@
     OUT/records/UNIT.parquet    finished parts only, one row per judgement
     OUT/scale/UNIT.parquet      what JPEG 90 does to the clean maps
     OUT/transfer/UNIT.parquet   the same PNGs under judges they were not made against, where a study asks for it
+    OUT/failed/UNIT.parquet     rows of units that could not be worked on; tried again by the next run
     OUT/images/UNIT/...         PNGs and maps, named by the records
     OUT/report.html
 
-A part is written to a unique temporary name and then renamed, after the pictures that it names are in place: a reader
-never sees a row without its files, and a kill at any point leaves only temporaries, which the next run sweeps.
+A part is written after the pictures that it names. On a file system both get a unique temporary name first and are then
+renamed, so that a kill at any point leaves only temporaries, which the next run sweeps; an object store shows an object
+only when it is whole. A part carries the SHA-256 of its own bytes in its footer.
 """
 
 from __future__ import annotations
@@ -16,22 +18,26 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import fcntl
+import hashlib
+import io
+import re
 import shutil
 import types
 import typing
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from underfire import lease
 from underfire.core import UnderfireError
+from underfire.place import TEMPORARY, Place, listing, read_many, temporary_name, write_many, write_whole
 from underfire.record import SCHEMA_VERSION, Record, Scale
 
 STAGES: dict[str, type] = {"scale": Scale, "records": Record, "transfer": Record}
+FAILED = "failed"
 _ARROW: dict[Any, pa.DataType] = {
     str: pa.string(),
     int: pa.int64(),
@@ -39,6 +45,8 @@ _ARROW: dict[Any, pa.DataType] = {
     bool: pa.bool_(),
     list[float | None]: pa.list_(pa.float64()),
 }
+_SEAL = re.compile(rb"sha256=([0-9a-f]{64})")
+_NO_SEAL = b"sha256=" + b"0" * 64
 
 
 def schema(row: type) -> pa.Schema:
@@ -54,15 +62,47 @@ def _optional(hint: Any) -> bool:
     return types.NoneType in typing.get_args(hint)
 
 
+def encode(table: pa.Table) -> bytes:
+    """A Parquet file that carries the SHA-256 of itself, taken with zeros in the digest's place."""
+    buffer = io.BytesIO()
+    with pq.ParquetWriter(buffer, table.schema) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({"underfire.seal": _NO_SEAL.decode()})
+    content = buffer.getvalue()
+    at = content.rindex(_NO_SEAL)  # the footer is last, and its key-value pairs come after all that a row can say
+    seal = b"sha256=" + hashlib.sha256(content).hexdigest().encode()
+    return content[:at] + seal + content[at + len(seal) :]
+
+
+def decode(content: bytes) -> pa.Table | None:
+    """The table of a sealed Parquet file; None where a byte of it is not as it was written."""
+    return pq.ParquetFile(io.BytesIO(content)).read() if sound(content) else None
+
+
+def sound(content: bytes) -> bool:
+    """Whether a sealed Parquet file is as it was written, to the last bit."""
+    found = list(_SEAL.finditer(content))
+    if not found:
+        return False
+    start, end = found[-1].span()
+    unsealed = content[:start] + _NO_SEAL + content[end:]
+    return hashlib.sha256(unsealed).hexdigest().encode() == found[-1][1]
+
+
 class Store:
-    """The results of one plan in one folder.
+    """The results of one plan in one place.
 
     Args:
-        root: the folder; made when missing.
+        root: a folder, made when missing, or a URL that fsspec knows.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Place) -> None:
         self.root = root
+
+    @property
+    def remote(self) -> bool:
+        """On an object store workers write their own units; into a folder the driver does."""
+        return not isinstance(self.root, Path)
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Store]:
@@ -71,30 +111,31 @@ class Store:
         Raises:
             UnderfireError: not writable, or in use by another run.
         """
-        with _told(self.root):
-            for part in ("images", *STAGES):
-                (self.root / part).mkdir(parents=True, exist_ok=True)
-            lock = (self.root / ".lock").open("a")
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as e:
-                raise UnderfireError(
-                    f"Another run is writing into '{self.root}': wait for it, stop it, or give another --out."
-                ) from e
-            self._sweep()
+        with contextlib.ExitStack() as stack:
+            with _told(self.root):
+                if isinstance(self.root, Path):
+                    for part in ("images", FAILED, *STAGES):
+                        (self.root / part).mkdir(parents=True, exist_ok=True)
+                self.check = stack.enter_context(lease.only_driver(self.root))
+                self._sweep()
             yield self
 
+    check: Callable[[], None] = staticmethod(lambda: None)
+    """Raises UnderfireError once another driver has taken the folder over."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Store, (self.root,)  # a worker's copy holds no lease
+
     def _sweep(self) -> None:
-        for stale in self.root.glob("*/.tmp-*"):
-            shutil.rmtree(stale) if stale.is_dir() else stale.unlink(missing_ok=True)
+        if isinstance(self.root, Path):
+            for stale in (*self.root.glob(f"{TEMPORARY}*"), *self.root.glob(f"*/{TEMPORARY}*")):
+                shutil.rmtree(stale) if stale.is_dir() else stale.unlink(missing_ok=True)
+        for unit in self.done("records") & self.done(FAILED):  # a kill between the part and this
+            (self.root / FAILED / f"{unit}.parquet").unlink(missing_ok=True)
 
     def done(self, stage: str) -> set[str]:
-        """Names of the finished units of a stage: one directory listing."""
-        folder = self.root / stage
-        if not folder.is_dir():
-            return set()
-        return {path.name.removesuffix(".parquet") for path in folder.iterdir() if _finished(path.name)}
+        """Names of the finished units of a stage (or of the ones in 'failed'): one listing."""
+        return {name.removesuffix(".parquet") for name in listing(self.root / stage) if _finished(name)}
 
     def put(
         self, stage: str, unit: str, rows: Sequence[Any], files: Mapping[str, bytes], meta: Mapping[str, str]
@@ -102,28 +143,25 @@ class Store:
         """Write a finished unit: its files first, then its part.
 
         Args:
-            stage: 'scale' or 'records'.
+            stage: 'scale', 'records' or 'failed'.
             unit: the unit's name.
             rows: Records or Scales.
             files: name -> bytes, to lie in images/UNIT/.
             meta: what belongs to the part and not to the results: host, date, versions.
         """
-        table = pa.Table.from_pylist([dataclasses.asdict(row) for row in rows], schema(STAGES[stage]))
-        table = table.replace_schema_metadata({"underfire": str(SCHEMA_VERSION), **meta})
+        table = pa.Table.from_pylist([dataclasses.asdict(row) for row in rows], schema(STAGES.get(stage, Record)))
+        content = encode(table.replace_schema_metadata({"underfire": str(SCHEMA_VERSION), **meta}))
         with _told(self.root):
             if files:
                 self._put_files(unit, files)
-            temporary = self.root / stage / f".tmp-{uuid.uuid4().hex}"
-            try:
-                pq.write_table(table, temporary)
-                temporary.replace(self.root / stage / f"{unit}.parquet")
-            except OSError:
-                temporary.unlink(missing_ok=True)
-                raise
+            write_whole(self.root / stage / f"{unit}.parquet", content)
 
     def _put_files(self, unit: str, files: Mapping[str, bytes]) -> None:
-        temporary = self.root / "images" / f".tmp-{uuid.uuid4().hex}"
         final = self.root / "images" / unit
+        if not isinstance(final, Path):
+            write_many(final, files)
+            return
+        temporary = final.parent / temporary_name()
         try:
             temporary.mkdir()
             for name, content in files.items():
@@ -138,20 +176,46 @@ class Store:
     def write(self, name: str, content: bytes) -> None:
         """Write a file of the folder itself, whole or not at all."""
         with _told(self.root):
-            temporary = self.root / "images" / f".tmp-{uuid.uuid4().hex}"
-            try:
-                temporary.write_bytes(content)
-                temporary.replace(self.root / name)
-            except OSError:
-                temporary.unlink(missing_ok=True)
-                raise
+            write_whole(self.root / name, content)
+
+    def discard(self, stage: str, unit: str) -> None:
+        """Take a part away, so that its unit is done again."""
+        with _told(self.root):
+            (self.root / stage / f"{unit}.parquet").unlink(missing_ok=True)
+
+    def damaged(self, stage: str) -> list[str]:
+        """Units whose part was cut short or changed since it was written: reads every part."""
+        return [unit for unit, content in self._parts(stage, self.done(stage)) if not sound(content)]
 
     def table(self, stage: str = "records") -> pa.Table:
-        """All rows of a stage as one Arrow table, in the order of the units' names."""
-        parts = sorted((self.root / stage).glob("[!._]*.parquet"))
+        """All rows of a stage as one Arrow table, in the order of the units' names.
+
+        Raises:
+            UnderfireError: a damaged part.
+        """
+        done = self.done(stage)
+        tables = self._tables(stage, done)
+        if stage == "records":
+            tables |= self._tables(FAILED, self.done(FAILED) - done)
         fixed = schema(STAGES[stage])
-        tables = [pq.ParquetFile(part).read().replace_schema_metadata(None) for part in parts]
-        return pa.concat_tables(tables) if tables else fixed.empty_table()
+        return pa.concat_tables([fixed.empty_table(), *(tables[unit].cast(fixed) for unit in sorted(tables))])
+
+    def _tables(self, stage: str, units: set[str]) -> dict[str, pa.Table]:
+        tables = {}
+        for unit, content in self._parts(stage, units):
+            tables[unit] = decode(content)
+            if tables[unit] is None:
+                raise UnderfireError(
+                    f"The part '{unit}' in '{self.root / stage}' is damaged (its checksum does not fit): the same run "
+                    "command finds it and does that unit again."
+                )
+        return tables
+
+    def _parts(self, stage: str, units: set[str]) -> Iterator[tuple[str, bytes]]:
+        for name, content in read_many(self.root / stage, [f"{unit}.parquet" for unit in sorted(units)]):
+            if isinstance(content, OSError):
+                raise UnderfireError(f"Cannot read '{name}' in '{self.root / stage}' ({content.strerror or content}).")
+            yield name.removesuffix(".parquet"), content
 
     def rows(self, stage: str = "records") -> list[dict[str, Any]]:
         """All rows of a stage as dictionaries."""
@@ -164,7 +228,7 @@ def _finished(name: str) -> bool:
 
 
 @contextlib.contextmanager
-def _told(root: Path) -> Iterator[None]:
+def _told(root: Place) -> Iterator[None]:
     """Turn the system's errors into the user's."""
     try:
         yield

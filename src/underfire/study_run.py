@@ -41,6 +41,9 @@ class Watcher(Protocol):
     def advance(self, outcome: Outcome) -> None:
         """As in an audit."""
 
+    def note(self, text: str) -> None:
+        """As in an audit."""
+
 
 @dataclass(frozen=True)
 class Estimate:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ctypes
 import functools
 import json
+import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,29 +53,34 @@ class System:
 
     @classmethod
     def of_job(cls, job: Job) -> System:
-        """Built once a process."""
-        return _system(json.dumps(job.interpreter_options, sort_keys=True, default=str), *_identity(job))
+        """Built once a process: audits of several lanes come to one worker in turns, and have one classifier."""
+        chosen = _identity(job)
+        built = {}
+        for name in job.interpreters:
+            options = job.interpreter_options.get(name, {})
+            built[name] = _interpreter(chosen, name, json.dumps(options, default=str), _stamps(options.values()))
+        return cls(_classifier(*chosen), built, job.device)
 
 
 def _identity(job: Job) -> tuple[Any, ...]:
-    own = [path for path in (job.options.weights, job.options.classes) if path is not None]
-    stamps = tuple(Path(path).stat().st_mtime_ns for path in own if Path(path).is_file())  # same name, other weights
-    return job.classifier, job.options, job.interpreters, job.device, stamps
+    return job.classifier, job.options, job.device, _stamps((job.options.weights, job.options.classes))
 
 
-@functools.lru_cache(maxsize=2)
-def _system(
-    interpreter_options: str,
-    name: str,
-    options: Any,
-    interpreters: tuple[str, ...],
-    device: str,
-    _stamps: tuple[int, ...],
-) -> System:
-    classifier = registry.build_classifier(name, options, device)
-    chosen = json.loads(interpreter_options)
-    built = {i: registry.build_interpreter(i, classifier, chosen.get(i, {})) for i in interpreters}
-    return System(classifier, built, device)
+def _stamps(paths: Iterable[object]) -> tuple[int, ...]:
+    """When the files among some options were written: another content under the same name is another system."""
+    files = [Path(path) for path in paths if isinstance(path, str) and os.sep in path]
+    return tuple(file.stat().st_mtime_ns for file in files if file.is_file())
+
+
+@functools.lru_cache(maxsize=1)
+def _classifier(name: str, options: Any, device: str, _stamps: tuple[int, ...]) -> Classifier:
+    _interpreter.cache_clear()  # those of the classifier that was there before would keep it in memory
+    return registry.build_classifier(name, options, device)
+
+
+@functools.cache
+def _interpreter(chosen: tuple[Any, ...], name: str, options: str, _stamps: tuple[int, ...]) -> Interpreter:
+    return registry.build_interpreter(name, _classifier(*chosen), json.loads(options))
 
 
 def seconds_a_pass(classifier: Classifier, n: int, device: str, threads: int) -> float:

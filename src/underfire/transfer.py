@@ -6,6 +6,7 @@ unit's name holds all that its numbers depend on.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from underfire import audit, registry
+from underfire import audit
 from underfire.core import Photo, Unit
 from underfire.plan import Plan
 from underfire.record import SCHEMA_VERSION, Record
@@ -41,12 +42,12 @@ def run(
         wanted: which of the audit's good records are judged again.
         watcher: who is told.
     """
-    with Store(out).open() as store:
+    with Store(out).open() as store, contextlib.closing(audit.executor_of(judge, out)) as executor:
         made = [record for row in store.rows() if row["error"] is None and wanted(record := Record(**row))]
-        executor = registry.maker("executors", judge.settings.executor)(workers=judge.settings.workers)
+        desk = audit.Desk(store, executor, watcher, judge.settings.classifier)
         for name in judges:
             units = list(_units(out, judge, scale, name, made))
-            audit.stage(store, executor, functools.partial(iter, units), STAGE, watcher)
+            desk.stage(STAGE, functools.partial(iter, units))
 
 
 def _units(out: Path, judge: Plan, scale: dict[str, float], name: str, made: Sequence[Record]) -> Iterator[Unit]:

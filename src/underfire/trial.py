@@ -30,8 +30,8 @@ from underfire.core import (
     Victim,
 )
 from underfire.judge import judge, measure_scale
-from underfire.record import COLUMNS, Record
-from underfire.rejudge import rejudge
+from underfire.record import COLUMNS, Record, Scale
+from underfire.rejudge import failed, rejudge
 from underfire.system import System, prepare
 
 
@@ -43,15 +43,62 @@ def run_unit(unit: Unit) -> Outcome:
     prepare(unit.job.threads)
     folder = images.Folder(unit.job.source)
     system = System.of_job(unit.job)
-    levels, errors = load(folder, unit.photos, system.classifier)
+    rows: list[Any] = []
+    files: dict[str, bytes] = {}
+    size = unit.batch or len(unit.photos)
+    for first in range(0, len(unit.photos), size):
+        photos = unit.photos[first : first + size]
+        levels, errors = load(folder, photos, system.classifier)
+        if unit.stage == "scale":
+            rows += measure_scale(system, photos, levels, errors)
+            continue
+        wanted = unit.partners[first : first + size]
+        found, _ = load(folder, wanted, system.classifier)
+        partners = {i: (wanted[i], pixels) for i, pixels in found.items()}
+        trial = Trial(system, unit.job, unit.name, photos, levels, errors, partners, first)
+        trial.run()
+        rows += trial.records
+        files |= trial.files
+    return Outcome(unit, rows, files, time.perf_counter() - start)
+
+
+def failed_rows(unit: Unit, classifier: str, why: str) -> list[Any]:
+    """The rows of a unit that could not be worked on: ``why`` in each, and no number.
+
+    Args:
+        unit: what failed.
+        classifier: the built classifier's own name.
+        why: one sentence.
+    """
     if unit.stage == "scale":
-        rows: list[Any] = measure_scale(system, unit.photos, levels, errors)
-        return Outcome(unit, rows, {}, time.perf_counter() - start)
-    found, _ = load(folder, unit.partners, system.classifier)
-    partners = {i: (unit.partners[i], pixels) for i, pixels in found.items()}
-    trial = Trial(system, unit.job, unit.name, unit.photos, levels, errors, partners)
-    trial.run()
-    return Outcome(unit, trial.records, trial.files, time.perf_counter() - start)
+        return [Scale(p.path, p.sha256, name, None, why) for name in unit.job.interpreters for p in unit.photos]
+    if unit.stage == "transfer":
+        names = unit.job.interpreters
+        return [failed(record, classifier, name, f"'{record.image}': {why}") for record in unit.made for name in names]
+    return [
+        Record(**identity(unit.job, classifier, cell, name, photo), error=f"'{photo.path}': {why}")
+        for cell in unit.job.cells
+        for name in (unit.job.interpreters if cell.against is None else [cell.against])
+        for photo in unit.photos
+    ]
+
+
+def identity(job: Job, classifier: str, cell: Cell, judge: str, photo: Photo) -> dict[str, Any]:
+    """The columns that say which judgement a row is."""
+    return {
+        "image": photo.path,
+        "image_sha256": photo.sha256,
+        "classifier": classifier,
+        "against": cell.against,
+        "attack": cell.attack.name,
+        "preset": job.preset,
+        "judge_classifier": classifier,
+        "interpreter": judge,
+        "defense": "none",
+        "target_map": job.target_map.word,
+        "seed": job.seed,
+        "eps": cell.attack.eps,
+    }
 
 
 class Trial:
@@ -66,8 +113,9 @@ class Trial:
         levels: Mapping[int, Levels],
         errors: Mapping[int, str],
         partners: Mapping[int, tuple[Photo, Levels]] | None = None,
+        first: int = 0,
     ) -> None:
-        self.system, self.job, self.unit, self.photos = system, job, unit, photos
+        self.system, self.job, self.unit, self.photos, self.first = system, job, unit, photos, first
         self.errors = dict(errors)
         self.records: list[Record] = []
         self.files: dict[str, bytes] = {}
@@ -112,7 +160,8 @@ class Trial:
             for i, photo in enumerate(self.photos):
                 good = i in judged
                 values = judged[i] | self._clean_columns(clean[i]) | {"seconds": seconds} if good else {"error": why[i]}
-                self.records.append(Record(**self._identity(cell, name, photo), **values))
+                known = identity(self.job, self.system.classifier.name, cell, name, photo)
+                self.records.append(Record(**known, **values))
 
     def _forge(self, cell: Cell, able: Sequence[Clean]) -> tuple[dict[int, Forged], dict[int, str]]:
         """Adversarial images by row, read back from their PNGs; images that an attack cannot work on are set aside."""
@@ -128,6 +177,8 @@ class Trial:
             except UnderfireError:
                 raise
             except Exception as e:  # a third party's attack may raise anything; the other attacks go on
+                if out_of_memory(e):  # says more of the machine than of these images: the unit is tried again
+                    raise
                 return {}, errors | {c.row: f"'{cell.attack.name}' failed: {type(e).__name__}: {e}" for c in able}
         return {}, errors
 
@@ -203,22 +254,6 @@ class Trial:
 
     # -- names ----------------------------------------------------------------------------------------------------
 
-    def _identity(self, cell: Cell, judge: str, photo: Photo) -> dict[str, Any]:
-        return {
-            "image": photo.path,
-            "image_sha256": photo.sha256,
-            "classifier": self.system.classifier.name,
-            "against": cell.against,
-            "attack": cell.attack.name,
-            "preset": self.job.preset,
-            "judge_classifier": self.system.classifier.name,
-            "interpreter": judge,
-            "defense": "none",
-            "target_map": self.job.target_map.word,
-            "seed": self.job.seed,
-            "eps": cell.attack.eps,
-        }
-
     def _clean_columns(self, c: Clean) -> dict[str, Any]:
         names = self.system.classifier.classes.names
         return {
@@ -230,7 +265,7 @@ class Trial:
         }
 
     def _stem(self, c: Clean) -> str:
-        return f"{c.row:03d}-{slug(c.photo.path)}"
+        return f"{self.first + c.row:03d}-{slug(c.photo.path)}"
 
     def _path(self, file: str) -> str:
         return f"images/{self.unit}/{file}"
@@ -246,6 +281,12 @@ class Forged:
     steps: int
     passes: float
     extras: Mapping[str, float]
+
+
+def out_of_memory(e: BaseException) -> bool:
+    """Whether an exception means that memory ran out; PyTorch's allocator for the CPU has no exception of its own."""
+    known = isinstance(e, (MemoryError, torch.OutOfMemoryError))
+    return known or (isinstance(e, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(e))
 
 
 def _cell_name(cell: Cell) -> str:

@@ -2,106 +2,160 @@
 
 from __future__ import annotations
 
-import collections
-import itertools
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-from underfire.core import Outcome, UnderfireError, Unit
+from underfire.core import Unit, Workplace
+from underfire.executors.stream import Crewed, Failure, Result, Work, attempt
 from underfire.registry import register
-
-TRIES = 3
 
 
 @register("executors", "local")
-class Local:
-    """One process, or a pool of them.
+class Local(Crewed):
+    """This process, or --workers N processes of this machine."""
 
-    Args:
-        workers: 1 works in this process.
+    def __init__(self, workplace: Workplace) -> None:
+        n = workplace.workers
+        super().__init__(lambda work: Inline(work) if n == 1 else Processes(work, n))
+
+
+class Inline:
+    """A crew of one: this process."""
+
+    def __init__(self, fn: Work) -> None:
+        self._fn = fn
+        self._unit: Unit | None = None
+
+    @property
+    def busy(self) -> bool:
+        """It has a unit."""
+        return self._unit is not None
+
+    @property
+    def free(self) -> bool:
+        """It has none."""
+        return self._unit is None
+
+    def give(self, unit: Unit) -> None:
+        """Keep the unit until somebody waits for it."""
+        self._unit = unit
+
+    def wait(self) -> list[tuple[Unit, Result]]:
+        """Work."""
+        unit, self._unit = self._unit, None
+        return [] if unit is None else [(unit, attempt(self._fn, unit))]
+
+    def stop(self) -> None:
+        """Nothing to end."""
+
+
+class Hand:
+    """A worker process and the line to it."""
+
+    def __init__(self, fn: Work) -> None:
+        context = multiprocessing.get_context("spawn")  # forking a process with OpenMP threads hangs
+        self.line, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, fn), daemon=True)
+        self.process.start()
+        theirs.close()  # so that the line ends when the process does
+
+    def result(self) -> Result:
+        """What came of the unit it had."""
+        try:
+            result: Result = self.line.recv()
+        except (EOFError, OSError):
+            self.process.join()
+            return Failure(f"the end of its worker process ({_how(self.process.exitcode)})")
+        return result
+
+    def stop(self) -> None:
+        """End the process, whatever it does."""
+        self.process.terminate()
+        self.process.join()
+        self.process.close()
+        self.line.close()
+
+
+class Processes:
+    """A crew of processes, started as they are needed.
+
+    A process whose unit failed is ended and another one started: that gives its memory and its GPU back, and one that
+    is broken for good does not go through all units failing them.
     """
 
-    def __init__(self, workers: int = 1) -> None:
-        self.workers = workers
+    def __init__(self, fn: Work, n: int) -> None:
+        self._fn, self._n = fn, n
+        self._idle: list[Hand] = []
+        self._busy: dict[Connection, tuple[Hand, Unit]] = {}
 
-    def map(self, fn: Callable[[Unit], Outcome], units: Iterator[Unit]) -> Iterator[Outcome]:
-        """Outcomes as they finish."""
-        return map(fn, units) if self.workers == 1 else self._pooled(fn, units)
+    @property
+    def busy(self) -> bool:
+        """Some process has a unit."""
+        return bool(self._busy)
 
-    def _pooled(self, fn: Callable[[Unit], Outcome], units: Iterator[Unit]) -> Iterator[Outcome]:
-        """A window of units in flight: two a worker, so that none waits and a million units take no memory."""
-        tries: collections.Counter[str] = collections.Counter()
-        waiting = units
+    @property
+    def free(self) -> bool:
+        """Some process has none."""
+        return len(self._busy) < self._n
+
+    def give(self, unit: Unit) -> None:
+        """To an idle process, or to a new one."""
         while True:
-            lost: list[Unit] = []
-            pool = self._pool()
+            hand = self._idle.pop() if self._idle else Hand(self._fn)
+            self._busy[hand.line] = hand, unit
             try:
-                yield from self._window(pool, fn, waiting, lost)
-            finally:
-                _stop(pool)
-            if not lost:
-                return
-            # A process died (out of memory, killed): its pool is gone, and with it every unit in flight.
-            tries.update(unit.name for unit in lost)
-            if max(tries.values()) >= TRIES:
-                raise UnderfireError(
-                    f"A worker process died {TRIES} times on the same images ({lost[0].photos[0].path} …), most likely "
-                    "out of memory. What is finished is kept: run again with a smaller --batch-size or fewer --workers."
-                )
-            waiting = itertools.chain(lost, waiting)
+                hand.line.send(unit)
+            except OSError:  # killed while it was idle
+                del self._busy[hand.line]
+                hand.stop()
+                continue
+            return
 
-    def _window(
-        self, pool: ProcessPoolExecutor, fn: Callable[[Unit], Outcome], units: Iterator[Unit], lost: list[Unit]
-    ) -> Iterator[Outcome]:
-        flying: dict[Future[Outcome], Unit] = {}
+    def wait(self) -> list[tuple[Unit, Result]]:
+        """Those that are done or dead."""
+        done: list[tuple[Unit, Result]] = []
+        ready = set(wait(list(self._busy)))
+        for line in [line for line in self._busy if line in ready]:
+            hand, unit = self._busy.pop(line)
+            result = hand.result()
+            done.append((unit, result))
+            if isinstance(result, Failure):
+                hand.stop()
+            else:
+                self._idle.append(hand)
+        return done
 
-        def submit(n: int) -> None:
-            for unit in itertools.islice(units, n):
-                try:
-                    flying[pool.submit(fn, unit)] = unit
-                except BrokenProcessPool:
-                    lost.append(unit)
-                    raise
-
-        try:
-            submit(2 * self.workers)
-            while flying:
-                for future in wait(flying, return_when=FIRST_COMPLETED).done:
-                    yield future.result()
-                    del flying[future]
-                    submit(1)
-        except BrokenProcessPool:
-            lost += flying.values()
-
-    def _pool(self) -> ProcessPoolExecutor:
-        # spawn: forking a process with OpenMP threads hangs
-        context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(self.workers, mp_context=context, initializer=_start_worker)
+    def stop(self) -> None:
+        """End all processes."""
+        for hand in [*self._idle, *(hand for hand, _ in self._busy.values())]:
+            hand.stop()
 
 
-def _start_worker() -> None:
-    """A worker leaves Ctrl-C to the driver, and ends when the driver is gone."""
+def _how(code: int | None) -> str:
+    """An exit code as a person says it."""
+    if code == -signal.SIGKILL:
+        return "killed, most likely because memory ran out: a smaller --batch-size or fewer --workers need less"
+    return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+
+
+def _serve(line: Connection, fn: Work) -> None:
+    """A worker: units in, results out. It leaves Ctrl-C to the driver, and ends when the driver is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
+    while True:
+        try:
+            unit = line.recv()
+        except EOFError:
+            return
+        line.send(attempt(fn, unit))
 
 
 def _end_after(parent: BaseProcess) -> None:
     parent.join()
     os._exit(1)
-
-
-def _stop(pool: ProcessPoolExecutor) -> None:
-    processes = list((pool._processes or {}).values())
-    pool.shutdown(wait=False, cancel_futures=True)
-    for process in processes:
-        process.terminate()
-    for process in processes:
-        process.join()

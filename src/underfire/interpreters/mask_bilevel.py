@@ -72,13 +72,13 @@ class Bilevel:
     def _unrolled(self, x: Images, walk: Walk) -> Walk:
         """``held`` steps from ``walk``, as a function of ``x``."""
         ahead = walk.detached()
-        with smoothed(self.slope), torch.enable_grad():
-            blend = Blend(x, self.process.size)
-            for _ in range(self.held):
-                m = ahead.m if ahead.m.requires_grad else ahead.m.requires_grad_()
+        blend = Blend(x, self.process.size)
+        for _ in range(self.held):
+            m = ahead.m if ahead.m.requires_grad else ahead.m.requires_grad_()
+            with smoothed(self.slope):  # the network only: the mask's own clamp keeps its kinks
                 score = class_score(self.process.classifier.logits(blend.images(m)), self.y)
                 gradient = torch.autograd.grad(score.sum(), m, create_graph=x.requires_grad)[0]
-                ahead.step(gradient + self.process.objective.slope(m))
+            ahead.step(gradient + self.process.objective.slope(m))
         return ahead
 
     def advance(self, x: Images, progress: float) -> None:

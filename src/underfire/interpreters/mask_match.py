@@ -88,8 +88,7 @@ class Match:
         wanted = torch.cat([place.gradient for place in places])
         scale = wanted.abs().mean((1, 2), keepdim=True) + TINY
         field = huber(((p * (1 - p))[:, None, None] * slope - wanted) / scale).mean((1, 2))
-        level = huber(odds.clamp(-SURE - 3, SURE + 3) - p.logit().clamp(-SURE, SURE))
-        return self.field * field + self.level * level
+        return self.field * field + self.level * huber(surplus(odds, p.logit()))
 
     def _times(self) -> list[int]:
         shares = ((self.looks * self.path + j) * GOLDEN % 1 for j in range(self.path))
@@ -137,6 +136,12 @@ class Shadow:
 def log_odds(z: Tensor, y: Labels) -> PerImage:
     """ℓ_y = z_y − logsumexp_{k≠y} z_k."""
     return z.gather(1, y[:, None])[:, 0] - z.scatter(1, y[:, None], -torch.inf).logsumexp(1)
+
+
+def surplus(odds: PerImage, wanted: PerImage) -> PerImage:
+    """By how much log-odds miss the wanted ones; where those are beyond ±9, anything beyond it will do."""
+    miss = odds - wanted.clamp(-SURE, SURE)
+    return torch.where(wanted > SURE, miss.clamp_max(0), torch.where(wanted < -SURE, miss.clamp_min(0), miss))
 
 
 def huber(e: Tensor) -> Tensor:

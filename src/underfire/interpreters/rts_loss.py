@@ -101,8 +101,8 @@ def objective(
 
 
 def tight_box(m: Tensor, t: float) -> tuple[float, float, float, float]:
-    """The tightest box around {m ≥ t} as shares (top, left, bottom, right) of the side; the peak's pixel if empty."""
-    inside = (m >= t) if bool((m >= t).any()) else (m == m.max())
+    """The tightest box around {m ≥ t} as shares (top, left, bottom, right) of the side; the whole if nothing is."""
+    inside = (m >= t) if bool((m >= t).any()) else torch.ones_like(m, dtype=torch.bool)
     rows, columns = inside.any(1).nonzero()[:, 0], inside.any(0).nonzero()[:, 0]
     h, w = m.shape
     return float(rows[0]) / h, float(columns[0]) / w, float(rows[-1] + 1) / h, float(columns[-1] + 1) / w

@@ -1,0 +1,183 @@
+"""Units on a Ray cluster, through a pool of actors that keep their classifier.
+
+Actors are asked for all at once and get a unit when they are there: an autoscaler sees how many are wanted, and none
+waits for another. An actor whose unit failed, or that died with its node, is replaced; its unit goes to one that is
+free.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import warnings
+from typing import Any
+
+from underfire.core import UnderfireError, Unit, Workplace
+from underfire.executors.stream import TRIES, Crewed, Failure, Result, Work, attempt
+from underfire.registry import register
+
+# An actor's process reads this file before it loads torch; why passive: see cli.py.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+KNOCK = 10.0
+"""Seconds that a cluster's head may take to answer at all."""
+PATIENCE = 60.0
+"""Seconds without any actor after which the user is told what the cluster has."""
+
+
+@register("executors", "ray")
+class Ray(Crewed):
+    """--workers N actors on a Ray cluster (--address auto, ray://HOST:10001 or local); needs underfire[ray]."""
+
+    def __init__(self, workplace: Workplace) -> None:
+        try:
+            import ray  # noqa: F401, PLC0415 (an extra)
+        except ImportError as e:
+            raise UnderfireError("--executor ray needs Ray: pip install 'underfire[ray]'.") from e
+        super().__init__(lambda work: Actors(work, workplace))
+
+
+def _connect(workplace: Workplace) -> None:
+    import ray  # noqa: PLC0415
+
+    address = workplace.address or "auto"
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address == "local":
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that we start calls nobody
+        quiet |= {"num_cpus": workplace.workers * workplace.threads, "include_dashboard": False}
+    try:
+        _knock(address)
+        ray.init(address=address, **quiet)
+    except (OSError, ValueError, RuntimeError) as e:
+        raise UnderfireError(
+            f"There is no Ray cluster at --address {address} ({_first_line(e)}): "
+            "start one with `ray start --head`, or give --address local for one of this machine alone."
+        ) from e
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nobody listens: Ray itself tries for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host, int(port)), KNOCK).close()
+
+
+class _Actor:
+    """What runs on the cluster."""
+
+    def __init__(self, fn: Work) -> None:
+        self._fn = fn
+
+    def ready(self) -> None:
+        """Answers once the actor is there."""
+
+    def run(self, unit: Unit) -> Result:
+        """One try at a unit."""
+        return attempt(self._fn, unit)
+
+
+class Actors:
+    """A crew of Ray actors."""
+
+    def __init__(self, fn: Work, workplace: Workplace) -> None:
+        import ray  # noqa: PLC0415
+
+        self._ours = not ray.is_initialized()  # a notebook's own connection is used and left alone
+        if self._ours:
+            _connect(workplace)
+        on_gpu = workplace.device.startswith("cuda")
+        gpus = workplace.gpus if workplace.gpus is not None else float(on_gpu)
+        self._needs = f"{workplace.threads} CPUs" + (f" and {gpus:g} GPUs" if gpus else "")
+        self._kind = ray.remote(_Actor).options(
+            num_cpus=workplace.threads,
+            num_gpus=gpus,
+            max_restarts=0,  # replaced here, where it is known what failed
+            scheduling_strategy="SPREAD",
+        )
+        self._fn = ray.put(fn)
+        self._starting: dict[Any, Any] = {}
+        self._idle: list[Any] = []
+        self._busy: dict[Any, tuple[Any, Unit]] = {}
+        self._lost = 0
+        for _ in range(workplace.workers):
+            self._start()
+
+    @property
+    def busy(self) -> bool:
+        """Some actor has a unit."""
+        return bool(self._busy)
+
+    @property
+    def free(self) -> bool:
+        """Some actor is there and has none."""
+        return bool(self._idle)
+
+    def _start(self) -> None:
+        actor = self._kind.remote(self._fn)
+        self._starting[actor.ready.remote()] = actor
+
+    def give(self, unit: Unit) -> None:
+        """To an actor that is there."""
+        actor = self._idle.pop()
+        self._busy[actor.run.remote(unit)] = actor, unit
+
+    def wait(self) -> list[tuple[Unit, Result]]:
+        """Until an actor is there, done or dead."""
+        import ray  # noqa: PLC0415
+
+        asked = [*self._busy, *self._starting]
+        done, _ = ray.wait(asked, num_returns=1, timeout=None if self._busy else PATIENCE)
+        if not done:
+            warnings.warn(
+                f"Ray has found no place for a worker with {self._needs} for {PATIENCE:.0f} s; the cluster has "
+                f"{ray.cluster_resources()}. Still waiting.",
+                stacklevel=2,
+            )
+        return [result for ref in done if (result := self._finished(ref)) is not None]
+
+    def _finished(self, ref: Any) -> tuple[Unit, Result] | None:
+        import ray  # noqa: PLC0415
+
+        if ref in self._starting:
+            self._started(ref, self._starting.pop(ref))
+            return None
+        actor, unit = self._busy.pop(ref)
+        try:
+            result: Result = ray.get(ref)
+        except ray.exceptions.RayError as e:
+            result = Failure(f"the end of its Ray actor ({_first_line(e)})")
+        if isinstance(result, Failure):
+            ray.kill(actor)
+            self._start()
+        else:
+            self._idle.append(actor)
+        return unit, result
+
+    def _started(self, ref: Any, actor: Any) -> None:
+        import ray  # noqa: PLC0415
+
+        try:
+            ray.get(ref)
+        except ray.exceptions.RayError as e:
+            self._lost += 1
+            if self._lost == TRIES * (len(self._starting) + len(self._idle) + len(self._busy) + 1):
+                raise UnderfireError(
+                    f"Ray's actors do not start ({_first_line(e)}): underfire must be installed on every node."
+                ) from e
+            self._start()
+            return
+        self._lost = 0
+        self._idle.append(actor)
+
+    def stop(self) -> None:
+        """End all actors, and the connection if it was made here."""
+        import ray  # noqa: PLC0415
+
+        actors = [*self._idle, *self._starting.values(), *(actor for actor, _ in self._busy.values())]
+        for actor in actors:
+            ray.kill(actor)
+        if self._ours:
+            ray.shutdown()
+
+
+def _first_line(e: BaseException) -> str:
+    return (str(e).strip().splitlines() or [type(e).__name__])[0].rstrip(".:")

@@ -1,0 +1,115 @@
+"""One driver at a time on one output folder.
+
+On a file system the kernel's lock: it falls with the process that holds it. An object store has no locks, but it makes
+an object only once (a conditional write): whoever makes ``.lease`` drives, and renews it while it lives. A lease that
+does not change for `STALE` seconds of the *observer's* monotonic clock belongs to a dead driver: no clock of another
+machine is trusted, and one that jumps does no harm.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import itertools
+import platform
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from underfire.core import UnderfireError
+from underfire.place import Place, Remote
+
+RENEW = 10.0
+"""Seconds between renewals."""
+STALE = 45.0
+"""Seconds without a renewal after which a lease is taken over."""
+
+
+@contextlib.contextmanager
+def only_driver(root: Place) -> Iterator[Callable[[], None]]:
+    """Hold the output folder inside; what is given raises UnderfireError once it is held no more.
+
+    Raises:
+        UnderfireError: another driver holds it.
+    """
+    with _locked(root) if isinstance(root, Path) else _leased(root) as check:
+        yield check
+
+
+def _in_use(root: Place, by: str = "") -> UnderfireError:
+    return UnderfireError(f"Another run{by} is writing into '{root}': wait for it, stop it, or give another --out.")
+
+
+@contextlib.contextmanager
+def _locked(root: Path) -> Iterator[Callable[[], None]]:
+    with (root / ".lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as e:
+            raise _in_use(root) from e
+        yield lambda: None
+
+
+@contextlib.contextmanager
+def _leased(root: Remote) -> Iterator[Callable[[], None]]:
+    lease = root / ".lease"
+    name = f"{platform.node()}-{uuid.uuid4().hex}"
+    _take(root, lease, name)
+    stop, lost = threading.Event(), threading.Event()
+
+    def check() -> None:
+        if lost.is_set():
+            raise UnderfireError(
+                f"Another run has taken over '{root}', because this one could not renew its lease for {STALE:.0f} s. "
+                "What is finished is kept."
+            )
+
+    keeper = threading.Thread(target=_renew, args=(lease, name, stop, lost), daemon=True)
+    keeper.start()
+    try:
+        yield check
+    finally:
+        stop.set()
+        keeper.join()
+        if not lost.is_set():
+            with contextlib.suppress(OSError):  # the store is away: the lease grows stale by itself
+                lease.unlink(missing_ok=True)
+
+
+def _take(root: Remote, lease: Remote, name: str) -> None:
+    while True:
+        try:
+            return lease.create(f"{name} 0".encode())
+        except FileExistsError:
+            there = _read(lease)
+        if there.startswith(name):  # made by a try of ours whose answer was lost on the way
+            return None
+        until = time.monotonic() + STALE
+        while there and time.monotonic() < until:
+            time.sleep(min(1.0, STALE / 10))
+            if (now := _read(lease)) != there:
+                if now:
+                    raise _in_use(root, " on " + now.rpartition("-")[0])
+                there = now
+        if there:
+            lease.unlink(missing_ok=True)
+
+
+def _renew(lease: Remote, name: str, stop: threading.Event, lost: threading.Event) -> None:
+    for beat in itertools.count(1):
+        if stop.wait(RENEW):
+            return
+        with contextlib.suppress(OSError):  # tried again at the next beat; whoever took over is seen then
+            if not _read(lease).startswith(name):
+                lost.set()
+                return
+            lease.write_bytes(f"{name} {beat}".encode())
+
+
+def _read(lease: Remote) -> str:
+    try:
+        return lease.read_text()
+    except FileNotFoundError:
+        return ""

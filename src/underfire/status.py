@@ -1,0 +1,113 @@
+"""What is done of an audit, how fast it goes and what failed: read from its output folder alone, from anywhere."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow.compute as pc
+from rich.console import Console
+
+from underfire import findings
+from underfire.core import UnderfireError
+from underfire.place import Place, listing
+from underfire.store import FAILED, Store
+
+RECENT = 200
+"""The pace is that of the last so many units."""
+PAUSE = 20
+"""A gap so many times the typical one is no work: the run was stopped, or a clock was set."""
+REASONS = 5
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far an audit is.
+
+    Args:
+        units: planned.
+        done: finished units.
+        failed: units that were given up; the next run tries them again.
+        scale_done: finished units of the untouched scale, of ``scale_units`` planned.
+        pace: units finished a second while the run was going, None while fewer than three are done.
+    """
+
+    units: int
+    done: int
+    failed: int
+    scale_units: int
+    scale_done: int
+    pace: float | None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the pace of the last units."""
+        return (self.units - self.done - self.failed) / self.pace if self.pace else None
+
+
+def status(out: Place) -> Status:
+    """Count what is there: three listings, whatever the size of the audit.
+
+    Raises:
+        UnderfireError: no output folder of an audit.
+    """
+    resolved = findings.read_plan(out).get("resolved")
+    if not isinstance(resolved, Mapping) or not isinstance(resolved.get("units"), int):
+        raise UnderfireError(
+            f"'{out / 'plan.yaml'}' does not say how many units there are: it was not written by a run."
+        )
+    store = Store(out)
+    parts = listing(out / "records")
+    done = store.done("records")
+    return Status(
+        resolved["units"],
+        len(done),
+        len(store.done(FAILED) - done),
+        resolved.get("scale_units", 0),
+        len(store.done("scale")),
+        pace([entry.written for entry in parts.values()]),
+    )
+
+
+def pace(times: Sequence[float]) -> float | None:
+    """Units a second from the times at which they were written, in any order; pauses and set clocks left out."""
+    last = sorted(times)[-RECENT:]
+    gaps = [b - a for a, b in itertools.pairwise(last)]
+    if len(gaps) < 2:
+        return None
+    typical = statistics.median(gaps) or statistics.fmean(gaps)
+    worked = [gap for gap in gaps if gap <= PAUSE * typical]
+    return len(worked) / sum(worked) if sum(worked) > 0 else None
+
+
+def show_status(out: Place) -> None:
+    """Print it."""
+    now = status(out)
+    console = Console()
+
+    def say(line: str) -> None:
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+    if now.scale_done < now.scale_units:
+        say(f"Clean maps: {now.scale_done} of {now.scale_units} units done.")
+    share = now.done / max(1, now.units)
+    say(f"{now.done} of {now.units} units done ({share:.1%}), {now.failed} failed, in '{out}'.")
+    left = now.seconds_left
+    if now.pace is not None and left:
+        say(f"Pace of the last units: {60 * now.pace:.3g} a minute; at that, {left / 3600:.2g} h are left.")
+    _say_errors(out, say)
+
+
+def _say_errors(out: Place, say: Any) -> None:
+    """Judgements without a result, by reason."""
+    table = Store(out).table()
+    errors = table["error"].drop_null()
+    say(f"{table.num_rows} judgements, {len(errors)} of them without a result.")
+    counted = sorted(pc.value_counts(errors).to_pylist(), key=lambda found: -found["counts"])
+    for found in counted[:REASONS]:
+        say(f"  {found['counts']} × {found['values']}")
+    if len(counted) > REASONS:
+        say(f"  … and {len(counted) - REASONS} more reasons")
