@@ -56,13 +56,16 @@ class Colours(nn.Module):
 
 
 def colours(gain: float = 20.0) -> TorchClassifier:
-    net = Colours(gain)
+    return wrapped(Colours(gain), "colours")
+
+
+def wrapped(net: Colours, name: str) -> TorchClassifier:
     return wrap(
         net,
         input_size=SIZE,
         mean=(0, 0, 0),
         std=(1, 1, 1),
-        name="colours",
+        name=name,
         features=lambda x: net.levels(x)[-1],
         pyramid=net.levels,
     )
@@ -431,15 +434,7 @@ def colours_of_many() -> TorchClassifier:
     net.head = nn.Linear(K, 40)
     nn.init.normal_(net.head.weight, std=0.01, generator=torch.Generator().manual_seed(0))
     nn.init.zeros_(net.head.bias)
-    return wrap(
-        net,
-        input_size=SIZE,
-        mean=(0, 0, 0),
-        std=(1, 1, 1),
-        name="unsure",
-        features=lambda x: net.levels(x)[-1],
-        pyramid=net.levels,
-    )
+    return wrapped(net, "unsure")
 
 
 def test_a_bad_photo_is_left_out_and_named(photos: Path, tmp_path: Path) -> None:

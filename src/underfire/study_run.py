@@ -23,6 +23,7 @@ import yaml
 from underfire import audit, system, transfer
 from underfire import plan as planning
 from underfire.core import Outcome
+from underfire.place import write_whole
 from underfire.plan import Plan
 from underfire.record import Record
 from underfire.store import Store
@@ -156,9 +157,7 @@ class _Log:
         """Whole or not at all."""
         content = self.agenda.study.model_dump(mode="json", exclude_none=True, exclude={"resolved"})
         text = yaml.safe_dump(content | {"resolved": self._resolved()}, sort_keys=False, allow_unicode=True)
-        temporary = self.out / f".{FILE}.tmp"
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(self.out / FILE)
+        write_whole(self.out / FILE, text.encode())
 
     def _resolved(self) -> dict[str, Any]:
         return {

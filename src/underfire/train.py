@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import io
 import json
 import math
 import os
 import pickle
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -30,6 +30,7 @@ from underfire.core import Classifier, Images, Labels, Photo, UnderfireError
 from underfire.interpreters import rts_loss as loss
 from underfire.interpreters.rts import Card, maps_of, packed, read_card
 from underfire.interpreters.rts_net import MaskNet
+from underfire.place import write_whole
 
 SMALLEST = 16
 """Photos under which there is nothing to learn from and nothing to judge by."""
@@ -346,7 +347,7 @@ class Training:
     # -- checkpoints --------------------------------------------------------------------------------------------------
 
     def save(self, path: Path, fingerprint: str) -> None:
-        """The whole state, written aside and renamed: a kill leaves the checkpoint before."""
+        """The whole state: a kill under way leaves the checkpoint before."""
         content = {
             "fingerprint": fingerprint,
             "net": self.net.state_dict(),
@@ -357,10 +358,9 @@ class Training:
             "best_epoch": self.best_epoch,
             "history": self.history,
         }
-        temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")
-        with temporary.open("wb") as file:
-            torch.save(content, file)
-        temporary.replace(path)
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        write_whole(path, buffer.getvalue())
 
     def resume(self, path: Path, fingerprint: str) -> None:
         """Go on from a checkpoint.
@@ -459,9 +459,7 @@ def train_rts(
         figures,
         tuple(s.photo.sha256 for s in training.held),
     )
-    temporary = out.with_name(f".tmp-{uuid.uuid4().hex}")
-    temporary.write_bytes(packed(training.net, card))
-    temporary.replace(out)
+    write_whole(out, packed(training.net, card))
     partial.unlink(missing_ok=True)
     return Trained(out, card, photos.skipped, True)
 
