@@ -87,7 +87,14 @@ CASES: dict[str, dict[str, Any]] = {
     # Photos of classes that the packaged network was not trained on.
     "rts-fast": {"images": IMAGENET, "validation": True, "limit": 48, "interpreter": "rts"},
     "rts-thorough": {"images": IMAGENET, "validation": True, "limit": 12, "interpreter": "rts", "preset": "thorough"},
-    "rts-paper": {"images": IMAGENET, "validation": True, "limit": 8, "interpreter": "rts", "preset": "paper"},
+    "rts-paper": {
+        "images": IMAGENET,
+        "validation": True,
+        "limit": 8,
+        "interpreter": "rts",
+        "preset": "paper",
+        "attack": "adv2",
+    },
     "rts-resnet50": {**tiny("resnet50"), "limit": 24, "interpreter": "rts", **own_rts("resnet50")},
     "rts-densenet169": {**tiny("densenet169"), "limit": 24, "interpreter": "rts", **own_rts("densenet169")},
     "cam-resnet50": {**tiny("resnet50"), "limit": 48},

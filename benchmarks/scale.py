@@ -31,7 +31,7 @@ from underfire.store import Store
 
 RESULTS = Path(__file__).parent / "results" / "scale.csv"
 TASKS, UNIT = 100_000, 64
-PHOTOS = 48
+PHOTOS = 24
 Line = tuple[str, float, str]
 
 

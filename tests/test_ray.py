@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import threading
 import time
@@ -83,6 +84,33 @@ def test_an_actor_is_killed_and_a_node_lost_in_the_middle(
     assert records(tmp_path) == whole
     assert not temporaries(tmp_path)
     assert not Store(tmp_path).done("failed")
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_an_actor_is_killed_twenty_times_in_a_row(
+    ray_cluster: Any, command: list[str], whole: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    choose, store, kills = random.Random(0), Store(tmp_path), 0
+
+    def disturb() -> None:
+        nonlocal kills
+        goal = len(store.done("records")) + choose.randint(1, 4)
+        until(lambda: len(store.done("records")) >= goal)
+        time.sleep(choose.uniform(0, 0.2))
+        os.kill(choose.choice(cluster.actors(ray_cluster)), signal.SIGKILL)
+        kills += 1
+
+    on_ray = ("--executor", "ray", "--address", ray_cluster.address, "--workers", "2", "--out", tmp_path)
+    while kills < 20:
+        for unit in sorted(store.done("records"))[: N // 2]:  # so that there is something to disturb
+            store.discard("records", unit)
+        with beside(disturb):
+            ran = underfire(*command, *on_ray)
+        assert ran.code == 0, ran.err
+        assert records(tmp_path) == whole
+        assert not temporaries(tmp_path)
+        assert not store.done("failed")
 
 
 def test_an_address_without_a_cluster_is_said(command: list[str], tmp_path: Path) -> None:

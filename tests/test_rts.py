@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from e2e import underfire
-from underfire import images, train
+from underfire import images, sheet, train
 from underfire.classifiers.base import TorchClassifier, wrap
 from underfire.core import Goal, UnderfireError
 from underfire.interpreters import rts as rts_files
@@ -441,6 +441,26 @@ def test_a_bad_photo_is_left_out_and_named(photos: Path, tmp_path: Path) -> None
     (photos / "bad.png").write_bytes(b"no picture")
     done = train.train_rts(colours(), str(photos), few(epochs=1), tmp_path / "rts.safetensors")
     assert list(done.skipped) == ["bad.png"]
+
+
+def test_a_picture_of_validation_maps_lies_beside_the_file(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train.train_rts(colours(), str(photos), few(), tmp_path / "rts.safetensors", Noted(stop_after=2))
+    (tmp_path / "rts.png").unlink()  # of the first epoch
+    done = train.train_rts(colours(), str(photos), few(), tmp_path / "rts.safetensors")
+    with Image.open(done.picture) as picture:
+        columns = (picture.width - sheet.GAP) // (sheet.TILE + sheet.GAP)
+    shown = train.Photos(str(photos), None, colours()).predicted(0.15, 0)
+    assert columns == min(train.SHEET, sum(s.validation for s in shown))
+
+
+def test_what_the_sheet_keeps_of_a_photo() -> None:
+    photo = np.full((4, 4, 3), 200, np.uint8)
+    m = np.zeros((4, 4), np.float32)
+    m[:2] = 0.5
+    assert sheet.kept(photo, m)[0, 0, 0] == 100 and sheet.kept(photo, m)[3].max() == 0
+    sheets = [sheet.sheet([sheet.Explained(photo, m, name)]) for name in ("ox", "ox" * 60, "ox" * 70)]
+    assert sheets[0] != sheets[1] == sheets[2], "a long name is cut to the column"
 
 
 def test_the_card_says_all(photos: Path, tmp_path: Path) -> None:

@@ -274,7 +274,8 @@ def train_rts(settings: Settings, epochs: int, out: Path | None) -> bool:
         f"the map's top 20 % the class loses {figures['drop_top']:.3f}, {figures['drop_ratio']:.1f} times what a "
         "random 20 % takes."
     )
-    say(f"Written: {out}\nUse it: underfire run --images DIR --interpreter rts --set rts.weights={out} …")
+    say(f"Written: {out}, and what its maps look like: {done.picture}")
+    say(f"Use it: underfire run --images DIR --interpreter rts --set rts.weights={out} …")
     return not done.skipped
 
 

@@ -31,6 +31,7 @@ from underfire.interpreters import rts_loss as loss
 from underfire.interpreters.rts import Card, maps_of, packed, read_card
 from underfire.interpreters.rts_net import MaskNet
 from underfire.place import write_whole
+from underfire.sheet import Explained, sheet
 
 SMALLEST = 16
 """Photos under which there is nothing to learn from and nothing to judge by."""
@@ -40,6 +41,8 @@ SHARE = 0.2
 """Area of the regions that are removed for the figure."""
 THRESHOLDS = tuple(round(0.1 * i, 1) for i in range(1, 10))
 THRESHOLD_PHOTOS = 160
+SHEET = 8
+"""Photos of the picture beside the decoder's file."""
 EPOCH_THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9)
 """An epoch is judged by the best of these; the final t is chosen once, on training photos."""
 
@@ -336,6 +339,18 @@ class Training:
         figures["drop_ratio"] = figures["drop_top"] / max(1e-6, figures["drop_random"])
         return t, figures | {"photos": float(n), "validation_photos": float(len(self.held))}
 
+    def picture(self) -> bytes:
+        """A PNG with the maps of a few photos of the validation split."""
+        n = min(SHEET, len(self.held))
+        some = [self.held[i * len(self.held) // n] for i in range(n)]
+        names = self.classifier.classes.names
+        shown = [
+            Explained((255 * photo).round().byte().permute(1, 2, 0).cpu().numpy(), m.cpu().numpy(), names[int(label)])
+            for x, y, maps, _ in self.maps(some)
+            for photo, m, label in zip(x, maps, y, strict=True)
+        ]
+        return sheet(shown)
+
     def _metrics(self, shown: Sequence[Shown], thresholds: Sequence[float], blob: bool) -> dict[float, float]:
         found: dict[float, list[Tensor]] = {t: [] for t in thresholds}
         for x, y, m, _ in self.maps(shown):
@@ -402,9 +417,10 @@ def _absent(z: Tensor, y: Labels, seeds: Sequence[int], classes: Sequence[int]) 
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished training: its file, its card and the pictures beside it."""
+    """A finished training: its file, its card and the picture of validation maps beside it."""
 
     path: Path
+    picture: Path
     card: Card
     skipped: Mapping[str, str]
     fresh: bool
@@ -419,7 +435,8 @@ def train_rts(
         classifier: whose predictions shall be explained; one with a feature pyramid and a linear head.
         source: the photos: a folder, or 'demo'.
         settings: how to train.
-        out: the file to write; its checkpoint lies beside it as ``out`` + '.partial'.
+        out: the file to write; its checkpoint lies beside it as ``out`` + '.partial', and a picture of validation maps,
+            new after every epoch, with the ending .png.
         watcher: who is told.
 
     Raises:
@@ -429,10 +446,11 @@ def train_rts(
     photos = Photos(source, settings.limit, classifier)
     classifier.pyramid(torch.zeros(1, 3, *[classifier.preprocess.input_size] * 2, device=classifier.head.device))
     fingerprint = _fingerprint(classifier, photos, settings)
+    picture = out.with_suffix(".png")
     if out.exists():
         card = read_card(out)
         if card.settings.get("fingerprint") == fingerprint:
-            return Trained(out, card, {}, False)
+            return Trained(out, picture, card, {}, False)
         raise UnderfireError(
             f"'{out}' is there already, trained for '{card.classifier}' with other photos or settings: give another "
             "--out, or delete it."
@@ -444,6 +462,7 @@ def train_rts(
     watcher.begin(len(training.train), len(training.held), settings.epochs, training.steps, training.epoch)
     while not training.over:
         training.run_epoch(watcher)
+        write_whole(picture, training.picture())
         training.save(partial, fingerprint)
     t, figures = training.finish()
     card = Card(
@@ -459,9 +478,10 @@ def train_rts(
         figures,
         tuple(s.photo.sha256 for s in training.held),
     )
+    write_whole(picture, training.picture())
     write_whole(out, packed(training.net, card))
     partial.unlink(missing_ok=True)
-    return Trained(out, card, photos.skipped, True)
+    return Trained(out, picture, card, photos.skipped, True)
 
 
 def _fingerprint(classifier: Classifier, photos: Photos, settings: TrainSettings) -> str:
