@@ -290,7 +290,7 @@ class Best:
 
 
 def ranking(p: PerImage, top: Tensor, distance: PerImage | None, confidence: float) -> PerImage:
-    """Lower is better: a confident success by its distance, then a success and then a failure by probability.
+    """Lower is better: a confident success by its distance, a success short of that by both, a failure by probability.
 
     Args:
         p: target probabilities.
@@ -300,4 +300,5 @@ def ranking(p: PerImage, top: Tensor, distance: PerImage | None, confidence: flo
     """
     p = p.double()
     nearness = 1 - p if distance is None else distance.double()
-    return torch.where(top & (p >= confidence), nearness, torch.where(top, 2 - p, 4 - p))
+    short = (confidence - p).clamp_min(0)
+    return torch.where(top, nearness + (short > 0) * (1 + short), 4 - p)
