@@ -209,7 +209,7 @@ def column(*iterates: tuple[float, float]) -> Script:
         (column((0.95, 0.3), (0.92, 0.1), (0.99, 0.2)), 1),  # confident successes: the nearest map
         (column((0.6, 0.0), (0.91, 0.9)), 1),  # a confident success beats a nearer unsure one
         (column((0.4, 0.0), (0.6, 0.9)), 1),  # any success beats a failure
-        (column((0.6, 0.1), (0.8, 0.9), (0.7, 0.0)), 1),  # unsure successes: the surest
+        (column((0.6, 0.1), (0.8, 0.9), (0.7, 0.0)), 2),  # unsure successes: by both
         (column((0.1, 0.0), (0.3, 0.9), (0.2, 0.0)), 1),  # failures: the nearest to success
         (column((0.95, 0.2), (0.95, 0.2)), 0),  # equals: the first
     ],
