@@ -53,6 +53,8 @@ _BENDING_ON_PREDICTION = {"step": Schedule(0.1, 0.02, "geometric"), "smooth": 0.
 # 2 photos against GRAD, 150 steps: from 0.15 px with half the penalty map_l1 0.020, but a mean flow of 0.73 px.
 _BENDING_SECOND_ORDER = {"step": Schedule(0.1, 0.005, "geometric"), "smooth": 1.0}
 
+# The map yields: on 6 photos of the 128 px ResNet-50 6 instead of 4 reached their target, at the same map distance.
+_GRAD = {"warmup": 10, "lam": Schedule(300.0), "yields": True}
 _SETTLING_SECOND_ORDER = {"step": Schedule(2.0, 0.02, "geometric"), "momentum": 0.75}
 # Matching looks at other masks each step, so the momentum averages over some ten of them.
 _MATCHING = {"step": Schedule(2.0, 0.05, "geometric"), "momentum": 0.9}
@@ -116,11 +118,11 @@ PRESETS: dict[tuple[str, str | None, str], Preset] = {
     # gets nearer as the step shrinks, so the geometric decay does most of the work (see docs/grad.md).
     ("adv2", "grad", "fast"): Preset(
         _SETTLING_SECOND_ORDER,
-        {"steps": 120, "warmup": 10, "lam": Schedule(300.0), "smoothing": 0.01, "confidence": 0.95},
+        {**_GRAD, "steps": 120, "smoothing": 0.01, "confidence": 0.95},
     ),
     ("adv2", "grad", "thorough"): Preset(
         _SETTLING_SECOND_ORDER,
-        {"steps": 400, "warmup": 10, "lam": Schedule(300.0), "smoothing": 0.005, "confidence": 0.98},
+        {**_GRAD, "steps": 400, "smoothing": 0.005, "confidence": 0.98},
     ),
     # A step costs 20 F: 7 for a mask on the benign walk, 10 for the shadow's, 3 for the image. Recording half of the
     # benign walk costs 450 F; from there on its masks are within 0.03 of its end. No real map is looked at on the way
