@@ -112,15 +112,18 @@ def show_results(out: Place) -> tuple[int, int]:
     )
     for name in ("attack", "judged by"):
         table.add_column(name, overflow="fold")
-    for name in ("n", "success", "forged", "conf.", "map L1", "IoU", "passes", "s"):
+    summaries = metrics.summarise(rows)
+    defended = any(s.alarm.n for s in summaries)
+    for name in ("n", "success", "forged", *(["alarm"] if defended else []), "conf.", "map L1", "IoU", "passes", "s"):
         table.add_column(name, justify="right", overflow="fold")
-    for s in metrics.summarise(rows):
+    for s in summaries:
         table.add_row(
             s.cell["attack"] + (f" on {s.cell['against']}" if s.cell["against"] else ""),
             s.cell["interpreter"],
             f"{s.n}",
             _rate(s.success),
             _rate(s.forged),
+            *([_rate(s.alarm)] if defended else []),
             _number(s.confidence, 3),
             _number(s.map_l1, 4),
             _number(s.map_iou, 3),

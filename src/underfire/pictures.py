@@ -211,12 +211,12 @@ def over(photo: Pixels, m: NDArray[Any]) -> Pixels:
     return np.rint(OVERLAY * colour + (1 - OVERLAY) * grey).astype(np.uint8)
 
 
-def uri(pixels: Pixels | None, quality: int = 78) -> str | None:
+def uri(pixels: Pixels | None, quality: int = 78, side: int = SIDE) -> str | None:
     """A small picture as a data URI."""
     if pixels is None:
         return None
     picture = Image.fromarray(pixels)
-    picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=quality, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
