@@ -15,3 +15,9 @@ for name in resnet50 densenet169; do
 done
 $underfire train rts --images "$shared/data/in1k-samples" --epochs 11 --threads 1 \
     --out benchmarks/weights/rts-efficientnet-lite0.safetensors
+# RTSᴬ: the same decoders, trained on forged images too (docs/defenses.md).
+$underfire train rts --adversarial --images "$shared/data/in1k-samples" --threads 1 \
+    --out benchmarks/weights/rts-a-efficientnet-lite0.safetensors
+$underfire train rts --adversarial --from benchmarks/weights/rts-resnet50-tiny20.safetensors --classifier resnet50 \
+    --weights "$shared/models/resnet50_tiny20.safetensors" --images "$shared/data/tiny20/train" --limit 1000 --threads 1 \
+    --out benchmarks/weights/rts-a-resnet50-tiny20.safetensors

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from underfire import calibration, images, judge
 from underfire.calibration import Calibration, Member
-from underfire.core import Classifier, Images, Labels, Maps, PerImage, Photo, UnderfireError
+from underfire.core import Classifier, Images, Maps, PerImage, Photo, UnderfireError
 from underfire.interpreters import disagreement
 from underfire.interpreters.ensemble import Ensemble
 from underfire.registry import register
@@ -202,33 +202,25 @@ def _distances(
     found: dict[str, Tensor] = {}
     skipped: dict[str, str] = {}
     for first in range(0, len(photos), BATCH):
-        levels, shas = [], []
+        levels = {}
         for photo in photos[first : first + BATCH]:
             try:
                 content = folder.bytes(photo.path)
-                if note := images.forged_note(content):
-                    raise AttackedError(
-                        f"'{photo.path}' was made by underfire ({note}): calibrate on benign photos only."
-                    )
-                levels.append(images.load(content, photo.path, ensemble.classifier.preprocess))
-                shas.append(photo.sha256)
-            except AttackedError:
-                raise
+                levels[photo.sha256] = images.load(content, photo.path, ensemble.classifier.preprocess)
             except UnderfireError as e:
                 skipped[photo.path] = str(e)
+                continue
+            if note := images.forged_note(content):
+                raise UnderfireError(f"'{photo.path}' was made by underfire ({note}): calibrate on benign photos only.")
         if levels:
-            x = images.to_tensor(levels).to(getattr(ensemble.classifier, "device", "cpu"))
-            found |= dict(zip(shas, _of_batch(ensemble, x), strict=True))
+            x = images.to_tensor(list(levels.values())).to(getattr(ensemble.classifier, "device", "cpu"))
+            found |= dict(zip(levels, _of_batch(ensemble, x), strict=True))
         told(min(first + BATCH, len(photos)), len(photos))
     return found, skipped
 
 
 def _of_batch(ensemble: Ensemble, x: Images) -> Tensor:
+    """(N, pairs) distances of images for their own predictions."""
     with torch.no_grad():
-        y: Labels = ensemble.classifier.logits(x).argmax(1)
-    shown = [m.detach().double().cpu() for m in ensemble.shown(x, y)]
-    return disagreement.distances(shown)
-
-
-class AttackedError(UnderfireError):
-    """A picture that underfire attacked, given as a benign one."""
+        y = ensemble.classifier.logits(x).argmax(1)
+    return disagreement.distances([m.detach().double().cpu() for m in ensemble.shown(x, y)])
