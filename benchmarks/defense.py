@@ -19,13 +19,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import measure
 import torch
 
+import measure
 from underfire import detection, images, metrics, notebook
 from underfire.audit import run
 from underfire.defenses.ensemble import EnsembleAlarm, calibrate
-from underfire.interpreters import rts
 from underfire.plan import Settings
 
 RESULTS = Path(__file__).parent / "results"
@@ -191,8 +190,9 @@ def show() -> None:
         found, won = (metrics.rate([row[name] for row in rows]) for name in ("alarm", "success"))
         passes, l1 = (metrics.mean([row[name] for row in rows]).value for name in ("passes", "map_l1"))
         print(
-            f"{part:16} n {len(rows)}: AUC {area.value:.3f} ({area.low:.3f} to {area.high:.3f}), alarm {found.value:.0%}, "
-            f"success {won.value:.0%}, map L1 {l1:.4f}, passes {passes:.0f}"
+            f"{part:16} n {len(rows)}:",
+            f"AUC {area.value:.3f} ({area.low:.3f} to {area.high:.3f}), alarm {found.value:.0%},",
+            f"success {won.value:.0%}, map L1 {l1:.4f}, passes {passes:.0f}",
         )
     for budget in BUDGETS:
         if result(part := f"rts-a-curve-{budget}").exists():
@@ -200,9 +200,8 @@ def show() -> None:
             for row in stored(part):
                 l1_of = row["map_l1"] if row["success"] else 1.0
                 best[row["image"]] = min(best.get(row["image"], 1.0), l1_of)
-            print(
-                f"{part}: L1 {sum(best.values()) / len(best):.4f} over {len(best)} photos, best of {len(RESTARTS)} starts"
-            )
+            mean = sum(best.values()) / len(best)
+            print(f"{part}: L1 {mean:.4f} over {len(best)} photos, best of {len(RESTARTS)} starts and both losses")
     if result("rts-a-benign").exists():
         print(f"rts-a-benign: L1 {metrics.mean([row['map_l1'] for row in stored('rts-a-benign')]).value:.4f}")
 
