@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import numpy as np
@@ -71,40 +70,57 @@ def test_the_threshold_keeps_its_promise_on_new_images() -> None:
     assert np.mean(rates) <= 0.05 + 0.003
 
 
+def coarse(m: torch.Tensor) -> np.ndarray:
+    step = m.shape[0] // 7
+    parts = [m[i * step : (i + 1) * step, j * step : (j + 1) * step] for i in range(7) for j in range(7)]
+    return np.asarray([float(part.mean()) for part in parts])
+
+
 def test_distances_and_score_by_hand() -> None:
     generator = torch.Generator().manual_seed(2)
-    shown = [torch.rand(3, side, side, generator=generator, dtype=torch.float64) for side in (7, 14, 56)]
-    d = disagreement.distances(shown)
-    mean, spread = torch.tensor([0.8, 0.9, 1.0]).double(), torch.tensor([0.1, 0.2, 0.3]).double()
-    s = disagreement.score(d, mean, spread)
+    shown, again = ([torch.rand(3, s, s, generator=generator, dtype=torch.float64) for s in (7, 14, 56)] for _ in "ab")
+    log_p = torch.tensor([-0.1, -1.0, -7.0]).double()
+    d = disagreement.distances(shown, again, log_p)
+    mean = torch.tensor([-3.0, -0.5, 0.1, -0.2]).double()
+    root = torch.rand(4, 4, generator=generator, dtype=torch.float64)
+    precision = root @ root.T
+    s = disagreement.score(d, mean, precision)
     for k in range(3):
-        coarse = []
-        for m in shown:
-            step = m.shape[1] // 7
-            cells = [
-                float(m[k, i * step : (i + 1) * step, j * step : (j + 1) * step].mean())
-                for i in range(7)
-                for j in range(7)
-            ]
-            coarse.append(np.asarray(cells))
-        wanted = [1 - np.corrcoef(a, b)[0, 1] for a, b in itertools.combinations(coarse, 2)]
-        assert d[k].tolist() == pytest.approx(wanted, abs=1e-6)
-        z = [(v - m) / sd for v, m, sd in zip(wanted, mean.tolist(), spread.tolist(), strict=True)]
-        assert float(s[k]) == pytest.approx(math.log(sum(math.exp(v) for v in z) / 3), abs=1e-5)
+        wanted = [1 - np.corrcoef(coarse(a[k]), coarse(b[k]))[0, 1] for a, b in zip(shown, again, strict=True)]
+        assert d[k].tolist() == pytest.approx([-float(log_p[k]), *wanted], abs=1e-6)
+        r = [max(0.0, math.log(v + 0.02) - m) for v, m in zip(d[k].tolist(), mean.tolist(), strict=True)]
+        by_hand = sum(r[i] * r[j] * float(precision[i, j]) for i in range(4) for j in range(4))
+        assert float(s[k]) == pytest.approx(by_hand, abs=1e-9)
+
+
+def test_statistics_by_hand() -> None:
+    d = torch.rand(40, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    mean, precision = disagreement.statistics(d)
+    v = np.log(d.numpy() + 0.02)
+    covariance = np.cov(v.T)
+    wanted = np.linalg.inv(covariance + np.diag(0.1 * np.diag(covariance) + 1e-6))
+    assert mean.tolist() == pytest.approx(v.mean(0).tolist()) and np.allclose(precision.numpy(), wanted)
 
 
 def test_a_flat_map_agrees_with_none_and_has_a_gradient() -> None:
     flat = torch.zeros(1, 7, 7, dtype=torch.float64, requires_grad=True)
-    other = torch.rand(1, 7, 7, dtype=torch.float64)
-    d = disagreement.distances([flat, other])
-    assert float(d.detach()) == pytest.approx(1.0)
+    d = disagreement.distances([flat], [torch.rand(1, 7, 7, dtype=torch.float64)], torch.zeros(1).double())
+    assert float(d.detach()[0, 1]) == pytest.approx(1.0)
     (slope,) = torch.autograd.grad(d.sum(), flat)
     assert bool(slope.isfinite().all())
 
 
-def test_maps_that_agree_score_least() -> None:
+def test_what_stays_the_same_scores_nothing() -> None:
     m = torch.rand(4, 14, 14, dtype=torch.float64)
-    zeros, ones = torch.zeros(3).double(), torch.ones(3).double()
-    same = disagreement.score(disagreement.distances([m, 2 * m, m + 1]), zeros, ones)
-    other = disagreement.score(disagreement.distances([m, 1 - m, m]), zeros, ones)
-    assert same.abs().max() < 1e-6 and bool((other > same).all())
+    mean, precision = torch.full((2,), -3.0).double(), torch.eye(2).double()
+    log_p = torch.zeros(4).double()
+    same = disagreement.score(disagreement.distances([m], [0.5 * m + 0.1], log_p), mean, precision)
+    other = disagreement.score(disagreement.distances([m], [1 - m], log_p), mean, precision)
+    assert float(same.max()) == 0 and float(other.min()) > 1
+
+
+def test_the_copy_is_a_little_smoother() -> None:
+    x = torch.rand(1, 3, 64, 64, dtype=torch.float64)
+    copy = disagreement.smoothed(x)
+    assert copy.shape == x.shape and float(copy.std()) < float(x.std())
+    torch.testing.assert_close(disagreement.smoothed(torch.full_like(x, 0.3)), torch.full_like(x, 0.3))

@@ -45,8 +45,8 @@ class Calibration:
         classifier: its name.
         classifier_digest: of its weights and input policy.
         members: the interpreters, in the order of the statistics.
-        mean: of each pair's distance.
-        spread: its standard deviation.
+        mean: μ of the members' disagreements, see `interpreters.disagreement`.
+        precision: Σ⁻¹ of them.
         threshold: a score above it is an alarm.
         false_alarms: a, the share of benign images that may raise one.
         scores: of the benign images that the threshold is of, ascending.
@@ -58,7 +58,7 @@ class Calibration:
     classifier_digest: str
     members: tuple[Member, ...]
     mean: tuple[float, ...]
-    spread: tuple[float, ...]
+    precision: tuple[tuple[float, ...], ...]
     threshold: float
     false_alarms: float
     scores: tuple[float, ...]

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from underfire import calibration, images, judge
 from underfire.calibration import Calibration, Member
-from underfire.core import Classifier, Images, Maps, PerImage, Photo, UnderfireError
+from underfire.core import Classifier, Images, PerImage, Photo, UnderfireError
 from underfire.interpreters import disagreement
-from underfire.interpreters.ensemble import Ensemble
+from underfire.interpreters.ensemble import Ensemble, log_probability
 from underfire.registry import register
 
 BATCH = 8
@@ -44,22 +44,24 @@ class EnsembleAlarm:
         self.known = calibration.read(path)
         self.threshold = self.known.threshold
         self.digest = calibration.digest(path)
-        self.passes = 1 + self.ensemble.map_passes
 
-    def scores(self, x: Images) -> tuple[Tensor, PerImage, dict[str, Maps]]:
-        """Logits, the alarm's scores and the members' maps of images (N, 3, H, W) for their own predictions.
+    def scores(self, x: Images) -> tuple[Tensor, PerImage, dict[str, dict[int, Tensor]]]:
+        """Logits, the alarm's scores and the members' maps by row, of images (N, 3, H, W) for their own predictions.
 
         Where a member has no map the image cannot be explained: its score is infinite, which is an alarm.
         """
         with torch.no_grad():
             z = self.classifier.logits(x)
-        found = {name: judge.explain(i, x, z.argmax(1)) for name, i in self.ensemble.members.items()}
-        whole = [row for row in range(len(x)) if all(row in maps for maps, _ in found.values())]
+            copy = disagreement.smoothed(x)
+            log_p = log_probability(self.classifier.logits(copy).double(), z.argmax(1)).cpu()
+        members = self.ensemble.members
+        shown, again = ({n: judge.explain(i, t, z.argmax(1))[0] for n, i in members.items()} for t in (x, copy))
+        whole = [row for row in range(len(x)) if all(row in maps for t in (shown, again) for maps in t.values())]
         scores = torch.full((len(x),), float("inf"), dtype=torch.float64)
         if whole:
-            shown = [torch.stack([maps[row] for row in whole]) for maps, _ in found.values()]
-            scores[whole] = self.ensemble.score_of(shown)
-        return z, scores, {name: maps for name, (maps, _) in found.items()}  # type: ignore[misc]
+            maps = ([torch.stack([found[row] for row in whole]) for found in t.values()] for t in (shown, again))
+            scores[whole] = self.ensemble.score_of(*maps, log_p[whole])
+        return z, scores, shown
 
     def check(self, path: str | Path) -> Verdict:
         """What the alarm says of one image's file.
@@ -158,15 +160,15 @@ def calibrate(
     _refuse_few(len(order), false_alarms, source)
     n = calibration.fitted(len(order))
     d = torch.stack([found[sha] for sha in order])
-    mean, spread = d[:n].mean(0), d[:n].std(0).clamp_min(1e-6)
-    scores = sorted(disagreement.score(d[n:], mean, spread).tolist())
+    mean, precision = disagreement.statistics(d[:n])
+    scores = sorted(disagreement.score(d[n:], mean, precision).tolist())
     names = ensemble.members
     known = Calibration(
         classifier.name,
         classifier.digest,
         tuple(Member(name, ensemble.options[name], names[name].digest) for name in names),
         tuple(mean.tolist()),
-        tuple(spread.tolist()),
+        tuple(map(tuple, precision.tolist())),
         calibration.threshold(scores, false_alarms),
         false_alarms,
         tuple(scores),
@@ -220,7 +222,9 @@ def _distances(
 
 
 def _of_batch(ensemble: Ensemble, x: Images) -> Tensor:
-    """(N, pairs) distances of images for their own predictions."""
+    """(N, 1 + members) distances of images for their own predictions."""
     with torch.no_grad():
         y = ensemble.classifier.logits(x).argmax(1)
-    return disagreement.distances([m.detach().double().cpu() for m in ensemble.shown(x, y)])
+    shown, again, log_p = ensemble.looks(x, y)
+    wide = ([m.detach().double().cpu() for m in maps] for maps in (shown, again))
+    return disagreement.distances(*wide, log_p)

@@ -1,8 +1,8 @@
 """Ensemble interpretation (paper, section 5.3): several interpreters explain a prediction; their disagreement alarms.
 
     shown      the mean of the members' maps
-    alarm      `disagreement`: calibrated on benign images, or in plain units where nothing was calibrated
-    attack     Σ_i w_i ℓ_i  +  w · max(0, s − s*)       every member towards its own benign map, the alarm kept quiet
+    alarm      `disagreement`, calibrated on benign images
+    attack     Σ_i w_i ℓ_i  +  w · max(0, s − s* + margin)       each member towards its own benign map, the alarm quiet
 
 The attack is the adaptive one of an adversary who knows the members, the score and its threshold.
 """
@@ -59,16 +59,18 @@ class Ensemble:
         self.classifier = classifier
         self.options = {name: dict((options or {}).get(name, {})) for name in names}
         self.members = {name: registry.build_interpreter(name, classifier, self.options[name]) for name in names}
-        n = len(disagreement.pairs(names))
-        self.mean, self.spread, self.threshold = (0.0,) * n, (1.0,) * n, float("inf")
+        n = 1 + len(names)
+        self.mean: Sequence[float] = (0.0,) * n
+        self.precision: Sequence[Sequence[float]] = torch.eye(n).tolist()
+        self.threshold = float("inf")
         if known:
             _refuse_other_digests(self, known, str(defense))
-            self.mean, self.spread, self.threshold = known.mean, known.spread, known.threshold
+            self.mean, self.precision, self.threshold = known.mean, known.precision, known.threshold
         self.digest = "+".join(
             [*(i.digest for i in self.members.values()), calibration.digest(defense) if defense else ""]
         )
         self.map_passes = sum(i.map_passes for i in self.members.values())
-        self.step_passes = sum(i.step_passes for i in self.members.values())
+        self.step_passes = 2 * sum(i.step_passes for i in self.members.values())
 
     def shown(self, x: Images, y: Labels) -> list[Maps]:
         """Each member's real maps."""
@@ -78,15 +80,22 @@ class Ensemble:
         """The mean of the members' maps (N, 56, 56) in [0, 1]."""
         return mean_map(self.shown(x, y))
 
-    def score_of(self, shown: Sequence[Maps]) -> PerImage:
-        """The alarm's score (N,) of the members' maps."""
-        d = disagreement.distances(shown)
-        return disagreement.score(d, d.new_tensor(self.mean), d.new_tensor(self.spread))
+    def score_of(self, shown: Sequence[Maps], again: Sequence[Maps], log_p: PerImage) -> PerImage:
+        """The alarm's score (N,) of the members' maps of images and of their copies, see `disagreement`."""
+        d = disagreement.distances(shown, again, log_p)
+        return disagreement.score(d, d.new_tensor(self.mean), d.new_tensor(self.precision))
+
+    def looks(self, x: Images, y: Labels) -> tuple[list[Maps], list[Maps], PerImage]:
+        """The members' maps of images for classes ``y``, those of their copies, and log p_y of the copies."""
+        copy = disagreement.smoothed(x)
+        with torch.no_grad():
+            log_p = log_probability(self.classifier.logits(copy), y)
+        return self.shown(x, y), self.shown(copy, y), log_p
 
     def score(self, x: Images, y: Labels) -> PerImage:
         """The alarm's score (N,) of ``x`` explained for the predictions ``y``; above `threshold` is an alarm."""
         with torch.no_grad():
-            return self.score_of(self.shown(x, y))
+            return self.score_of(*self.looks(x, y))
 
     def surrogate(self, x: Images, goal: Goal, **options: Any) -> Joint:
         """All members and the alarm at once; ``options`` are those of `Joint`."""
@@ -94,6 +103,11 @@ class Ensemble:
             return Joint(self, x, goal, **options)
         except TypeError as e:
             raise UnderfireError(f"The settings {options} do not suit the attack on an ensemble: {e}.") from e
+
+
+def log_probability(z: Tensor, y: Labels) -> PerImage:
+    """Log p_y (N,) of logits (N, K)."""
+    return z.log_softmax(1).gather(1, y[:, None])[:, 0]
 
 
 def mean_map(shown: Sequence[Maps]) -> Maps:
@@ -176,18 +190,23 @@ class Joint:
         loss = torch.stack([self.weights[name] * t.loss for name, t in parts.items()]).sum(0)
         twins = [t.twin for t in parts.values() if t.twin is not None]
         if self.alarm and len(twins) == len(parts):
-            score = self.ensemble.score_of(twins)
+            score = self._score(twins, x)
             self._check(score, x)
             above = score if self.aim == -float("inf") else (score - self.aim).clamp_min(0)
             loss = loss + self.alarm * above
         return Terms(next(iter(parts.values())).logits, loss, None)
 
+    def _score(self, twins: Sequence[Maps], x: Images) -> PerImage:
+        copies = [part.terms(disagreement.smoothed(x)) for part in self.parts.values()]
+        again = [t.twin for t in copies if t.twin is not None]
+        return self.ensemble.score_of(twins, again, log_probability(copies[0].logits, self.goal.labels))
+
     def ranked(self, x: Images) -> PerImage:
         """Half the members' mean map_l1, and one half more where the alarm is raised: quiet iterates come first."""
-        shown = self.ensemble.shown(x, self.goal.labels)
-        names = self.ensemble.members
+        looks = self.ensemble.looks(x, self.goal.labels)
+        shown, names = looks[0], self.ensemble.members
         l1 = torch.stack([maps.l1(m, self.goal.maps[name]) for name, m in zip(names, shown, strict=True)]).mean(0)
-        loud = self.ensemble.score_of(shown) > self.ensemble.threshold
+        loud = self.ensemble.score_of(*looks) > self.ensemble.threshold
         return (l1 + loud.to(l1)) / 2
 
     def _check(self, score: PerImage, x: Images) -> None:
