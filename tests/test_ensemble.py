@@ -241,7 +241,7 @@ def test_an_audit_with_a_defense_tells_what_it_changes(deployed: Path, tmp_path:
     assert images.forged_note(png)
     page = (tmp_path / "out" / "report.html").read_text()
     assert "What the defense changes" in page and "Forged, with" in page and "ROC" in page
-    ran = underfire("defend", "calibrate", *TOY, "--images", tmp_path / "out" / "images", "--out", tmp_path / "a.json")
+    ran = underfire(*CALIBRATE, "--images", tmp_path / "out" / "images", "--out", tmp_path / "a.json")
     assert ran.code == 2 and "holds results of the audit" in ran.err
     ran = underfire("run", *words[:4], "--adaptive", "--out", tmp_path / "other")
     assert ran.code == 2 and "give its file with --defense" in ran.err

@@ -204,16 +204,17 @@ def _distances(
     found: dict[str, Tensor] = {}
     skipped: dict[str, str] = {}
     for first in range(0, len(photos), BATCH):
-        levels = {}
+        levels, note = {}, None
         for photo in photos[first : first + BATCH]:
             try:
                 content = folder.bytes(photo.path)
+                if note := images.forged_note(content):
+                    break
                 levels[photo.sha256] = images.load(content, photo.path, ensemble.classifier.preprocess)
             except UnderfireError as e:
                 skipped[photo.path] = str(e)
-                continue
-            if note := images.forged_note(content):
-                raise UnderfireError(f"'{photo.path}' was made by underfire ({note}): calibrate on benign photos only.")
+        if note:
+            raise UnderfireError(f"'{photo.path}' was made by underfire ({note}): calibrate on benign photos only.")
         if levels:
             x = images.to_tensor(list(levels.values())).to(getattr(ensemble.classifier, "device", "cpu"))
             found |= dict(zip(levels, _of_batch(ensemble, x), strict=True))

@@ -9,8 +9,8 @@ put into a picture to move prediction and maps lives in its finest detail; what 
     r     max(0, v − μ)             only more disagreement than usual counts; μ and Σ are those of benign images
     s     rᵀ Σ⁻¹ r                  the alarm's score, 0 where all agree as well as they do on an average benign image
 
-The members' disagreement among each other on the picture itself says nothing: all of them follow the classifier's forged
-features, and benign maps of different kinds differ as much (docs/defenses.md has the figures).
+The members' disagreement among each other on the picture itself says nothing: all of them follow the classifier's
+forged features, and benign maps of different kinds differ as much (docs/defenses.md has the figures).
 """
 
 from __future__ import annotations
