@@ -126,7 +126,7 @@ def alarm_file(source: Path) -> Path:
         known, _ = calibrate(notebook.classifier(), str(photos(source, "calibrate")), MEMBERS)
         known.write(path)
         (RESULTS / "defense-calibration.json").write_text(
-            json.dumps({"threshold": known.threshold, "mean": known.mean, "spread": known.spread}, indent=1) + "\n"
+            json.dumps({"threshold": known.threshold, "mean": known.mean}, indent=1) + "\n"
         )
     return path
 

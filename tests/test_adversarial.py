@@ -46,7 +46,7 @@ def test_the_doubt_starts_as_nothing_and_ends_up_in_the_file(tmp_path: Path) -> 
     levels, w = classifier.pyramid(x), classifier.head[y]
     torch.testing.assert_close(doubting(levels, w), net(levels, w), atol=0.01, rtol=0)
     assert isinstance(doubting.doubt, Doubt)
-    torch.nn.init.constant_(doubting.doubt.think[-1].bias, 3.0)
+    torch.nn.init.constant_(doubting.doubt.weigh.bias, 3.0)
     assert bool((doubting(levels, w) < net(levels, w)).all()), "doubt takes away from the mask, everywhere"
     path = tmp_path / "rts-a.safetensors"
     path.write_bytes(packed(doubting, Card("colours", classifier.digest, 0.5, kind="rts-a")))

@@ -225,9 +225,8 @@ def test_check_refuses(deployed: Path, tmp_path: Path) -> None:
 
 def test_an_audit_with_a_defense_tells_what_it_changes(deployed: Path, tmp_path: Path) -> None:
     photos(tmp_path / "photos", 3)
-    words = ("--images", tmp_path / "photos", *TOY, "--set", "adv2.steps=3", "--set", "pgd.steps=3")
-    words = (*words, "--defense", deployed / "alarm.json", "--adaptive", "--out", tmp_path / "out")
-    ran = underfire("run", *words)
+    plain = ("--images", tmp_path / "photos", *TOY, "--set", "adv2.steps=3", "--set", "pgd.steps=3")
+    ran = underfire("run", *plain, "--defense", deployed / "alarm.json", "--adaptive", "--out", tmp_path / "out")
     assert ran.code == 0 and "alarm" in ran.out, ran.err
     rows = records(tmp_path / "out")
     cells = {(r["attack"], r["against"], r["interpreter"]) for r in rows}
@@ -243,14 +242,14 @@ def test_an_audit_with_a_defense_tells_what_it_changes(deployed: Path, tmp_path:
     assert "What the defense changes" in page and "Forged, with" in page and "ROC" in page
     ran = underfire(*CALIBRATE, "--images", tmp_path / "out" / "images", "--out", tmp_path / "a.json")
     assert ran.code == 2 and "holds results of the audit" in ran.err
-    ran = underfire("run", *words[:4], "--adaptive", "--out", tmp_path / "other")
+    ran = underfire("run", *plain, "--adaptive", "--out", tmp_path / "other")
     assert ran.code == 2 and "give its file with --defense" in ran.err
 
 
 def test_another_calibration_is_another_plan(deployed: Path, tmp_path: Path) -> None:
     photos(tmp_path / "photos", 2)
-    words = ("run", "--images", tmp_path / "photos", *TOY, "--set", "adv2.steps=2", "--set", "pgd.steps=2")
-    words = (*words, "--out", tmp_path / "out", "--defense", tmp_path / "alarm.json")
+    quick = ("run", "--images", tmp_path / "photos", *TOY, "--set", "adv2.steps=2", "--set", "pgd.steps=2")
+    words = (*quick, "--out", tmp_path / "out", "--defense", tmp_path / "alarm.json")
     calibrated = (*CALIBRATE, "--images", deployed / "benign", "--out", tmp_path / "alarm.json")
     assert underfire(*calibrated).code == 0
     assert underfire(*words).code == 0

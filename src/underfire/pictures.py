@@ -208,7 +208,8 @@ def over(photo: Pixels, m: NDArray[Any]) -> Pixels:
     large = Image.fromarray(np.asarray(m, np.float32)).resize((width, height), Image.Resampling.BICUBIC)
     colour = colormaps[COLOURMAP](np.clip(np.asarray(large), 0, 1))[..., :3] * 255
     grey = np.asarray(Image.fromarray(photo).convert("L"), np.float64)[..., None]
-    return np.rint(OVERLAY * colour + (1 - OVERLAY) * grey).astype(np.uint8)
+    mixed: Pixels = np.rint(OVERLAY * colour + (1 - OVERLAY) * grey).astype(np.uint8)
+    return mixed
 
 
 def uri(pixels: Pixels | None, quality: int = 78, side: int = SIDE) -> str | None:

@@ -240,8 +240,9 @@ class _Live:
 
     def distance(self, x_hat: Images, real: Maps | None) -> PerImage:
         """map_l1 as the judge sees it, averaged over the interpreters attacked, or what the surrogate says."""
-        if isinstance(self.surrogate, Ranking):
-            return self.surrogate.ranked(x_hat)
+        surrogate: object = self.surrogate
+        if isinstance(surrogate, Ranking):
+            return surrogate.ranked(x_hat)
         of = {
             i.name: real if real is not None else i.explain(x_hat, self.goal.labels) for i in self.victim.interpreters
         }

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -225,7 +225,4 @@ def adversarial_training(
     teacher, threshold = rts.load(path), rts.read_card(path).threshold
     settings = AdversarialSettings(teacher=rts.digest_of(path), limit=how.limit, seed=how.seed, precision=how.precision)
 
-    def begin(*args: Any) -> AdversarialTraining:
-        return AdversarialTraining(*args, teacher=teacher, threshold=threshold)
-
-    return settings, begin
+    return settings, partial(AdversarialTraining, teacher=teacher, threshold=threshold)

@@ -55,12 +55,12 @@ class EnsembleAlarm:
             copy = disagreement.smoothed(x)
             log_p = log_probability(self.classifier.logits(copy).double(), z.argmax(1)).cpu()
         members = self.ensemble.members
-        shown, again = ({n: judge.explain(i, t, z.argmax(1))[0] for n, i in members.items()} for t in (x, copy))
+        shown, again = [{n: judge.explain(i, t, z.argmax(1))[0] for n, i in members.items()} for t in (x, copy)]
         whole = [row for row in range(len(x)) if all(row in maps for t in (shown, again) for maps in t.values())]
         scores = torch.full((len(x),), float("inf"), dtype=torch.float64)
         if whole:
-            maps = ([torch.stack([found[row] for row in whole]) for found in t.values()] for t in (shown, again))
-            scores[whole] = self.ensemble.score_of(*maps, log_p[whole])
+            of_x, of_copy = [[torch.stack([m[row] for row in whole]) for m in t.values()] for t in (shown, again)]
+            scores[whole] = self.ensemble.score_of(of_x, of_copy, log_p[whole])
         return z, scores, shown
 
     def check(self, path: str | Path) -> Verdict:
@@ -227,5 +227,5 @@ def _of_batch(ensemble: Ensemble, x: Images) -> Tensor:
     with torch.no_grad():
         y = ensemble.classifier.logits(x).argmax(1)
     shown, again, log_p = ensemble.looks(x, y)
-    wide = ([m.detach().double().cpu() for m in maps] for maps in (shown, again))
-    return disagreement.distances(*wide, log_p)
+    shown, again = [[m.detach().double().cpu() for m in maps] for maps in (shown, again)]
+    return disagreement.distances(shown, again, log_p.cpu())

@@ -10,8 +10,8 @@ table of classes: a class that no training photo shows has a row in the head lik
 
 A network that is trained on forged images too has one part more, which sees the whole picture at its finer strides:
 
-    doubt      d = MLP[ mean and spread of act(conv₃ₓ₃ F_s) for s = 4, 8, 16;  mean and largest E;  P w̃_c ]
-    mask       m = σ(up(E) + conv₁ₓ₁ T₄ − softplus(d))
+    doubt      d = softplus MLP[ mean and spread of act(conv₃ₓ₃ F_s) for s = 4, 8, 16;  mean and largest E;  P w̃_c ]
+    mask       m = σ(up(E) + conv₁ₓ₁ T₄ − d)
 """
 
 from __future__ import annotations
@@ -52,17 +52,17 @@ class Doubt(nn.Module):
     def __init__(self, channels: Sequence[int], rank: int) -> None:
         super().__init__()
         self.look = nn.ModuleList(nn.Conv2d(c, LOOK, 3, padding=1) for c in channels[:-1])
-        self.think = nn.Sequential(nn.Linear(2 * LOOK * len(self.look) + 2 + rank, 48), nn.SiLU(), nn.Linear(48, 1))
-        last = self.think[-1]
-        nn.init.zeros_(last.weight)
-        nn.init.constant_(last.bias, TRUSTING)
+        self.think = nn.Linear(2 * LOOK * len(self.look) + 2 + rank, 48)
+        self.weigh = nn.Linear(48, 1)
+        nn.init.zeros_(self.weigh.weight)
+        nn.init.constant_(self.weigh.bias, TRUSTING)
 
     def forward(self, levels: Sequence[Tensor], evidence: Tensor, key: Tensor) -> Tensor:
         """(N, 1, 1, 1), from standardised levels, the evidence (N, 1, h, w) and the class's key (N, rank)."""
         seen = [F.silu(look(f)) for look, f in zip(self.look, levels, strict=False)]
         parts = [part for t in seen for part in (t.mean((2, 3)), t.var((2, 3)).add(1e-6).sqrt())]
         parts += [evidence.mean((2, 3)), evidence.amax((2, 3)), key]
-        doubt: Tensor = F.softplus(self.think(torch.cat(parts, 1)))
+        doubt: Tensor = F.softplus(self.weigh(F.silu(self.think(torch.cat(parts, 1)))))
         return doubt[:, :, None, None]
 
 
