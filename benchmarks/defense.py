@@ -40,6 +40,8 @@ COLUMNS = (
 )
 MEMBERS = ("cam", "grad", "rts")
 FORGED, ADAPTIVE = 48, 24
+RTS_A = Path(__file__).parent / "weights" / "rts-a-efficientnet-lite0.safetensors"
+"""Made by train_rts.sh."""
 BUDGETS = (100, 300, 1000, 3000, 5000)
 RESTARTS = (0, 1, 2)
 
@@ -144,7 +146,8 @@ def rts_a(part: str, source: Path, limit: int | None) -> Iterator[dict[str, Any]
     held = str(measure.validation_photos(source))
     if part == "rts-a-benign":
         classifier = notebook.classifier()
-        plain, ours = (notebook.interpreter(name, classifier) for name in ("rts", "rts-a"))
+        plain = notebook.interpreter("rts", classifier)
+        ours = notebook.interpreter("rts-a", classifier, weights=str(RTS_A))
         folder = images.Folder(held)
         for photo in folder.photos(limit):
             x = images.to_tensor([images.load(folder.bytes(photo.path), photo.path, classifier.preprocess)])
@@ -157,7 +160,7 @@ def rts_a(part: str, source: Path, limit: int | None) -> Iterator[dict[str, Any]
         for loss in ("square", "cross-entropy"):
             options = {"steps": int(budget / cost), "restart": restart, "surrogate": {"loss": loss}}
             settings = {"images": held, "interpreter": "rts-a", "attack": "adv2", "limit": limit or 24, "threads": 1}
-            case = Settings.parse({**settings, "options": {"adv2": options}})
+            case = Settings.parse({**settings, "options": {"adv2": options, "rts-a": {"weights": str(RTS_A)}}})
             for row in run(case, WORK / f"{part}-{restart}-{loss}-{limit or 24}").store.rows():
                 yield {**row, "case": f"{part}/{restart}/{loss}"}
 

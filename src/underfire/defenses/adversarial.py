@@ -1,11 +1,12 @@
 """RTSᴬ: adversarial interpretation. RTS goes on training on ADV² examples made on the fly (paper, section 5.3).
 
-    min over the decoder   a · H(g(x̂, c_t), g₀(x, c_t)) + b · |g(x, c) − g₀(x, c)|
+    min over the decoder   a · KL(g₀(x, c_t) ‖ g(x̂, c_t)) + b · |g(x, c) − g₀(x, c)|
     x̂ = ADV² against the decoder as it is:  min  ℓ_prd(f(x̂), c_t) + λ H(g(x̂, c_t), g(x, c)),  ‖x̂ − x‖∞ ≤ ε
 
-g₀ is the plain decoder, the teacher; H the cross-entropy of masks. The forged picture's map for the forged class shall
-be what plain RTS says of that class in the untouched picture: it is not there, so the explanation no longer looks like
-the benign one. The benign map stays. The classifier is frozen: the decoder learns to doubt features that were made.
+g₀ is the plain decoder, the teacher; H the cross-entropy of masks, KL what of it is above its least. The forged
+picture's map for the forged class shall be what plain RTS says of that class in the untouched picture: it is not there, so the
+explanation no longer looks like the benign one. The benign map stays. The classifier is frozen: the decoder learns to
+doubt features that were made.
 
 One search makes the examples, and the decoder learns from its iterates as they come (after Shafahi et al. 2019,
 "Adversarial training for free"): they cost nothing beyond the search.
@@ -180,6 +181,7 @@ class Sparring(RtsSurrogate):
             benign = maps_of(training.net, self.clean, head[y])
             self.teacher_benign = maps_of(training.teacher, self.clean, head[y])
             self.teacher_wanted = maps_of(training.teacher, self.clean, head[wanted])
+            self.floor = cross_entropy(self.teacher_wanted, self.teacher_wanted)
         super().__init__(RtsA.around(classifier, training.net), Goal(wanted, y, {RtsA.name: benign}), "cross-entropy")
         self.training, self.w, self.w_wanted = training, head[y], head[wanted]
         self.steps = 0
@@ -199,7 +201,7 @@ class Sparring(RtsSurrogate):
             m_hat = maps_of(self.rts.net, self.levels, self.w_wanted)
             m = maps_of(self.rts.net, self.clean, self.w)
             s = self.training.settings
-            forged = s.forged * cross_entropy(m_hat, self.teacher_wanted).mean()
+            forged = s.forged * (cross_entropy(m_hat, self.teacher_wanted) - self.floor).mean()
             benign = s.benign * maps.l1(m, self.teacher_benign).mean()
         self.training.learn(forged + benign)
         moved = float(maps.l1(m_hat.detach(), m.detach()).mean())
