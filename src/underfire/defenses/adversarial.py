@@ -4,9 +4,9 @@
     x̂ = ADV² against the decoder as it is:  min  ℓ_prd(f(x̂), c_t) + λ H(g(x̂, c_t), g(x, c)),  ‖x̂ − x‖∞ ≤ ε
 
 g₀ is the plain decoder, the teacher; H the cross-entropy of masks, KL what of it is above its least. The forged
-picture's map for the forged class shall be what plain RTS says of that class in the untouched picture: it is not there, so the
-explanation no longer looks like the benign one. The benign map stays. The classifier is frozen: the decoder learns to
-doubt features that were made.
+picture's map for the forged class shall be what plain RTS says of that class in the untouched picture: it is not there,
+so the explanation no longer looks like the benign one. The benign map stays. The classifier is frozen: the decoder
+learns to doubt features that were made.
 
 One search makes the examples, and the decoder learns from its iterates as they come (after Shafahi et al. 2019,
 "Adversarial training for free"): they cost nothing beyond the search.
