@@ -10,8 +10,14 @@ underfire=.venv/bin/underfire
 mkdir -p benchmarks/weights
 for name in resnet50 densenet169; do
     $underfire train rts --classifier $name --weights "$shared/models/${name}_tiny20.safetensors" \
-        --images "$shared/data/tiny20/train" --limit 1000 --epochs 4 --threads 1 --precision bf16 \
+        --images "$shared/data/tiny20/train" --limit 1000 --epochs 4 --patience 1 --threads 1 --precision bf16 \
         --out benchmarks/weights/rts-$name-tiny20.safetensors
 done
 $underfire train rts --images "$shared/data/in1k-samples" --epochs 11 --threads 1 \
     --out benchmarks/weights/rts-efficientnet-lite0.safetensors
+# RTSᴬ: the same decoders, trained on forged images too (docs/defenses.md).
+$underfire train rts --adversarial --images "$shared/data/in1k-samples" --threads 1 \
+    --out benchmarks/weights/rts-a-efficientnet-lite0.safetensors
+$underfire train rts --adversarial --from benchmarks/weights/rts-resnet50-tiny20.safetensors --classifier resnet50 \
+    --weights "$shared/models/resnet50_tiny20.safetensors" --images "$shared/data/tiny20/train" --limit 1000 --threads 1 \
+    --out benchmarks/weights/rts-a-resnet50-tiny20.safetensors

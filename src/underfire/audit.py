@@ -151,6 +151,7 @@ def refuse_other_plan(out: Place, stored: Settings | None, plan: Plan) -> None:
         ("photos", plan.photos_digest, f"other files ({n_there} there, {len(plan.photos)} now)"),
         ("weights", plan.weights_digest, "another network or other weights"),
         ("classes", plan.classes_digest, "other class names"),
+        ("defense", plan.defense_digest, "another defense, or one calibrated anew"),
         ("target_map", plan.job.target_map.key, f"{stored.target_map} there, {plan.settings.target_map} now"),
     ):
         if stored.resolved.get(f"{what}_digest") != value:

@@ -1,4 +1,4 @@
-"""The verbs: run, plan, status, report, study, list, train."""
+"""The verbs: run, plan, status, report, study, list, train, defend, check."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from underfire.place import Place, place
 if TYPE_CHECKING:
     from underfire.plan import Settings
 
-MISTAKE, SOME_FAILED, STOPPED = 2, 3, 130
+ALARM, MISTAKE, SOME_FAILED, STOPPED = 1, 2, 3, 130
 
 # OpenMP threads that spin while they wait make a run on a busy machine nine times slower (measured with two threads on
 # two cores that other work shared); the library reads this when torch is loaded, and the workers inherit it.
@@ -115,6 +115,13 @@ TargetMapFlag = Annotated[
         "\\[default: benign]",
     ),
 ]
+DefenseFlag = Annotated[
+    str | None,
+    typer.Option("--defense", metavar="FILE", help="An alarm that judges every picture too: docs/defenses.md."),
+]
+AdaptiveFlag = Annotated[
+    bool | None, typer.Option("--adaptive", help="Attack the defense too: all its members and its score at once.")
+]
 LimitFlag = Annotated[
     str | None, typer.Option("--limit", metavar="N", help="N photos, evenly spaced over the sorted paths.")
 ]
@@ -174,6 +181,8 @@ FLAGS: dict[str, Any] = {
     "max_shift": MaxShiftFlag,
     "target": TargetFlag,
     "target_map": TargetMapFlag,
+    "defense": DefenseFlag,
+    "adaptive": AdaptiveFlag,
     "limit": LimitFlag,
     "seed": SeedFlag,
     "batch_size": BatchFlag,
@@ -327,7 +336,33 @@ app.add_typer(train_app, name="train")
 def rts(
     *,
     flags: Flags,
-    epochs: Annotated[int, typer.Option("--epochs", metavar="N", min=1, help="Passes over the photos, at most.")] = 24,
+    adversarial: Annotated[
+        bool, typer.Option("--adversarial", help="Train RTSᴬ: on forged images too, starting from a plain network.")
+    ] = False,
+    plain: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="FILE", help="The plain network --adversarial starts from. \\[default: packaged]"
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            "--epochs",
+            metavar="N",
+            min=1,
+            help="At most so many passes over the photos, of --adversarial over an eighth. \\[default: 24 or 16]",
+        ),
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            "--patience",
+            metavar="N",
+            min=1,
+            help="Stop after so many epochs without a better one. \\[default: 8 or 16]",
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="\\[default: rts-CLASSIFIER.safetensors]")
     ] = None,
@@ -342,7 +377,9 @@ def rts(
         raise UnderfireError(
             "Nothing to train on: give --images DIR, some 500 photos or more of the classifier's kind."
         )
-    if not console.train_rts(_settings(None, flags), epochs, out):
+    if plain and not adversarial:
+        raise UnderfireError(f"--from {plain}: a plain network starts from the photos alone; add --adversarial.")
+    if not console.train_rts(_settings(None, flags), epochs, patience, out, adversarial, plain):
         raise typer.Exit(SOME_FAILED)
 
 
@@ -381,6 +418,71 @@ def study(
     except KeyboardInterrupt:
         typer.echo("Stopped. What is finished is kept: the same command goes on.")
         raise typer.Exit(STOPPED) from None
+
+
+defend_app = typer.Typer(help="Set up a defense.", no_args_is_help=True, rich_markup_mode="rich")
+app.add_typer(defend_app, name="defend")
+
+
+@defend_app.command(
+    "calibrate",
+    epilog=_examples(
+        "underfire defend calibrate --images benign --out alarm.json",
+        "underfire defend calibrate --images benign --interpreter cam --interpreter rts --false-alarms 0.01 "
+        "--out alarm.json",
+    ),
+)
+@takes(
+    *("images", "classifier", "weights", "input_size", "resize", "mean", "std"),
+    *("classes", "interpreter", "limit", "threads", "device", "set_"),
+)
+def calibrate(
+    *,
+    flags: Flags,
+    false_alarms: Annotated[
+        float, typer.Option("--false-alarms", metavar="SHARE", help="Of benign images that may raise an alarm.")
+    ] = 0.05,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The alarm's file.")],
+) -> None:
+    """Learn an alarm's threshold from benign photos: interpreters that disagree more than on these raise it."""
+    from underfire import console_defense  # noqa: PLC0415
+
+    if "images" not in flags:
+        raise UnderfireError(
+            "Nothing to calibrate on: give --images DIR, benign photos such as the classifier will see."
+        )
+    settings = _settings(None, flags)
+    members = settings.interpreter if "interpreter" in flags else None
+    if not console_defense.calibrate_alarm(settings, members, false_alarms, out):
+        raise typer.Exit(SOME_FAILED)
+
+
+@app.command(
+    epilog=_examples(
+        "underfire check upload.jpg --defense alarm.json",
+        "underfire check uploads/*.png --defense alarm.json --json --save maps",
+    )
+)
+@takes(
+    *("classifier", "weights", "input_size", "resize", "mean", "std", "classes", "interpreter", "threads", "device"),
+)
+def check(
+    *,
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Pictures' files.")],
+    flags: Flags,
+    defense: Annotated[str, typer.Option("--defense", metavar="FILE", help="Of `underfire defend calibrate`.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One object a line.")] = False,
+    save: Annotated[
+        Path | None, typer.Option("--save", metavar="DIR", help="Each member's map over the picture, as PNGs.")
+    ] = None,
+) -> None:
+    """Ask an alarm about images. Exit status: 0 no alarm, 1 an alarm, 2 bad input."""
+    from underfire import console_defense  # noqa: PLC0415
+
+    settings = _settings(None, {"images": images[0], **flags})
+    members = settings.interpreter if "interpreter" in flags else None
+    if console_defense.check(images, defense, settings, members, as_json, save):
+        raise typer.Exit(ALARM)
 
 
 @app.command("list")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,12 +20,13 @@ from underfire.attacks.presets import PRESET_NAMES
 from underfire.audit import stored_plan
 from underfire.clean import slug
 from underfire.core import Outcome
+from underfire.defenses.adversarial import JUDGED_STEPS, adversarial_training
 from underfire.place import Place
 from underfire.plan import Lane, Plan, Settings
 from underfire.store import Store
 from underfire.study_page import write_study
 
-STAGES = {"scale": "JPEG scale", "records": "Attacking", "transfer": "Judging"}
+STAGES = {"scale": "JPEG scale", "records": "Attacking", "transfer": "Judging", "calibrate": "Looking"}
 ERRORS_SHOWN = 10
 _console = Console(stderr=False)
 
@@ -86,6 +88,11 @@ class Progress:
             note += f", {_count(self._failed, 'unit')} failed"
         self._bars.update(self._task, advance=n, rate=rate, note=note)
 
+    def done(self, n: int) -> None:
+        """So many in all, where there are no outcomes."""
+        if self._task is not None:
+            self._bars.update(self._task, completed=n)
+
     def note(self, text: str) -> None:
         """A line above the bars."""
         self._bars.console.print(text, soft_wrap=True, markup=False, highlight=False)
@@ -105,15 +112,18 @@ def show_results(out: Place) -> tuple[int, int]:
     )
     for name in ("attack", "judged by"):
         table.add_column(name, overflow="fold")
-    for name in ("n", "success", "forged", "conf.", "map L1", "IoU", "passes", "s"):
+    summaries = metrics.summarise(rows)
+    defended = any(s.alarm.n for s in summaries)
+    for name in ("n", "success", "forged", *(["alarm"] if defended else []), "conf.", "map L1", "IoU", "passes", "s"):
         table.add_column(name, justify="right", overflow="fold")
-    for s in metrics.summarise(rows):
+    for s in summaries:
         table.add_row(
             s.cell["attack"] + (f" on {s.cell['against']}" if s.cell["against"] else ""),
             s.cell["interpreter"],
             f"{s.n}",
             _rate(s.success),
             _rate(s.forged),
+            *([_rate(s.alarm)] if defended else []),
             _number(s.confidence, 3),
             _number(s.map_l1, 4),
             _number(s.map_iou, 3),
@@ -249,33 +259,62 @@ class TrainProgress:
             f"loses {figures['drop_top']:.3f} without the map's top 20 %, {figures['drop_random']:.3f} without a "
             "random 20 %"
         )
+        if "forged_l1" in figures:
+            say(
+                f"           benign maps are {figures['benign_l1']:.3f} (L1) from the plain network's, forged ones "
+                f"{figures['forged_l1']:.3f} from benign ones"
+            )
 
 
-def train_rts(settings: Settings, epochs: int, out: Path | None) -> bool:
-    """Train an RTS network and say what came of it; False where some photos could not be used."""
+def train_rts(
+    settings: Settings,
+    epochs: int | None,
+    patience: int | None,
+    out: Path | None,
+    adversarial: bool = False,
+    plain: str | None = None,
+) -> bool:
+    """Train an RTS network and say what came of it; False where some photos could not be used.
+
+    Args:
+        settings: classifier, photos and machine.
+        epochs: at most so many.
+        patience: epochs without a better one after which to stop.
+        out: the file to write.
+        adversarial: on forged images too, starting from a plain network.
+        plain: that network's file; by default the packaged one.
+    """
     device = planning.choose_device(settings.device)
-    out = out or Path(f"rts-{slug(settings.classifier)}.safetensors")
+    kind = "rts-a" if adversarial else "rts"
+    out = out or Path(f"{kind}-{slug(settings.classifier)}.safetensors")
     train.out_folder_writable(out)
     system.prepare(settings.threads or os.cpu_count() or 1)
     classifier = registry.build_classifier(settings.classifier, settings.classifier_options, device)
-    how = train.TrainSettings(
-        epochs=epochs, limit=settings.limit, seed=settings.seed, precision=settings.precision or "fp32"
-    )
+    how = train.TrainSettings(limit=settings.limit, seed=settings.seed, precision=settings.precision or "fp32")
+    begin: Callable[..., train.Training] = train.Training
+    if adversarial:
+        how, begin = adversarial_training(classifier, how, plain)
+    how = replace(how, epochs=epochs or how.epochs, patience=patience or how.patience)
     with TrainProgress() as watcher:
-        done = train.train_rts(classifier, settings.images, how, out, watcher)
+        done = train.train_rts(classifier, settings.images, how, out, watcher, begin)
     for reason in list(done.skipped.values())[:ERRORS_SHOWN]:
         say(f"Left out: {reason}")
     figures = done.card.figures
     if not done.fresh:
         say(f"'{out}' is trained already, with these photos and settings.")
+    beside = ("a centre blob", "saliency_metric_centre_blob") if not adversarial else ("plain", "plain_saliency_metric")
     say(
         f"On {figures['validation_photos']:.0f} photos of classes not trained on: saliency metric "
-        f"{figures['saliency_metric']:+.3f} (a centre blob {figures['saliency_metric_centre_blob']:+.3f}); without "
-        f"the map's top 20 % the class loses {figures['drop_top']:.3f}, {figures['drop_ratio']:.1f} times what a "
-        "random 20 % takes."
+        f"{figures['saliency_metric']:+.3f} ({beside[0]} {figures[beside[1]]:+.3f}); without the map's top 20 % the "
+        f"class loses {figures['drop_top']:.3f}, without a random 20 % {figures['drop_random']:.3f}."
     )
+    if adversarial:
+        say(
+            f"Benign maps are {figures['benign_l1']:.3f} (L1) from the plain network's; forged ones, attacked for "
+            f"{JUDGED_STEPS} steps, {figures['forged_l1']:.3f} from benign ones."
+        )
     say(f"Written: {out}, and what its maps look like: {done.picture}")
-    say(f"Use it: underfire run --images DIR --interpreter rts --set rts.weights={out} …")
+    say(f"Use it: underfire run --images DIR --interpreter {kind} --set {kind}.weights={out} …")
     return not done.skipped
 
 

@@ -179,12 +179,14 @@ class Terms(NamedTuple):
     """What one forward of a surrogate gives the attacker.
 
     ``maps`` are the interpreter's real maps where this forward already computed them (CAM, RTS), else None: then the
-    search asks the interpreter itself from time to time.
+    search asks the interpreter itself from time to time. ``twin`` is what stands for the map with a gradient, where
+    there is such a thing: an alarm that compares maps is attacked through it.
     """
 
     logits: Tensor
     loss: PerImage
     maps: Maps | None
+    twin: Maps | None = None
 
 
 class Surrogate(Protocol):
@@ -285,12 +287,16 @@ class Attack(Protocol):
 
 
 class Defense(Protocol):
-    """Something a defender deploys around a victim."""
+    """Something a defender deploys beside a classifier: it looks at each image and may raise an alarm."""
 
     name: str
+    digest: str
+    """Of the file it was built from."""
+    threshold: float
+    """A score above it is an alarm."""
 
-    def deploy(self, victim: Victim) -> Victim:
-        """The defended victim."""
+    def scores(self, x: Images) -> tuple[Tensor, PerImage, Mapping[str, Any]]:
+        """Logits (N, K), scores (N,) and whatever it looked at; an image's class is the classifier's prediction."""
 
 
 @dataclass(frozen=True)
@@ -355,6 +361,8 @@ class Job:
         device: 'cpu', 'cuda' or 'mps'.
         scale: interpreter -> map_l1 up to which a map counts as untouched.
         target_map: where the target maps come from.
+        defense: the kind of the alarm beside the classifier; 'none' without one.
+        defense_file: its file.
     """
 
     source: str
@@ -372,6 +380,8 @@ class Job:
     device: str
     scale: Mapping[str, float] = field(default_factory=dict)
     target_map: TargetMap = TargetMap()
+    defense: str = "none"
+    defense_file: str = ""
 
     @property
     def rows(self) -> int:

@@ -33,11 +33,13 @@ PRETTY = {
     "grad": "GRAD",
     "mask": "MASK",
     "rts": "RTS",
+    "rts-a": "RTSᴬ",
+    "ensemble": "Ensemble",
 }
 """Names as the paper writes them; every other name is shown as its author wrote it."""
 _MEASURED = (
     *("error", "success", "forged", "confidence", "map_l1", "map_iou", "map_rank", "untouched_l1"),
-    *("goal_passes", "passes", "judge_passes", "seconds", "iou_curve"),
+    *("goal_passes", "passes", "judge_passes", "seconds", "iou_curve", "alarm"),
 )
 
 

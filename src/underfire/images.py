@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 
 from underfire.core import LEVELS, Photo, Preprocess, UnderfireError
 from underfire.place import Place, place, read_many
@@ -40,6 +41,8 @@ DEMO_PHOTOS = (
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 SMALLEST_SIDE = 16
 """Shorter side in px under which a file is no photo of anything."""
+FORGED = "underfire forged"
+"""Keyword of the PNG text that says what made an adversarial picture."""
 PNG_COMPRESSION = 6
 """Fixed, so that equal pixels are equal bytes."""
 JPEG_QUALITY = 90
@@ -248,11 +251,29 @@ def linf_levels(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> int:
     return int(np.abs(a.astype(np.int16) - b.astype(np.int16)).max())
 
 
-def encode_png(levels: NDArray[np.uint8]) -> bytes:
-    """(H, W, 3) levels -> a PNG; equal pixels give equal bytes."""
+def encode_png(levels: NDArray[np.uint8], forged: str | None = None) -> bytes:
+    """(H, W, 3) levels -> a PNG; equal pixels give equal bytes.
+
+    Args:
+        levels: the pixels.
+        forged: what made them, where an attack did: the file says so, that nobody takes it for a benign photo.
+    """
     buffer = io.BytesIO()
-    Image.fromarray(levels).save(buffer, "PNG", compress_level=PNG_COMPRESSION)
+    info = PngInfo()
+    if forged:
+        info.add_text(FORGED, forged)
+    Image.fromarray(levels).save(buffer, "PNG", compress_level=PNG_COMPRESSION, pnginfo=info)
     return buffer.getvalue()
+
+
+def forged_note(content: bytes) -> str | None:
+    """What made a picture, where underfire forged it and nobody has saved it anew since."""
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            note = picture.info.get(FORGED)
+    except Exception:  # whatever is wrong with the file, `load` says it
+        return None
+    return str(note) if note else None
 
 
 def decode_png(content: bytes) -> NDArray[np.uint8]:

@@ -62,7 +62,10 @@ def untouched_scale(jpeg_l1: Iterable[tuple[str, float | None]]) -> dict[str, fl
 
 @dataclass(frozen=True)
 class Summary:
-    """One line of the table: every judgement of one attack under one interpreter, failures of the attack included."""
+    """One line of the table: every judgement of one attack under one interpreter, failures of the attack included.
+
+    ``alarm`` is the rate of alarms on the adversarial PNGs; ``unnoticed``, that of forged ones without one.
+    """
 
     cell: dict[str, Any]
     n: int
@@ -78,6 +81,8 @@ class Summary:
     passes: Estimate
     judge_passes: Estimate
     seconds: Estimate
+    alarm: Estimate
+    unnoticed: Estimate
     iou_curve: tuple[float | None, ...]
 
 
@@ -110,8 +115,16 @@ def _summary(cell: dict[str, Any], rows: list[Row]) -> Summary:
         passes=average("passes"),
         judge_passes=average("judge_passes"),
         seconds=average("seconds"),
+        alarm=rate([row.get("alarm") for row in good]),
+        unnoticed=rate([_unnoticed(row) for row in good]),
         iou_curve=_mean_curve([row["iou_curve"] for row in good]),
     )
+
+
+def _unnoticed(row: Row) -> bool | None:
+    """Forged, and no alarm; None without a defense or a scale."""
+    forged, alarm = row.get("forged"), row.get("alarm")
+    return None if forged is None or alarm is None else forged and not alarm
 
 
 def _mean_curve(curves: list[list[float | None]]) -> tuple[float | None, ...]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from underfire import goals, metrics, registry
+from underfire import calibration, goals, metrics, registry
 from underfire import images as pixels
 from underfire.classifiers.check import check
 from underfire.core import (
@@ -28,6 +28,7 @@ from underfire.core import (
     TargetMap,
     UnderfireError,
 )
+from underfire.defenses.ensemble import EnsembleAlarm
 from underfire.judge import explain, measure_scale
 from underfire.record import Record
 from underfire.system import System
@@ -70,6 +71,17 @@ def classifier(name: str = "efficientnet-lite0", *, device: str = "cpu", **own: 
 def interpreter(name: str, classifier: Classifier, **options: Any) -> Interpreter:
     """An interpreter by name, for a classifier."""
     return registry.build_interpreter(name, classifier, options)
+
+
+def alarm(path: str | Path, classifier: Classifier | None = None) -> EnsembleAlarm:
+    """A deployed alarm, from the file of ``underfire defend calibrate``.
+
+    Args:
+        path: the file.
+        classifier: the one it was calibrated for; by default underfire's own of that name.
+    """
+    known = calibration.read(path)
+    return EnsembleAlarm(classifier or globals()["classifier"](known.classifier), str(path))
 
 
 def attack(

@@ -199,24 +199,25 @@ def difference(clean: Pixels, after: Pixels) -> tuple[str | None, int]:
 
 def overlay(photo: Pixels | None, m: NDArray[np.float32] | None) -> str | None:
     """The map in colour over the grey photo, as a data URI."""
-    return None if photo is None or m is None else uri(coloured(photo, m))
+    return None if photo is None or m is None else uri(over(photo, m))
 
 
-def coloured(photo: Pixels, m: NDArray[np.float32]) -> Pixels:
+def over(photo: Pixels, m: NDArray[Any]) -> Pixels:
     """The map (h, w) in colour over the grey photo (H, W, 3)."""
     height, width = photo.shape[:2]
-    large = Image.fromarray(m).resize((width, height), Image.Resampling.BICUBIC)
+    large = Image.fromarray(np.asarray(m, np.float32)).resize((width, height), Image.Resampling.BICUBIC)
     colour = colormaps[COLOURMAP](np.clip(np.asarray(large), 0, 1))[..., :3] * 255
     grey = np.asarray(Image.fromarray(photo).convert("L"), np.float64)[..., None]
-    return np.rint(OVERLAY * colour + (1 - OVERLAY) * grey).astype(np.uint8)
+    mixed: Pixels = np.rint(OVERLAY * colour + (1 - OVERLAY) * grey).astype(np.uint8)
+    return mixed
 
 
-def uri(pixels: Pixels | None, quality: int = 78) -> str | None:
+def uri(pixels: Pixels | None, quality: int = 78, side: int = SIDE) -> str | None:
     """A small picture as a data URI."""
     if pixels is None:
         return None
     picture = Image.fromarray(pixels)
-    picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=quality, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

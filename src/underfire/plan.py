@@ -52,10 +52,11 @@ AUTO = ("batch_size", "threads", "precision")
 """Settings that are filled in when not given, and taken from the plan that is there when a run goes on."""
 NOT_IN_KEY = frozenset(
     {"images", "weights", "classes", "device", "workers", "executor", "address", "gpus", "resolved", "target_map"}
+    | {"defense"}
 )
-"""Settings that change no number: what photos, weights, class names and target maps there are is in the key by their
-digests."""
-FILES = ("weights", "classes")
+"""Settings that change no number: what photos, weights, class names, defense and target maps there are is in the key
+by their digests."""
+FILES = ("weights", "classes", "defense")
 CUT = 2
 """Version of the rule that units are cut by: units of another rule are other units."""
 
@@ -83,6 +84,8 @@ class Settings(BaseModel):
     max_shift: Annotated[float, Field(ge=0, le=112, allow_inf_nan=False)] = 2.0
     target: str = "random"
     target_map: str = "benign"
+    defense: str | None = None
+    adaptive: bool = False
     limit: Annotated[int, Field(ge=1)] | None = None
     seed: Annotated[int, Field(ge=0)] = 0
     options: dict[str, dict[str, Any]] = Field(default_factory=dict)
@@ -190,6 +193,7 @@ class Plan:
     """F an image costs at most for each of the job's cells: the search and its judgements."""
     lanes: tuple[Lane, ...]
     scale_passes: float
+    defense_digest: str = ""
 
     @property
     def image_passes(self) -> float:
@@ -262,6 +266,7 @@ class Plan:
             "photos": self.photos_digest,
             "classes": self.classes_digest,
             "target_map": self.job.target_map.key,
+            "defense": self.defense_digest,
             "attacks": [(repr(cell.attack), cell.against) for cell in self.job.cells],
             "units": [(lane.interpreters, lane.batch) for lane in self.lanes],
             "cut": CUT,
@@ -285,6 +290,7 @@ class Plan:
             "weights_digest": self.weights_digest,
             "classes_digest": self.classes_digest,
             "target_map_digest": self.job.target_map.key,
+            "defense_digest": self.defense_digest,
             "units": sum(1 for _ in self.units({})),
             "rows": self.rows,
             "scale_units": sum(1 for _ in self.scale_units()),
@@ -352,7 +358,7 @@ def make_plan(settings: Settings, earlier: Settings | None = None) -> tuple[Plan
         part: {k: _absolute(v) if k in FILES and isinstance(v, str) else v for k, v in chosen.items()}
         for part, chosen in settings.options.items()
     }
-    settings = settings.model_copy(update={"options": parts})
+    settings = _adaptive(settings.model_copy(update={"options": parts}))
     for name in settings.options:
         if name not in (*settings.interpreter, *settings.attack):
             raise registry.unknown(
@@ -364,6 +370,7 @@ def make_plan(settings: Settings, earlier: Settings | None = None) -> tuple[Plan
         name: registry.build_interpreter(name, classifier, settings.options.get(name, {}))
         for name in settings.interpreter
     }
+    alarm = registry.build_defense(settings.defense, classifier) if settings.defense else None
     registry.maker("executors", settings.executor)
     cells = tuple(_cells(settings))
     map_passes = sum(i.map_passes for i in interpreters.values())
@@ -411,11 +418,27 @@ def make_plan(settings: Settings, earlier: Settings | None = None) -> tuple[Plan
         threads=settings.threads or 1,
         precision=settings.precision or "fp32",
         device=device,
+        defense=alarm.name if alarm else "none",
+        defense_file=settings.defense or "",
     )
     names_digest = _digest([classifier.classes.names, classifier.classes.ids])
     trained = {name: i.digest for name, i in interpreters.items() if i.digest}
     weights_digest = _digest([classifier.digest, trained]) if trained else classifier.digest
-    return Plan(settings, job, photos, weights_digest, names_digest, cell_passes, lanes, 2 * map_passes + 1), classifier
+    scale_passes = 2 * map_passes + 1
+    digest = alarm.digest if alarm else ""
+    plan = Plan(settings, job, photos, weights_digest, names_digest, cell_passes, lanes, scale_passes, digest)
+    return plan, classifier
+
+
+def _adaptive(settings: Settings) -> Settings:
+    """With --adaptive the attacks on explanations are made against the alarm and all of its members too."""
+    if not settings.adaptive:
+        return settings
+    if settings.defense is None:
+        raise UnderfireError("--adaptive attacks a defense: give its file with --defense.")
+    own = {**settings.options.get("ensemble", {}), "defense": settings.defense}
+    chosen = tuple(dict.fromkeys((*settings.interpreter, "ensemble")))
+    return settings.model_copy(update={"interpreter": chosen, "options": {**settings.options, "ensemble": own}})
 
 
 def _absolute(path: str) -> str:

@@ -106,6 +106,14 @@ def overlap(curves: Sequence[Sequence[float | None]], thresholds: Sequence[float
     return _svg(lines, x, y, key=key, title="Overlap of the maps", about=about)
 
 
+def roc(curves: Sequence[tuple[Sequence[float], Sequence[float]]], key: str, about: str) -> Markup:
+    """Share of attacked images found over the share of benign ones that raise an alarm, one line for each attack."""
+    quarters = tuple((v / 4, f"{25 * v} %") for v in range(5))
+    x, y = Axis("benign images with an alarm", 0, 1, quarters), Axis("attacked images with an alarm", 0, 1, quarters)
+    lines = [Curve(list(zip(*c, strict=True)), i % COLOURS) for i, c in enumerate(curves)]
+    return _svg(lines, x, y, key=key, title="ROC", about=about)
+
+
 def _svg(
     curves: Sequence[Curve], x: Axis, y: Axis, *, key: str, title: str, about: str, mark: float | None = None
 ) -> Markup:

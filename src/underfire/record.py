@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 IOU_THRESHOLDS = tuple(round(0.1 * i, 1) for i in range(1, 10))
 
 
@@ -97,6 +97,18 @@ class Record:
     wanted_map: str | None = None
     """The target map, likewise; the same file where that is the benign map."""
     adversarial_map: str | None = None
+    clean_alarm_score: float | None = None
+    """The defense's score of the clean PNG; None without a defense, and where an alarm needs no score."""
+    clean_alarm: bool | None = None
+    """Whether the clean PNG raises an alarm; None without a defense."""
+    alarm_score: float | None = None
+    """The defense's score of the adversarial PNG."""
+    alarm: bool | None = None
+    """Whether the adversarial PNG raises an alarm."""
+    alarm_threshold: float | None = None
+    """A score above it is an alarm."""
+    alarm_passes: float | None = None
+    """Forward-equivalents of asking the defense about one image."""
     error: str | None = None
     """Why this image has no result; None for a good row."""
 

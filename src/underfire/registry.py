@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
-from underfire.core import Classifier, ClassifierOptions, Interpreter, UnderfireError
+from underfire import calibration
+from underfire.core import Classifier, ClassifierOptions, Defense, Interpreter, UnderfireError
 
 LISTED = 30
 """Known names that an error spells out."""
@@ -84,6 +85,16 @@ def build_interpreter(name: str, classifier: Classifier, options: Mapping[str, A
         built: Interpreter = maker("interpreters", name)(classifier, **options)
     except TypeError as e:
         raise UnderfireError(f"The settings {dict(options)} do not suit interpreter '{name}': {e}.") from e
+    return built
+
+
+def build_defense(path: str, classifier: Classifier) -> Defense:
+    """The alarm of a file that `underfire defend calibrate` made, for the classifier that it was calibrated for.
+
+    Raises:
+        UnderfireError: no such file, or one of another classifier.
+    """
+    built: Defense = maker("defenses", calibration.read(path).defense)(classifier, path)
     return built
 
 

@@ -18,6 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from underfire import pictures, plots, words
 from underfire.core import UnderfireError
+from underfire.defended import defended
 from underfire.findings import Findings, Line, Panel, load, plain, pretty, select
 from underfire.place import Place, Remote, write_whole
 from underfire.published import printed, published
@@ -223,6 +224,11 @@ def _chart(panel: Panel) -> dict[str, Any]:
     }
 
 
+def defense(context: Context) -> Section | None:
+    """The table with and without the alarm, its ROC, and some verdicts."""
+    return Section("defense", "What the defense changes", data) if (data := defended(context.found)) else None
+
+
 def samples(context: Context) -> Section | None:
     """Photos, maps and predictions before and after."""
     galleries = pictures.galleries(context.found, context.samples) if context.samples else []
@@ -345,6 +351,7 @@ SECTIONS: tuple[Callable[[Context], Section | None], ...] = (
     method,
     results,
     distances,
+    defense,
     samples,
     errors,
     cost,

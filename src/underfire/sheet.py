@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from underfire.pictures import Pixels, coloured
+from underfire.pictures import Pixels, over
 
 TILE, GAP, LINE = 168, 8, 18
 """Side of a picture, space between two, height of a caption, px."""
@@ -33,7 +33,7 @@ def sheet(shown: Sequence[Explained]) -> bytes:
     for column, one in enumerate(shown):
         left = GAP + column * (TILE + GAP)
         pen.text((left, GAP // 2), _fitting(one.caption, font), "black", font=font)
-        for row, picture in enumerate((one.photo, coloured(one.photo, one.m), kept(one.photo, one.m))):
+        for row, picture in enumerate((one.photo, over(one.photo, one.m), kept(one.photo, one.m))):
             tile = Image.fromarray(picture).resize((TILE, TILE), Image.Resampling.LANCZOS)
             page.paste(tile, (left, LINE + GAP + row * (TILE + GAP)))
     buffer = io.BytesIO()
@@ -45,7 +45,8 @@ def kept(photo: Pixels, m: NDArray[np.float32]) -> Pixels:
     """The photo where the map is 1, black where it is 0."""
     height, width = photo.shape[:2]
     large = Image.fromarray(m).resize((width, height), Image.Resampling.BILINEAR)
-    return np.rint(photo * np.clip(np.asarray(large), 0, 1)[..., None]).astype(np.uint8)
+    shown: Pixels = np.rint(photo * np.clip(np.asarray(large), 0, 1)[..., None]).astype(np.uint8)
+    return shown
 
 
 def _fitting(caption: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:

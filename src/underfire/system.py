@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from underfire import registry
-from underfire.core import Classifier, Interpreter, Job
+from underfire.core import Classifier, Defense, Interpreter, Job
 
 
 def prepare(threads: int) -> None:
@@ -50,6 +50,7 @@ class System:
     classifier: Classifier
     interpreters: Mapping[str, Interpreter]
     device: str = "cpu"
+    alarm: Defense | None = None
 
     @classmethod
     def of_job(cls, job: Job) -> System:
@@ -59,7 +60,8 @@ class System:
         for name in job.interpreters:
             options = job.interpreter_options.get(name, {})
             built[name] = _interpreter(chosen, name, json.dumps(options, default=str), _stamps(options.values()))
-        return cls(_classifier(*chosen), built, job.device)
+        alarm = _alarm(chosen, job.defense_file, _stamps([job.defense_file])) if job.defense_file else None
+        return cls(_classifier(*chosen), built, job.device, alarm)
 
 
 def _identity(job: Job) -> tuple[Any, ...]:
@@ -74,6 +76,7 @@ def _stamps(paths: Iterable[object]) -> tuple[int, ...]:
 
 @functools.lru_cache(maxsize=1)
 def _classifier(name: str, options: Any, device: str, _stamps: tuple[int, ...]) -> Classifier:
+    _alarm.cache_clear()
     _interpreter.cache_clear()  # those of the classifier that was there before would keep it in memory
     return registry.build_classifier(name, options, device)
 
@@ -81,6 +84,11 @@ def _classifier(name: str, options: Any, device: str, _stamps: tuple[int, ...]) 
 @functools.cache
 def _interpreter(chosen: tuple[Any, ...], name: str, options: str, _stamps: tuple[int, ...]) -> Interpreter:
     return registry.build_interpreter(name, _classifier(*chosen), json.loads(options))
+
+
+@functools.cache
+def _alarm(chosen: tuple[Any, ...], path: str, _stamps: tuple[int, ...]) -> Defense:
+    return registry.build_defense(path, _classifier(*chosen))
 
 
 def seconds_a_pass(classifier: Classifier, n: int, device: str, threads: int) -> float:

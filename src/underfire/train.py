@@ -15,7 +15,7 @@ import json
 import math
 import os
 import pickle
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -213,6 +213,9 @@ def seed_of(*parts: object) -> int:
 class Training:
     """A decoder on its way."""
 
+    kind = "rts"
+    """What its card says that the decoder is."""
+
     def __init__(self, classifier: Classifier, photos: Photos, shown: Sequence[Shown], settings: TrainSettings) -> None:
         self.classifier, self.photos, self.settings = classifier, photos, settings
         self.train = [s for s in shown if not s.validation]
@@ -244,18 +247,28 @@ class Training:
         order = torch.randperm(
             len(self.train), generator=torch.Generator().manual_seed(seed_of(s.seed, "order", self.epoch))
         )
-        for step, rows in enumerate(torch.split(order, s.batch_size)):
+        for step, rows in enumerate(torch.split(order, s.batch_size)[: self.steps]):
             self._rate(self.epoch * self.steps + step)
             terms = self._step([self.train[i] for i in rows.tolist()])
             watcher.step(self.epoch, terms)
         self.epoch += 1
-        figures = self.figures(self.held, EPOCH_THRESHOLDS)
-        better = figures["saliency_metric"] < self.best
+        figures = self.figures(self.judged, EPOCH_THRESHOLDS)
+        score = self.score(figures)
+        better = score < self.best
         if better:
-            self.best, self.best_epoch = figures["saliency_metric"], self.epoch
+            self.best, self.best_epoch = score, self.epoch
             self.best_state = copy.deepcopy(self.net.state_dict())
         self.history.append(figures)
         watcher.figures(self.epoch, figures, better)
+
+    @property
+    def judged(self) -> list[Shown]:
+        """The photos that an epoch is judged by."""
+        return self.held
+
+    def score(self, figures: Mapping[str, float]) -> float:
+        """What the best epoch has the least of."""
+        return figures["saliency_metric"]
 
     @property
     def over(self) -> bool:
@@ -285,11 +298,15 @@ class Training:
         with self._cast(x):
             terms = loss.objective(self.classifier.logits, x, y, m, loss.fill(x, seeds), s.lam)
         terms["absent"] = s.lam.absent * loss.area(m_absent)
+        self.learn(torch.stack(list(terms.values())).sum(0).mean())
+        return {name: float(term.detach().mean()) for name, term in terms.items()}
+
+    def learn(self, total: Tensor) -> None:
+        """One step of the decoder down a loss."""
         self.optimizer.zero_grad()
-        torch.autograd.backward(torch.stack(list(terms.values())).sum(0).mean())
+        torch.autograd.backward(total)
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
         self.optimizer.step()
-        return {name: float(term.detach().mean()) for name, term in terms.items()}
 
     def _cast(self, x: Tensor) -> torch.autocast:
         return torch.autocast(x.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16")
@@ -427,7 +444,12 @@ class Trained:
 
 
 def train_rts(
-    classifier: Classifier, source: str, settings: TrainSettings, out: Path, watcher: TrainWatcher | None = None
+    classifier: Classifier,
+    source: str,
+    settings: TrainSettings,
+    out: Path,
+    watcher: TrainWatcher | None = None,
+    begin: Callable[..., Training] = Training,
 ) -> Trained:
     """Train a decoder; the same command goes on where a kill stopped it, and does nothing once it is done.
 
@@ -438,6 +460,7 @@ def train_rts(
         out: the file to write; its checkpoint lies beside it as ``out`` + '.partial', and a picture of validation maps,
             new after every epoch, with the ending .png.
         watcher: who is told.
+        begin: makes the training of (classifier, photos, shown, settings).
 
     Raises:
         UnderfireError: photos that nothing can be learnt from, or another training's files at ``out``.
@@ -455,7 +478,7 @@ def train_rts(
             f"'{out}' is there already, trained for '{card.classifier}' with other photos or settings: give another "
             "--out, or delete it."
         )
-    training = Training(classifier, photos, photos.predicted(settings.validation, settings.seed), settings)
+    training = begin(classifier, photos, photos.predicted(settings.validation, settings.seed), settings)
     partial = out.with_name(out.name + ".partial")
     if partial.exists():
         training.resume(partial, fingerprint)
@@ -477,6 +500,7 @@ def train_rts(
         },
         figures,
         tuple(s.photo.sha256 for s in training.held),
+        training.kind,
     )
     write_whole(picture, training.picture())
     write_whole(out, packed(training.net, card))

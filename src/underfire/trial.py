@@ -34,6 +34,9 @@ from underfire.record import COLUMNS, Record, Scale
 from underfire.rejudge import failed, rejudge
 from underfire.system import System, prepare
 
+ALARM = ("alarm_score", "alarm")
+"""Columns that the clean PNG has too."""
+
 
 def run_unit(unit: Unit) -> Outcome:
     """What a worker does with a unit."""
@@ -94,7 +97,7 @@ def identity(job: Job, classifier: str, cell: Cell, judge: str, photo: Photo) ->
         "preset": job.preset,
         "judge_classifier": classifier,
         "interpreter": judge,
-        "defense": "none",
+        "defense": job.defense,
         "target_map": job.target_map.word,
         "seed": job.seed,
         "eps": cell.attack.eps,
@@ -122,6 +125,7 @@ class Trial:
         self.forged: dict[tuple[str, str | None], dict[int, Levels]] = {}
         self.clean, failed = look(system, job, photos, levels, partners or {})
         self.errors |= failed
+        self.clean_alarms = alarms(system, {c.row: c.levels for c in self.clean})
         for c in self.clean:
             self._keep(c)
 
@@ -147,6 +151,7 @@ class Trial:
         failed = {c.row: c.errors[cell.against] for c in self.clean if cell.against in c.errors if cell.against}
         start = time.perf_counter()
         forged, errors = self._forge(cell, able)
+        alarmed = alarms(self.system, {row: f.levels for row, f in forged.items()})
         forge_seconds = (time.perf_counter() - start) / max(1, len(able))
         failed |= errors
         self.forged[cell.attack.name, cell.against] = {row: f.levels for row, f in forged.items()}
@@ -160,6 +165,8 @@ class Trial:
             for i, photo in enumerate(self.photos):
                 good = i in judged
                 values = judged[i] | self._clean_columns(clean[i]) | {"seconds": seconds} if good else {"error": why[i]}
+                if good and self.system.alarm is not None:
+                    values |= alarmed[i] | {f"clean_{name}": self.clean_alarms[i][name] for name in ALARM}
                 known = identity(self.job, self.system.classifier.name, cell, name, photo)
                 self.records.append(Record(**known, **values))
 
@@ -199,7 +206,8 @@ class Trial:
             found = cell.attack.run(Victim(classifier, against), x, goal, seeds)
         passes = classifier.meter.close()
         _check_extras(cell, found)
-        png = [images.encode_png(levels) for levels in images.to_levels(found.images)]
+        note = f"{cell.attack.name} against {cell.against or 'the prediction'}"
+        png = [images.encode_png(levels, note) for levels in images.to_levels(found.images)]
         forged = {}
         for n, c in enumerate(able):
             levels = images.decode_png(png[n])
@@ -281,6 +289,26 @@ class Forged:
     steps: int
     passes: float
     extras: Mapping[str, float]
+
+
+def alarms(system: System, levels: Mapping[int, Levels]) -> dict[int, dict[str, Any]]:
+    """What the defense says of each picture, by row, as columns of the record; nothing without a defense."""
+    if system.alarm is None or not levels:
+        return {}
+    x = images.to_tensor(list(levels.values())).to(system.device)
+    system.classifier.meter.open(len(x))
+    _, scores, _ = system.alarm.scores(x)
+    passes = system.classifier.meter.close()
+    threshold = system.alarm.threshold
+    return {
+        row: {
+            "alarm_score": float(score) if bool(score.isfinite()) else None,
+            "alarm": bool(score > threshold),
+            "alarm_threshold": threshold,
+            "alarm_passes": passes[n],
+        }
+        for n, (row, score) in enumerate(zip(levels, scores, strict=True))
+    }
 
 
 def out_of_memory(e: BaseException) -> bool:

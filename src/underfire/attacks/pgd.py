@@ -9,6 +9,7 @@ The bounds are whole levels of the clean PNG, so rounding can never leave the ba
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -30,11 +31,14 @@ class Ball:
         eps: ε in whole levels.
         step: η in levels over the search.
         momentum: μ; 0 is the plain sign step.
+        restart: 0 starts at the clean image; any other number at a random place of the ball, drawn from that number
+            and the image alone.
     """
 
     eps: int
     step: Schedule = Schedule(1.0)
     momentum: float = 0.0
+    restart: int = 0
 
     def walk(self, x: Images) -> BallWalk:
         """Start at the clean images."""
@@ -48,9 +52,18 @@ class BallWalk:
         self.ball = ball
         levels = (x.detach() * LEVELS).round()
         self.low, self.high = (levels - ball.eps).clamp_min(0), (levels + ball.eps).clamp_max(LEVELS)
-        self.position = levels
+        self.position = self._random_start(levels) if ball.restart else levels
         self.velocity = torch.zeros_like(levels) if ball.momentum else None
         self._shown = levels
+
+    def _random_start(self, levels: Tensor) -> Tensor:
+        rows = []
+        for row in levels:
+            content = row.byte().cpu().numpy().tobytes() + self.ball.restart.to_bytes(8, "big", signed=True)
+            generator = torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(content).digest()[:7], "big"))
+            rows.append(2 * torch.rand(row.shape, generator=generator, dtype=row.dtype) - 1)
+        noise = self.ball.eps * torch.stack(rows).to(levels)
+        return torch.minimum(torch.maximum(levels + noise, self.low), self.high)
 
     def images(self) -> Images:
         """What would be saved, as a leaf."""

@@ -144,6 +144,14 @@ class Bisecting(Protocol):
         """Step so that ``loss`` (of the last `images`) falls, as far as ``keeps`` (bool (N,)) allows each image."""
 
 
+@runtime_checkable
+class Ranking(Protocol):
+    """A surrogate that knows better than the maps' distance which iterate is the best."""
+
+    def ranked(self, x: Images) -> PerImage:
+        """How far ``x`` is from what is wanted, in [0, 1], with the real interpreters."""
+
+
 def lead(z: Tensor, y: Labels) -> PerImage:
     """z_y − max_{k≠y} z_k of logits (N, K)."""
     return z.gather(1, y[:, None])[:, 0] - z.scatter(1, y[:, None], -torch.inf).amax(1)
@@ -231,7 +239,10 @@ class _Live:
         self.walk.bisect(loss, partial(self._keeps_margin, settings.margin or 0.0), settings.bisect, progress)
 
     def distance(self, x_hat: Images, real: Maps | None) -> PerImage:
-        """map_l1 as the judge sees it, averaged over the interpreters attacked."""
+        """map_l1 as the judge sees it, averaged over the interpreters attacked, or what the surrogate says."""
+        surrogate: object = self.surrogate
+        if isinstance(surrogate, Ranking):
+            return surrogate.ranked(x_hat)
         of = {
             i.name: real if real is not None else i.explain(x_hat, self.goal.labels) for i in self.victim.interpreters
         }

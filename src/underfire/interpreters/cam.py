@@ -53,7 +53,7 @@ class CamSurrogate:
         """Logits, mean squared map difference, and the real maps."""
         features = self.cam.classifier.features(x)
         m = self.cam.of_features(features, self.goal.labels)
-        return Terms(self.cam.classifier.scores(features), maps.l2(m, self.goal.maps[self.cam.name]), m.detach())
+        return Terms(self.cam.classifier.scores(features), maps.l2(m, self.goal.maps[self.cam.name]), m.detach(), m)
 
     def advance(self, x: Images, progress: float) -> None:
         """Nothing to move."""

@@ -114,11 +114,12 @@ class GradSurrogate:
         with smoothed(self.slope, self.pool):
             z = self.grad.classifier.logits(x)
             gradient = self.grad.gradient(z, x, self.goal.labels, create_graph=True)
-        m, wanted = self.grad.of_gradient(gradient), self.goal.maps[self.grad.name]
+        twin = m = self.grad.of_gradient(gradient)
+        wanted = self.goal.maps[self.grad.name]
         if self.power != 1.0:
             tiny = 1e-4  # a power below 1 has no slope at 0
             m, wanted = (m + tiny) ** self.power, (wanted + tiny) ** self.power
-        return Terms(z, maps.l2(m, wanted), None)
+        return Terms(z, maps.l2(m, wanted), None, twin)
 
     def advance(self, x: Images, progress: float) -> None:
         """τ moves on."""

@@ -7,6 +7,11 @@
 
 F_s are the feature maps at stride s, standardised by channel; w̃_c = (w_c − mean w) / mean ‖w − mean w‖. There is no
 table of classes: a class that no training photo shows has a row in the head like all others.
+
+A network that is trained on forged images too has one part more, which sees the whole picture at its finer strides:
+
+    doubt      d = softplus MLP[ mean and spread of act(conv₃ₓ₃ F_s) for s = 4, 8, 16;  mean and largest E;  P w̃_c ]
+    mask       m = σ(up(E) + conv₁ₓ₁ T₄ − d)
 """
 
 from __future__ import annotations
@@ -30,14 +35,46 @@ GATE = 64
 """Rank of the gate ⟨P w, Q F⟩."""
 
 
+LOOK = 16
+"""Channels of the doubt's look at each of the three finer levels."""
+TRUSTING = -4.0
+"""Where the doubt starts: softplus(−4) = 0.02 changes nothing."""
+
+
+class Doubt(nn.Module):
+    """How little the evidence is to be trusted: one number ≥ 0 an image and class.
+
+    Args:
+        channels: of the pyramid's levels.
+        rank: width of the key P w̃_c.
+    """
+
+    def __init__(self, channels: Sequence[int], rank: int) -> None:
+        super().__init__()
+        self.look = nn.ModuleList(nn.Conv2d(c, LOOK, 3, padding=1) for c in channels[:-1])
+        self.think = nn.Linear(2 * LOOK * len(self.look) + 2 + rank, 48)
+        self.weigh = nn.Linear(48, 1)
+        nn.init.zeros_(self.weigh.weight)
+        nn.init.constant_(self.weigh.bias, TRUSTING)
+
+    def forward(self, levels: Sequence[Tensor], evidence: Tensor, key: Tensor) -> Tensor:
+        """(N, 1, 1, 1), from standardised levels, the evidence (N, 1, h, w) and the class's key (N, rank)."""
+        seen = [F.silu(look(f)) for look, f in zip(self.look, levels, strict=False)]
+        parts = [part for t in seen for part in (t.mean((2, 3)), t.var((2, 3)).add(1e-6).sqrt())]
+        parts += [evidence.mean((2, 3)), evidence.amax((2, 3)), key]
+        doubt: Tensor = F.softplus(self.weigh(F.silu(self.think(torch.cat(parts, 1)))))
+        return doubt[:, :, None, None]
+
+
 class MaskNet(nn.Module):
     """The decoder of one classifier.
 
     Args:
         channels: of the pyramid's levels, finest first (four of them); the last is also the width of the head's rows.
+        doubts: with the part that is trained on forged images.
     """
 
-    def __init__(self, channels: Sequence[int]) -> None:
+    def __init__(self, channels: Sequence[int], doubts: bool = False) -> None:
         super().__init__()
         self.channels = tuple(channels)
         rank = min(GATE, channels[-1])
@@ -56,6 +93,7 @@ class MaskNet(nn.Module):
             for below, side, n in zip(above, LATERAL[:-1], WIDTH, strict=True)
         )
         self.out = nn.Conv2d(WIDTH[0], 1, 1)
+        self.doubt = Doubt(channels, rank) if doubts else None
 
     def forward(self, levels: Sequence[Tensor], w: Tensor) -> Maps:
         """Masks (N, h, w) in [0, 1] at stride 4, high where the class is.
@@ -72,12 +110,20 @@ class MaskNet(nn.Module):
             size = levels[i].shape[-2:]
             parts = [_up(top, size), self.lateral[i](levels[i]), _up(gate, size)]
             top = F.silu(self.merge[i](torch.cat(parts, 1)))
-        mask: Maps = torch.sigmoid(_up(evidence, top.shape[-2:]) + self.out(top))[:, 0]
+        z = _up(evidence, top.shape[-2:]) + self.out(top)
+        if self.doubt is not None:
+            z = z - self.doubt(levels, evidence, self.key(w))
+        mask: Maps = torch.sigmoid(z)[:, 0]
         return mask
+
+    def key(self, w: Tensor) -> Tensor:
+        """P w̃_c (N, rank)."""
+        key: Tensor = self.of_class((w - self.centre) * self.head_gain)
+        return key
 
     def evidence(self, last: Tensor, w: Tensor) -> Tensor:
         """⟨P w̃_c, Q F₃₂⟩ (N, 1, h, w) of standardised last features."""
-        key = self.of_class((w - self.centre) * self.head_gain)
+        key = self.key(w)
         found: Tensor = (self.of_place(last) * key[:, :, None, None]).sum(1, keepdim=True)
         return found
 

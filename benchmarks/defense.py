@@ -1,0 +1,214 @@
+"""The figures of docs/defenses.md: an alarm and an adversarially trained interpreter, each under attackers who know it.
+
+    python benchmarks/defense.py                 every part that has no result yet, the cheapest first
+    python benchmarks/defense.py benign adaptive-8 ...
+    python benchmarks/defense.py --list          what is there, in numbers
+
+Photos are sorted by digest: the first 200 calibrate, the next 200 are the benign ones that the alarm is judged by, and
+the attacked ones are every fourth of those. RTSᴬ is attacked on photos of classes that it was not trained on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import measure
+from underfire import detection, images, metrics, notebook
+from underfire.audit import run
+from underfire.defenses.ensemble import EnsembleAlarm, calibrate
+from underfire.plan import Settings
+
+RESULTS = Path(__file__).parent / "results"
+WORK = Path(tempfile.gettempdir()) / "underfire-benchmark-defense"
+COLUMNS = (
+    *measure.COLUMNS,
+    "clean_alarm_score",
+    "clean_alarm",
+    "alarm_score",
+    "alarm",
+    "alarm_threshold",
+    "alarm_passes",
+)
+MEMBERS = ("cam", "grad", "rts")
+FORGED, ADAPTIVE = 48, 24
+RTS_A = Path(__file__).parent / "weights" / "rts-a-efficientnet-lite0.safetensors"
+"""Made by train_rts.sh."""
+BUDGETS = (100, 300, 1000, 3000, 5000)
+RESTARTS = (0, 1, 2)
+
+FORGE: dict[str, dict[str, Any]] = {
+    "forged-pgd": {"attack": "pgd", "interpreter": "cam", "limit": FORGED},
+    "forged-cam": {"attack": "adv2", "interpreter": "cam", "limit": FORGED},
+    "forged-rts": {"attack": "adv2", "interpreter": "rts", "limit": FORGED},
+    **{
+        f"adaptive-{eps}": {
+            "attack": "adv2",
+            "interpreter": "ensemble",
+            "adaptive": True,
+            "eps": eps,
+            "limit": ADAPTIVE,
+        }
+        for eps in (8, 2, 4, 16)
+    },
+    "adaptive-8-thorough": {
+        **{"attack": "adv2", "interpreter": "ensemble", "adaptive": True, "preset": "thorough", "limit": ADAPTIVE}
+    },
+    "forged-grad": {"attack": "adv2", "interpreter": "grad", "limit": FORGED},
+}
+PARTS = ("benign", "rts-a-benign", *FORGE, *(f"rts-a-curve-{budget}" for budget in BUDGETS))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="default: all without a result")
+    parser.add_argument("--shared", type=Path, default=Path(__file__).parent.parent.parent / "shared")
+    parser.add_argument("--list", action="store_true", help="show what is there")
+    parser.add_argument("--limit", type=int, help="fewer photos of each attacked part")
+    given = parser.parse_args()
+    if given.list:
+        show()
+        return
+    source = given.shared / "data/in1k-samples"
+    if not source.is_dir():
+        sys.exit(f"No photos in '{given.shared}': give --shared.")
+    for part in given.parts or PARTS:
+        if given.parts or not result(part).exists():
+            write(part, list(rows_of(part, source, given.limit)))
+            print(f"{part}: written", flush=True)
+
+
+def result(part: str) -> Path:
+    return RESULTS / f"defense-{part}.csv"
+
+
+def rows_of(part: str, source: Path, limit: int | None) -> Iterator[dict[str, Any]]:
+    if part == "benign":
+        yield from benign(source)
+    elif part.startswith("rts-a"):
+        yield from rts_a(part, source, limit)
+    else:
+        case = FORGE[part]
+        chosen = {**case, "limit": min(case["limit"], limit or case["limit"])}
+        settings = {
+            "images": str(photos(source, "attacked")),
+            "defense": str(alarm_file(source)),
+            "threads": 1,
+            **chosen,
+        }
+        if case["interpreter"] == "ensemble":
+            settings["options"] = {"ensemble": {"defense": str(alarm_file(source))}}
+        yield from run(Settings.parse(settings), WORK / f"{part}-{chosen['limit']}").store.rows()
+
+
+def photos(source: Path, which: str) -> Path:
+    """A folder with links to the photos of one role."""
+    order = sorted(images.Folder(str(source)).photos(None), key=lambda photo: photo.sha256)
+    roles = {"calibrate": order[:200], "benign": order[200:400], "attacked": order[200:400:4]}
+    out = WORK / which
+    out.mkdir(parents=True, exist_ok=True)
+    for photo in roles[which]:
+        link = out / photo.path
+        if not link.exists():
+            link.symlink_to(source / photo.path)
+    return out
+
+
+def alarm_file(source: Path) -> Path:
+    path = WORK / "alarm.json"
+    if not path.exists():
+        known, _ = calibrate(notebook.classifier(), str(photos(source, "calibrate")), MEMBERS)
+        known.write(path)
+        (RESULTS / "defense-calibration.json").write_text(
+            json.dumps({"threshold": known.threshold, "mean": known.mean}, indent=1) + "\n"
+        )
+    return path
+
+
+def benign(source: Path) -> Iterator[dict[str, Any]]:
+    alarm = EnsembleAlarm(notebook.classifier(), str(alarm_file(source)))
+    folder = photos(source, "benign")
+    for path in sorted(folder.iterdir()):
+        verdict = alarm.check(path)
+        yield {"image": path.name, "clean_alarm_score": verdict.score, "clean_alarm": verdict.alarm}
+
+
+def rts_a(part: str, source: Path, limit: int | None) -> Iterator[dict[str, Any]]:
+    """Benign maps beside the plain network's; or the best of three restarts of an attack of so many passes."""
+    held = str(measure.validation_photos(source))
+    if part == "rts-a-benign":
+        classifier = notebook.classifier()
+        plain = notebook.interpreter("rts", classifier)
+        ours = notebook.interpreter("rts-a", classifier, weights=str(RTS_A))
+        folder = images.Folder(held)
+        for photo in folder.photos(limit):
+            x = images.to_tensor([images.load(folder.bytes(photo.path), photo.path, classifier.preprocess)])
+            y = classifier.logits(x).detach().argmax(1)
+            yield {"image": photo.path, "map_l1": float((plain.explain(x, y) - ours.explain(x, y)).abs().mean())}
+        return
+    budget = int(part.rpartition("-")[2])
+    cost = 3.6
+    for restart in RESTARTS:
+        for loss in ("square", "cross-entropy"):
+            options = {"steps": int(budget / cost), "restart": restart, "surrogate": {"loss": loss}}
+            settings = {"images": held, "interpreter": "rts-a", "attack": "adv2", "limit": limit or 24, "threads": 1}
+            case = Settings.parse({**settings, "options": {"adv2": options, "rts-a": {"weights": str(RTS_A)}}})
+            for row in run(case, WORK / f"{part}-{restart}-{loss}-{limit or 24}").store.rows():
+                yield {**row, "case": f"{part}/{restart}/{loss}"}
+
+
+def write(part: str, rows: Sequence[dict[str, Any]]) -> None:
+    RESULTS.mkdir(exist_ok=True)
+    with result(part).open("w", newline="") as file:
+        writer = csv.DictWriter(file, ("case", "commit", *COLUMNS), extrasaction="ignore")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({"case": part, "commit": measure.COMMIT, **row})
+
+
+def stored(part: str) -> list[dict[str, Any]]:
+    with result(part).open(newline="") as file:
+        return [{k: measure.parsed(k, v) for k, v in row.items()} for row in csv.DictReader(file)]
+
+
+def show() -> None:
+    quiet = [row["clean_alarm_score"] for row in stored("benign")] if result("benign").exists() else []
+    if quiet:
+        raised = metrics.rate([row["clean_alarm"] for row in stored("benign")])
+        print(f"benign           n {len(quiet)}: alarms on {raised.value:.1%} ({raised.low:.1%} to {raised.high:.1%})")
+    for part in FORGE:
+        if not result(part).exists():
+            print(f"{part:16} not measured yet")
+            continue
+        rows = stored(part)
+        area = detection.auc(quiet, [row["alarm_score"] for row in rows])
+        found, won = (metrics.rate([row[name] for row in rows]) for name in ("alarm", "success"))
+        passes, l1 = (metrics.mean([row[name] for row in rows]).value for name in ("passes", "map_l1"))
+        print(
+            f"{part:16} n {len(rows)}:",
+            f"AUC {area.value:.3f} ({area.low:.3f} to {area.high:.3f}), alarm {found.value:.0%},",
+            f"success {won.value:.0%}, map L1 {l1:.4f}, passes {passes:.0f}",
+        )
+    for budget in BUDGETS:
+        if result(part := f"rts-a-curve-{budget}").exists():
+            best: dict[str, float] = {}
+            for row in stored(part):
+                l1_of = row["map_l1"] if row["success"] else 1.0
+                best[row["image"]] = min(best.get(row["image"], 1.0), l1_of)
+            mean = sum(best.values()) / len(best)
+            print(f"{part}: L1 {mean:.4f} over {len(best)} photos, best of {len(RESTARTS)} starts and both losses")
+    if result("rts-a-benign").exists():
+        print(f"rts-a-benign: L1 {metrics.mean([row['map_l1'] for row in stored('rts-a-benign')]).value:.4f}")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main()

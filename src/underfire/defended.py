@@ -1,0 +1,84 @@
+"""What a defense changes, from the records: rates with and without it, ROC curves, sample verdicts. No torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from underfire import plots, words
+from underfire.detection import auc, roc
+from underfire.findings import Findings, Line, good, pretty, select
+from underfire.metrics import rate
+from underfire.pictures import read_photo, uri
+
+THUMBNAIL = 96
+"""Side of a verdict's picture, px."""
+
+
+def defended(found: Findings) -> dict[str, Any] | None:
+    """All that the page's section needs; None where no judge was defended."""
+    panels = [panel for panel in found.panels if panel.lines[0].cell["defense"] != "none"]
+    rows = _with_verdict(found.table)
+    if not panels or not rows.num_rows:
+        return None
+    benign = _benign(rows)
+    lines = _by_attack([line for panel in panels for line in panel.lines])
+    scores = {line.key: _with_verdict(select(rows, **line.cell)) for panel in panels for line in panel.lines}
+    aucs = {key: auc(benign["clean_alarm_score"], table["alarm_score"].to_pylist()) for key, table in scores.items()}
+    shown = {label: line for label, line in lines.items() if scores[line.key].num_rows}
+    curves = [roc(benign["clean_alarm_score"], scores[line.key]["alarm_score"].to_pylist()) for line in shown.values()]
+    about = "; ".join(f"{label}: AUC {words.number(aucs[line.key].value)}" for label, line in shown.items())
+    return {
+        "kind": ", ".join(found.distinct("defense")),
+        "threshold": rows["alarm_threshold"][0].as_py(),
+        "passes": pc.mean(rows["alarm_passes"]).as_py(),
+        "false_alarms": rate(benign["clean_alarm"]),
+        "panels": panels,
+        "auc": aucs,
+        "keys": [(label, i % plots.COLOURS) for i, label in enumerate(shown)],
+        "roc": plots.roc(
+            [(c.false_alarms, c.found) for c in curves],
+            "defense-roc",
+            f"Alarms on attacked over benign photos. {about}.",
+        ),
+        "verdicts": [v for label, line in shown.items() for v in _verdicts(found, label, scores[line.key])],
+    }
+
+
+def _with_verdict(table: pa.Table) -> pa.Table:
+    return good(table).filter(pc.is_valid(good(table)["alarm"]))
+
+
+def _benign(rows: pa.Table) -> dict[str, list[Any]]:
+    """Scores and alarms of the original photos, each once."""
+    once = {row["image"]: row for row in rows.select(["image", "clean_alarm_score", "clean_alarm"]).to_pylist()}
+    return {name: [row[name] for row in once.values()] for name in ("clean_alarm_score", "clean_alarm")}
+
+
+def _by_attack(lines: list[Line]) -> dict[str, Line]:
+    """Each attack's first line, by a label that says what it was made against: its pictures are the same everywhere."""
+    found: dict[str, Line] = {}
+    for line in lines:
+        against = line.cell["against"]
+        label = pretty(line.cell["attack"]) + (f" against {pretty(against)}" if against else "")
+        found.setdefault(label, line)
+    return found
+
+
+def _verdicts(found: Findings, label: str, table: pa.Table) -> list[dict[str, Any]]:
+    """The quietest, a middling and the loudest picture."""
+    columns = ["image", "adversarial", "predicted_class_name", "alarm_score", "alarm"]
+    rows = sorted(table.select(columns).to_pylist(), key=_loudness)
+    picked = dict.fromkeys((0, len(rows) // 2, len(rows) - 1))
+    return [{"label": label, "row": rows[i], "photo": _thumbnail(found, rows[i])} for i in picked]
+
+
+def _loudness(row: dict[str, Any]) -> tuple[float, str]:
+    score = row["alarm_score"]
+    return (float("inf") if score is None else score), row["image"]
+
+
+def _thumbnail(found: Findings, row: dict[str, Any]) -> str | None:
+    return uri(read_photo(found.out, row["adversarial"]), side=THUMBNAIL)

@@ -1,0 +1,230 @@
+"""RTSᴬ: adversarial interpretation. RTS goes on training on ADV² examples made on the fly (paper, section 5.3).
+
+    min over the decoder   a · KL(g₀(x, c_t) ‖ g(x̂, c_t)) + b · |g(x, c) − g₀(x, c)|
+    x̂ = ADV² against the decoder as it is:  min  ℓ_prd(f(x̂), c_t) + λ H(g(x̂, c_t), g(x, c)),  ‖x̂ − x‖∞ ≤ ε
+
+g₀ is the plain decoder, the teacher; H the cross-entropy of masks, KL what of it is above its least. The forged
+picture's map for the forged class shall be what plain RTS says of that class in the untouched picture: it is not there,
+so the explanation no longer looks like the benign one. The benign map stays. The classifier is frozen: the decoder
+learns to doubt features that were made.
+
+One search makes the examples, and the decoder learns from its iterates as they come (after Shafahi et al. 2019,
+"Adversarial training for free"): they cost nothing beyond the search.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from underfire import maps
+from underfire.attacks.adv2 import Adv2
+from underfire.attacks.pgd import Ball
+from underfire.attacks.search import Schedule, search
+from underfire.attacks.search import Settings as SearchSettings
+from underfire.core import Classifier, Goal, Images, Labels, Maps, Victim
+from underfire.interpreters import rts
+from underfire.interpreters.rts import RtsA, RtsSurrogate, cross_entropy, maps_of
+from underfire.interpreters.rts_net import MaskNet
+from underfire.train import Photos, Shown, Training, TrainSettings, seed_of
+
+JUDGED = 8
+"""Photos of classes not trained on that each epoch is judged by; an attack on each costs some 75 F."""
+JUDGED_STEPS = 20
+"""Of that attack; what a patient one does is measured elsewhere (docs/defenses.md)."""
+BENIGN_L1 = 0.03
+"""How far benign maps may move from the teacher's (the paper's figure); the best epoch respects it."""
+
+
+@dataclass(frozen=True)
+class AdversarialSettings(TrainSettings):
+    """How to train on forged images; an epoch is an eighth of the photos.
+
+    Args:
+        teacher: SHA-256 of the plain decoder's file.
+        share: of the photos, drawn anew for each epoch.
+        eps: ε of the examples, levels.
+        attack_steps: of the search that makes them.
+        learn_every: steps of it between two of the decoder.
+        forged: a, the weight of forged maps.
+        benign: b, the weight of benign maps.
+    """
+
+    epochs: int = 16
+    rate: float = 1.5e-3
+    patience: int = 16
+    teacher: str = ""
+    share: float = 0.125
+    eps: int = 8
+    attack_steps: int = 12
+    learn_every: int = 1
+    forged: float = 1.0
+    benign: float = 10.0
+
+
+class AdversarialTraining(Training):
+    """A plain decoder on its way to RTSᴬ."""
+
+    kind = RtsA.name
+    settings: AdversarialSettings
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        photos: Photos,
+        shown: Sequence[Shown],
+        settings: AdversarialSettings,
+        teacher: MaskNet,
+        threshold: float,
+    ) -> None:
+        self.teacher, self.threshold = teacher.to(classifier.head.device), threshold
+        channels_last(classifier)
+        super().__init__(classifier, photos, shown, settings)
+        self.steps = max(1, round(settings.share * self.steps))
+
+    def _start(self) -> MaskNet:
+        torch.manual_seed(seed_of(self.settings.seed, "doubt"))
+        net = MaskNet(self.teacher.channels, doubts=True)
+        net.load_state_dict(net.state_dict() | self.teacher.state_dict())
+        return net.to(self.classifier.head.device)
+
+    def _rate(self, step: int) -> None:
+        """A cosine from the start: the decoder is trained already."""
+        total = self.settings.epochs * self.steps
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.rate * (0.05 + 0.95 * (1 + math.cos(math.pi * step / total)) / 2)
+
+    def _step(self, shown: Sequence[Shown]) -> dict[str, float]:
+        x = self.photos.varied(shown, f"{self.settings.seed}/{self.epoch}")
+        x = x.contiguous(memory_format=torch.channels_last)
+        sparring = Sparring(self, x, *self._classes(x, shown))
+        ball = Ball(self.settings.eps, Schedule(2.0, 0.2, "geometric"), 0.75)
+        steps = self.settings.attack_steps
+        how = SearchSettings(steps, lam=Schedule(1.0, 20.0, "geometric"), confidence=2.0)  # no iterate is good enough
+        self.classifier.meter.open(len(x))
+        search(Victim(self.classifier, (sparring.rts,)), x, sparring.goal, ball, how, lambda *_: sparring)
+        return sparring.means()
+
+    def _classes(self, x: Images, shown: Sequence[Shown]) -> tuple[Labels, Labels]:
+        """The photos' classes, and for each a random other one that the attacker wants."""
+        k = len(self.classifier.head)
+        seeds = [seed_of(self.settings.seed, self.epoch, "target", s.photo.sha256) for s in shown]
+        wanted = [(s.label + 1 + seed % (k - 1)) % k for s, seed in zip(shown, seeds, strict=True)]
+        return torch.tensor([s.label for s in shown], device=x.device), torch.tensor(wanted, device=x.device)
+
+    # -- figures ------------------------------------------------------------------------------------------------------
+
+    @property
+    def judged(self) -> list[Shown]:
+        """A few of the photos that are not trained on, evenly spaced."""
+        n = min(JUDGED, len(self.held))
+        return [self.held[i * len(self.held) // n] for i in range(n)]
+
+    def score(self, figures: Mapping[str, float]) -> float:
+        """The farther forged maps are from benign ones the better, while benign ones stay where they were."""
+        return 10 * max(0.0, figures["benign_l1"] - BENIGN_L1) - figures["forged_l1"]
+
+    def figures(self, shown: Sequence[Shown], thresholds: Sequence[float]) -> dict[str, float]:
+        """Those of a plain decoder, and how far the maps of benign and of forged photos are from where they were."""
+        known = super().figures(shown, thresholds)
+        benign, forged = [], []
+        size = self.settings.batch_size
+        some = self.judged
+        for start in range(0, len(some), size):
+            x, _ = self.photos.clean(some[start : start + size])
+            y, wanted = self._classes(x, some[start : start + size])
+            m, m_hat, m_teacher = self._forged(x, y, wanted)
+            benign.append(maps.l1(m, m_teacher))
+            forged.append(maps.l1(m_hat, m))
+        return known | {"benign_l1": float(torch.cat(benign).mean()), "forged_l1": float(torch.cat(forged).mean())}
+
+    @torch.no_grad()
+    def finish(self) -> tuple[float, dict[str, float]]:
+        """The best epoch's decoder at the teacher's own t; the final figures, beside the teacher's."""
+        self.net.load_state_dict(self.best_state)
+        figures = self.figures(self.held, (self.threshold,))
+        ours, self.net = self.net, self.teacher
+        plain = Training.figures(self, self.held, (self.threshold,))
+        self.net = ours
+        figures |= {f"plain_{name}": plain[name] for name in ("saliency_metric", "drop_top")}
+        counts = {"photos": float(len(self.train)), "validation_photos": float(len(self.held))}
+        return self.threshold, figures | counts
+
+    def _forged(self, x: Images, y: Labels, wanted: Labels) -> tuple[Tensor, Tensor, Tensor]:
+        """Benign maps, those after ADV² against the decoder as it is, and the teacher's benign ones."""
+        judge = RtsA.around(self.classifier, self.net)
+        with torch.no_grad():
+            m = judge.explain(x, y)
+            m_teacher = maps_of(self.teacher, self.classifier.pyramid(x), self.classifier.head[y])
+        attack = Adv2.make(
+            "fast", judge.name, self.settings.eps, steps=JUDGED_STEPS, surrogate={"loss": "cross-entropy"}
+        )
+        goal = Goal(wanted, y, {judge.name: m})
+        self.classifier.meter.open(len(x))
+        with torch.enable_grad():
+            found = attack.run(Victim(self.classifier, (judge,)), x, goal, [0] * len(x))
+        return m, judge.explain(found.images, wanted), m_teacher
+
+
+class Sparring(RtsSurrogate):
+    """The attacker's side in training; the defender learns from each iterate after the attacker has seen it."""
+
+    def __init__(self, training: AdversarialTraining, x: Images, y: Labels, wanted: Labels) -> None:
+        classifier, head = training.classifier, training.classifier.head
+        with torch.no_grad():
+            self.clean = classifier.pyramid(x)
+            benign = maps_of(training.net, self.clean, head[y])
+            self.teacher_benign = maps_of(training.teacher, self.clean, head[y])
+            self.teacher_wanted = maps_of(training.teacher, self.clean, head[wanted])
+            self.floor = cross_entropy(self.teacher_wanted, self.teacher_wanted)
+        super().__init__(RtsA.around(classifier, training.net), Goal(wanted, y, {RtsA.name: benign}), "cross-entropy")
+        self.training, self.w, self.w_wanted = training, head[y], head[wanted]
+        self.steps = 0
+        self.noted: list[dict[str, float]] = []
+
+    def of_levels(self, levels: list[Tensor]) -> Maps:
+        """The map that the attacker moves; what the classifier saw is kept for `advance`."""
+        self.levels = [f.detach() for f in levels]
+        return super().of_levels(levels)
+
+    def advance(self, x: Images, progress: float) -> None:
+        """The decoder learns from the iterate that the attacker has just left."""
+        self.steps += 1
+        if self.steps % self.training.settings.learn_every:
+            return
+        with torch.enable_grad():
+            m_hat = maps_of(self.rts.net, self.levels, self.w_wanted)
+            m = maps_of(self.rts.net, self.clean, self.w)
+            s = self.training.settings
+            forged = s.forged * (cross_entropy(m_hat, self.teacher_wanted) - self.floor).mean()
+            benign = s.benign * maps.l1(m, self.teacher_benign).mean()
+        self.training.learn(forged + benign)
+        moved = float(maps.l1(m_hat.detach(), m.detach()).mean())
+        self.noted.append({"forged": float(forged.detach()), "benign": float(benign.detach()), "moved": moved})
+
+    def means(self) -> dict[str, float]:
+        """Of what was noted at the steps of the decoder."""
+        return {name: sum(n[name] for n in self.noted) / len(self.noted) for name in self.noted[0]}
+
+
+def channels_last(classifier: Classifier) -> None:
+    """The memory layout that a CPU trains EfficientNet-Lite0 1.4 times faster in."""
+    module = getattr(classifier, "module", None)
+    if isinstance(module, torch.nn.Module):
+        module.to(memory_format=torch.channels_last)
+
+
+def adversarial_training(
+    classifier: Classifier, how: TrainSettings, plain: str | None
+) -> tuple[AdversarialSettings, Callable[..., AdversarialTraining]]:
+    """Settings and maker of a training that starts at a plain network's file, by default the packaged one."""
+    path = rts.find(classifier, plain)
+    teacher, threshold = rts.load(path), rts.read_card(path).threshold
+    settings = AdversarialSettings(teacher=rts.digest_of(path), limit=how.limit, seed=how.seed, precision=how.precision)
+
+    return settings, partial(AdversarialTraining, teacher=teacher, threshold=threshold)

@@ -1,0 +1,231 @@
+"""The alarm as a defender deploys it: calibrated on benign photos, then asked about one image at a time.
+
+alarm = underfire.alarm("alarm.json")
+verdict = alarm.check("photo.jpg")
+verdict.alarm, verdict.score, verdict.maps["cam"]
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from underfire import calibration, images, judge
+from underfire.calibration import Calibration, Member
+from underfire.core import Classifier, Images, PerImage, Photo, UnderfireError
+from underfire.interpreters import disagreement
+from underfire.interpreters.ensemble import Ensemble, log_probability
+from underfire.registry import register
+
+BATCH = 8
+
+
+@register("defenses", "ensemble")
+class EnsembleAlarm:
+    """Raises an alarm where several interpreters disagree more than they do on benign images.
+
+    Args:
+        classifier: the one it was calibrated for.
+        path: the file of `underfire defend calibrate`.
+        members: the deployed ones, to be held against the file's.
+    """
+
+    name = "ensemble"
+
+    def __init__(self, classifier: Classifier, path: str, members: Sequence[str] | None = None) -> None:
+        self.classifier = classifier
+        self.ensemble = Ensemble(classifier, members, defense=path)
+        self.known = calibration.read(path)
+        self.threshold = self.known.threshold
+        self.digest = calibration.digest(path)
+
+    def scores(self, x: Images) -> tuple[Tensor, PerImage, dict[str, dict[int, Tensor]]]:
+        """Logits, the alarm's scores and the members' maps by row, of images (N, 3, H, W) for their own predictions.
+
+        Where a member has no map the image cannot be explained: its score is infinite, which is an alarm.
+        """
+        with torch.no_grad():
+            z = self.classifier.logits(x)
+            copy = disagreement.smoothed(x)
+            log_p = log_probability(self.classifier.logits(copy).double(), z.argmax(1)).cpu()
+        members = self.ensemble.members
+        shown, again = [{n: judge.explain(i, t, z.argmax(1))[0] for n, i in members.items()} for t in (x, copy)]
+        whole = [row for row in range(len(x)) if all(row in maps for t in (shown, again) for maps in t.values())]
+        scores = torch.full((len(x),), float("inf"), dtype=torch.float64)
+        if whole:
+            of_x, of_copy = [[torch.stack([m[row] for row in whole]) for m in t.values()] for t in (shown, again)]
+            scores[whole] = self.ensemble.score_of(of_x, of_copy, log_p[whole])
+        return z, scores, shown
+
+    def check(self, path: str | Path) -> Verdict:
+        """What the alarm says of one image's file.
+
+        Raises:
+            UnderfireError: no image that can be read.
+        """
+        folder = images.Folder(str(path))
+        content = folder.bytes(Path(path).name)
+        levels = images.load(content, str(path), self.classifier.preprocess)
+        x = images.to_tensor([levels]).to(getattr(self.classifier, "device", "cpu"))
+        z, score, shown = self.scores(x)
+        p, c = z.double().softmax(1)[0].max(0)
+        return Verdict(
+            str(path),
+            int(c),
+            self.classifier.classes.names[int(c)],
+            float(p),
+            float(score[0]) if bool(score[0].isfinite()) else None,
+            self.threshold,
+            bool(score[0] > self.threshold),
+            {name: maps[0].numpy() for name, maps in shown.items() if 0 in maps},
+            levels,
+        )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the alarm says of one image.
+
+    Args:
+        image: as it was named.
+        label: the predicted class.
+        prediction: its name.
+        confidence: its probability.
+        score: of the alarm; None where a member has no map, which is an alarm too.
+        threshold: a score above it is an alarm.
+        alarm: whether there is one.
+        maps: member -> map (h, w) in [0, 1] for the predicted class.
+        levels: (H, W, 3) what the classifier was shown.
+    """
+
+    image: str
+    label: int
+    prediction: str
+    confidence: float
+    score: float | None
+    threshold: float
+    alarm: bool
+    maps: Mapping[str, Any]
+    levels: Any
+
+    def row(self) -> dict[str, Any]:
+        """As `underfire check --json` prints it."""
+        names = ("image", "prediction", "confidence", "score", "threshold", "alarm")
+        return {name: getattr(self, name) for name in names}
+
+
+def calibrate(
+    classifier: Classifier,
+    source: str,
+    members: Sequence[str] | None = None,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    false_alarms: float = 0.05,
+    limit: int | None = None,
+    told: Callable[[int, int], None] = lambda done, of: None,
+) -> tuple[Calibration, dict[str, str]]:
+    """Learn an alarm's statistics and threshold from benign photos.
+
+    Every fourth photo, in the order of their digests, teaches the statistics; the others, the threshold.
+
+    Args:
+        classifier: that is deployed.
+        source: a folder of benign photos.
+        members: interpreters; three cheap ones by default.
+        options: member -> options of its maker.
+        false_alarms: share of benign images that may raise an alarm, in (0, 1).
+        limit: photos, evenly spaced over the sorted paths.
+        told: how many photos are done, and of how many.
+
+    Returns:
+        The calibration, and by path why photos were left out.
+
+    Raises:
+        UnderfireError: too few photos, or photos that underfire attacked.
+    """
+    if not 0 < false_alarms < 1:
+        raise UnderfireError(f"--false-alarms {false_alarms:g}: give a share above 0 and below 1, such as 0.05.")
+    ensemble = Ensemble(classifier, members, options)
+    folder = images.Folder(source)
+    refuse_results(source)
+    photos = folder.photos(limit)
+    _refuse_few(len(photos), false_alarms, source)
+    found, skipped = _distances(ensemble, folder, photos, told)
+    order = sorted(found, key=lambda sha: hashlib.sha256(f"calibrate/{sha}".encode()).hexdigest())
+    _refuse_few(len(order), false_alarms, source)
+    n = calibration.fitted(len(order))
+    d = torch.stack([found[sha] for sha in order])
+    mean, precision = disagreement.statistics(d[:n])
+    scores = sorted(disagreement.score(d[n:], mean, precision).tolist())
+    names = ensemble.members
+    known = Calibration(
+        classifier.name,
+        classifier.digest,
+        tuple(Member(name, ensemble.options[name], names[name].digest) for name in names),
+        tuple(mean.tolist()),
+        tuple(map(tuple, precision.tolist())),
+        calibration.threshold(scores, false_alarms),
+        false_alarms,
+        tuple(scores),
+        tuple(sorted(order)),
+    )
+    return known, skipped
+
+
+def _refuse_few(n: int, false_alarms: float, source: str) -> None:
+    needed = calibration.images_needed(false_alarms)
+    if n < needed:
+        raise UnderfireError(
+            f"'{source}' has {n} benign images: --false-alarms {false_alarms:g} needs at least {needed}. Give more, or "
+            "allow more false alarms."
+        )
+
+
+def refuse_results(source: str) -> None:
+    """Raise UnderfireError where a folder lies in an audit's results: those pictures are no benign photos."""
+    path = Path(source).expanduser().absolute()
+    for folder in (path, *path.parents):
+        if (folder / "plan.yaml").is_file() and (folder / "records").is_dir():
+            raise UnderfireError(
+                f"'{source}' holds results of the audit in '{folder}': its pictures were attacked. Calibrate on benign "
+                "photos only."
+            )
+
+
+def _distances(
+    ensemble: Ensemble, folder: images.Folder, photos: Sequence[Photo], told: Callable[[int, int], None]
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The members' disagreements on each photo, by its digest; and by path why others have none."""
+    found: dict[str, Tensor] = {}
+    skipped: dict[str, str] = {}
+    for first in range(0, len(photos), BATCH):
+        levels, note = {}, None
+        for photo in photos[first : first + BATCH]:
+            try:
+                content = folder.bytes(photo.path)
+                if note := images.forged_note(content):
+                    break
+                levels[photo.sha256] = images.load(content, photo.path, ensemble.classifier.preprocess)
+            except UnderfireError as e:
+                skipped[photo.path] = str(e)
+        if note:
+            raise UnderfireError(f"'{photo.path}' was made by underfire ({note}): calibrate on benign photos only.")
+        if levels:
+            x = images.to_tensor(list(levels.values())).to(getattr(ensemble.classifier, "device", "cpu"))
+            found |= dict(zip(levels, _of_batch(ensemble, x), strict=True))
+        told(min(first + BATCH, len(photos)), len(photos))
+    return found, skipped
+
+
+def _of_batch(ensemble: Ensemble, x: Images) -> Tensor:
+    """(N, 1 + members) distances of images for their own predictions."""
+    with torch.no_grad():
+        y = ensemble.classifier.logits(x).argmax(1)
+    shown, again, log_p = ensemble.looks(x, y)
+    shown, again = [[m.detach().double().cpu() for m in maps] for maps in (shown, again)]
+    return disagreement.distances(shown, again, log_p.cpu())

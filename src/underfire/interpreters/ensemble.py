@@ -1,0 +1,239 @@
+"""Ensemble interpretation (paper, section 5.3): several interpreters explain a prediction; their disagreement alarms.
+
+    shown      the mean of the members' maps
+    alarm      `disagreement`, calibrated on benign images
+    attack     Σ_i w_i ℓ_i  +  w · max(0, s − s* + margin)       each member towards its own benign map, the alarm quiet
+
+The attack is the adaptive one of an adversary who knows the members, the score and its threshold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from underfire import calibration, maps, registry
+from underfire.core import Classifier, Goal, Images, Labels, Maps, PerImage, Surrogate, Terms, UnderfireError
+from underfire.interpreters import disagreement
+from underfire.registry import register
+
+MEMBERS = ("cam", "grad", "rts")
+SIZE = 56
+"""Side of the map shown."""
+NO_SLOPE = 0.5
+"""Share of images without a gradient of the score from which on an attack that follows gradients says nothing."""
+
+
+@register("interpreters", "ensemble")
+class Ensemble:
+    """The mean map of several interpreters, and an alarm where they disagree.
+
+    Args:
+        classifier: one that all members can explain.
+        members: names of two or more interpreters; three cheap ones by default.
+        options: member -> options of its maker.
+        defense: a file of `underfire defend calibrate`, which then says members, options and statistics.
+    """
+
+    name = "ensemble"
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        members: Sequence[str] | None = None,
+        options: Mapping[str, Mapping[str, Any]] | None = None,
+        defense: str | None = None,
+    ) -> None:
+        known = calibration.read(defense) if defense else None
+        if known:
+            _refuse_other(classifier, known, members, str(defense))
+            members, options = known.names, {m.name: m.options for m in known.members}
+        names = tuple(members or MEMBERS)
+        if len(set(names)) != len(names) or len(names) < 2 or self.name in names:
+            raise UnderfireError(
+                f"An ensemble of '{', '.join(names)}' has nothing to compare: name two or more members."
+            )
+        self.classifier = classifier
+        self.options = {name: dict((options or {}).get(name, {})) for name in names}
+        self.members = {name: registry.build_interpreter(name, classifier, self.options[name]) for name in names}
+        n = 1 + len(names)
+        self.mean: Sequence[float] = (0.0,) * n
+        self.precision: Sequence[Sequence[float]] = torch.eye(n).tolist()
+        self.threshold = float("inf")
+        if known:
+            _refuse_other_digests(self, known, str(defense))
+            self.mean, self.precision, self.threshold = known.mean, known.precision, known.threshold
+        self.digest = "+".join(
+            [*(i.digest for i in self.members.values()), calibration.digest(defense) if defense else ""]
+        )
+        self.map_passes = sum(i.map_passes for i in self.members.values())
+        self.step_passes = 2 * sum(i.step_passes for i in self.members.values())
+
+    def shown(self, x: Images, y: Labels) -> list[Maps]:
+        """Each member's real maps."""
+        return [member.explain(x, y) for member in self.members.values()]
+
+    def explain(self, x: Images, y: Labels) -> Maps:
+        """The mean of the members' maps (N, 56, 56) in [0, 1]."""
+        return mean_map(self.shown(x, y))
+
+    def score_of(self, shown: Sequence[Maps], again: Sequence[Maps], log_p: PerImage) -> PerImage:
+        """The alarm's score (N,) of the members' maps of images and of their copies, see `disagreement`."""
+        d = disagreement.distances(shown, again, log_p)
+        return disagreement.score(d, d.new_tensor(self.mean), d.new_tensor(self.precision))
+
+    def looks(self, x: Images, y: Labels) -> tuple[list[Maps], list[Maps], PerImage]:
+        """The members' maps of images for classes ``y``, those of their copies, and log p_y of the copies."""
+        copy = disagreement.smoothed(x)
+        with torch.no_grad():
+            log_p = log_probability(self.classifier.logits(copy), y)
+        return self.shown(x, y), self.shown(copy, y), log_p
+
+    def score(self, x: Images, y: Labels) -> PerImage:
+        """The alarm's score (N,) of ``x`` explained for the predictions ``y``; above `threshold` is an alarm."""
+        with torch.no_grad():
+            return self.score_of(*self.looks(x, y))
+
+    def surrogate(self, x: Images, goal: Goal, **options: Any) -> Joint:
+        """All members and the alarm at once; ``options`` are those of `Joint`."""
+        try:
+            return Joint(self, x, goal, **options)
+        except TypeError as e:
+            raise UnderfireError(f"The settings {options} do not suit the attack on an ensemble: {e}.") from e
+
+
+def log_probability(z: Tensor, y: Labels) -> PerImage:
+    """Log p_y (N,) of logits (N, K)."""
+    return z.log_softmax(1).gather(1, y[:, None])[:, 0]
+
+
+def mean_map(shown: Sequence[Maps]) -> Maps:
+    """The members' maps at one size, averaged."""
+    return torch.stack([maps.resize(m, (SIZE, SIZE)) for m in shown]).mean(0).clamp(0, 1)
+
+
+def _refuse_other(
+    classifier: Classifier, known: calibration.Calibration, members: Sequence[str] | None, path: str
+) -> None:
+    if known.classifier_digest != classifier.digest:
+        raise UnderfireError(
+            f"'{path}' was calibrated for '{known.classifier}' with other weights or sizes than those of "
+            f"'{classifier.name}' here: calibrate again, for the classifier that is deployed."
+        )
+    if members is not None and set(members) != set(known.names):
+        raise UnderfireError(
+            f"'{path}' was calibrated for the members {', '.join(known.names)}, not {', '.join(members)}: calibrate "
+            "again, with the members that are deployed."
+        )
+
+
+def _refuse_other_digests(ensemble: Ensemble, known: calibration.Calibration, path: str) -> None:
+    for member in known.members:
+        if ensemble.members[member.name].digest != member.digest:
+            raise UnderfireError(
+                f"'{path}' was calibrated with another network of '{member.name}' than the one here: calibrate again."
+            )
+
+
+class Joint:
+    """A surrogate that is a weighted sum of the members' and of the alarm's score.
+
+    Args:
+        ensemble: the defended system.
+        x: clean images.
+        goal: the target class; each member's target map is its own benign one (or that of the goal's model image).
+        weights: member -> w_i; 1 where not given.
+        alarm: w, the weight of the score; 0: the members' maps alone.
+        margin: the score is pushed this far below the threshold.
+        options: member -> options of its surrogate.
+    """
+
+    def __init__(
+        self,
+        ensemble: Ensemble,
+        x: Images,
+        goal: Goal,
+        weights: Mapping[str, float] | None = None,
+        alarm: float = 0.01,
+        margin: float = 0.5,
+        options: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        self.ensemble, self.alarm = ensemble, alarm
+        calibrated = ensemble.threshold < float("inf")
+        self.aim = ensemble.threshold - margin if calibrated else -float("inf")
+        self.weights = {name: (weights or {}).get(name, 1.0) for name in ensemble.members}
+        self.goal = self._goal(x, goal)
+        self.parts: dict[str, Surrogate] = {
+            name: member.surrogate(x, self.goal, **(options or {}).get(name, {}))
+            for name, member in ensemble.members.items()
+        }
+        self.checked = False
+
+    def _goal(self, x: Images, goal: Goal) -> Goal:
+        if goal.drawn:
+            wanted = goal.maps[self.ensemble.name]
+            found = {
+                name: maps.resize(wanted, (m.shape[1], m.shape[2])).to(x)
+                for name, m in zip(self.ensemble.members, self.ensemble.shown(x, goal.source), strict=True)
+            }
+        else:
+            model, y = goal.models or (x, goal.source)
+            found = dict(zip(self.ensemble.members, self.ensemble.shown(model, y), strict=True))
+        return Goal(goal.labels, goal.source, {**goal.maps, **found}, goal.models, goal.drawn)
+
+    def terms(self, x: Images) -> Terms:
+        """Logits and the weighted sum; each member's forward is its own."""
+        parts = {name: part.terms(x) for name, part in self.parts.items()}
+        loss = torch.stack([self.weights[name] * t.loss for name, t in parts.items()]).sum(0)
+        twins = [t.twin for t in parts.values() if t.twin is not None]
+        if self.alarm and len(twins) == len(parts):
+            score = self._score(twins, x)
+            self._check(score, x)
+            above = score if self.aim == -float("inf") else (score - self.aim).clamp_min(0)
+            loss = loss + self.alarm * above
+        return Terms(next(iter(parts.values())).logits, loss, None)
+
+    def _score(self, twins: Sequence[Maps], x: Images) -> PerImage:
+        copies = [part.terms(disagreement.smoothed(x)) for part in self.parts.values()]
+        again = [t.twin for t in copies if t.twin is not None]
+        return self.ensemble.score_of(twins, again, log_probability(copies[0].logits, self.goal.labels))
+
+    def ranked(self, x: Images) -> PerImage:
+        """Half the members' mean map_l1, and one half more where the alarm is raised: quiet iterates come first."""
+        looks = self.ensemble.looks(x, self.goal.labels)
+        shown, names = looks[0], self.ensemble.members
+        l1 = torch.stack([maps.l1(m, self.goal.maps[name]) for name, m in zip(names, shown, strict=True)]).mean(0)
+        loud = self.ensemble.score_of(*looks) > self.ensemble.threshold
+        return (l1 + loud.to(l1)) / 2
+
+    def _check(self, score: PerImage, x: Images) -> None:
+        """A defense that only hides its gradient must not look like one that holds."""
+        if self.checked:
+            return
+        self.checked = True
+        slope = (
+            torch.autograd.grad(score.sum(), x, retain_graph=True, allow_unused=True)[0]
+            if score.requires_grad
+            else None
+        )
+        dead = torch.ones(len(x), dtype=torch.bool) if slope is None else ~(slope != 0).flatten(1).any(1)
+        if float(dead.float().mean()) >= NO_SLOPE:
+            raise UnderfireError(
+                f"The alarm's score has no gradient on {int(dead.sum())} of {len(x)} images (members "
+                f"{', '.join(self.ensemble.members)}): an attack that follows gradients says nothing about this "
+                "defense. Give the members a differentiable surrogate."
+            )
+
+    def advance(self, x: Images, progress: float) -> None:
+        """Every member's inner state."""
+        for part in self.parts.values():
+            part.advance(x, progress)
+
+    def select(self, keep: Tensor) -> None:
+        """Keep only some rows."""
+        self.goal = self.goal.select(keep)
+        for part in self.parts.values():
+            part.select(keep)

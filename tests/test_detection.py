@@ -1,0 +1,126 @@
+"""Scores, thresholds and curves of an alarm: by hand on small arrays, and against scikit-learn."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from underfire import calibration
+from underfire.core import UnderfireError
+from underfire.detection import auc, roc
+from underfire.interpreters import disagreement
+
+VALUES = st.lists(st.integers(0, 6).map(float), min_size=1, max_size=12)
+
+
+@given(VALUES, VALUES)
+def test_auc_is_scikit_learns(benign: list[float], attacked: list[float]) -> None:
+    truth = [0] * len(benign) + [1] * len(attacked)
+    assert auc(benign, attacked).value == pytest.approx(roc_auc_score(truth, benign + attacked), abs=1e-12)
+
+
+def test_the_curve_is_scikit_learns() -> None:
+    rng = np.random.default_rng(0)
+    benign, attacked = rng.normal(size=40).round(1).tolist(), (rng.normal(size=30) + 1).round(1).tolist()
+    ours = roc(benign, attacked)
+    truth = [0] * len(benign) + [1] * len(attacked)
+    false_alarms, found, _ = roc_curve(truth, benign + attacked, drop_intermediate=False)
+    assert ours.false_alarms == pytest.approx(false_alarms.tolist())
+    assert ours.found == pytest.approx(found.tolist())
+
+
+def test_auc_by_hand_and_what_could_not_be_scored() -> None:
+    assert auc([1.0, 2.0], [2.0, 3.0]).value == (1 + 1 + 0.5 + 1) / 4
+    assert auc([1.0, 2.0], [None]).value == 1.0, "no map is an alarm"
+    assert auc([], [1.0]).value is None and auc([], [1.0]).n == 0
+    wide = auc([0.0, 1.0, 2.0, 3.0], [2.5, 3.5, 1.5])
+    assert wide.low is not None and wide.high is not None and wide.low < (wide.value or 0) < wide.high
+    assert auc([0.0, 1.0], [2.0, 3.0], seed=3) == auc([0.0, 1.0], [2.0, 3.0], seed=3)
+
+
+def test_the_threshold_is_the_conformal_order_statistic() -> None:
+    scores = [float(v) for v in range(1, 100)]  # n = 99: k = ⌈100 · 0.95⌉ = 95
+    assert calibration.threshold(scores[::-1], 0.05) == 95.0
+    assert calibration.threshold(scores, 0.01) == 99.0
+    with pytest.raises(UnderfireError, match=r"--false-alarms 0.005 needs at least 266 benign images"):
+        calibration.threshold(scores, 0.005)
+
+
+@given(st.integers(2, 200))
+def test_enough_images_are_enough(one_in: int) -> None:
+    a = 1 / one_in
+    n = calibration.images_needed(a)
+    for images, enough in ((n, True), (n - 1, False)):
+        left = images - calibration.fitted(images)
+        assert (math.ceil(round((left + 1) * (1 - a), 9)) <= left) is enough
+
+
+def test_the_threshold_keeps_its_promise_on_new_images() -> None:
+    rng = np.random.default_rng(1)
+    rates = []
+    for _ in range(200):
+        scores = rng.normal(size=150)
+        rates.append((rng.normal(size=400) > calibration.threshold(scores.tolist(), 0.05)).mean())
+    assert np.mean(rates) <= 0.05 + 0.003
+
+
+def coarse(m: torch.Tensor) -> np.ndarray:
+    step = m.shape[0] // 7
+    parts = [m[i * step : (i + 1) * step, j * step : (j + 1) * step] for i in range(7) for j in range(7)]
+    return np.asarray([float(part.mean()) for part in parts])
+
+
+def test_distances_and_score_by_hand() -> None:
+    generator = torch.Generator().manual_seed(2)
+    shown, again = ([torch.rand(3, s, s, generator=generator, dtype=torch.float64) for s in (7, 14, 56)] for _ in "ab")
+    log_p = torch.tensor([-0.1, -1.0, -7.0]).double()
+    d = disagreement.distances(shown, again, log_p)
+    mean = torch.tensor([-3.0, -0.5, 0.1, -0.2]).double()
+    root = torch.rand(4, 4, generator=generator, dtype=torch.float64)
+    precision = root @ root.T
+    s = disagreement.score(d, mean, precision)
+    for k in range(3):
+        wanted = [1 - np.corrcoef(coarse(a[k]), coarse(b[k]))[0, 1] for a, b in zip(shown, again, strict=True)]
+        assert d[k].tolist() == pytest.approx([-float(log_p[k]), *wanted], abs=1e-6)
+        r = [max(0.0, math.log(v + 0.02) - m) for v, m in zip(d[k].tolist(), mean.tolist(), strict=True)]
+        by_hand = sum(r[i] * r[j] * float(precision[i, j]) for i in range(4) for j in range(4))
+        assert float(s[k]) == pytest.approx(by_hand, abs=1e-9)
+
+
+def test_statistics_by_hand() -> None:
+    d = torch.rand(40, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    mean, precision = disagreement.statistics(d)
+    v = np.log(d.numpy() + 0.02)
+    covariance = np.cov(v.T)
+    wanted = np.linalg.inv(covariance + np.diag(0.1 * np.diag(covariance) + 1e-6))
+    assert mean.tolist() == pytest.approx(v.mean(0).tolist()) and np.allclose(precision.numpy(), wanted)
+
+
+def test_a_flat_map_agrees_with_none_and_has_a_gradient() -> None:
+    flat = torch.zeros(1, 7, 7, dtype=torch.float64, requires_grad=True)
+    d = disagreement.distances([flat], [torch.rand(1, 7, 7, dtype=torch.float64)], torch.zeros(1).double())
+    assert float(d.detach()[0, 1]) == pytest.approx(1.0)
+    (slope,) = torch.autograd.grad(d.sum(), flat)
+    assert bool(slope.isfinite().all())
+
+
+def test_what_stays_the_same_scores_nothing() -> None:
+    m = torch.rand(4, 14, 14, dtype=torch.float64)
+    mean, precision = torch.full((2,), -3.0).double(), torch.eye(2).double()
+    log_p = torch.zeros(4).double()
+    same = disagreement.score(disagreement.distances([m], [0.5 * m + 0.1], log_p), mean, precision)
+    other = disagreement.score(disagreement.distances([m], [1 - m], log_p), mean, precision)
+    assert float(same.max()) == 0 and float(other.min()) > 1
+
+
+def test_the_copy_is_a_little_smoother() -> None:
+    x = torch.rand(1, 3, 64, 64, dtype=torch.float64)
+    copy = disagreement.smoothed(x)
+    assert copy.shape == x.shape and float(copy.std()) < float(x.std())
+    torch.testing.assert_close(disagreement.smoothed(torch.full_like(x, 0.3)), torch.full_like(x, 0.3))

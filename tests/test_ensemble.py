@@ -1,0 +1,270 @@
+"""The ensemble's alarm: its file, its refusals, its command, and the attacker who knows it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+import toys
+from e2e import photo, photos, records, underfire
+from underfire import calibration, images
+from underfire.attacks.adv2 import Adv2
+from underfire.core import Goal, Images, Maps, UnderfireError, Victim
+from underfire.defenses import ensemble as defense
+from underfire.interpreters.cam import Cam
+from underfire.interpreters.ensemble import Ensemble, Joint
+
+MEMBERS = ("cam", "grad")
+TOY = ("--classifier", "toy", "--threads", "1")
+CALIBRATE = ("defend", "calibrate", *TOY, "--interpreter", "cam", "--interpreter", "grad", "--false-alarms", "0.2")
+
+
+def saved(folder: Path, n: int, seed: int = 0) -> Path:
+    """Pictures of the toys' kind as files."""
+    folder.mkdir()
+    for i, levels in enumerate(images.to_levels(toys.pictures(n, seed))):
+        Image.fromarray(levels).resize((toys.SIZE * 2, toys.SIZE * 2), Image.Resampling.NEAREST).save(
+            folder / f"{i:03d}.png"
+        )
+    return folder
+
+
+def learnt(tmp_path: Path, n: int = 24) -> tuple[Ensemble, Path]:
+    """A toy with a calibrated alarm."""
+    classifier = toys.toy()
+    photos_of = _Double(classifier)
+    known, _ = defense.calibrate(photos_of.classifier, str(saved(tmp_path / "benign", n)), MEMBERS, false_alarms=0.2)
+    path = tmp_path / "alarm.json"
+    known.write(path)
+    return Ensemble(classifier, defense=str(path)), path
+
+
+class _Double:
+    """The toys compute in float64, files come as float32."""
+
+    def __init__(self, classifier: object) -> None:
+        self.classifier = toys.toy()
+        plain = self.classifier.logits
+        features = self.classifier.features
+        self.classifier.logits = lambda x: plain(x.double())  # type: ignore[method-assign]
+        self.classifier.features = lambda x: features(x.double())  # type: ignore[method-assign]
+
+
+def test_a_file_says_what_was_written(tmp_path: Path) -> None:
+    ensemble, path = learnt(tmp_path)
+    known = calibration.read(path)
+    assert known.names == MEMBERS and len(known.photos) == 24 and len(known.scores) == 24 - 6
+    assert known.threshold == ensemble.threshold == calibration.threshold(known.scores, 0.2)
+    known.write(tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == path.read_bytes()
+
+
+def test_a_file_that_is_not_whole_is_refused(tmp_path: Path) -> None:
+    _, path = learnt(tmp_path)
+    content = path.read_text()
+    for text, why in (
+        (content[: len(content) // 2], "is no whole defense file"),
+        (content.replace('"false_alarms": 0.2', '"false_alarms": 0.3'), "was changed after it was calibrated"),
+        ("{}", "is no defense file of this version"),
+    ):
+        path.write_text(text)
+        with pytest.raises(UnderfireError, match=why):
+            calibration.read(path)
+    with pytest.raises(UnderfireError, match=r"There is no defense file"):
+        calibration.read(tmp_path / "none.json")
+
+
+def test_another_classifier_or_member_set_is_refused(tmp_path: Path) -> None:
+    _, path = learnt(tmp_path)
+    with pytest.raises(UnderfireError, match=r"alarm.json' was calibrated for 'toy' with other weights"):
+        Ensemble(toys.toy(2), defense=str(path))
+    with pytest.raises(UnderfireError, match=r"for the members cam, grad, not cam, rts"):
+        Ensemble(toys.toy(), ["cam", "rts"], defense=str(path))
+    with pytest.raises(UnderfireError, match="name two or more members"):
+        Ensemble(toys.toy(), ["cam"])
+
+
+def test_too_few_images_say_how_many(tmp_path: Path) -> None:
+    with pytest.raises(UnderfireError, match=r"has 6 benign images: --false-alarms 0.05 needs at least 26"):
+        defense.calibrate(toys.toy(), str(saved(tmp_path / "few", 6)), MEMBERS)
+    with pytest.raises(UnderfireError, match=r"--false-alarms 1.5: give a share"):
+        defense.calibrate(toys.toy(), str(tmp_path / "few"), MEMBERS, false_alarms=1.5)
+
+
+def test_pictures_that_were_attacked_are_refused(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "mixed", 30)
+    png = images.encode_png(images.to_levels(toys.pictures(1, 7))[0], "adv2 against cam")
+    (folder / "forged.png").write_bytes(png)
+    assert np.array_equal(images.decode_png(png), images.to_levels(toys.pictures(1, 7))[0])
+    with pytest.raises(UnderfireError, match=r"forged.png' was made by underfire \(adv2 against cam\)"):
+        defense.calibrate(_Double(None).classifier, str(folder), MEMBERS, false_alarms=0.2)
+    (tmp_path / "out" / "records").mkdir(parents=True)
+    (tmp_path / "out" / "plan.yaml").write_text("images: demo")
+    inside = saved(tmp_path / "out" / "images", 30)
+    with pytest.raises(UnderfireError, match="holds results of the audit in"):
+        defense.calibrate(toys.toy(), str(inside), MEMBERS)
+
+
+# -- the attacker who knows -------------------------------------------------------------------------------------------
+
+
+def attacked(ensemble: Ensemble, alarm: float | None) -> tuple[Tensor, Tensor]:
+    """Scores and successes after 40 steps against CAM alone (None) or against members and alarm."""
+    classifier = ensemble.classifier
+    x = toys.pictures(8, 3)
+    order = classifier.logits(x).argsort(1, descending=True)
+    cam = Cam(classifier)
+    against: tuple[Cam | Ensemble, dict[str, object]] = (
+        (cam, {}) if alarm is None else (ensemble, {"surrogate": {"alarm": alarm}})
+    )
+    goal = Goal(order[:, 1], order[:, 0], {against[0].name: against[0].explain(x, order[:, 0])})
+    classifier.meter.open(len(x))
+    attack = Adv2.make("fast", against[0].name, 24, steps=40, **against[1])
+    found = attack.run(Victim(classifier, (against[0],)), x, goal, [0] * len(x))
+    predicted = classifier.logits(found.images).argmax(1)
+    return ensemble.score(found.images, predicted), predicted == order[:, 1]
+
+
+def test_the_adaptive_attack_lowers_the_score(tmp_path: Path) -> None:
+    ensemble, _ = learnt(tmp_path)
+    blind, won = attacked(ensemble, None)
+    knowing, still = attacked(ensemble, 0.05)
+    assert int(still.sum()) >= int(won.sum()) - 1 and int(won.sum()) >= 4
+    assert float(knowing.mean()) < float(blind.mean()) - 0.2
+    assert int((knowing > ensemble.threshold).sum()) <= int((blind > ensemble.threshold).sum())
+
+
+class Stairs(Ensemble):
+    """A defense that 'holds' because its score has no slope."""
+
+    def score_of(self, shown: Sequence[Maps], again: Sequence[Maps], log_p: Tensor) -> Tensor:
+        return (super().score_of(shown, again, log_p) * 10).round() / 10
+
+
+def test_a_defense_that_hides_its_gradient_is_caught() -> None:
+    classifier = toys.toy()
+    x = toys.pictures(4).requires_grad_()
+    order = classifier.logits(x).argsort(1, descending=True)
+    stairs = Stairs(classifier, MEMBERS)
+    joint = stairs.surrogate(x.detach(), Goal(order[:, 1], order[:, 0], {}), alarm=1.0)
+    with pytest.raises(UnderfireError, match=r"score has no gradient on 4 of 4 images \(members cam, grad\)"):
+        joint.terms(x)
+
+
+def test_the_joint_loss_is_the_weighted_sum_and_has_its_slope() -> None:
+    classifier = toys.toy()
+    x0, x = toys.pictures(3), toys.pictures(3, 9).requires_grad_()
+    order = classifier.logits(x0).argsort(1, descending=True)
+    goal = Goal(order[:, 1], order[:, 0], {})
+    ensemble = Ensemble(classifier, MEMBERS)
+
+    def terms(x: Images, weights: dict[str, float], alarm: float) -> Tensor:
+        return Joint(ensemble, x0, goal, weights, alarm).terms(x).loss
+
+    cam, grad = terms(x, {"grad": 0.0}, 0.0), terms(x, {"cam": 0.0}, 0.0)
+    score = terms(x, {"cam": 0.0, "grad": 0.0}, 1.0)
+    torch.testing.assert_close(terms(x, {"cam": 2.0, "grad": 3.0}, 0.5), 2 * cam + 3 * grad + 0.5 * score)
+    torch.testing.assert_close(score, ensemble.score(x.detach(), goal.labels), rtol=1e-2, atol=1e-2)
+    (slope,) = torch.autograd.grad(cam.sum(), x)
+    step = 1e-5 * torch.randn(x.shape, dtype=x.dtype, generator=torch.Generator().manual_seed(1))
+    x_after = (x + step).detach().requires_grad_()
+    change = terms(x_after, {"grad": 0.0}, 0.0) - cam
+    torch.testing.assert_close(change.sum(), (slope * step).sum(), rtol=1e-3, atol=1e-10)
+
+
+# -- the commands -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("defense")
+    photos(root / "benign", 20)
+    ran = underfire(*CALIBRATE, "--images", root / "benign", "--out", root / "alarm.json")
+    assert ran.code == 0 and "20 benign photos, members cam, grad" in ran.out, ran.err
+    return root
+
+
+def test_check_says_quiet_alarm_or_bad_input(deployed: Path) -> None:
+    alarm = deployed / "alarm.json"
+    known = calibration.read(alarm)
+    shots = sorted((deployed / "benign").iterdir())
+    ran = underfire("check", *shots, *TOY, "--defense", alarm, "--json", "--save", deployed / "maps")
+    lines = [json.loads(line) for line in ran.out.splitlines()]
+    assert [line["image"] for line in lines] == [str(shot) for shot in shots]
+    assert set(lines[0]) == {"image", "prediction", "confidence", "score", "threshold", "alarm"}
+    raised = [line["alarm"] for line in lines]
+    assert raised == [line["score"] > known.threshold for line in lines]
+    assert ran.code == (1 if any(raised) else 0) and 0 < sum(raised) <= 8
+    assert len(list((deployed / "maps").glob("*.png"))) == 2 * len(shots)
+    quiet, loud = (shots[raised.index(flag)] for flag in (False, True))
+    assert underfire("check", quiet, *TOY, "--defense", alarm).code == 0
+    ran = underfire("check", loud, *TOY, "--defense", alarm)
+    assert ran.code == 1 and "ALARM" in ran.out
+
+
+def test_check_refuses(deployed: Path, tmp_path: Path) -> None:
+    alarm, shot = deployed / "alarm.json", deployed / "benign" / "p00.png"
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    for words, why in (
+        ((tmp_path / "none.png", *TOY, "--defense", alarm), "There is no image"),
+        ((tmp_path / "bad.png", *TOY, "--defense", alarm), "is no image that can be read"),
+        ((shot, "--defense", alarm, "--threads", "1"), "was calibrated for 'toy' with other weights"),
+        ((shot, *TOY, "--defense", alarm, "--interpreter", "cam"), "not cam: calibrate"),
+        ((shot, *TOY, "--defense", tmp_path / "none.json"), "There is no defense file"),
+    ):
+        ran = underfire("check", *words)
+        assert ran.code == 2 and why in ran.err and "Traceback" not in ran.err, ran.err
+
+
+def test_an_audit_with_a_defense_tells_what_it_changes(deployed: Path, tmp_path: Path) -> None:
+    photos(tmp_path / "photos", 3)
+    plain = ("--images", tmp_path / "photos", *TOY, "--set", "adv2.steps=3", "--set", "pgd.steps=3")
+    ran = underfire("run", *plain, "--defense", deployed / "alarm.json", "--adaptive", "--out", tmp_path / "out")
+    assert ran.code == 0 and "alarm" in ran.out, ran.err
+    rows = records(tmp_path / "out")
+    cells = {(r["attack"], r["against"], r["interpreter"]) for r in rows}
+    assert ("adv2", "ensemble", "ensemble") in cells and ("adv2", "cam", "cam") in cells
+    known = calibration.read(deployed / "alarm.json")
+    for r in rows:
+        assert r["defense"] == "ensemble" and r["alarm_threshold"] == known.threshold
+        assert r["alarm"] == (r["alarm_score"] > known.threshold) and r["clean_alarm"] is not None
+        assert r["alarm_passes"] == pytest.approx(1 + 1 + 2 * (1 + 3))
+    png = (tmp_path / "out" / str(rows[0]["adversarial"])).read_bytes()
+    assert images.forged_note(png)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "What the defense changes" in page and "Forged, with" in page and "ROC" in page
+    ran = underfire(*CALIBRATE, "--images", tmp_path / "out" / "images", "--out", tmp_path / "a.json")
+    assert ran.code == 2 and "holds results of the audit" in ran.err
+    ran = underfire("run", *plain, "--adaptive", "--out", tmp_path / "other")
+    assert ran.code == 2 and "give its file with --defense" in ran.err
+
+
+def test_another_calibration_is_another_plan(deployed: Path, tmp_path: Path) -> None:
+    photos(tmp_path / "photos", 2)
+    quick = ("run", "--images", tmp_path / "photos", *TOY, "--set", "adv2.steps=2", "--set", "pgd.steps=2")
+    words = (*quick, "--out", tmp_path / "out", "--defense", tmp_path / "alarm.json")
+    calibrated = (*CALIBRATE, "--images", deployed / "benign", "--out", tmp_path / "alarm.json")
+    assert underfire(*calibrated).code == 0
+    assert underfire(*words).code == 0
+    assert underfire(*calibrated[:-4], "--limit", "16", *calibrated[-4:]).code == 0
+    ran = underfire(*words)
+    assert ran.code == 2 and "another defense, or one calibrated anew" in ran.err
+
+
+def test_the_library_in_three_lines(deployed: Path) -> None:
+    import underfire as library
+    from e2e import extended
+
+    with extended():
+        alarm = library.alarm(deployed / "alarm.json")
+        verdict = alarm.check(deployed / "benign" / "p00.png")
+    assert verdict.alarm == (verdict.score is not None and verdict.score > alarm.threshold)
+    assert set(verdict.maps) == set(MEMBERS)
+    assert photo(0).size == (48, 40)
