@@ -53,9 +53,37 @@ def run(*words: str) -> tuple[float, float]:
     return time.monotonic() - began, int(peak.split()[1]) / 1024
 
 
+BARE = """
+import time, torch, underfire
+torch.set_num_threads(1)
+classifier, x, steps = underfire.classifier(), torch.rand(2, 3, 224, 224).requires_grad_(), 0
+input()
+began = time.monotonic()
+while time.monotonic() < began + 15:
+    torch.autograd.grad(classifier.logits(x)[:, 0].sum(), x)
+    steps += 1
+print(steps)
+"""
+
+
+def bare(n: int) -> int:
+    """Forwards and backwards that ``n`` processes without underfire's audit do at once: what the machine gives."""
+    loops = [
+        subprocess.Popen([sys.executable, "-c", BARE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(n)
+    ]
+    time.sleep(20)  # all are there
+    for loop in loops:
+        assert loop.stdin is not None
+        loop.stdin.write("\n")
+        loop.stdin.close()
+    return sum(int(loop.stdout.read()) for loop in loops if loop.stdout is not None)
+
+
 def workers(shared: Path) -> Iterator[Line]:
     """Images a second between the first and the last part of a CAM audit, so that starting up does not count."""
     rates = {}
+    yield "two bare loops over one", bare(2) / bare(1), ""
     for n, executor in ((1, "local"), (2, "local"), (1, "ray"), (2, "ray")):
         with tempfile.TemporaryDirectory() as folder:
             words = ["--images", str(shared / "data" / "in1k-samples"), "--limit", str(PHOTOS), "--out", folder]
@@ -65,6 +93,7 @@ def workers(shared: Path) -> Iterator[Line]:
             # the first unit of each worker includes building its classifier
             rates[executor, n] = 2 * (len(times) - n) / (times[-1] - times[n - 1])
         yield f"images/s, {executor}, {n} worker(s)", rates[executor, n], ""
+    yield "two bare loops over one, afterwards", bare(2) / bare(1), ""
     for executor in ("local", "ray"):
         yield f"two workers over one, {executor}", rates[executor, 2] / rates[executor, 1], "1.8 or more"
 
