@@ -19,7 +19,7 @@ from underfire import plan as planning
 from underfire.attacks.presets import PRESET_NAMES
 from underfire.audit import stored_plan
 from underfire.clean import slug
-from underfire.core import Outcome
+from underfire.core import Classifier, Outcome
 from underfire.defenses.adversarial import JUDGED_STEPS, adversarial_training
 from underfire.place import Place
 from underfire.plan import Lane, Plan, Settings
@@ -266,6 +266,13 @@ class TrainProgress:
             )
 
 
+def classifier_of(settings: Settings) -> Classifier:
+    """The classifier that settings name, ready to be asked."""
+    system.prepare(settings.threads or os.cpu_count() or 1)
+    device = planning.choose_device(settings.device)
+    return registry.build_classifier(settings.classifier, settings.classifier_options, device)
+
+
 def train_rts(
     settings: Settings,
     epochs: int | None,
@@ -284,12 +291,10 @@ def train_rts(
         adversarial: on forged images too, starting from a plain network.
         plain: that network's file; by default the packaged one.
     """
-    device = planning.choose_device(settings.device)
     kind = "rts-a" if adversarial else "rts"
     out = out or Path(f"{kind}-{slug(settings.classifier)}.safetensors")
     train.out_folder_writable(out)
-    system.prepare(settings.threads or os.cpu_count() or 1)
-    classifier = registry.build_classifier(settings.classifier, settings.classifier_options, device)
+    classifier = classifier_of(settings)
     how = train.TrainSettings(limit=settings.limit, seed=settings.seed, precision=settings.precision or "fp32")
     begin: Callable[..., train.Training] = train.Training
     if adversarial:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +10,9 @@ from typing import TYPE_CHECKING
 from rich import box
 from rich.table import Table
 
-from underfire import plan as planning
-from underfire import registry, system
 from underfire.clean import slug
-from underfire.console import ERRORS_SHOWN, Progress, _console, say
-from underfire.core import Classifier, UnderfireError
+from underfire.console import ERRORS_SHOWN, Progress, _console, classifier_of, say
+from underfire.core import UnderfireError
 from underfire.defenses.ensemble import EnsembleAlarm, Verdict, calibrate
 from underfire.images import encode_png
 from underfire.pictures import over
@@ -24,13 +21,6 @@ from underfire.plan import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-def classifier_of(settings: Settings) -> Classifier:
-    """The classifier that settings name, ready to be asked."""
-    system.prepare(settings.threads or os.cpu_count() or 1)
-    device = planning.choose_device(settings.device)
-    return registry.build_classifier(settings.classifier, settings.classifier_options, device)
 
 
 def calibrate_alarm(settings: Settings, members: Sequence[str] | None, false_alarms: float, out: Path) -> bool:

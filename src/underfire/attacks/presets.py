@@ -53,7 +53,7 @@ _BENDING_ON_PREDICTION = {"step": Schedule(0.1, 0.02, "geometric"), "smooth": 0.
 # 2 photos against GRAD, 150 steps: from 0.15 px with half the penalty map_l1 0.020, but a mean flow of 0.73 px.
 _BENDING_SECOND_ORDER = {"step": Schedule(0.1, 0.005, "geometric"), "smooth": 1.0}
 
-# The map yields: on 6 photos of the 128 px ResNet-50 6 instead of 5 reached.
+# The map yields: on 6 photos of the 128 px ResNet-50 6 instead of 5 reached their target.
 _GRAD = {"warmup": 10, "lam": Schedule(300.0), "yields": True}
 _SETTLING_SECOND_ORDER = {"step": Schedule(2.0, 0.02, "geometric"), "momentum": 0.75}
 # Matching looks at other masks each step, so the momentum averages over some ten of them.
