@@ -172,6 +172,10 @@ class Scripted:
         self.surrogates.append(self.step_now)
         return self
 
+    @property
+    def shows(self) -> bool:
+        return not self.blind
+
     def terms(self, x: Images) -> Terms:
         z = self.logits(x)
         m = None if self.blind else self.explain(x, torch.zeros(0))
@@ -283,6 +287,22 @@ def test_the_real_interpreter_is_asked_now_and_then_and_at_the_end() -> None:
     levels, _ = scripted.run(Settings(8, check=3))
     assert scripted.looks == 4  # steps 0, 3, 6 and the last
     assert levels == [8]
+
+
+def test_the_real_map_is_looked_at_before_the_steps_graph_takes_its_memory() -> None:
+    order: list[str] = []
+
+    class Spy(Scripted):
+        def explain(self, x: Images, y: Labels) -> Maps:
+            order.append("look")
+            return super().explain(x, y)
+
+        def terms(self, x: Images) -> Terms:
+            order.append("graph")
+            return super().terms(x)
+
+    Spy(column(*[(0.95, 0.5)] * 4), blind=True).run(Settings(3, check=2))
+    assert order == ["look", "graph", "graph", "look", "graph", "look", "graph"]
 
 
 def test_lambda_weighs_the_map_on_its_schedule() -> None:

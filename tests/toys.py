@@ -92,6 +92,8 @@ def victim(seed: int = 1) -> tuple[Victim, Cam]:
 class BlindSurrogate(CamSurrogate):
     """CAM's surrogate that keeps the real map to itself, as GRAD's and MASK's do."""
 
+    shows = False
+
     def terms(self, x: Images) -> Terms:
         return super().terms(x)._replace(maps=None)
 

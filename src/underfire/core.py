@@ -178,9 +178,9 @@ class Goal:
 class Terms(NamedTuple):
     """What one forward of a surrogate gives the attacker.
 
-    ``maps`` are the interpreter's real maps where this forward already computed them (CAM, RTS), else None: then the
-    search asks the interpreter itself from time to time. ``twin`` is what stands for the map with a gradient, where
-    there is such a thing: an alarm that compares maps is attacked through it.
+    ``maps`` are the interpreter's real maps where this forward already computed them (CAM, RTS: `Surrogate.shows`),
+    else None: then the search asks the interpreter itself from time to time. ``twin`` is what stands for the map with a
+    gradient, where there is such a thing: an alarm that compares maps is attacked through it.
     """
 
     logits: Tensor
@@ -191,6 +191,10 @@ class Terms(NamedTuple):
 
 class Surrogate(Protocol):
     """The attacker's differentiable stand-in for one interpreter on one batch."""
+
+    @property
+    def shows(self) -> bool:
+        """Whether the next `terms` bring the real maps, so that the search need not ask the interpreter."""
 
     def terms(self, x: Images) -> Terms:
         """Logits, ℓ_int per image and, where free, the real maps, from one forward of ``x``."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, runtime_checkable
@@ -182,9 +182,11 @@ def search(
             live.surrogate = make_surrogate(live.x, live.goal)
         progress = max(0, step - settings.warmup) / max(1, settings.steps - settings.warmup)
         x_hat = live.walk.images()
-        terms = live.terms(x_hat)
         last = step == settings.steps
-        done = best.offer(live, x_hat.detach(), terms, step, settings, last)
+        due = settings.check > 0 and (last or (step - settings.warmup) % settings.check == 0)
+        distance = live.look(x_hat.detach()) if due else None  # before the step's graph takes its memory
+        terms = live.terms(x_hat)
+        done = best.offer(live, x_hat.detach(), terms, distance, step, settings, last)
         if last or bool(done.all()):
             break
         live.move(terms, settings, progress)
@@ -238,15 +240,18 @@ class _Live:
             raise UnderfireError(f"bisect = {settings.bisect}: this search space has no step that can be halved.")
         self.walk.bisect(loss, partial(self._keeps_margin, settings.margin or 0.0), settings.bisect, progress)
 
-    def distance(self, x_hat: Images, real: Maps | None) -> PerImage:
-        """map_l1 as the judge sees it, averaged over the interpreters attacked, or what the surrogate says."""
+    def look(self, x_hat: Images) -> PerImage | None:
+        """The distance of the real interpreters' maps, where the next `terms` will not bring them."""
+        if self.surrogate is None or self.surrogate.shows:
+            return None
         surrogate: object = self.surrogate
         if isinstance(surrogate, Ranking):
             return surrogate.ranked(x_hat)
-        of = {
-            i.name: real if real is not None else i.explain(x_hat, self.goal.labels) for i in self.victim.interpreters
-        }
-        return torch.stack([maps.l1(m, self.goal.maps[name]) for name, m in of.items()]).mean(0)
+        return self.distance({i.name: i.explain(x_hat, self.goal.labels) for i in self.victim.interpreters})
+
+    def distance(self, found: Mapping[str, Maps]) -> PerImage:
+        """map_l1 as the judge sees it, averaged over the interpreters attacked."""
+        return torch.stack([maps.l1(m, self.goal.maps[name]) for name, m in found.items()]).mean(0)
 
     def after_step(self, x_hat: Images, keep: Tensor, progress: float) -> None:
         if self.surrogate is not None:
@@ -270,22 +275,30 @@ class Best:
         self.steps = torch.zeros(len(x), dtype=torch.int64)
         self.extras: dict[str, Tensor] = {}
 
-    def offer(self, live: _Live, x_hat: Images, terms: Terms, step: int, settings: Settings, last: bool) -> Tensor:
-        """Keep the better iterates of the live images; returns which images (bool (N,)) are done."""
+    def offer(
+        self,
+        live: _Live,
+        x_hat: Images,
+        terms: Terms,
+        distance: PerImage | None,
+        step: int,
+        settings: Settings,
+        last: bool,
+    ) -> Tensor:
+        """Keep the better iterates of the live images; returns which images (bool (N,)) are done.
+
+        ``distance`` is what a look at the real maps gave, None where there was none at this step.
+        """
         self.steps[live.rows.cpu()] = step
         z = terms.logits.detach()
         p = z.softmax(1).gather(1, live.goal.labels[:, None])[:, 0]
         top = z.argmax(1) == live.goal.labels
         live.weigh(top & (p >= settings.confidence))
-        distance = None
-        if live.surrogate is not None:
-            if settings.check == 0 and terms.maps is None:
-                distance = torch.full_like(p, 1 - step / max(1, settings.steps))  # unseen: the later, the nearer
-            elif terms.maps is None and not last and (step - settings.warmup) % settings.check:
-                return torch.zeros_like(top)
-            else:
-                distance = live.distance(x_hat, terms.maps)
-        elif live.victim.interpreters and not last:  # warming up: nothing to compare a map with yet
+        if terms.maps is not None:
+            distance = live.distance({i.name: terms.maps for i in live.victim.interpreters})
+        elif live.surrogate is not None and settings.check == 0:
+            distance = torch.full_like(p, 1 - step / max(1, settings.steps))  # unseen: the later, the nearer
+        elif distance is None and live.victim.interpreters and not last:  # warming up, or between two looks
             return torch.zeros_like(top)
         rank = ranking(p, top, distance, settings.confidence)
         better = rank < self.rank[live.rows]

@@ -46,6 +46,8 @@ class Cam:
 class CamSurrogate:
     """ℓ_int of CAM: the prediction and the map come from one forward."""
 
+    shows = True
+
     def __init__(self, cam: Cam, goal: Goal) -> None:
         self.cam, self.goal = cam, goal
 

@@ -151,6 +151,8 @@ class Joint:
         options: member -> options of its surrogate.
     """
 
+    shows = False
+
     def __init__(
         self,
         ensemble: Ensemble,

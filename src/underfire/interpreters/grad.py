@@ -95,6 +95,8 @@ class GradSurrogate:
         power: the maps are compared as m^power; below 1 the faint parts, which are most of a saliency map, weigh more.
     """
 
+    shows = False
+
     def __init__(
         self,
         grad: Grad,

@@ -51,10 +51,15 @@ class Bilevel:
         self.looks = 0
         self.walk = Walk(1 - wanted, process.lr)  # replaced at the first look
 
+    @property
+    def shows(self) -> bool:
+        """A reset walks to the victim's map."""
+        return self.looks % self.reset == 0
+
     def terms(self, x: Images) -> Terms:
         """Logits, the distance of the mask a few steps ahead and, after a reset, the real maps."""
         real = None
-        if self.looks % self.reset == 0:
+        if self.shows:
             self.walk = self._followed(x, self.process.start(x), self.process.steps)
             real = 1 - self.walk.m
         self.looks += 1

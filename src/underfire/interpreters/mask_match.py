@@ -48,6 +48,8 @@ class Match:
         tau: τ of the smooth slopes.
     """
 
+    shows = False
+
     def __init__(
         self,
         process: Process,

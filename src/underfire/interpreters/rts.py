@@ -232,6 +232,8 @@ class RtsSurrogate:
     head's loss is ℓ_prd already.
     """
 
+    shows = True
+
     def __init__(self, rts: Rts, goal: Goal, loss: str = "square") -> None:
         self.rts, self.goal, self.compare = rts, goal, LOSSES[loss]
 

@@ -18,7 +18,7 @@ class Energy:
 
 class EnergyTwin:
     def __init__(self, classifier: core.Classifier, goal: core.Goal) -> None:
-        self.classifier, self.goal = classifier, goal
+        self.classifier, self.goal, self.shows = classifier, goal, True  # `terms` bring the real maps
 
     def terms(self, x: core.Images) -> core.Terms:
         features = self.classifier.features(x)
