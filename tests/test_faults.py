@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from e2e import TOY, installed, photos, records, temporaries, underfire
-from underfire import trial
+from underfire import place, trial
 from underfire.core import Unit
 from underfire.store import FAILED, Store
 from underfire.system import System
@@ -151,6 +151,12 @@ def test_a_full_disk_is_said_and_the_run_goes_on_when_there_is_space(
     subprocess.run(["mount", "-o", "remount,size=32m", str(small_disk)], check=True)
     assert underfire(*command(folder), "--out", out).code == 0
     complete(out, whole)
+
+
+def test_a_file_that_does_not_fit_leaves_nothing_behind(small_disk: Path) -> None:
+    with pytest.raises(OSError, match="No space left"):
+        place.write_whole(small_disk / "part", bytes(1 << 20))
+    assert list(small_disk.iterdir()) == []
 
 
 # -- the photos

@@ -46,6 +46,17 @@ def test_a_seal_cannot_be_feigned_by_what_a_row_says(store: Store) -> None:
     assert sound(part(store).read_bytes())
 
 
+def test_a_part_is_there_only_once_its_pictures_are(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(self: Store, unit: str, files: object) -> None:
+        assert not part(store).exists()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Store, "_put_files", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        store.put("records", "000000-a", [row(0)], {"p0.png": b"pixels"}, {})
+    assert store.done("records") == set()
+
+
 def test_every_flipped_bit_and_every_cut_is_seen(store: Store) -> None:
     store.put("records", "000000-a", [row(0)], {}, {})
     content = part(store).read_bytes()
