@@ -102,6 +102,12 @@ def test_rows_of_a_failed_unit_count_until_it_is_done(store: Store) -> None:
         assert store.done(FAILED) == set()
 
 
+def test_a_temporary_that_is_renamed_while_it_is_listed_is_no_error(store: Store) -> None:
+    store.put("records", "000000-a", [row(0)], {}, {})
+    part(store).with_name(".tmp-0").symlink_to("renamed by now")
+    assert store.done("records") == {"000000-a"}
+
+
 def test_pace_leaves_out_pauses_and_clocks_that_jump() -> None:
     steady = [100.0 + 2 * i for i in range(30)]
     assert pace(steady) == pytest.approx(0.5)

@@ -6,6 +6,7 @@ have. On an object store a write is whole or not at all; there is no renaming, n
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -172,8 +173,12 @@ class Entry:
 def listing(folder: Place) -> dict[str, Entry]:
     """Name -> entry of the files that lie directly in a folder; empty where there is none."""
     if isinstance(folder, Path):
-        found = ((path.name, path.stat()) for path in folder.iterdir()) if folder.is_dir() else ()
-        return {name: Entry(stat.st_size, stat.st_mtime) for name, stat in found}
+        found = {}
+        for path in folder.iterdir() if folder.is_dir() else ():
+            with contextlib.suppress(FileNotFoundError):  # a temporary that has been renamed since it was listed
+                stat = path.stat()
+                found[path.name] = Entry(stat.st_size, stat.st_mtime)
+        return found
     try:
         infos = folder.ask(lambda fs, path: fs.ls(path, detail=True))
     except FileNotFoundError:
