@@ -19,7 +19,7 @@ from underfire.classifiers.base import TorchClassifier
 from underfire.core import LEVELS, Goal, Images, UnderfireError, Victim
 from underfire.interpreters.mask import Mask
 from underfire.interpreters.mask_bilevel import Bilevel
-from underfire.interpreters.mask_match import Match, log_odds, surplus
+from underfire.interpreters.mask_match import FALL, Match, log_odds, surplus
 from underfire.interpreters.mask_walk import BETA1, BETA2, Process, class_score
 
 
@@ -110,16 +110,30 @@ def test_what_a_look_and_its_gradient_cost() -> None:
     assert classifier.meter.close() == [27, 27]  # 3 masks at 7, 3 for the benign side of the shadow, 3 for the image
 
 
-def test_early_masks_come_up_more_often_and_all_lie_on_the_walk() -> None:
+@pytest.mark.parametrize("path", [1, 2, 3])
+def test_half_of_the_looks_are_at_the_fall_and_half_at_the_rest_of_the_walk(path: int) -> None:
     classifier, mask = masked()
     x = pictures(1, size=SIZE)
-    surrogate = match(mask, x, goal_of(classifier, mask, x), path=2, record=300)
-    seen = []
+    surrogate = match(mask, x, goal_of(classifier, mask, x), path=path, record=300)
+    seen: list[int] = []
     for surrogate.looks in range(200):
         seen += surrogate._times()
-    assert min(seen) == 0
-    assert 290 < max(seen) < 300
-    assert 0.3 < np.mean(np.array(seen) < 10) < 0.5
+    early, late = (np.array([k for k in seen if (k < FALL) == first]) for first in (True, False))
+    assert abs(len(early) - len(late)) <= 1
+    assert early.min() == 0
+    assert early.max() == FALL - 1
+    assert 0.3 < np.mean(early < 3) < 0.6  # log-uniform
+    assert FALL <= late.min() < 30
+    assert 290 < late.max() < 300
+    assert abs(late.mean() - (FALL + 300) / 2) < 10
+
+
+def test_a_walk_shorter_than_the_fall_is_looked_at_as_it_is() -> None:
+    classifier, mask = masked()
+    x = pictures(1, size=SIZE)
+    surrogate = match(mask, x, goal_of(classifier, mask, x), record=5)
+    seen = [k for surrogate.looks in range(50) for k in surrogate._times()]
+    assert set(seen) == set(range(5))
 
 
 def test_the_matching_keeps_its_rows() -> None:

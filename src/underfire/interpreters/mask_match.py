@@ -27,6 +27,8 @@ from underfire.interpreters.smooth import Slope, smoothed
 
 GOLDEN = (5**0.5 - 1) / 2
 """Multiples of it modulo 1 fill the unit interval evenly, without anything random."""
+FALL = 20
+"""Steps within which a walk's class score falls to where it stays."""
 TINY = 1e-6
 SURE = 9.0
 """Log-odds beyond which more certainty changes no mask."""
@@ -40,7 +42,8 @@ class Match:
         x: clean images.
         y: target classes.
         source: classes of the clean images; m_t is taken to be the mask of ``x`` for them.
-        path: masks of the benign walk at each look; early ones come up more often (log-uniform in time).
+        path: masks of the benign walk at each look: in turn one of its first 20 steps, in which p_c falls
+            (log-uniform in time), and one of the rest, where p_c and the mask's price balance (uniform).
         record: length of the benign walk that is recorded, steps.
         shadows: for each walk on the adversarial image the lengths, in turn, after which it starts anew.
         field: weight of the derivatives.
@@ -56,9 +59,9 @@ class Match:
         x: Images,
         y: Labels,
         source: Labels,
-        path: int = 1,
+        path: int = 2,
         record: int = 300,
-        shadows: tuple[tuple[int, ...], ...] = ((8, 16, 32, 64),),
+        shadows: tuple[tuple[int, ...], ...] = (),
         field: float = 3.0,
         level: float = 1.0,
         tau: float = 1e-2,
@@ -93,8 +96,14 @@ class Match:
         return self.field * field + self.level * huber(surplus(odds, p.logit()))
 
     def _times(self) -> list[int]:
-        shares = ((self.looks * self.path + j) * GOLDEN % 1 for j in range(self.path))
-        return [min(int((len(self.benign) + 1) ** share) - 1, len(self.benign) - 1) for share in shares]
+        return [self._time(turn) for turn in range(self.looks * self.path, (self.looks + 1) * self.path)]
+
+    def _time(self, turn: int) -> int:
+        n, share = len(self.benign), turn // 2 * GOLDEN % 1
+        if turn % 2 and n > FALL:
+            return FALL + int(share * (n - FALL))
+        early = min(FALL, n)
+        return min(int((early + 1) ** share) - 1, early - 1)
 
     def _benign_at(self, m: Maps) -> Visit:
         """What the benign image has at a mask that its own walk does not pass."""
