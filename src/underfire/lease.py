@@ -66,7 +66,7 @@ def _leased(root: Remote) -> Iterator[Callable[[], None]]:
                 "What is finished is kept."
             )
 
-    keeper = threading.Thread(target=_renew, args=(lease, name, stop, lost), daemon=True)
+    keeper = threading.Thread(target=_renew, args=(lease, name, RENEW, stop, lost), daemon=True)
     keeper.start()
     try:
         yield check
@@ -97,9 +97,9 @@ def _take(root: Remote, lease: Remote, name: str) -> None:
             lease.unlink(missing_ok=True)
 
 
-def _renew(lease: Remote, name: str, stop: threading.Event, lost: threading.Event) -> None:
+def _renew(lease: Remote, name: str, every: float, stop: threading.Event, lost: threading.Event) -> None:
     for beat in itertools.count(1):
-        if stop.wait(RENEW):
+        if stop.wait(every):
             return
         with contextlib.suppress(OSError):  # tried again at the next beat; whoever took over is seen then
             if not _read(lease).startswith(name):
