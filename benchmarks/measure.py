@@ -17,10 +17,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from underfire import metrics
+from underfire import metrics, notebook
 from underfire.audit import run
 from underfire.images import Folder
-from underfire.interpreters.rts import packaged, read_card
+from underfire.interpreters.rts import find, read_card
 from underfire.plan import Settings
 
 HERE = Path(__file__).parent
@@ -107,7 +107,16 @@ CASES: dict[str, dict[str, Any]] = {
     "mask-paper": {"images": IMAGENET, "limit": 2, "interpreter": "mask", "preset": "paper", "attack": "adv2"},
     "mask-resnet50": {**tiny("resnet50"), "limit": 6, "interpreter": "mask"},
     "mask-densenet169": {**tiny("densenet169"), "limit": 6, "interpreter": "mask"},
-    # Is it the search or the budget that keeps the 128 px networks' maps? Twice and four times the budget say.
+    # Is it the search or the budget that keeps the 128 px networks' maps? More passes and larger budgets say.
+    **{
+        f"rts-{name}-{what}": {**tiny(name), "limit": 12, "interpreter": "rts", **own_rts(name), **more}
+        for name in ("resnet50", "densenet169")
+        for what, more in (
+            ("thorough", {"preset": "thorough", "attack": "adv2"}),
+            ("eps16", {"eps": 16}),
+            ("eps32", {"eps": 32}),
+        )
+    },
     "cam-resnet50-eps16": {**tiny("resnet50"), "limit": 12, "eps": 16},
     "cam-resnet50-eps32": {**tiny("resnet50"), "limit": 12, "eps": 32},
 }
@@ -122,8 +131,8 @@ def settings_of(case: dict[str, Any], shared: Path) -> Settings:
 
 
 def validation_photos(folder: Path) -> Path:
-    """A folder with links to the photos that the packaged RTS network is judged by."""
-    held = {digest for path in packaged() for digest in read_card(path).validation}
+    """A folder with links to the photos that EfficientNet-Lite0's packaged RTS network is judged by."""
+    held = set(read_card(find(notebook.classifier(), None)).validation)
     out = Path(tempfile.gettempdir()) / "underfire-benchmark-validation"
     out.mkdir(exist_ok=True)
     for photo in Folder(str(folder)).photos(None):

@@ -26,7 +26,7 @@ LAYERS = (
     | {"study_numbers", "study_verdicts", "study_page"},
     {"trial", "judge", "clean", "rejudge", "train", "defenses"},
     {"audit", "transfer", "study", "study_run", "notebook"},
-    {"cli", "console", "console_defense", "__init__"},
+    {"cli", "console", "console_defense", "__init__", "__main__"},
 )
 LAYER = {name: level for level, names in enumerate(LAYERS) for name in names}
 LAZY = {"cli", "__init__"}  # their function-level imports keep the start fast; everybody else's count
