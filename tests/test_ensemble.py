@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,10 +16,11 @@ import toys
 from e2e import photo, photos, records, underfire
 from underfire import calibration, images
 from underfire.attacks.adv2 import Adv2
-from underfire.core import Goal, Images, Maps, UnderfireError, Victim
+from underfire.core import Goal, Images, Terms, UnderfireError, Victim
 from underfire.defenses import ensemble as defense
+from underfire.interpreters import disagreement
 from underfire.interpreters.cam import Cam
-from underfire.interpreters.ensemble import Ensemble, Joint
+from underfire.interpreters.ensemble import Ensemble, Joint, log_probability
 
 MEMBERS = ("cam", "grad")
 TOY = ("--classifier", "toy", "--threads", "1")
@@ -144,8 +145,8 @@ def test_the_adaptive_attack_lowers_the_score(tmp_path: Path) -> None:
 class Stairs(Ensemble):
     """A defense that 'holds' because its score has no slope."""
 
-    def score_of(self, shown: Sequence[Maps], again: Sequence[Maps], log_p: Tensor) -> Tensor:
-        return (super().score_of(shown, again, log_p) * 10).round() / 10
+    def score_of(self, *of: Any) -> Tensor:
+        return (super().score_of(*of) * 10).round() / 10
 
 
 def test_a_defense_that_hides_its_gradient_is_caught() -> None:
@@ -155,6 +156,59 @@ def test_a_defense_that_hides_its_gradient_is_caught() -> None:
     stairs = Stairs(classifier, MEMBERS)
     joint = stairs.surrogate(x.detach(), Goal(order[:, 1], order[:, 0], {}), alarm=1.0)
     with pytest.raises(UnderfireError, match=r"score has no gradient on 4 of 4 images \(members cam, grad\)"):
+        joint.terms(x)
+
+
+class Hidden:
+    """A member's surrogate whose map has been cut off from its image."""
+
+    shows = False
+
+    def __init__(self, of: Any) -> None:
+        self.of = of
+
+    def terms(self, x: Images) -> Terms:
+        t = self.of.terms(x)
+        return Terms(t.logits, t.loss, None, t.twin.detach())
+
+
+def test_one_member_that_hides_its_gradient_is_caught() -> None:
+    classifier = toys.toy()
+    x = toys.pictures(4)
+    order = classifier.logits(x).argsort(1, descending=True)
+    joint = Ensemble(classifier, MEMBERS).surrogate(x, Goal(order[:, 1], order[:, 0], {}), alarm=1.0)
+    joint.parts["cam"] = Hidden(joint.parts["cam"])  # type: ignore[assignment]
+    with pytest.raises(UnderfireError, match="no gradient through 'cam' on 4 of 4 images"):
+        joint.terms(x.requires_grad_())
+
+
+class Blind(Hidden):
+    """A member's surrogate that has no map on the way, as MASK's."""
+
+    def terms(self, x: Images) -> Terms:
+        t = self.of.terms(x)
+        return Terms(t.logits, t.loss, None, None)
+
+
+def test_a_member_without_a_twin_leaves_the_others_score_to_the_attacker() -> None:
+    classifier = toys.toy()
+    x = toys.pictures(4)
+    order = classifier.logits(x).argsort(1, descending=True)
+    ensemble = Ensemble(classifier, MEMBERS)
+    ensemble.mean = (-3.0, -3.0, -3.0)
+    ensemble.precision = [[2.0, 0.5, 0.1], [0.5, 3.0, 0.2], [0.1, 0.2, 1.0]]
+    joint = ensemble.surrogate(x, Goal(order[:, 1], order[:, 0], {}), alarm=1.0)
+    joint.parts["grad"] = Blind(joint.parts["grad"])  # type: ignore[assignment]
+    x = toys.pictures(4, 9).requires_grad_()
+    score = joint.terms(x).loss - joint.parts["cam"].terms(x).loss - joint.parts["grad"].terms(x).loss
+    cam, copy = Cam(classifier), disagreement.smoothed(x)
+    log_p = log_probability(classifier.logits(copy), order[:, 1])
+    d = disagreement.distances([cam.explain(x, order[:, 1])], [cam.explain(copy, order[:, 1])], log_p)
+    covariance = torch.linalg.inv(torch.tensor(ensemble.precision))[:2, :2]
+    expected = disagreement.score(d, d.new_tensor([-3.0, -3.0]), torch.linalg.inv(covariance).to(d))
+    torch.testing.assert_close(score, expected, rtol=1e-3, atol=1e-3)
+    joint.parts["cam"] = Blind(joint.parts["cam"])  # type: ignore[assignment]
+    with pytest.raises(UnderfireError, match="none of its members cam, grad has a map that can be differentiated"):
         joint.terms(x)
 
 
