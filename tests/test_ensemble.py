@@ -16,7 +16,7 @@ import toys
 from e2e import photo, photos, records, underfire
 from underfire import calibration, images
 from underfire.attacks.adv2 import Adv2
-from underfire.core import Goal, Images, Terms, UnderfireError, Victim
+from underfire.core import Goal, ImageErrors, Images, Terms, UnderfireError, Victim
 from underfire.defenses import ensemble as defense
 from underfire.interpreters import disagreement
 from underfire.interpreters.cam import Cam
@@ -269,12 +269,61 @@ def test_check_refuses(deployed: Path, tmp_path: Path) -> None:
     for words, why in (
         ((tmp_path / "none.png", *TOY, "--defense", alarm), "There is no image"),
         ((tmp_path / "bad.png", *TOY, "--defense", alarm), "is no image that can be read"),
-        ((shot, "--defense", alarm, "--threads", "1"), "was calibrated for 'toy' with other weights"),
+        (
+            (shot, "--defense", alarm, "--classifier", "efficientnet-lite0"),
+            "was calibrated for 'toy' with other weights",
+        ),
+        ((shot, *TOY, "--defense", alarm, "--set", "gard.score=logit"), "Did you mean 'grad'?"),
         ((shot, *TOY, "--defense", alarm, "--interpreter", "cam"), "not cam: calibrate"),
         ((shot, *TOY, "--defense", tmp_path / "none.json"), "There is no defense file"),
     ):
         ran = underfire("check", *words)
         assert ran.code == 2 and why in ran.err and "Traceback" not in ran.err, ran.err
+
+
+def test_check_goes_on_after_a_bad_file_and_keeps_every_picture(deployed: Path, tmp_path: Path) -> None:
+    alarm, shot = deployed / "alarm.json", deployed / "benign" / "p00.png"
+    twins = [tmp_path / folder / "photo[b] of one name.png" for folder in ("a", "b")]
+    for twin in twins:
+        twin.parent.mkdir()
+        twin.write_bytes(shot.read_bytes())
+    words = ("check", twins[0], tmp_path / "none.png", twins[1], "--threads", "1", "--defense", alarm)
+    ran = underfire(*words, "--json", "--save", tmp_path / "maps")
+    assert ran.code == 2 and "There is no image" in ran.err
+    assert [json.loads(line)["image"] for line in ran.out.splitlines()] == [str(twin) for twin in twins]
+    saved = {path.name for path in (tmp_path / "maps").iterdir()}
+    stem = "photo-b-of-one-name"
+    assert saved == {f"{name}.{member}.png" for name in (stem, f"{stem}-2") for member in MEMBERS}
+    ran = underfire(*words)
+    assert ran.code == 2 and "[b]" in ran.out
+
+
+def test_calibrate_refuses_settings_of_what_is_no_member(deployed: Path, tmp_path: Path) -> None:
+    ran = underfire(*CALIBRATE, "--images", deployed / "benign", "--set", "gard.score=logit", "--out", tmp_path / "a")
+    assert ran.code == 2 and "There is no member of this alarm 'gard'. Did you mean 'grad'?" in ran.err
+
+
+def test_a_photo_that_a_member_cannot_explain_is_left_out_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = saved(tmp_path / "benign", 24)
+    Image.new("RGB", (32, 32), (9, 9, 9)).save(folder / "flat.png")
+    explain = Cam.explain
+
+    def but_flat(self: Cam, x: Images, y: Tensor) -> Tensor:
+        if flat := {i: "nothing to see" for i, one in enumerate(x) if float(one.std()) < 1e-3}:
+            raise ImageErrors(flat)
+        return explain(self, x, y)
+
+    monkeypatch.setattr(Cam, "explain", but_flat)
+    known, skipped = defense.calibrate(_Double(toys.toy()).classifier, str(folder), MEMBERS, false_alarms=0.2)
+    assert len(known.photos) == 24 and skipped == {"flat.png": "flat.png: nothing to see"}
+
+
+def test_an_adaptive_attack_needs_one_on_explanations(deployed: Path, tmp_path: Path) -> None:
+    words = ("--images", deployed / "benign", *TOY, "--defense", deployed / "alarm.json", "--out", tmp_path / "out")
+    ran = underfire("run", *words, "--attack", "pgd", "--adaptive")
+    assert ran.code == 2 and "--adaptive needs an attack on explanations, such as adv2, beside pgd" in ran.err
 
 
 def test_an_audit_with_a_defense_tells_what_it_changes(deployed: Path, tmp_path: Path) -> None:

@@ -16,11 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from underfire import calibration, images, judge
+from underfire import calibration, images, judge, registry
 from underfire.calibration import Calibration, Member
 from underfire.core import Classifier, Images, PerImage, Photo, UnderfireError
 from underfire.interpreters import disagreement
-from underfire.interpreters.ensemble import Ensemble, log_probability
+from underfire.interpreters.ensemble import MEMBERS, Ensemble, log_probability
 from underfire.plan import absolute_files
 from underfire.registry import register
 
@@ -48,6 +48,7 @@ class EnsembleAlarm:
         options: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         self.classifier = classifier
+        refuse_strangers(calibration.read(path).names, options or {})
         self.ensemble = Ensemble(classifier, members, options, defense=path)
         self.known = calibration.read(path)
         self.threshold = self.known.threshold
@@ -199,7 +200,7 @@ def calibrate(
     """
     if not 0 < false_alarms < 1:
         raise UnderfireError(f"--false-alarms {false_alarms:g}: give a share above 0 and below 1, such as 0.05.")
-    ensemble = Ensemble(classifier, members, options)
+    ensemble = _ensemble(classifier, members, options or {})
     folder = images.Folder(source)
     refuse_results(source)
     photos = folder.photos(limit)
@@ -224,6 +225,25 @@ def calibrate(
         tuple(sorted(order)),
     )
     return known, skipped
+
+
+def _ensemble(
+    classifier: Classifier, members: Sequence[str] | None, options: Mapping[str, Mapping[str, Any]]
+) -> Ensemble:
+    refuse_strangers(members or MEMBERS, options)
+    try:
+        return Ensemble(classifier, members, options)
+    except UnderfireError as e:
+        if members:
+            raise
+        raise UnderfireError(f"{e} Or calibrate without it: --interpreter cam --interpreter grad.") from e
+
+
+def refuse_strangers(members: Sequence[str], options: Mapping[str, Any]) -> None:
+    """Raise UnderfireError for settings of what is no member."""
+    for name in options:
+        if name not in members:
+            raise registry.unknown("member of this alarm", name, members)
 
 
 def _refuse_few(n: int, false_alarms: float, source: str) -> None:

@@ -139,7 +139,8 @@ def _refuse_other(
     if known.classifier_digest != classifier.digest:
         raise UnderfireError(
             f"'{path}' was calibrated for '{known.classifier}' with other weights or sizes than those of "
-            f"'{classifier.name}' here: calibrate again, for the classifier that is deployed."
+            f"'{classifier.name}' here: name that classifier with --classifier, --weights and its sizes, or calibrate "
+            "again, for the one that is deployed."
         )
     if members is not None and set(members) != set(known.names):
         raise UnderfireError(
