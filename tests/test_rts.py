@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from e2e import underfire
-from underfire import images, sheet, train
+from underfire import images, notebook, sheet, train
 from underfire.classifiers.base import TorchClassifier, wrap
 from underfire.core import Goal, UnderfireError
 from underfire.interpreters import rts as rts_files
@@ -484,16 +484,21 @@ def test_the_command_says_what_is_missing(tmp_path: Path) -> None:
     assert ran.code == 2 and "its folder is missing or read-only" in ran.err
 
 
-def test_the_packaged_network_is_worth_what_its_card_says(lite0: TorchClassifier, shared: Path) -> None:
-    path = rts_files.find(lite0, None)
+@pytest.mark.parametrize("name", ["efficientnet-lite0", pytest.param("efficientnet-lite2", marks=pytest.mark.long)])
+def test_the_packaged_network_is_worth_what_its_card_says(name: str, shared: Path) -> None:
+    classifier = notebook.classifier(name)
+    path = rts_files.find(classifier, None)
     card = read_card(path)
-    photos = train.Photos(str(shared / "data" / "in1k-samples"), None, lite0)
+    photos = train.Photos(str(shared / "data" / "in1k-samples"), None, classifier)
     held = [photo for photo in photos.photos if photo.sha256 in set(card.validation)]
     assert len(held) == card.figures["validation_photos"]
+    side = classifier.preprocess.input_size
     with torch.no_grad():
-        labels = [int(lite0.logits(images.to_tensor([photos.square(photo, 224)])).argmax()) for photo in held]
+        labels = [int(classifier.logits(images.to_tensor([photos.square(photo, side)])).argmax()) for photo in held]
     shown = [train.Shown(photo, label, True) for photo, label in zip(held, labels, strict=True)]
-    training = train.Training(lite0, photos, [replace(s, validation=False) for s in shown[:2]] + shown, TrainSettings())
+    training = train.Training(
+        classifier, photos, [replace(s, validation=False) for s in shown[:2]] + shown, TrainSettings()
+    )
     training.net = load(path)
     metric = training._metrics(training.held, (card.threshold,), blob=False)[card.threshold]
     # Half precision moves the edge of a box here and there, and one photo's crop weighs a hundredth.
