@@ -88,6 +88,17 @@ def test_mistakes_in_a_plan_are_one_sentence(tmp_path: Path, content: str, said:
     assert "Traceback" not in ran.err
 
 
+def test_the_shared_study_names_four_interpreters_and_every_rts_network() -> None:
+    root = Path(__file__).resolve().parents[1]
+    shared_study = study.read(root / "benchmarks" / "study.yaml")
+    for subject in shared_study.classifiers:
+        assert set(subject.interpreter or ()) == set(study.INTERPRETERS)  # named: a misfit is an error, not a gap
+        if subject.classifier != "efficientnet-lite0":  # which has a packaged network
+            weights = root / subject.options["rts"]["weights"]
+            assert subject.classifier in weights.name
+            assert weights.is_file()
+
+
 def test_nothing_to_study_is_said() -> None:
     assert "Nothing to study" in underfire("study").err
     assert "study.yaml" in underfire("study", "missing/study.yaml").err
