@@ -24,7 +24,18 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from underfire import goals, images, registry
-from underfire.core import Attack, Cell, Classifier, ClassifierOptions, Interpreter, Job, Photo, UnderfireError, Unit
+from underfire.core import (
+    Attack,
+    Cell,
+    Classifier,
+    ClassifierOptions,
+    Interpreter,
+    Job,
+    Photo,
+    TargetMap,
+    UnderfireError,
+    Unit,
+)
 from underfire.place import Place, is_url, local
 from underfire.record import SCHEMA_VERSION
 
@@ -511,9 +522,10 @@ def _memory(device: str) -> int:
 
 
 def _cells(settings: Settings) -> Iterator[Cell]:
+    drawn = TargetMap(settings.target_map.partition(":")[0]).drawn
     for name in settings.attack:
         maker: Any = registry.maker("attacks", name)
-        overrides = {**_budget(maker, settings), **settings.options.get(name, {})}
+        overrides = {**taken(maker, max_shift=settings.max_shift, drawn=drawn), **settings.options.get(name, {})}
         for against in settings.interpreter if maker.fools_interpreter else (None,):
             try:
                 attack: Attack = maker.make(settings.preset, against, settings.eps, **overrides)
@@ -523,9 +535,10 @@ def _cells(settings: Settings) -> Iterator[Cell]:
             yield Cell(attack, against)
 
 
-def _budget(maker: Any, settings: Settings) -> dict[str, float]:
-    """The bound on bends, for attacks that take one: their ``make`` says so."""
-    return {"max_shift": settings.max_shift} if "max_shift" in inspect.signature(maker.make).parameters else {}
+def taken(maker: Any, **given: Any) -> dict[str, Any]:
+    """Those of an audit's own settings that an attack takes: the ``make`` of its ``maker`` says which."""
+    known = inspect.signature(maker.make).parameters
+    return {name: value for name, value in given.items() if name in known}
 
 
 def _check_settings(attack: str, settings: Any) -> None:
