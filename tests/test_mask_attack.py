@@ -15,7 +15,7 @@ from underfire import goals, images, maps
 from underfire.attacks.adv2 import Adv2
 from underfire.attacks.pgd import Ball, Pgd
 from underfire.attacks.search import Schedule, Settings, lead, search
-from underfire.attacks.stadv import Adv2Stadv, Stadv
+from underfire.attacks.stadv import Adv2Stadv
 from underfire.classifiers.base import TorchClassifier
 from underfire.core import LEVELS, Goal, Images, Photo, UnderfireError, Victim
 from underfire.interpreters.mask import Mask

@@ -133,6 +133,17 @@ class Settings(BaseModel):
         except TypeError as e:
             raise UnderfireError(f"A plan is a mapping of settings such as 'images: photos' ({e}).") from e
 
+    def placed(self) -> Settings:
+        """The same with absolute paths, so that they hold from anywhere."""
+        own = {key: _absolute(path) for key in FILES if (path := getattr(self, key)) is not None}
+        if self.images != images.DEMO and not is_url(self.images):
+            own["images"] = _absolute(self.images)
+        parts = {
+            part: {k: _absolute(v) if k in FILES and isinstance(v, str) else v for k, v in chosen.items()}
+            for part, chosen in self.options.items()
+        }
+        return self.model_copy(update={**own, "options": parts} if parts else own)
+
     @property
     def classifier_options(self) -> ClassifierOptions:
         """Own weights and input policy."""
@@ -172,6 +183,13 @@ def read(path: Place) -> Settings:
     if not isinstance(content, dict):
         raise UnderfireError(f"'{path}' is no plan: a plan is a mapping of settings such as 'images: photos'.")
     return Settings.parse(content)
+
+
+def together(there: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """A plan's settings with those given beside it, which win; of options, each by itself."""
+    parts = there.get("options", {}), given.get("options", {})
+    options = {part: {**parts[0].get(part, {}), **parts[1].get(part, {})} for part in {**parts[0], **parts[1]}}
+    return {**there, **given, **({"options": options} if options else {})}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -361,15 +379,7 @@ def make_plan(settings: Settings, earlier: Settings | None = None) -> tuple[Plan
     """
     given = {k: getattr(earlier, k) for k in AUTO if earlier is not None and getattr(settings, k) is None}
     settings = settings.model_copy(update={k: v for k, v in given.items() if v is not None})
-    if settings.images != images.DEMO and not is_url(settings.images):
-        settings = settings.model_copy(update={"images": _absolute(settings.images)})
-    own = {key: _absolute(path) for key in FILES if (path := getattr(settings, key)) is not None}
-    settings = settings.model_copy(update=own)
-    parts = {
-        part: {k: _absolute(v) if k in FILES and isinstance(v, str) else v for k, v in chosen.items()}
-        for part, chosen in settings.options.items()
-    }
-    settings = _adaptive(settings.model_copy(update={"options": parts}))
+    settings = _adaptive(settings.placed())
     for name in settings.options:
         if name not in (*settings.interpreter, *settings.attack):
             raise registry.unknown(

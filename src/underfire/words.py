@@ -26,6 +26,8 @@ def number(value: float | None, digits: int = 2) -> str:
     """Two significant digits (or ``digits``), never in powers of ten: 0.0055, 0.21, 8,162."""
     if value is None:
         return MISSING
+    if math.isinf(value):
+        return "∞"
     if abs(value) >= 10 or value == 0:
         return f"{value:,.0f}"
     if abs(value) < 1e-4:
