@@ -8,13 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+import torch.nn.functional as F
 import yaml
+from torch import Tensor
 
-from e2e import extended, photos, records, underfire
+import test_rts
+from e2e import extended, photo, photos, records, underfire
 from test_study import TOY, agenda, noted, part, put, row
 from underfire import audit, registry, study, study_numbers, study_page, study_run, study_verdicts, words
 from underfire.classifiers.base import TorchClassifier
 from underfire.core import ClassifierOptions, UnderfireError
+from underfire.interpreters.rts import Card, packed
 from underfire.metrics import mean
 from underfire.study import Study
 
@@ -94,8 +99,6 @@ def test_paths_of_a_plan_hold_from_anywhere(folder: Path, monkeypatch: pytest.Mo
 
 def two_classes(variant: str, options: ClassifierOptions) -> TorchClassifier:
     """The extension's classifier with two of its outputs."""
-    import torch
-
     made: TorchClassifier = registry.maker("classifiers", "toy")(variant, options)
     last: Any = made.module[-1]  # type: ignore[index]
     last.weight, last.bias = torch.nn.Parameter(last.weight[:2]), torch.nn.Parameter(last.bias[:2])
@@ -122,7 +125,7 @@ def test_a_section_that_cannot_be_is_left_out_with_its_reason_and_the_rest_goes_
     page = (folder / "out" / "study.html").read_text(encoding="utf-8")
     assert 'id="effectiveness"' in page
     assert 'id="random_class"' not in page
-    assert "without a result" in page or "Not finished" in page
+    assert "two/random-1: A classifier of 2 classes has no class besides" in page
 
 
 def test_an_audit_that_breaks_stops_no_other(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +169,7 @@ def test_mistakes_are_told(folder: Path) -> None:
 
 
 def test_a_study_s_classifier_takes_what_an_audit_s_does(folder: Path) -> None:
-    flags = "--input-size 40 --resize 44 --mean 0.4,0.4,0.4 --batch-size 1 --precision fp32".split()
+    flags = ("--input-size", "40", "--resize", "44", "--mean", "0.4,0.4,0.4", "--batch-size", "1")
     ran = underfire("study", folder / "plan.yaml", "--out", folder / "out", *flags)
     assert ran.code == 0, ran.err
     stored = yaml.safe_load((folder / "out" / "toy" / "main-2" / "plan.yaml").read_text())
@@ -184,11 +187,12 @@ def test_classes_that_are_not_imagenet_s_are_never_beside_its_cells() -> None:
 
 
 def test_lanes_that_share_a_count_are_estimated_each_on_its_own_photos(folder: Path) -> None:
-    subject = TOY | {"images": str(folder / "in"), "interpreter": ["cam", "grad", "energy"]}
+    subject = TOY | {"images": str(folder / "in"), "interpreter": ["cam", "mask"]}
     with extended():
         made = study.Agenda(Study.parse({"classifiers": [subject], "photos": SMALL | {"main": 2}, "threads": 1}))
         (whole, *_) = study_run.estimate(made, folder / "none")
     lanes = whole.plan.lanes
+    assert len(lanes) == 2  # MASK's share PGD with nobody
     scale = sum(1 + 2 * made.map_passes[0, name] for name in whole.plan.job.interpreters)
     assert whole.passes == pytest.approx(2 * (sum(lane.passes for lane in lanes) + scale))
 
@@ -256,6 +260,14 @@ def test_a_diagonal_that_is_not_the_smallest_says_why(tmp_path: Path) -> None:
         assert check.found == why
 
 
+def test_what_has_no_result_is_told_with_its_reason_also_where_nothing_else_is(tmp_path: Path) -> None:
+    put(tmp_path / "out" / "m", "records", [row(0, "pgd", None, "cam", map_l1=0.3)])
+    put(tmp_path / "out" / "r", "records", [row(i, "pgd", None, "cam", error="It is dark.") for i in range(2)])
+    parts = [part("main", "m", ["cam"]), part("random", "r", ["cam"])]
+    page = study_page.render(study_numbers.load(noted(tmp_path / "out", parts)), 0)
+    assert "r, 2 judgements: It is dark." in page
+
+
 def test_bends_show_their_way_and_their_passes(tmp_path: Path) -> None:
     put(tmp_path / "out" / "m", "records", [row(0, "pgd", None, "cam", map_l1=0.3)])
     bent = {"map_l1": 0.1, "flow_mean_px": 0.32, "passes": 301.0, "eps": None}
@@ -281,7 +293,8 @@ def test_both_families_run_on_every_interpreter_whatever_map_is_wanted(name: str
         short += ["--set", "adv2.warmup=0", "--set", "adv2-stadv.warmup=0"]
     if name == "mask":
         short += ["--set", "mask.steps=4", "--set", "mask.size=5"]
-    command = ("run", "--images", photos(tmp_path / "in", 1), "--classifier", "toy", "--threads", "1", *short)
+    command: list[str | Path] = ["run", "--images", photos(tmp_path / "in", 1), "--classifier", "toy", *short]
+    command += ["--threads", "1"]
     more = ("--interpreter", name, "--attack", "adv2", "--attack", "adv2-stadv", "--target-map", word)
     ran = underfire(*command, *more, "--out", tmp_path / "out")
     assert ran.code == 0, ran.out + ran.err
@@ -289,3 +302,42 @@ def test_both_families_run_on_every_interpreter_whatever_map_is_wanted(name: str
         assert made["error"] is None
         assert made["map_l1"] is not None
         assert (made["flow_mean_px"] is None) == (made["attack"] == "adv2")
+
+
+class SoftColours(test_rts.Colours):
+    """With a slope everywhere."""
+
+    def levels(self, x: Tensor) -> list[Tensor]:
+        out = [F.softplus(self.see(F.avg_pool2d(x, 4)))]
+        while len(out) < 4:
+            out.append(F.avg_pool2d(out[-1], 2))
+        return out
+
+
+@pytest.fixture
+def decoder(tmp_path: Path) -> Iterator[Path]:
+    """An RTS network for a toy classifier with a pyramid, as `train` starts it."""
+    classifier = test_rts.wrapped(SoftColours(), "colours")
+    registry.register("classifiers", "colours")(lambda variant, options: test_rts.wrapped(SoftColours(), "colours"))
+    size = test_rts.SIZE
+    net = test_rts.started(
+        classifier, torch.rand(2, 3, size, size, generator=torch.manual_seed(0)), torch.tensor([0, 1])
+    )
+    path = tmp_path / "rts.safetensors"
+    path.write_bytes(packed(net, Card("colours", classifier.digest, 0.5)))
+    yield path
+    registry._makers["classifiers"].pop("colours")
+
+
+@pytest.mark.parametrize("word", ["benign", "file"])
+def test_both_families_run_on_rts(word: str, decoder: Path, tmp_path: Path) -> None:
+    if word == "file":
+        photo(5).convert("L").save(tmp_path / "m.png")
+        word = f"file:{tmp_path / 'm.png'}"
+    settings = (f"rts.weights={decoder}", "adv2.steps=2", "adv2-stadv.steps=2")
+    command: list[str | Path] = ["run", "--images", photos(tmp_path / "in", 1), "--classifier", "colours"]
+    command += ["--interpreter", "rts"]
+    more = ["--attack", "adv2", "--attack", "adv2-stadv", "--target-map", word, "--threads", "1"]
+    ran = underfire(*command, *more, *(w for s in settings for w in ("--set", s)), "--out", tmp_path / "out")
+    assert ran.code == 0, ran.out + ran.err
+    assert {made["attack"]: made["error"] for made in records(tmp_path / "out")} == {"adv2": None, "adv2-stadv": None}

@@ -6,6 +6,7 @@ Means are over photos with a result; what has no result is left out, and None wh
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -47,11 +48,6 @@ class Part:
     def transfer(self) -> list[Row]:
         """Good judgements by others."""
         return _good(self.out, "transfer")
-
-    @cached_property
-    def failed(self) -> int:
-        """Judgements without a result."""
-        return sum(row["error"] is not None for stage in ("records", "transfer") for row in Store(self.out).rows(stage))
 
 
 def _good(out: Path, stage: str) -> list[Row]:
@@ -111,6 +107,8 @@ class StudyNumbers:
     out: Path
     plan: Mapping[str, Any]
     subjects: tuple[Subject, ...]
+    failed: Mapping[tuple[str, str], int]
+    """Judgements without a result, by the folder of their audit and the reason."""
 
     @property
     def resolved(self) -> Mapping[str, Any]:
@@ -154,7 +152,14 @@ def load(out: Path) -> StudyNumbers:
             subjects.append(Subject(there[0].rows[0]["classifier"], data, there))
     if not subjects:
         raise UnderfireError(f"'{out}' has no finished records yet: let the study finish a unit, then ask again.")
-    return StudyNumbers(out, plan, tuple(subjects))
+    failed = Counter(
+        (part, row["error"])
+        for part in parts(out)
+        for stage in ("records", "transfer")
+        for row in Store(out / part).rows(stage)
+        if row["error"] is not None
+    )
+    return StudyNumbers(out, plan, tuple(subjects), failed)
 
 
 def _part(out: Path, part: Mapping[str, Any]) -> Part:

@@ -69,7 +69,7 @@ def render(study: StudyNumbers, samples: int) -> str:
         plan=study.plan,
         resolved={"failed": [], **study.resolved},
         source=published()["source"],
-        failed=sum(part.failed for subject in study.subjects for part in subject.parts),
+        failed=sorted(study.failed.items()),
     )
     return page.lstrip()
 
