@@ -145,6 +145,15 @@ def test_an_audit_that_breaks_stops_no_other(folder: Path, monkeypatch: pytest.M
     assert 'id="random_class"' in page
 
 
+def test_photos_without_a_result_are_told_and_make_the_exit_status(folder: Path) -> None:
+    (folder / "in" / "p00.png").write_bytes(b"no picture")
+    ran = underfire("study", folder / "plan.yaml", "--out", folder / "out")
+    assert ran.code == 3, ran.err
+    assert "without a full result" in ran.out
+    page = (folder / "out" / "study.html").read_text(encoding="utf-8")
+    assert re.search(r"toy/main-2, 2 judgements: .*p00\.png", page)
+
+
 # -- what is asked for ----------------------------------------------------------------------------------------------
 
 

@@ -388,7 +388,7 @@ def rts(
         "underfire study --quick",
         "underfire study --images photos --out paper",
         "underfire study study.yaml",
-        "underfire study paper/study.yaml --out paper",
+        "underfire study paper",
     )
 )
 @takes(
