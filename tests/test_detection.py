@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from underfire import calibration
 from underfire.core import UnderfireError
-from underfire.detection import auc, roc
+from underfire.detection import auc, detection, roc
 from underfire.interpreters import disagreement
 
 VALUES = st.lists(st.integers(0, 6).map(float), min_size=1, max_size=12)
@@ -42,6 +42,15 @@ def test_auc_by_hand_and_what_could_not_be_scored() -> None:
     wide = auc([0.0, 1.0, 2.0, 3.0], [2.5, 3.5, 1.5])
     assert wide.low is not None and wide.high is not None and wide.low < (wide.value or 0) < wide.high
     assert auc([0.0, 1.0], [2.0, 3.0], seed=3) == auc([0.0, 1.0], [2.0, 3.0], seed=3)
+
+
+def test_detection_at_a_rate_by_hand() -> None:
+    benign = [float(v) for v in range(1, 100)]  # the thresholds for 5 % and 1 %: 95 and 99
+    attacked = [94.0, 95.5, 98.0, 99.5, None]
+    assert detection(benign, attacked, 0.05).value == 4 / 5
+    assert detection(benign, attacked, 0.01).value == 2 / 5
+    assert detection(benign[:98], attacked, 0.01).value is None, "98 benign images say nothing of one in a hundred"
+    assert detection([*[None] * 10, *benign], attacked, 0.05).value == 1 / 5, "a benign image without a map is loud too"
 
 
 def test_the_threshold_is_the_conformal_order_statistic() -> None:

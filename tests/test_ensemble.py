@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,11 @@ import toys
 from e2e import photo, photos, records, underfire
 from underfire import calibration, images
 from underfire.attacks.adv2 import Adv2
-from underfire.core import Goal, Images, Maps, UnderfireError, Victim
+from underfire.core import Goal, ImageErrors, Images, Terms, UnderfireError, Victim
 from underfire.defenses import ensemble as defense
+from underfire.interpreters import disagreement
 from underfire.interpreters.cam import Cam
-from underfire.interpreters.ensemble import Ensemble, Joint
+from underfire.interpreters.ensemble import Ensemble, Joint, log_probability
 
 MEMBERS = ("cam", "grad")
 TOY = ("--classifier", "toy", "--threads", "1")
@@ -145,8 +145,8 @@ def test_the_adaptive_attack_lowers_the_score(tmp_path: Path) -> None:
 class Stairs(Ensemble):
     """A defense that 'holds' because its score has no slope."""
 
-    def score_of(self, shown: Sequence[Maps], again: Sequence[Maps], log_p: Tensor) -> Tensor:
-        return (super().score_of(shown, again, log_p) * 10).round() / 10
+    def score_of(self, *of: Any) -> Tensor:
+        return (super().score_of(*of) * 10).round() / 10
 
 
 def test_a_defense_that_hides_its_gradient_is_caught() -> None:
@@ -156,6 +156,59 @@ def test_a_defense_that_hides_its_gradient_is_caught() -> None:
     stairs = Stairs(classifier, MEMBERS)
     joint = stairs.surrogate(x.detach(), Goal(order[:, 1], order[:, 0], {}), alarm=1.0)
     with pytest.raises(UnderfireError, match=r"score has no gradient on 4 of 4 images \(members cam, grad\)"):
+        joint.terms(x)
+
+
+class Hidden:
+    """A member's surrogate whose map has been cut off from its image."""
+
+    shows = False
+
+    def __init__(self, of: Any) -> None:
+        self.of = of
+
+    def terms(self, x: Images) -> Terms:
+        t = self.of.terms(x)
+        return Terms(t.logits, t.loss, None, t.twin.detach())
+
+
+def test_one_member_that_hides_its_gradient_is_caught() -> None:
+    classifier = toys.toy()
+    x = toys.pictures(4)
+    order = classifier.logits(x).argsort(1, descending=True)
+    joint = Ensemble(classifier, MEMBERS).surrogate(x, Goal(order[:, 1], order[:, 0], {}), alarm=1.0)
+    joint.parts["cam"] = Hidden(joint.parts["cam"])  # type: ignore[assignment]
+    with pytest.raises(UnderfireError, match="no gradient through 'cam' on 4 of 4 images"):
+        joint.terms(x.requires_grad_())
+
+
+class Blind(Hidden):
+    """A member's surrogate that has no map on the way, as MASK's."""
+
+    def terms(self, x: Images) -> Terms:
+        t = self.of.terms(x)
+        return Terms(t.logits, t.loss, None, None)
+
+
+def test_a_member_without_a_twin_leaves_the_others_score_to_the_attacker() -> None:
+    classifier = toys.toy()
+    x = toys.pictures(4)
+    order = classifier.logits(x).argsort(1, descending=True)
+    ensemble = Ensemble(classifier, MEMBERS)
+    ensemble.mean = (-3.0, -3.0, -3.0)
+    ensemble.precision = [[2.0, 0.5, 0.1], [0.5, 3.0, 0.2], [0.1, 0.2, 1.0]]
+    joint = ensemble.surrogate(x, Goal(order[:, 1], order[:, 0], {}), alarm=1.0)
+    joint.parts["grad"] = Blind(joint.parts["grad"])  # type: ignore[assignment]
+    x = toys.pictures(4, 9).requires_grad_()
+    score = joint.terms(x).loss - joint.parts["cam"].terms(x).loss - joint.parts["grad"].terms(x).loss
+    cam, copy = Cam(classifier), disagreement.smoothed(x)
+    log_p = log_probability(classifier.logits(copy), order[:, 1])
+    d = disagreement.distances([cam.explain(x, order[:, 1])], [cam.explain(copy, order[:, 1])], log_p)
+    covariance = torch.linalg.inv(torch.tensor(ensemble.precision))[:2, :2]
+    expected = disagreement.score(d, d.new_tensor([-3.0, -3.0]), torch.linalg.inv(covariance).to(d))
+    torch.testing.assert_close(score, expected, rtol=1e-3, atol=1e-3)
+    joint.parts["cam"] = Blind(joint.parts["cam"])  # type: ignore[assignment]
+    with pytest.raises(UnderfireError, match="none of its members cam, grad has a map that can be differentiated"):
         joint.terms(x)
 
 
@@ -216,12 +269,61 @@ def test_check_refuses(deployed: Path, tmp_path: Path) -> None:
     for words, why in (
         ((tmp_path / "none.png", *TOY, "--defense", alarm), "There is no image"),
         ((tmp_path / "bad.png", *TOY, "--defense", alarm), "is no image that can be read"),
-        ((shot, "--defense", alarm, "--threads", "1"), "was calibrated for 'toy' with other weights"),
+        (
+            (shot, "--defense", alarm, "--classifier", "efficientnet-lite0"),
+            "was calibrated for 'toy' with other weights",
+        ),
+        ((shot, *TOY, "--defense", alarm, "--set", "gard.score=logit"), "Did you mean 'grad'?"),
         ((shot, *TOY, "--defense", alarm, "--interpreter", "cam"), "not cam: calibrate"),
         ((shot, *TOY, "--defense", tmp_path / "none.json"), "There is no defense file"),
     ):
         ran = underfire("check", *words)
         assert ran.code == 2 and why in ran.err and "Traceback" not in ran.err, ran.err
+
+
+def test_check_goes_on_after_a_bad_file_and_keeps_every_picture(deployed: Path, tmp_path: Path) -> None:
+    alarm, shot = deployed / "alarm.json", deployed / "benign" / "p00.png"
+    twins = [tmp_path / folder / "photo[b] of one name.png" for folder in ("a", "b")]
+    for twin in twins:
+        twin.parent.mkdir()
+        twin.write_bytes(shot.read_bytes())
+    words = ("check", twins[0], tmp_path / "none.png", twins[1], "--threads", "1", "--defense", alarm)
+    ran = underfire(*words, "--json", "--save", tmp_path / "maps")
+    assert ran.code == 2 and "There is no image" in ran.err
+    assert [json.loads(line)["image"] for line in ran.out.splitlines()] == [str(twin) for twin in twins]
+    saved = {path.name for path in (tmp_path / "maps").iterdir()}
+    stem = "photo-b-of-one-name"
+    assert saved == {f"{name}.{member}.png" for name in (stem, f"{stem}-2") for member in MEMBERS}
+    ran = underfire(*words)
+    assert ran.code == 2 and "[b]" in ran.out
+
+
+def test_calibrate_refuses_settings_of_what_is_no_member(deployed: Path, tmp_path: Path) -> None:
+    ran = underfire(*CALIBRATE, "--images", deployed / "benign", "--set", "gard.score=logit", "--out", tmp_path / "a")
+    assert ran.code == 2 and "There is no member of this alarm 'gard'. Did you mean 'grad'?" in ran.err
+
+
+def test_a_photo_that_a_member_cannot_explain_is_left_out_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = saved(tmp_path / "benign", 24)
+    Image.new("RGB", (32, 32), (9, 9, 9)).save(folder / "flat.png")
+    explain = Cam.explain
+
+    def but_flat(self: Cam, x: Images, y: Tensor) -> Tensor:
+        if flat := {i: "nothing to see" for i, one in enumerate(x) if float(one.std()) < 1e-3}:
+            raise ImageErrors(flat)
+        return explain(self, x, y)
+
+    monkeypatch.setattr(Cam, "explain", but_flat)
+    known, skipped = defense.calibrate(_Double(toys.toy()).classifier, str(folder), MEMBERS, false_alarms=0.2)
+    assert len(known.photos) == 24 and skipped == {"flat.png": "flat.png: nothing to see"}
+
+
+def test_an_adaptive_attack_needs_one_on_explanations(deployed: Path, tmp_path: Path) -> None:
+    words = ("--images", deployed / "benign", *TOY, "--defense", deployed / "alarm.json", "--out", tmp_path / "out")
+    ran = underfire("run", *words, "--attack", "pgd", "--adaptive")
+    assert ran.code == 2 and "--adaptive needs an attack on explanations, such as adv2, beside pgd" in ran.err
 
 
 def test_an_audit_with_a_defense_tells_what_it_changes(deployed: Path, tmp_path: Path) -> None:

@@ -439,11 +439,15 @@ app.add_typer(defend_app, name="defend")
 )
 @takes(
     *("images", "classifier", "weights", "input_size", "resize", "mean", "std"),
-    *("classes", "interpreter", "limit", "threads", "device", "set_"),
+    *("classes", "limit", "threads", "device", "set_"),
 )
 def calibrate(
     *,
     flags: Flags,
+    members: Annotated[
+        list[str] | None,
+        typer.Option("--interpreter", metavar="NAME", help="A member; repeat. \\[default: cam, grad, rts]"),
+    ] = None,
     false_alarms: Annotated[
         float, typer.Option("--false-alarms", metavar="SHARE", help="Of benign images that may raise an alarm.")
     ] = 0.05,
@@ -456,9 +460,7 @@ def calibrate(
         raise UnderfireError(
             "Nothing to calibrate on: give --images DIR, benign photos such as the classifier will see."
         )
-    settings = _settings(None, flags)
-    members = settings.interpreter if "interpreter" in flags else None
-    if not console_defense.calibrate_alarm(settings, members, false_alarms, out):
+    if not console_defense.calibrate_alarm(_settings(None, flags), members, false_alarms, out):
         raise typer.Exit(SOME_FAILED)
 
 
@@ -469,25 +471,32 @@ def calibrate(
     )
 )
 @takes(
-    *("classifier", "weights", "input_size", "resize", "mean", "std", "classes", "interpreter", "threads", "device"),
+    *("classifier", "weights", "input_size", "resize", "mean", "std", "classes", "threads", "device", "set_"),
 )
 def check(
     *,
     images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Pictures' files.")],
     flags: Flags,
     defense: Annotated[str, typer.Option("--defense", metavar="FILE", help="Of `underfire defend calibrate`.")],
+    members: Annotated[
+        list[str] | None,
+        typer.Option("--interpreter", metavar="NAME", help="A member that must be in FILE; repeat for all of them."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One object a line.")] = False,
     save: Annotated[
         Path | None, typer.Option("--save", metavar="DIR", help="Each member's map over the picture, as PNGs.")
     ] = None,
 ) -> None:
-    """Ask an alarm about images. Exit status: 0 no alarm, 1 an alarm, 2 bad input."""
-    from underfire import console_defense  # noqa: PLC0415
+    """Ask an alarm about images. Exit status: 0 no alarm, 1 an alarm, 2 bad input (the other images are still checked).
 
-    settings = _settings(None, {"images": images[0], **flags})
-    members = settings.interpreter if "interpreter" in flags else None
-    if console_defense.check(images, defense, settings, members, as_json, save):
-        raise typer.Exit(ALARM)
+    The classifier is the one that FILE names; its own weights and sizes are given again.
+    """
+    from underfire import calibration, console_defense  # noqa: PLC0415
+
+    settings = _settings(None, {"images": images[0], "classifier": calibration.read(defense).classifier, **flags})
+    raised, readable = console_defense.check(images, defense, settings, members, as_json, save)
+    if raised or not readable:
+        raise typer.Exit(ALARM if readable else MISTAKE)
 
 
 @app.command("list")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import typer
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from underfire.clean import slug
@@ -19,8 +23,8 @@ from underfire.pictures import over
 from underfire.place import write_whole
 from underfire.plan import Settings
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+ENOUGH = 100
+"""Photos from which on the statistics are no longer rough; a guess from the first look (docs/defenses.md)."""
 
 
 def calibrate_alarm(settings: Settings, members: Sequence[str] | None, false_alarms: float, out: Path) -> bool:
@@ -47,8 +51,20 @@ def calibrate_alarm(settings: Settings, members: Sequence[str] | None, false_ala
         f"{len(known.photos)} benign photos, members {', '.join(known.names)}: threshold {known.threshold:.3f}; "
         f"{raised} of the {len(known.scores)} scores that it is of lie above it."
     )
-    say(f"Written: {out}\nUse it: underfire check IMAGE… --defense {out}")
+    if len(known.photos) < ENOUGH:
+        say(f"The promise of false alarms holds, but the score finds more when it has seen {ENOUGH} photos or more.")
+    own = settings.classifier_options
+    flags = "".join(
+        f" --{name.replace('_', '-')} {shlex.quote(_word(value))}"
+        for name, value in ((f.name, getattr(own, f.name)) for f in dataclasses.fields(own))
+        if value is not None
+    )
+    say(f"Written: {out}\nUse it: underfire check IMAGE… --defense {shlex.quote(str(out))}{flags}")
     return not skipped
+
+
+def _word(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def check(
@@ -58,43 +74,55 @@ def check(
     members: Sequence[str] | None = None,
     as_json: bool = False,
     save: Path | None = None,
-) -> bool:
-    """Ask an alarm about images, and print what it says; True where it raised an alarm."""
-    alarm = EnsembleAlarm(classifier_of(settings), defense, members)
+) -> tuple[bool, bool]:
+    """Ask an alarm about images, and print what it says; whether it raised an alarm, and whether all could be read."""
+    alarm = EnsembleAlarm(classifier_of(settings), defense, members, settings.options)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("image", "prediction", "confidence", "score", "threshold", "verdict"):
-        table.add_column(name, justify="left" if name in ("image", "prediction", "verdict") else "right")
-    raised = False
-    for verdict in _verdicts(alarm, paths):
+        text = name in ("image", "prediction", "verdict")
+        table.add_column(name, justify="left" if text else "right", overflow="fold" if text else "ellipsis")
+    raised, bad = False, []
+    used: set[str] = set()
+    for path in paths:
+        try:
+            verdict = _verdict(alarm, path)
+        except UnderfireError as e:  # the others are asked about all the same
+            bad.append(str(e))
+            continue
         raised |= verdict.alarm
         if save is not None:
-            _save(verdict, save)
+            _save(verdict, save, used)
         if as_json:
             say(json.dumps(verdict.row(), ensure_ascii=False))
         table.add_row(*_cells(verdict))
-    if not as_json:
+    if table.row_count and not as_json:
         _console.print(table)
-    return raised
+    for reason in bad:
+        typer.secho(f"underfire: {reason}", err=True, fg=typer.colors.RED)
+    return raised, not bad
 
 
-def _verdicts(alarm: EnsembleAlarm, paths: Sequence[str]) -> Iterator[Verdict]:
-    for path in paths:
-        if not Path(path).expanduser().is_file():
-            raise UnderfireError(f"There is no image '{path}' to check.")
-        yield alarm.check(path)
+def _verdict(alarm: EnsembleAlarm, path: str) -> Verdict:
+    if not Path(path).expanduser().is_file():
+        raise UnderfireError(f"There is no image '{path}' to check.")
+    return alarm.check(path)
 
 
 def _cells(v: Verdict) -> list[str]:
     score = "no map" if v.score is None else f"{v.score:.3f}"
     verdict = "[bold red]ALARM[/]" if v.alarm else "quiet"
-    return [v.image, v.prediction, f"{v.confidence:.3f}", score, f"{v.threshold:.3f}", verdict]
+    return [escape(v.image), escape(v.prediction), f"{v.confidence:.3f}", score, f"{v.threshold:.3f}", verdict]
 
 
-def _save(verdict: Verdict, folder: Path) -> None:
-    """Each member's map over the photo, as FOLDER/IMAGE.MEMBER.png."""
+def _save(verdict: Verdict, folder: Path, used: set[str]) -> None:
+    """Each member's map over the photo, as FOLDER/IMAGE.MEMBER.png; of two photos of one name the second is IMAGE-2."""
+    stem = slug(verdict.image)
+    numbered = (f"{stem}-{i}" for i in itertools.count(2))
+    name = next(n for n in itertools.chain([stem], numbered) if n not in used)
+    used.add(name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, m in verdict.maps.items():
-            write_whole(folder / f"{slug(verdict.image)}.{name}.png", encode_png(over(verdict.levels, m)))
+        for member, m in verdict.maps.items():
+            write_whole(folder / f"{name}.{member}.png", encode_png(over(verdict.levels, m)))
     except OSError as e:
         raise UnderfireError(f"Cannot write into '{folder}' ({e.strerror or e}): give another --save.") from e

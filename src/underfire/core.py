@@ -298,6 +298,8 @@ class Defense(Protocol):
     """Of the file it was built from."""
     threshold: float
     """A score above it is an alarm."""
+    passes: float
+    """F that a look at an image costs."""
 
     def scores(self, x: Images) -> tuple[Tensor, PerImage, Mapping[str, Any]]:
         """Logits (N, K), scores (N,) and whatever it looked at; an image's class is the classifier's prediction."""

@@ -8,11 +8,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from underfire import plots, words
-from underfire.detection import auc, roc
+from underfire.detection import auc, detection, roc
 from underfire.findings import Findings, Line, good, pretty, select
 from underfire.metrics import rate
 from underfire.pictures import read_photo, uri
 
+RATES = (0.05, 0.01)
+"""Shares of false alarms at which detection is told, where there are original photos enough."""
+KNOWING = "ensemble"
+"""The interpreter that an adaptive attack is made against."""
 THUMBNAIL = 96
 """Side of a verdict's picture, px."""
 
@@ -37,6 +41,13 @@ def defended(found: Findings) -> dict[str, Any] | None:
         "false_alarms": rate(benign["clean_alarm"]),
         "panels": panels,
         "auc": aucs,
+        "detection": {
+            key: [detection(benign["clean_alarm_score"], t["alarm_score"].to_pylist(), a) for a in RATES]
+            for key, t in scores.items()
+        },
+        "rates": RATES,
+        "blind": [line for line in shown.values() if line.cell["against"] != KNOWING],
+        "knowing": [line for line in shown.values() if line.cell["against"] == KNOWING],
         "keys": [(label, i % plots.COLOURS) for i, label in enumerate(shown)],
         "roc": plots.roc(
             [(c.false_alarms, c.found) for c in curves],
@@ -68,11 +79,20 @@ def _by_attack(lines: list[Line]) -> dict[str, Line]:
 
 
 def _verdicts(found: Findings, label: str, table: pa.Table) -> list[dict[str, Any]]:
-    """The quietest, a middling and the loudest picture."""
-    columns = ["image", "adversarial", "predicted_class_name", "alarm_score", "alarm"]
+    """The quietest, a middling and the loudest picture, each with what the alarm said of it before the attack."""
+    columns = ["image", "adversarial", "clean", "predicted_class_name", "source_class_name", "alarm_score", "alarm"]
+    columns += ["clean_alarm_score", "clean_alarm"]
     rows = sorted(table.select(columns).to_pylist(), key=_loudness)
     picked = dict.fromkeys((0, len(rows) // 2, len(rows) - 1))
-    return [{"label": label, "row": rows[i], "photo": _thumbnail(found, rows[i])} for i in picked]
+    return [
+        {
+            "label": label,
+            "row": rows[i],
+            "photo": _thumbnail(found, rows[i]["adversarial"]),
+            "clean": _thumbnail(found, rows[i]["clean"]),
+        }
+        for i in picked
+    ]
 
 
 def _loudness(row: dict[str, Any]) -> tuple[float, str]:
@@ -80,5 +100,5 @@ def _loudness(row: dict[str, Any]) -> tuple[float, str]:
     return (float("inf") if score is None else score), row["image"]
 
 
-def _thumbnail(found: Findings, row: dict[str, Any]) -> str | None:
-    return uri(read_photo(found.out, row["adversarial"]), side=THUMBNAIL)
+def _thumbnail(found: Findings, file: str) -> str | None:
+    return uri(read_photo(found.out, file), side=THUMBNAIL)

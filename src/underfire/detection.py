@@ -1,6 +1,7 @@
 """How well a score tells attacked images from benign ones: ROC, AUC with its interval, detection at a rate. No torch.
 
 AUC = P(s(attacked) > s(benign)) + ½ P(s(attacked) = s(benign))
+detection at a: P(s(attacked) > t), t the conformal threshold of the benign scores for a share a of false alarms
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from underfire.metrics import NOTHING, Estimate
+from underfire import calibration
+from underfire.metrics import NOTHING, Estimate, rate
 
 RESAMPLED = 2000
 """Bootstrap samples behind an interval."""
@@ -51,3 +53,12 @@ def auc(benign: Scores, attacked: Scores, seed: int = 0) -> Estimate:
     of_a, of_b = (rng.multinomial(n, np.full(n, 1 / n), RESAMPLED) / n for n in (len(a), len(b)))
     low, high = np.quantile(((of_a @ won) * of_b).sum(1), (0.025, 0.975))
     return Estimate(float(won.mean()), float(low), float(high), len(a))
+
+
+def detection(benign: Scores, attacked: Scores, false_alarms: float) -> Estimate:
+    """Share of attacked images found at a rate of false alarms; nothing where the benign ones are too few for it."""
+    b, a = numbers(benign), numbers(attacked)
+    if len(b) < calibration.smallest(false_alarms):
+        return NOTHING
+    threshold = calibration.threshold(b.tolist(), false_alarms)
+    return rate((a > threshold).tolist())

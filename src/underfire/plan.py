@@ -138,10 +138,7 @@ class Settings(BaseModel):
         own = {key: _absolute(path) for key in FILES if (path := getattr(self, key)) is not None}
         if self.images != images.DEMO and not is_url(self.images):
             own["images"] = _absolute(self.images)
-        parts = {
-            part: {k: _absolute(v) if k in FILES and isinstance(v, str) else v for k, v in chosen.items()}
-            for part, chosen in self.options.items()
-        }
+        parts = {part: absolute_files(chosen) for part, chosen in self.options.items()}
         return self.model_copy(update={**own, "options": parts} if parts else own)
 
     @property
@@ -392,12 +389,14 @@ def make_plan(settings: Settings, earlier: Settings | None = None) -> tuple[Plan
         for name in settings.interpreter
     }
     alarm = registry.build_defense(settings.defense, classifier) if settings.defense else None
+    alarm_passes = alarm.passes if alarm else 0.0
     registry.maker("executors", settings.executor)
     cells = tuple(_cells(settings))
     map_passes = sum(i.map_passes for i in interpreters.values())
     cell_passes = tuple(
         cell.attack.bound(interpreters[cell.against].step_passes if cell.against else 3.0)
         + (1 + interpreters[cell.against].map_passes if cell.against else len(interpreters) + map_passes)
+        + alarm_passes
         for cell in cells
     )
     goal_maps = 2 if settings.target_map.startswith(("class", "image")) else 1
@@ -418,7 +417,7 @@ def make_plan(settings: Settings, earlier: Settings | None = None) -> tuple[Plan
             "precision": settings.precision or "fp32",
         }
     )
-    lanes = tuple(_lanes(cells, interpreters, settings.batch_size or 1, device, goal_maps))
+    lanes = tuple(_lanes(cells, interpreters, settings.batch_size or 1, device, goal_maps, alarm_passes))
     folder = images.Folder(settings.images)
     photos = tuple(folder.photos(settings.limit))
     target_map = goals.target_map_of(settings.target_map, classifier, local(folder.root))
@@ -452,14 +451,30 @@ def make_plan(settings: Settings, earlier: Settings | None = None) -> tuple[Plan
 
 
 def _adaptive(settings: Settings) -> Settings:
-    """With --adaptive the attacks on explanations are made against the alarm and all of its members too."""
-    if not settings.adaptive:
-        return settings
+    """With --adaptive the attacks on explanations are made against the alarm and all of its members too.
+
+    The interpreter 'ensemble' beside a defense is that defense's own.
+    """
     if settings.defense is None:
-        raise UnderfireError("--adaptive attacks a defense: give its file with --defense.")
-    own = {**settings.options.get("ensemble", {}), "defense": settings.defense}
-    chosen = tuple(dict.fromkeys((*settings.interpreter, "ensemble")))
+        if settings.adaptive:
+            raise UnderfireError("--adaptive attacks a defense: give its file with --defense.")
+        return settings
+    chosen = settings.interpreter
+    if settings.adaptive:
+        if not any(getattr(registry.maker("attacks", name), "fools_interpreter", False) for name in settings.attack):
+            raise UnderfireError(
+                f"--adaptive needs an attack on explanations, such as adv2, beside {', '.join(settings.attack)}."
+            )
+        chosen = tuple(dict.fromkeys((*settings.interpreter, "ensemble")))
+    if "ensemble" not in chosen:
+        return settings
+    own = {"defense": settings.defense, **settings.options.get("ensemble", {})}
     return settings.model_copy(update={"interpreter": chosen, "options": {**settings.options, "ensemble": own}})
+
+
+def absolute_files(options: Mapping[str, Any]) -> dict[str, Any]:
+    """A part's options, its files' places absolute."""
+    return {k: _absolute(v) if k in FILES and isinstance(v, str) else v for k, v in options.items()}
 
 
 def _absolute(path: str) -> str:
@@ -472,7 +487,12 @@ def _by_device(table: Mapping[str, float], device: str) -> float:
 
 
 def _lanes(
-    cells: tuple[Cell, ...], interpreters: Mapping[str, Interpreter], batch_size: int, device: str, goal_maps: int
+    cells: tuple[Cell, ...],
+    interpreters: Mapping[str, Interpreter],
+    batch_size: int,
+    device: str,
+    goal_maps: int,
+    alarm_passes: float,
 ) -> Iterator[Lane]:
     """The interpreters that share units, then those that have units of their own."""
     alone = [cell.attack.bound(FIRST_ORDER) for cell in cells if cell.against is None]
@@ -483,7 +503,7 @@ def _lanes(
     for names in ([together] if together else []) + [(name,) for name in costly]:
         chosen = tuple(cell for cell in cells if cell.against is None or cell.against in names)
         rows = len(alone) * len(names) + len(chosen) - len(alone)
-        passes = shared + sum(own[name] for name in names)
+        passes = shared + sum(own[name] for name in names) + alarm_passes * (1 + len(chosen))
         by_cost = min(int(_by_device(UNIT_PASSES, device) / passes), UNIT_ROWS // max(1, rows))
         yield Lane(names, chosen, passes, rows, max(1, min(batch_size, by_cost)))
 

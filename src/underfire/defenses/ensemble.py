@@ -16,11 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from underfire import calibration, images, judge
+from underfire import calibration, images, judge, registry
 from underfire.calibration import Calibration, Member
 from underfire.core import Classifier, Images, PerImage, Photo, UnderfireError
 from underfire.interpreters import disagreement
-from underfire.interpreters.ensemble import Ensemble, log_probability
+from underfire.interpreters.ensemble import MEMBERS, Ensemble, log_probability
+from underfire.plan import absolute_files
 from underfire.registry import register
 
 BATCH = 8
@@ -34,34 +35,36 @@ class EnsembleAlarm:
         classifier: the one it was calibrated for.
         path: the file of `underfire defend calibrate`.
         members: the deployed ones, to be held against the file's.
+        options: member -> options that win over the file's, such as where a trained network lies now.
     """
 
     name = "ensemble"
 
-    def __init__(self, classifier: Classifier, path: str, members: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        classifier: Classifier,
+        path: str,
+        members: Sequence[str] | None = None,
+        options: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
         self.classifier = classifier
-        self.ensemble = Ensemble(classifier, members, defense=path)
+        refuse_strangers(calibration.read(path).names, options or {})
+        self.ensemble = Ensemble(classifier, members, options, defense=path)
         self.known = calibration.read(path)
         self.threshold = self.known.threshold
         self.digest = calibration.digest(path)
+        self.passes = 2 * (1 + self.ensemble.map_passes)
 
     def scores(self, x: Images) -> tuple[Tensor, PerImage, dict[str, dict[int, Tensor]]]:
         """Logits, the alarm's scores and the members' maps by row, of images (N, 3, H, W) for their own predictions.
 
         Where a member has no map the image cannot be explained: its score is infinite, which is an alarm.
         """
-        with torch.no_grad():
-            z = self.classifier.logits(x)
-            copy = disagreement.smoothed(x)
-            log_p = log_probability(self.classifier.logits(copy).double(), z.argmax(1)).cpu()
-        members = self.ensemble.members
-        shown, again = [{n: judge.explain(i, t, z.argmax(1))[0] for n, i in members.items()} for t in (x, copy)]
-        whole = [row for row in range(len(x)) if all(row in maps for t in (shown, again) for maps in t.values())]
+        seen = look(self.ensemble, x)
         scores = torch.full((len(x),), float("inf"), dtype=torch.float64)
-        if whole:
-            of_x, of_copy = [[torch.stack([m[row] for row in whole]) for m in t.values()] for t in (shown, again)]
-            scores[whole] = self.ensemble.score_of(of_x, of_copy, log_p[whole])
-        return z, scores, shown
+        if seen.whole:
+            scores[seen.whole] = self.ensemble.score_of(*seen.maps(), seen.log_p[seen.whole])
+        return seen.logits, scores, seen.shown
 
     def check(self, path: str | Path) -> Verdict:
         """What the alarm says of one image's file.
@@ -86,6 +89,53 @@ class EnsembleAlarm:
             {name: maps[0].numpy() for name, maps in shown.items() if 0 in maps},
             levels,
         )
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a classifier and its ensemble say of images and of their copies, on the CPU in float64.
+
+    Args:
+        logits: (N, K) of the images.
+        log_p: (N,) log-probabilities of the copies for the images' predictions.
+        shown: member -> row -> map of the image for its prediction.
+        again: the same of the copies.
+        failed: row -> why a member has no map of it.
+    """
+
+    logits: Tensor
+    log_p: PerImage
+    shown: dict[str, dict[int, Tensor]]
+    again: dict[str, dict[int, Tensor]]
+    failed: dict[int, str]
+
+    @property
+    def whole(self) -> list[int]:
+        """The rows that every member explains."""
+        return [row for row in range(len(self.logits)) if row not in self.failed]
+
+    def maps(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Each member's maps of the images and of their copies, of the whole rows."""
+        shown, again = (
+            [torch.stack([m[row] for row in self.whole]) for m in t.values()] for t in (self.shown, self.again)
+        )
+        return shown, again
+
+
+def look(ensemble: Ensemble, x: Images) -> Seen:
+    """Ask the classifier and every member about images (N, 3, H, W) and their copies."""
+    with torch.no_grad():
+        z = ensemble.classifier.logits(x)
+        copy = disagreement.smoothed(x)
+        log_p = log_probability(ensemble.classifier.logits(copy).double(), z.argmax(1)).cpu()
+    shown: dict[str, dict[int, Tensor]] = {}
+    again: dict[str, dict[int, Tensor]] = {}
+    failed: dict[int, str] = {}
+    for name, member in ensemble.members.items():
+        for found, images_of in ((shown, x), (again, copy)):
+            found[name], errors = judge.explain(member, images_of, z.argmax(1))
+            failed |= {row: reason for row, reason in errors.items() if row not in failed}
+    return Seen(z, log_p, shown, again, failed)
 
 
 @dataclass(frozen=True)
@@ -150,7 +200,7 @@ def calibrate(
     """
     if not 0 < false_alarms < 1:
         raise UnderfireError(f"--false-alarms {false_alarms:g}: give a share above 0 and below 1, such as 0.05.")
-    ensemble = Ensemble(classifier, members, options)
+    ensemble = _ensemble(classifier, members, options or {})
     folder = images.Folder(source)
     refuse_results(source)
     photos = folder.photos(limit)
@@ -166,7 +216,7 @@ def calibrate(
     known = Calibration(
         classifier.name,
         classifier.digest,
-        tuple(Member(name, ensemble.options[name], names[name].digest) for name in names),
+        tuple(Member(name, absolute_files(ensemble.options[name]), names[name].digest) for name in names),
         tuple(mean.tolist()),
         tuple(map(tuple, precision.tolist())),
         calibration.threshold(scores, false_alarms),
@@ -175,6 +225,25 @@ def calibrate(
         tuple(sorted(order)),
     )
     return known, skipped
+
+
+def _ensemble(
+    classifier: Classifier, members: Sequence[str] | None, options: Mapping[str, Mapping[str, Any]]
+) -> Ensemble:
+    refuse_strangers(members or MEMBERS, options)
+    try:
+        return Ensemble(classifier, members, options)
+    except UnderfireError as e:
+        if members:
+            raise
+        raise UnderfireError(f"{e} Or calibrate without it: --interpreter cam --interpreter grad.") from e
+
+
+def refuse_strangers(members: Sequence[str], options: Mapping[str, Any]) -> None:
+    """Raise UnderfireError for settings of what is no member."""
+    for name in options:
+        if name not in members:
+            raise registry.unknown("member of this alarm", name, members)
 
 
 def _refuse_few(n: int, false_alarms: float, source: str) -> None:
@@ -203,29 +272,39 @@ def _distances(
     """The members' disagreements on each photo, by its digest; and by path why others have none."""
     found: dict[str, Tensor] = {}
     skipped: dict[str, str] = {}
+    for photo in photos:  # before the first map: with MASK among the members the last one comes hours later
+        _refuse_forged(folder, photo)
     for first in range(0, len(photos), BATCH):
-        levels, note = {}, None
+        part: list[Photo] = []
+        levels = []
         for photo in photos[first : first + BATCH]:
             try:
-                content = folder.bytes(photo.path)
-                if note := images.forged_note(content):
-                    break
-                levels[photo.sha256] = images.load(content, photo.path, ensemble.classifier.preprocess)
+                levels.append(images.load(folder.bytes(photo.path), photo.path, ensemble.classifier.preprocess))
+                part.append(photo)
             except UnderfireError as e:
                 skipped[photo.path] = str(e)
-        if note:
-            raise UnderfireError(f"'{photo.path}' was made by underfire ({note}): calibrate on benign photos only.")
-        if levels:
-            x = images.to_tensor(list(levels.values())).to(getattr(ensemble.classifier, "device", "cpu"))
-            found |= dict(zip(levels, _of_batch(ensemble, x), strict=True))
+        if part:
+            x = images.to_tensor(levels).to(getattr(ensemble.classifier, "device", "cpu"))
+            d, failed = _of_batch(ensemble, x)
+            skipped |= {part[row].path: f"{part[row].path}: {reason}" for row, reason in failed.items()}
+            found |= {photo.sha256: d[row] for row, photo in enumerate(part) if row not in failed}
         told(min(first + BATCH, len(photos)), len(photos))
     return found, skipped
 
 
-def _of_batch(ensemble: Ensemble, x: Images) -> Tensor:
-    """(N, 1 + members) distances of images for their own predictions."""
-    with torch.no_grad():
-        y = ensemble.classifier.logits(x).argmax(1)
-    shown, again, log_p = ensemble.looks(x, y)
-    shown, again = [[m.detach().double().cpu() for m in maps] for maps in (shown, again)]
-    return disagreement.distances(shown, again, log_p.cpu())
+def _refuse_forged(folder: images.Folder, photo: Photo) -> None:
+    try:
+        note = images.forged_note(folder.bytes(photo.path))
+    except UnderfireError:  # what cannot be read is left out, by name, when its turn comes
+        return
+    if note:
+        raise UnderfireError(f"'{photo.path}' was made by underfire ({note}): calibrate on benign photos only.")
+
+
+def _of_batch(ensemble: Ensemble, x: Images) -> tuple[Tensor, dict[int, str]]:
+    """(N, 1 + members) distances of images for their own predictions, and by row why others have none."""
+    seen = look(ensemble, x)
+    d = torch.full((len(x), 1 + len(ensemble.members)), float("nan"), dtype=torch.float64)
+    if seen.whole:
+        d[seen.whole] = disagreement.distances(*seen.maps(), seen.log_p[seen.whole])
+    return d, seen.failed

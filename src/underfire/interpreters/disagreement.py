@@ -65,6 +65,15 @@ def statistics(d: Tensor) -> tuple[Tensor, Tensor]:
     return v.mean(0), torch.linalg.inv(covariance + (SHRINK * covariance.diag() + FLAT).diag())
 
 
+def marginal(mean: Tensor, precision: Tensor, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """μ and Σ⁻¹ of some of the distances alone."""
+    if len(rows) == len(mean):
+        return mean, precision
+    picked = torch.tensor(rows, device=mean.device)
+    covariance = torch.linalg.inv(precision)
+    return mean[picked], torch.linalg.inv(covariance[picked][:, picked])
+
+
 def score(d: Tensor, mean: Tensor, precision: Tensor) -> PerImage:
     """S (N,) of distances (N, k)."""
     r = (_logarithm(d) - mean).clamp_min(0)

@@ -23,6 +23,8 @@ from underfire.registry import register
 MEMBERS = ("cam", "grad", "rts")
 SIZE = 56
 """Side of the map shown."""
+CHEAP = 50.0
+"""F up to which a member's map is looked at on the way of an attack."""
 NO_SLOPE = 0.5
 """Share of images without a gradient of the score from which on an attack that follows gradients says nothing."""
 
@@ -34,8 +36,9 @@ class Ensemble:
     Args:
         classifier: one that all members can explain.
         members: names of two or more interpreters; three cheap ones by default.
-        options: member -> options of its maker.
+        options: member -> options of its maker; they win over those of the file.
         defense: a file of `underfire defend calibrate`, which then says members, options and statistics.
+        attack: settings of the attack on it, those of `Joint`.
     """
 
     name = "ensemble"
@@ -46,17 +49,19 @@ class Ensemble:
         members: Sequence[str] | None = None,
         options: Mapping[str, Mapping[str, Any]] | None = None,
         defense: str | None = None,
+        attack: Mapping[str, Any] | None = None,
     ) -> None:
         known = calibration.read(defense) if defense else None
         if known:
             _refuse_other(classifier, known, members, str(defense))
-            members, options = known.names, {m.name: m.options for m in known.members}
+            members = known.names
+            options = {m.name: {**m.options, **(options or {}).get(m.name, {})} for m in known.members}
         names = tuple(members or MEMBERS)
         if len(set(names)) != len(names) or len(names) < 2 or self.name in names:
             raise UnderfireError(
                 f"An ensemble of '{', '.join(names)}' has nothing to compare: name two or more members."
             )
-        self.classifier = classifier
+        self.classifier, self.attack = classifier, dict(attack or {})
         self.options = {name: dict((options or {}).get(name, {})) for name in names}
         self.members = {name: registry.build_interpreter(name, classifier, self.options[name]) for name in names}
         n = 1 + len(names)
@@ -72,25 +77,37 @@ class Ensemble:
         self.map_passes = sum(i.map_passes for i in self.members.values())
         self.step_passes = 2 * sum(i.step_passes for i in self.members.values())
 
-    def shown(self, x: Images, y: Labels) -> list[Maps]:
-        """Each member's real maps."""
-        return [member.explain(x, y) for member in self.members.values()]
+    @property
+    def cheap(self) -> tuple[str, ...]:
+        """The members that can be asked on the way of an attack; all, where none can."""
+        cheap = tuple(name for name, member in self.members.items() if member.map_passes <= CHEAP)
+        return cheap or tuple(self.members)
+
+    def shown(self, x: Images, y: Labels, names: Sequence[str] | None = None) -> list[Maps]:
+        """The real maps of each member, or of some."""
+        return [self.members[name].explain(x, y) for name in names or self.members]
 
     def explain(self, x: Images, y: Labels) -> Maps:
         """The mean of the members' maps (N, 56, 56) in [0, 1]."""
         return mean_map(self.shown(x, y))
 
-    def score_of(self, shown: Sequence[Maps], again: Sequence[Maps], log_p: PerImage) -> PerImage:
-        """The alarm's score (N,) of the members' maps of images and of their copies, see `disagreement`."""
+    def score_of(
+        self, shown: Sequence[Maps], again: Sequence[Maps], log_p: PerImage, names: Sequence[str] | None = None
+    ) -> PerImage:
+        """The alarm's score (N,) of maps of images and of their copies, see `disagreement`; of some members, or all."""
+        rows = [0, *(i for i, name in enumerate(self.members, 1) if names is None or name in names)]
         d = disagreement.distances(shown, again, log_p)
-        return disagreement.score(d, d.new_tensor(self.mean), d.new_tensor(self.precision))
+        mean, precision = disagreement.marginal(d.new_tensor(self.mean), d.new_tensor(self.precision), rows)
+        return disagreement.score(d, mean, precision)
 
-    def looks(self, x: Images, y: Labels) -> tuple[list[Maps], list[Maps], PerImage]:
+    def looks(
+        self, x: Images, y: Labels, names: Sequence[str] | None = None
+    ) -> tuple[list[Maps], list[Maps], PerImage]:
         """The members' maps of images for classes ``y``, those of their copies, and log p_y of the copies."""
         copy = disagreement.smoothed(x)
         with torch.no_grad():
             log_p = log_probability(self.classifier.logits(copy), y)
-        return self.shown(x, y), self.shown(copy, y), log_p
+        return self.shown(x, y, names), self.shown(copy, y, names), log_p
 
     def score(self, x: Images, y: Labels) -> PerImage:
         """The alarm's score (N,) of ``x`` explained for the predictions ``y``; above `threshold` is an alarm."""
@@ -98,7 +115,8 @@ class Ensemble:
             return self.score_of(*self.looks(x, y))
 
     def surrogate(self, x: Images, goal: Goal, **options: Any) -> Joint:
-        """All members and the alarm at once; ``options`` are those of `Joint`."""
+        """All members and the alarm at once; ``options`` are those of `Joint` and win over `attack`."""
+        options = {**self.attack, **options}
         try:
             return Joint(self, x, goal, **options)
         except TypeError as e:
@@ -121,7 +139,8 @@ def _refuse_other(
     if known.classifier_digest != classifier.digest:
         raise UnderfireError(
             f"'{path}' was calibrated for '{known.classifier}' with other weights or sizes than those of "
-            f"'{classifier.name}' here: calibrate again, for the classifier that is deployed."
+            f"'{classifier.name}' here: name that classifier with --classifier, --weights and its sizes, or calibrate "
+            "again, for the one that is deployed."
         )
     if members is not None and set(members) != set(known.names):
         raise UnderfireError(
@@ -190,41 +209,54 @@ class Joint:
         """Logits and the weighted sum; each member's forward is its own."""
         parts = {name: part.terms(x) for name, part in self.parts.items()}
         loss = torch.stack([self.weights[name] * t.loss for name, t in parts.items()]).sum(0)
-        twins = [t.twin for t in parts.values() if t.twin is not None]
-        if self.alarm and len(twins) == len(parts):
-            score = self._score(twins, x)
-            self._check(score, x)
+        if self.alarm:
+            score = self._score({name: t.twin for name, t in parts.items() if t.twin is not None}, x)
             above = score if self.aim == -float("inf") else (score - self.aim).clamp_min(0)
             loss = loss + self.alarm * above
         return Terms(next(iter(parts.values())).logits, loss, None)
 
-    def _score(self, twins: Sequence[Maps], x: Images) -> PerImage:
-        copies = [part.terms(disagreement.smoothed(x)) for part in self.parts.values()]
-        again = [t.twin for t in copies if t.twin is not None]
-        return self.ensemble.score_of(twins, again, log_probability(copies[0].logits, self.goal.labels))
+    def _score(self, twins: Mapping[str, Maps], x: Images) -> PerImage:
+        """The score of the members whose maps have a slope; the others' (MASK's) are drawn to benign ones alone."""
+        if not twins:
+            raise UnderfireError(
+                f"The alarm's score has no gradient: none of its members {', '.join(self.parts)} has a map that can be "
+                "differentiated. Attack the maps alone with --set 'ensemble.attack={alarm: 0}', or give a member's "
+                "surrogate a twin."
+            )
+        copy = disagreement.smoothed(x)
+        copies = {name: self.parts[name].terms(copy) for name in twins}
+        again = [t.twin for t in copies.values() if t.twin is not None]
+        log_p = log_probability(next(iter(copies.values())).logits, self.goal.labels)
+        if not self.checked:
+            self._check(twins, again, log_p, x)
+        return self.ensemble.score_of(list(twins.values()), again, log_p, list(twins))
 
     def ranked(self, x: Images) -> PerImage:
-        """Half the members' mean map_l1, and one half more where the alarm is raised: quiet iterates come first."""
-        looks = self.ensemble.looks(x, self.goal.labels)
-        shown, names = looks[0], self.ensemble.members
-        l1 = torch.stack([maps.l1(m, self.goal.maps[name]) for name, m in zip(names, shown, strict=True)]).mean(0)
-        loud = self.ensemble.score_of(*looks) > self.ensemble.threshold
+        """Half the members' mean map_l1, and one half more where the alarm is raised: quiet iterates come first.
+
+        Members whose maps are optimisations of their own (MASK's) are left out, unless there are no others.
+        """
+        names = self.ensemble.cheap
+        looks = self.ensemble.looks(x, self.goal.labels, names)
+        l1 = torch.stack([maps.l1(m, self.goal.maps[name]) for name, m in zip(names, looks[0], strict=True)]).mean(0)
+        loud = self.ensemble.score_of(*looks, names) > self.ensemble.threshold
         return (l1 + loud.to(l1)) / 2
 
-    def _check(self, score: PerImage, x: Images) -> None:
-        """A defense that only hides its gradient must not look like one that holds."""
-        if self.checked:
-            return
+    def _check(self, twins: Mapping[str, Maps], again: Sequence[Maps], log_p: PerImage, x: Images) -> None:
+        """A defense that only hides its gradient must not look like one that holds, nor must one member."""
         self.checked = True
-        slope = (
-            torch.autograd.grad(score.sum(), x, retain_graph=True, allow_unused=True)[0]
-            if score.requires_grad
-            else None
-        )
+        score = self.ensemble.score_of(list(twins.values()), again, log_p, list(twins))
+        self._refuse_flat(score, "", x)
+        d = disagreement.distances(list(twins.values()), again, log_p)
+        for column, name in enumerate(twins, 1):
+            self._refuse_flat(d[:, column], f" through '{name}'", x)
+
+    def _refuse_flat(self, of: PerImage, through: str, x: Images) -> None:
+        slope = torch.autograd.grad(of.sum(), x, retain_graph=True, allow_unused=True)[0] if of.requires_grad else None
         dead = torch.ones(len(x), dtype=torch.bool) if slope is None else ~(slope != 0).flatten(1).any(1)
         if float(dead.float().mean()) >= NO_SLOPE:
             raise UnderfireError(
-                f"The alarm's score has no gradient on {int(dead.sum())} of {len(x)} images (members "
+                f"The alarm's score has no gradient{through} on {int(dead.sum())} of {len(x)} images (members "
                 f"{', '.join(self.ensemble.members)}): an attack that follows gradients says nothing about this "
                 "defense. Give the members a differentiable surrogate."
             )
