@@ -222,6 +222,7 @@ def test_a_perfect_map_is_infinitely_nearer_and_counts(tmp_path: Path) -> None:
     assert study_numbers.nearer(nothing, nothing) is None
     assert study_numbers.ratio(nothing, mean([0.3])) == 0
     assert words.number(float("inf")) == "∞"
+    assert words.number(9.97, 1) == "10"
 
 
 def test_nearer_in_l1_alone_is_not_nearer(tmp_path: Path) -> None:
