@@ -122,7 +122,7 @@ def attacked(ensemble: Ensemble, alarm: float | None) -> tuple[Tensor, Tensor]:
     x = toys.pictures(8, 3)
     order = classifier.logits(x).argsort(1, descending=True)
     cam = Cam(classifier)
-    against: tuple[Cam | Ensemble, dict[str, object]] = (
+    against: tuple[Cam | Ensemble, dict[str, Any]] = (
         (cam, {}) if alarm is None else (ensemble, {"surrogate": {"alarm": alarm}})
     )
     goal = Goal(order[:, 1], order[:, 0], {against[0].name: against[0].explain(x, order[:, 0])})

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from test_mask import SIDE, SIZE, predicted, small
 from toys import pictures
-from underfire import images, maps
+from underfire import goals, images, maps
 from underfire.attacks.adv2 import Adv2
 from underfire.attacks.pgd import Ball, Pgd
 from underfire.attacks.search import Schedule, Settings, lead, search
+from underfire.attacks.stadv import Adv2Stadv
 from underfire.classifiers.base import TorchClassifier
-from underfire.core import LEVELS, Goal, Images, UnderfireError, Victim
+from underfire.core import LEVELS, Goal, Images, Photo, UnderfireError, Victim
 from underfire.interpreters.mask import Mask
 from underfire.interpreters.mask_bilevel import Bilevel
 from underfire.interpreters.mask_match import FALL, Match, log_odds, surplus
@@ -298,7 +299,7 @@ def test_the_attack_brings_the_map_nearer_than_pgd() -> None:
 def test_pngs_do_not_depend_on_the_batch(preset: str) -> None:
     classifier, mask = masked(30)
     x = pictures(3, size=SIZE)
-    steps = {"steps": 12, "warmup": 6} if preset == "paper" else {"steps": 12}
+    steps: dict[str, Any] = {"steps": 12, "warmup": 6} if preset == "paper" else {"steps": 12}
     made: Any = Adv2.make(preset, "mask", 8, **steps)
 
     def run(part: Images) -> np.ndarray[Any, Any]:
@@ -348,3 +349,64 @@ def test_match_follows_the_walk_to_the_wanted_map_and_a_drawn_map_has_none() -> 
     kept = Goal(goal.labels, goal.source, {"mask": wanted}, (others, classes)).select(torch.tensor([False, True]))
     assert kept.models is not None
     torch.testing.assert_close(kept.models, (others[1:], classes[1:]))
+
+
+# -- bends, and maps that are drawn -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("preset", ["fast", "thorough"])
+def test_bends_cost_at_most_twice_what_the_ball_does_and_look_at_no_real_map(preset: str) -> None:
+    bent, ball = Adv2Stadv.make(preset, "mask", 8), Adv2.make(preset, "mask", 8)
+    assert bent.settings.check == 0
+    assert bent.surrogate == ball.surrogate
+    assert bent.bound(Mask.step_passes) <= 2 * ball.bound(Mask.step_passes)
+
+
+def test_bends_reach_the_class_and_stay_in_the_estimate() -> None:
+    classifier, mask = masked(30)
+    x, steps = pictures(2, size=SIZE), 30
+    goal = goal_of(classifier, mask, x)
+    made = Adv2Stadv.make("fast", "mask", 8, max_shift=9.0, steps=steps, surrogate={"record": 30})
+    classifier.meter.open(2)
+    found = images.to_levels(made.run(Victim(classifier, (mask,)), x, goal, range(2)).images)
+    passes = max(classifier.meter.close())
+    x_hat = images.to_tensor(found).double()
+    assert predicted(classifier, x_hat).tolist() == goal.labels.tolist()
+    assert passes == 3 * 30 + 17 * steps + 7  # the last look takes no step
+    made = Adv2Stadv.make("fast", "mask", 8)
+    assert made.bound(mask.step_passes) >= 3 * 300 + 17 * made.settings.steps + 7
+
+
+def drawn_goal(classifier: TorchClassifier, mask: Mask, x: Images) -> Goal:
+    goal = goal_of(classifier, mask, x)
+    shapes = [goals.draw_shape("circle", 0, Photo(str(i), str(i)), (SIDE, SIDE)) for i in range(len(x))]
+    return Goal(goal.labels, goal.source, {"mask": torch.from_numpy(np.stack(shapes))}, drawn=True)
+
+
+@pytest.mark.parametrize(("preset", "full"), [("fast", 5), ("thorough", 9)])
+@pytest.mark.parametrize("maker", [Adv2, Adv2Stadv])
+def test_a_drawn_map_is_followed_and_its_estimate_has_every_full_mask(maker: Any, preset: str, full: int) -> None:
+    made = maker.make(preset, "mask", 8, drawn=True)
+    steps, options = made.settings.steps, dict(made.surrogate)
+    assert options["kind"] == "bilevel"
+    assert made.settings.check == options["reset"]  # a real map chooses among the iterates, and costs nothing more
+    assert steps // options["reset"] + 1 == full
+    assert made.bound(Mask.step_passes) >= 43 * steps + 900 * full
+    assert maker.make(preset, "mask", 8) == maker.make(preset, "mask", 8, drawn=False)
+    assert maker.make(preset, "cam", 8, drawn=True) == maker.make(preset, "cam", 8)
+
+
+def test_a_drawn_map_is_come_nearer_to_within_the_estimate() -> None:
+    classifier, mask = masked(30)
+    x = pictures(2, size=SIZE)
+    goal = drawn_goal(classifier, mask, x)
+    distance = {}
+    for attack in (Pgd.make("fast", None, 8), Adv2.make("fast", "mask", 8, drawn=True, steps=50)):
+        classifier.meter.open(2)
+        found = images.to_levels(attack.run(Victim(classifier, (mask,)), x, goal, range(2)).images)
+        passes = max(classifier.meter.close())
+        x_hat = images.to_tensor(found).double()
+        assert predicted(classifier, x_hat).tolist() == goal.labels.tolist()
+        distance[attack.name] = float(maps.l1(mask.explain(x_hat, goal.labels), goal.maps["mask"]).mean())
+    assert distance["adv2"] < 0.7 * distance["pgd"]
+    assert 43 * 50 + 3 * 90 - 43 < passes < 43 * 50 + 3 * 90 + 43  # three full masks of 30 steps each

@@ -139,8 +139,11 @@ _OURS = frozenset({"records", "scale", "transfer", "failed", "images"})
 """A run killed before its plan was written leaves these."""
 
 
-def refuse_other_plan(out: Place, stored: Settings | None, plan: Plan) -> None:
-    """Raise UnderfireError if ``out`` belongs to another plan, showing the difference and the two ways out."""
+def refuse_other_plan(out: Place, stored: Settings | None, plan: Plan, go_on: str = "") -> None:
+    """Raise UnderfireError if ``out`` belongs to another plan, showing the difference and the two ways out.
+
+    ``go_on`` is the command that goes on with what is there, where it is not ``underfire run``.
+    """
     if stored is None or stored.resolved.get("plan_digest") == plan.digest:
         return
     there = planning.key_settings(stored)
@@ -156,10 +159,11 @@ def refuse_other_plan(out: Place, stored: Settings | None, plan: Plan) -> None:
     ):
         if stored.resolved.get(f"{what}_digest") != value:
             changed.append(f"{what}: {found}")
+    go_on = go_on or f"underfire run '{out / 'plan.yaml'}'"
     difference = "; ".join(changed) or "the presets of this version differ from the version that wrote it"
     raise UnderfireError(
         f"'{out}' holds the results of another plan ({difference}). Give a new folder with --out, or go on with the "
-        f"plan that is there: underfire run '{out / 'plan.yaml'}'."
+        f"plan that is there: {go_on}."
     )
 
 

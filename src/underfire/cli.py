@@ -15,7 +15,7 @@ import typer
 import yaml
 
 from underfire.core import UnderfireError
-from underfire.place import Place, place
+from underfire.place import Place, is_url, place
 
 if TYPE_CHECKING:
     from underfire.plan import Settings
@@ -388,17 +388,18 @@ def rts(
         "underfire study --quick",
         "underfire study --images photos --out paper",
         "underfire study study.yaml",
-        "underfire study paper/study.yaml --out paper",
+        "underfire study paper",
     )
 )
 @takes(
-    *("images", "classifier", "weights", "classes", "interpreter", "preset", "eps"),
-    *("max_shift", "seed", "workers", "threads", "device", "set_"),
+    *("images", "classifier", "weights", "input_size", "resize", "mean", "std", "classes", "interpreter"),
+    *("preset", "eps", "max_shift", "seed", "batch_size", "workers", "threads", "device", "precision", "set_"),
 )
 def study(
     *,
     plan: Annotated[
-        Path | None, typer.Argument(metavar="PLAN.yaml", help="A study of several classifiers; flags beside it win.")
+        Path | None,
+        typer.Argument(metavar="PLAN.yaml|DIR", help="A study of several classifiers, or a study's folder; flags win."),
     ] = None,
     flags: Flags,
     quick: Annotated[bool, typer.Option("--quick", help="A first look: two photos a cell, MASK on one.")] = False,
@@ -414,10 +415,14 @@ def study(
     from underfire import console  # noqa: PLC0415
 
     try:
-        console.run_study(plan, flags, quick, Path(out) if out else None, samples)
+        if out and is_url(out):
+            raise UnderfireError(f"--out {out}: a study writes into a folder of this machine; give one.")
+        failed, good = console.run_study(plan, flags, quick, Path(out) if out else None, samples)
     except KeyboardInterrupt:
         typer.echo("Stopped. What is finished is kept: the same command goes on.")
         raise typer.Exit(STOPPED) from None
+    if failed:
+        raise typer.Exit(SOME_FAILED if good else MISTAKE)
 
 
 defend_app = typer.Typer(help="Set up a defense.", no_args_is_help=True, rich_markup_mode="rich")
@@ -547,9 +552,7 @@ def _settings(plan: str | None, flags: dict[str, Any]) -> Settings:
     if plan is None:
         return planning.Settings.parse(flags)
     there = planning.read(place(plan)).model_dump(exclude_unset=True)
-    parts = there.get("options", {}), flags.get("options", {})
-    options = {part: {**parts[0].get(part, {}), **parts[1].get(part, {})} for part in {**parts[0], **parts[1]}}
-    return planning.Settings.parse(there | flags | {"options": options})
+    return planning.Settings.parse(planning.together(there, flags))
 
 
 def main() -> None:

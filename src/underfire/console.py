@@ -14,7 +14,7 @@ from rich import progress as bars
 from rich.console import Console
 from rich.table import Table
 
-from underfire import metrics, registry, study, study_run, system, train
+from underfire import metrics, registry, study, study_run, system, train, transfer
 from underfire import plan as planning
 from underfire.attacks.presets import PRESET_NAMES
 from underfire.audit import stored_plan
@@ -333,25 +333,36 @@ class StudyProgress(Progress):
         self.__enter__()
 
 
-def run_study(plan: Path | None, flags: Mapping[str, Any], quick: bool, out: Path | None, samples: int) -> None:
-    """Say what a study will cost, run what is missing of it, and write its page."""
+def run_study(
+    plan: Path | None, flags: Mapping[str, Any], quick: bool, out: Path | None, samples: int
+) -> tuple[int, int]:
+    """Say what a study will cost, run what is missing of it, and write its page.
+
+    Returns:
+        How many judgements failed, those of audits that could not be run among them, and how many did not.
+    """
     start = time.monotonic()
     asked = study.asked(plan, flags, quick)
-    if out is None and plan is not None and plan.name == study.FILE and (plan.parent / study.FILE).is_file():
-        out = plan.parent if "parts" in study.read(plan).resolved else None
-    out = out or study.default_out(asked)
+    out = out or (study.home(plan) if plan else None) or study.default_out(asked)
     agenda = study.Agenda(asked)
     for classifier, interpreter, why in agenda.left_out:
         say(f"Left out: {interpreter} on {classifier}. {why}")
     planned = study_run.estimate(agenda, out)
-    _show_estimate(agenda, planned)
+    _show_estimate(agenda, planned, out)
     with StudyProgress() as watcher:
-        study_run.run(agenda, planned, out, watcher)
+        failed = study_run.run(agenda, planned, out, watcher)
     say(f"Done in {_duration(time.monotonic() - start)}.")
-    say(f"The study: {write_study(out, samples)}")
+    for name, why in failed.items():
+        say(f"Not finished: {name}. {why}")
+    rows = [row for one in planned for s in ("records", transfer.STAGE) for row in Store(out / one.part.folder).rows(s)]
+    _say_failed(rows)
+    good = sum(row["error"] is None for row in rows)
+    if good:
+        say(f"The study: {write_study(out, samples)}")
+    return len(rows) - good + len(failed), good
 
 
-def _show_estimate(agenda: study.Agenda, planned: Sequence[study_run.Estimate]) -> None:
+def _show_estimate(agenda: study.Agenda, planned: Sequence[study_run.Estimate], out: Path) -> None:
     table = Table(title="What is missing, at most", box=box.SIMPLE_HEAD, title_justify="left")
     table.add_column("audit", overflow="fold")
     table.add_column("interpreters", overflow="fold")
@@ -362,7 +373,7 @@ def _show_estimate(agenda: study.Agenda, planned: Sequence[study_run.Estimate]) 
         seconds = one.passes * one.seconds_a_pass
         row = (one.part.folder, ", ".join(settings.interpreter), str(len(one.plan.photos)), f"{one.passes:,.0f}")
         table.add_row(*row, _duration(seconds))
-    passes, seconds = study_run.estimate_transfer(agenda, planned)
+    passes, seconds = study_run.estimate_transfer(agenda, planned, out)
     table.add_row("judgements across", "", "", f"{passes:,.0f}", _duration(seconds))
     total = sum(one.passes for one in planned) + passes
     seconds += sum(one.passes * one.seconds_a_pass for one in planned)

@@ -336,6 +336,11 @@ class TargetMap:
     digest: str = ""
 
     @property
+    def drawn(self) -> bool:
+        """The map of no image."""
+        return self.kind in ("shape", "file")
+
+    @property
     def key(self) -> str:
         """All that changes numbers."""
         return f"{self.kind}:{self.digest or self.value}".removesuffix(":")

@@ -30,6 +30,7 @@ from underfire.core import (
 )
 from underfire.defenses.ensemble import EnsembleAlarm
 from underfire.judge import explain, measure_scale
+from underfire.plan import taken
 from underfire.record import Record
 from underfire.system import System
 from underfire.trial import Trial
@@ -120,9 +121,9 @@ def attack(
     judge = globals()["interpreter"](interpreter, classifier) if isinstance(interpreter, str) else interpreter
     maker: Any = registry.maker("attacks", attack)
     against = judge.name if maker.fools_interpreter else None
-    made: Attack = maker.make(preset, against, eps, **options)
-    photos, levels, errors = _read(images, classifier)
     wanted = goals.target_map_of(target_map, classifier)
+    made: Attack = maker.make(preset, against, eps, **taken(maker, drawn=wanted.drawn), **options)
+    photos, levels, errors = _read(images, classifier)
     system = System(classifier, {judge.name: judge}, device)
     jpeg = measure_scale(system, photos, levels, errors)
     job = Job(

@@ -24,7 +24,18 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from underfire import goals, images, registry
-from underfire.core import Attack, Cell, Classifier, ClassifierOptions, Interpreter, Job, Photo, UnderfireError, Unit
+from underfire.core import (
+    Attack,
+    Cell,
+    Classifier,
+    ClassifierOptions,
+    Interpreter,
+    Job,
+    Photo,
+    TargetMap,
+    UnderfireError,
+    Unit,
+)
 from underfire.place import Place, is_url, local
 from underfire.record import SCHEMA_VERSION
 
@@ -122,6 +133,14 @@ class Settings(BaseModel):
         except TypeError as e:
             raise UnderfireError(f"A plan is a mapping of settings such as 'images: photos' ({e}).") from e
 
+    def placed(self) -> Settings:
+        """The same with absolute paths, so that they hold from anywhere."""
+        own = {key: _absolute(path) for key in FILES if (path := getattr(self, key)) is not None}
+        if self.images != images.DEMO and not is_url(self.images):
+            own["images"] = _absolute(self.images)
+        parts = {part: absolute_files(chosen) for part, chosen in self.options.items()}
+        return self.model_copy(update={**own, "options": parts} if parts else own)
+
     @property
     def classifier_options(self) -> ClassifierOptions:
         """Own weights and input policy."""
@@ -161,6 +180,13 @@ def read(path: Place) -> Settings:
     if not isinstance(content, dict):
         raise UnderfireError(f"'{path}' is no plan: a plan is a mapping of settings such as 'images: photos'.")
     return Settings.parse(content)
+
+
+def together(there: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """A plan's settings with those given beside it, which win; of options, each by itself."""
+    parts = there.get("options", {}), given.get("options", {})
+    options = {part: {**parts[0].get(part, {}), **parts[1].get(part, {})} for part in {**parts[0], **parts[1]}}
+    return {**there, **given, **({"options": options} if options else {})}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -350,12 +376,7 @@ def make_plan(settings: Settings, earlier: Settings | None = None) -> tuple[Plan
     """
     given = {k: getattr(earlier, k) for k in AUTO if earlier is not None and getattr(settings, k) is None}
     settings = settings.model_copy(update={k: v for k, v in given.items() if v is not None})
-    if settings.images != images.DEMO and not is_url(settings.images):
-        settings = settings.model_copy(update={"images": _absolute(settings.images)})
-    own = {key: _absolute(path) for key in FILES if (path := getattr(settings, key)) is not None}
-    settings = settings.model_copy(update=own)
-    parts = {part: absolute_files(chosen) for part, chosen in settings.options.items()}
-    settings = _adaptive(settings.model_copy(update={"options": parts}))
+    settings = _adaptive(settings.placed())
     for name in settings.options:
         if name not in (*settings.interpreter, *settings.attack):
             raise registry.unknown(
@@ -531,9 +552,10 @@ def _memory(device: str) -> int:
 
 
 def _cells(settings: Settings) -> Iterator[Cell]:
+    drawn = TargetMap(settings.target_map.partition(":")[0]).drawn
     for name in settings.attack:
         maker: Any = registry.maker("attacks", name)
-        overrides = {**_budget(maker, settings), **settings.options.get(name, {})}
+        overrides = {**taken(maker, max_shift=settings.max_shift, drawn=drawn), **settings.options.get(name, {})}
         for against in settings.interpreter if maker.fools_interpreter else (None,):
             try:
                 attack: Attack = maker.make(settings.preset, against, settings.eps, **overrides)
@@ -543,9 +565,10 @@ def _cells(settings: Settings) -> Iterator[Cell]:
             yield Cell(attack, against)
 
 
-def _budget(maker: Any, settings: Settings) -> dict[str, float]:
-    """The bound on bends, for attacks that take one: their ``make`` says so."""
-    return {"max_shift": settings.max_shift} if "max_shift" in inspect.signature(maker.make).parameters else {}
+def taken(maker: Any, **given: Any) -> dict[str, Any]:
+    """Those of an audit's own settings that an attack takes: the ``make`` of its ``maker`` says which."""
+    known = inspect.signature(maker.make).parameters
+    return {name: value for name, value in given.items() if name in known}
 
 
 def _check_settings(attack: str, settings: Any) -> None:

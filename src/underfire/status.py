@@ -15,6 +15,7 @@ from underfire import findings
 from underfire.core import UnderfireError
 from underfire.place import Place, listing
 from underfire.store import FAILED, Store
+from underfire.study_numbers import FILE, parts
 
 RECENT = 200
 """The pace is that of the last so many units."""
@@ -84,13 +85,17 @@ def pace(times: Sequence[float]) -> float | None:
 
 
 def show_status(out: Place) -> None:
-    """Print it."""
-    now = status(out)
+    """Print it; of a study, a line for each of its audits."""
     console = Console()
 
     def say(line: str) -> None:
         console.print(line, soft_wrap=True, markup=False, highlight=False)
 
+    if (out / FILE).is_file():
+        for part in parts(out):
+            say(f"{part}: {_so_far(out / part)}")
+        return
+    now = status(out)
     if now.scale_done < now.scale_units:
         say(f"Clean maps: {now.scale_done} of {now.scale_units} units done.")
     share = now.done / max(1, now.units)
@@ -99,6 +104,13 @@ def show_status(out: Place) -> None:
     if now.pace is not None and left:
         say(f"Pace of the last units: {60 * now.pace:.3g} a minute; at that, {left / 3600:.2g} h are left.")
     _say_errors(out, say)
+
+
+def _so_far(audit: Place) -> str:
+    if not (audit / "plan.yaml").is_file():
+        return "not begun"
+    now = status(audit)
+    return f"{now.done} of {now.units} units done, {now.failed} failed"
 
 
 def _say_errors(out: Place, say: Any) -> None:

@@ -1,10 +1,12 @@
 """The paper's evaluation as a set of audits: what is asked for, and the audits that it means. Nothing is run here.
 
-Photos are evenly spaced over the sorted paths, so that 12 photos are among 24: audits of one classifier share photos.
+Photos are evenly spaced over the sorted paths, so that 12 photos are among 24. Of counts of which none divides the
+other, audits share fewer photos; what compares them uses the shared ones alone, and says how many.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +15,13 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from underfire import audit, registry
+from underfire import audit, registry, words
 from underfire import plan as planning
 from underfire.clean import slug
-from underfire.core import ClassifierOptions, UnderfireError
+from underfire.core import Classifier, ClassifierOptions, UnderfireError
 from underfire.images import DEMO
-from underfire.plan import Settings
+from underfire.plan import Settings, Triple
+from underfire.study_numbers import FILE, IMAGENET
 
 INTERPRETERS = ("grad", "cam", "mask", "rts")
 """The paper's, in its order; those that are there and fit the classifier, where none are named."""
@@ -27,7 +30,6 @@ BUDGETS = (1, 2, 4)
 """ε of the audits beside the main one's."""
 BUDGET_INTERPRETERS = ("cam", "rts")
 """MASK costs too much for four budgets, and GRAD's untouched scale tells little (see its page)."""
-FILE = "study.yaml"
 
 Count = Annotated[int, Field(ge=0, le=100_000)] | dict[str, Annotated[int, Field(ge=0, le=100_000)]]
 
@@ -50,10 +52,10 @@ QUICK = Counts(
 
 
 class Subject(BaseModel):
-    """One classifier under study, and its photos.
+    """One classifier under study, and its photos; all but ``trained_on`` and ``photos`` as in an audit's settings.
 
     ``trained_on`` is what the page calls its training data: published ImageNet cells stand beside ImageNet's alone.
-    ``options`` are settings of interpreters and attacks, as with --set.
+    ``photos`` are its own counts in place of the study's.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -61,16 +63,22 @@ class Subject(BaseModel):
     images: str = DEMO
     classifier: str = "efficientnet-lite0"
     weights: str | None = None
+    input_size: int | None = None
+    resize: int | None = None
+    mean: Triple | None = None
+    std: Triple | None = None
     classes: str | None = None
+    batch_size: int | None = None
+    precision: str | None = None
     trained_on: str | None = None
     interpreter: tuple[str, ...] | None = None
     options: dict[str, dict[str, Any]] = Field(default_factory=dict)
     photos: Counts | None = None
 
-    @property
-    def data(self) -> str:
-        """What it was trained on, in words."""
-        return self.trained_on or ("ImageNet" if self.weights is None else "other data")
+    def settings(self) -> dict[str, Any]:
+        """Those of an audit of it, but for what is asked of each audit; paths so that they hold from anywhere."""
+        own = self.model_dump(include=set(Settings.model_fields) - {"interpreter"}, exclude_none=True)
+        return Settings.parse(own).placed().model_dump(exclude_unset=True)
 
 
 class Study(BaseModel):
@@ -145,13 +153,18 @@ class Agenda:
     """
 
     def __init__(self, study: Study) -> None:
-        self.study = study
+        placed = [
+            subject.model_copy(update={k: v for k, v in subject.settings().items() if k in subject.model_fields_set})
+            for subject in study.classifiers
+        ]
+        self.study = study = study.model_copy(update={"classifiers": tuple(placed)})
         names = [subject.classifier for subject in study.classifiers]
         if len(set(names)) < len(names):
             raise UnderfireError(f"A study takes each classifier once, not {', '.join(names)}: run another study.")
         self.device = planning.choose_device(study.device)
         self.left_out: list[tuple[str, str, str]] = []
         self.map_passes: dict[tuple[int, str], float] = {}
+        self.trained_on: list[str] = []
         self.interpreters = [self._interpreters(i) for i in range(len(names))]
         self.parts = [part for i in range(len(names)) for part in self._parts(i)]
 
@@ -161,8 +174,9 @@ class Agenda:
         for part in subject.options:
             if part not in (known := (*(subject.interpreter or INTERPRETERS), *ATTACKS)):
                 raise registry.unknown("interpreter or attack in this study", part, known)
-        options = ClassifierOptions(weights=subject.weights, classes=subject.classes)
+        options = Settings.parse(subject.settings()).classifier_options
         classifier = registry.build_classifier(subject.classifier, options, self.device)
+        self.trained_on.append(_trained_on(subject, classifier))
         for name in subject.interpreter or INTERPRETERS:
             try:
                 built = registry.build_interpreter(name, classifier, subject.options.get(name, {}))
@@ -178,6 +192,14 @@ class Agenda:
 
     def _parts(self, i: int) -> Iterator[Part]:
         counts = self.study.classifiers[i].photos or self.study.photos
+        known = {"default", *INTERPRETERS, *itertools.chain(*self.interpreters)}
+        for experiment in Counts.model_fields:
+            count = getattr(counts, experiment)
+            for name in count if isinstance(count, dict) else ():
+                if name not in known:
+                    raise registry.unknown(
+                        f"interpreter in the study's counts of photos for '{experiment}'", name, known
+                    )
         for n, group in self._groups(i, counts.main):
             yield self._part(i, "main", f"main-{n}", group, n)
         for n, group in self._groups(i, counts.bends):
@@ -204,12 +226,30 @@ class Agenda:
 
     def _part(self, i: int, experiment: str, name: str, interpreters: tuple[str, ...], n: int, **more: Any) -> Part:
         study, subject = self.study, self.study.classifiers[i]
-        own = {k: getattr(subject, k) for k in ("images", "classifier", "weights", "classes")}
+        own = subject.settings()
         same = {k: getattr(study, k) for k in ("preset", "eps", "max_shift", "seed", "threads", "workers", "device")}
         what: dict[str, Any] = {"interpreter": interpreters, "limit": n, "attack": ("pgd", "adv2")} | more
         options = {k: v for k, v in subject.options.items() if k in (*interpreters, *what["attack"])}
         settings = Settings.parse(own | same | what | {"options": options})
         return Part(experiment, f"{slug(subject.classifier.replace(':', '-'))}/{name}", settings, i)
+
+
+def _trained_on(subject: Subject, classifier: Classifier) -> str:
+    """What a classifier was trained on, in words; it is not ImageNet where the classes are not ImageNet's 1,000."""
+    from underfire.classifiers.checkpoints import class_names  # noqa: PLC0415 (torch is slow to import)
+
+    told, known = classifier.classes, class_names(1000, {}, ClassifierOptions())
+    said = subject.trained_on or (IMAGENET if subject.weights is None else "other data")
+    if said == IMAGENET and told.ids != known.ids and told.names != known.names:
+        return f"other data ({words.count(len(told), 'class', 'classes')})"
+    return said
+
+
+def home(plan: Path) -> Path | None:
+    """The folder of an earlier study that a plan is, or lies in; None where it is a plan by itself."""
+    folder = plan if plan.is_dir() else plan.parent
+    known = (plan.is_dir() or plan.name == FILE) and (folder / FILE).is_file()
+    return folder if known and "parts" in read(folder).resolved else None
 
 
 def asked(plan: Path | None, flags: Mapping[str, Any], quick: bool) -> Study:
@@ -228,9 +268,10 @@ def asked(plan: Path | None, flags: Mapping[str, Any], quick: bool) -> Study:
     subjects = there.get("classifiers") or [{}]
     if of_subject and len(subjects) > 1:
         raise UnderfireError(
-            f"'{plan}' studies {len(subjects)} classifiers: say --{next(iter(of_subject))} in it, not beside it."
+            f"'{plan}' studies {len(subjects)} classifiers, each with its own '{next(iter(of_subject))}': say it in "
+            "the plan, not beside it."
         )
-    subjects = [subject | of_subject for subject in subjects]
+    subjects = [planning.together(subject, of_subject) for subject in subjects]
     if quick:
         of_study["photos"] = QUICK
         subjects = [{k: v for k, v in subject.items() if k != "photos"} for subject in subjects]

@@ -5,6 +5,8 @@ Means are over photos with a result; what has no result is left out, and None wh
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,10 +18,13 @@ import yaml
 
 from underfire.core import UnderfireError
 from underfire.metrics import NOTHING, Estimate, mean, rate
+from underfire.place import Place
 from underfire.record import IOU_THRESHOLDS
 from underfire.store import Store
 
 FILE = "study.yaml"
+IMAGENET = "ImageNet"
+"""What a classifier must have been trained on for published cells to stand beside its own."""
 PLAIN, BENT = ("pgd", "stadv"), ("stadv", "adv2-stadv")
 ATTACKS = ("pgd", "stadv", "adv2", "adv2-stadv")
 Row = dict[str, Any]
@@ -44,11 +49,6 @@ class Part:
         """Good judgements by others."""
         return _good(self.out, "transfer")
 
-    @cached_property
-    def failed(self) -> int:
-        """Judgements without a result."""
-        return sum(row["error"] is not None for stage in ("records", "transfer") for row in Store(self.out).rows(stage))
-
 
 def _good(out: Path, stage: str) -> list[Row]:
     return [{**row, "out": out} for row in Store(out).rows(stage) if row["error"] is None]
@@ -71,7 +71,7 @@ class Subject:
     @property
     def imagenet(self) -> bool:
         """Whether published ImageNet cells may stand beside its own."""
-        return self.trained_on == "ImageNet"
+        return self.trained_on == IMAGENET
 
     @cached_property
     def interpreters(self) -> tuple[str, ...]:
@@ -107,6 +107,8 @@ class StudyNumbers:
     out: Path
     plan: Mapping[str, Any]
     subjects: tuple[Subject, ...]
+    failed: Mapping[tuple[str, str], int]
+    """Judgements without a result, by the folder of their audit and the reason."""
 
     @property
     def resolved(self) -> Mapping[str, Any]:
@@ -115,27 +117,49 @@ class StudyNumbers:
         return found
 
 
+def read(out: Place) -> dict[str, Any]:
+    """The study.yaml that a run of a study keeps in its folder.
+
+    Raises:
+        UnderfireError: no such folder.
+    """
+    try:
+        plan: dict[str, Any] = yaml.safe_load((out / FILE).read_text(encoding="utf-8"))
+        _ = plan["resolved"]["parts"], plan["resolved"]["trained_on"]
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as e:
+        raise UnderfireError(f"'{out}' is no folder of an underfire study: it has no {FILE} that a study wrote.") from e
+    return plan
+
+
+def parts(out: Place) -> list[str]:
+    """The folders of a study's audits, below its own."""
+    return [part["folder"] for part in read(out)["resolved"]["parts"]]
+
+
 def load(out: Path) -> StudyNumbers:
     """Read a study's folder, finished or not.
 
     Raises:
         UnderfireError: no such folder, or nothing in it yet.
     """
-    try:
-        plan = yaml.safe_load((out / FILE).read_text(encoding="utf-8"))
-        resolved = plan["resolved"]
-        parts, trained_on = resolved["parts"], resolved["trained_on"]
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as e:
-        raise UnderfireError(f"'{out}' is no folder of an underfire study: it has no {FILE} that a study wrote.") from e
+    plan = read(out)
+    resolved = plan["resolved"]
     subjects = []
-    for i, data in enumerate(trained_on):
-        own = tuple(_part(out, part) for part in parts if part["subject"] == i)
+    for i, data in enumerate(resolved["trained_on"]):
+        own = tuple(_part(out, part) for part in resolved["parts"] if part["subject"] == i)
         there = tuple(part for part in own if part.rows)
         if there:
             subjects.append(Subject(there[0].rows[0]["classifier"], data, there))
     if not subjects:
         raise UnderfireError(f"'{out}' has no finished records yet: let the study finish a unit, then ask again.")
-    return StudyNumbers(out, plan, tuple(subjects))
+    failed = Counter(
+        (part, row["error"])
+        for part in parts(out)
+        for stage in ("records", "transfer")
+        for row in Store(out / part).rows(stage)
+        if row["error"] is not None
+    )
+    return StudyNumbers(out, plan, tuple(subjects), failed)
 
 
 def _part(out: Path, part: Mapping[str, Any]) -> Part:
@@ -216,9 +240,16 @@ def distance(subject: Subject, attack: str, interpreter: str) -> Distance:
     return Distance(attack, interpreter, average(rows, "map_l1"), average(rows, "map_iou"), curve)
 
 
-def ratio(far: Estimate, near: Estimate) -> float | None:
-    """How many times farther; None where either has no value or the nearer one did not move at all."""
-    return far.value / near.value if far.value is not None and near.value else None
+def ratio(part: Estimate, whole: Estimate) -> float | None:
+    """A share of ``whole``; None where either has no value or the whole is nothing."""
+    return part.value / whole.value if part.value is not None and whole.value else None
+
+
+def nearer(far: Estimate, near: Estimate) -> float | None:
+    """How many times nearer, infinitely where ``near`` is exactly there; None where nothing was moved or measured."""
+    if far.value is None or near.value is None or far.value == near.value == 0:
+        return None
+    return far.value / near.value if near.value else math.inf
 
 
 # -- random-class interpretation ------------------------------------------------------------------------------------
@@ -355,18 +386,23 @@ class Budget:
 
 
 def budget(subject: Subject, interpreter: str) -> Budget | None:
-    """ADV² on the same photos at every ε; None where only one was tried.
+    """ADV² on the photos that were tried at every ε; None where there are none.
 
     Audits of few photos have a scale of their own each; one scale, the main audit's, makes their forged rates compare.
     """
-    parts = [p for p in subject.of("budget") if interpreter in p.interpreters]
-    if not parts:
+    budgets = [p for p in subject.of("budget") if interpreter in p.interpreters]
+    if not budgets:
         return None
-    photos = frozenset.intersection(*(frozenset(row["image_sha256"] for row in part.rows) for part in parts))
-    by_eps: dict[int, list[Row]] = {}
-    for part in [*parts, *(p for p in subject.of("main") if interpreter in p.interpreters)]:
+    tried: dict[int, list[Row]] = {}
+    for part in [*budgets, *(p for p in subject.of("main") if interpreter in p.interpreters)]:
         rows = [row for row in part.rows if (row["attack"], row["interpreter"]) == ("adv2", interpreter)]
-        by_eps[part.eps] = _on(photos, rows)
+        if rows:
+            tried[part.eps] = rows
+    of = [frozenset(row["image_sha256"] for row in rows) for rows in tried.values()]
+    photos = frozenset.intersection(*of) if of else frozenset()
+    if not photos:
+        return None
+    by_eps = {eps: _on(photos, rows) for eps, rows in tried.items()}
     scale = max((row["untouched_l1"] or 0.0 for row in subject.rows("main", "adv2", interpreter)), default=0.0)
     smallest: dict[str, int | None] = dict.fromkeys(sorted(photos))
     for eps in sorted(by_eps, reverse=True):

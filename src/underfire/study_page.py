@@ -67,9 +67,9 @@ def render(study: StudyNumbers, samples: int) -> str:
         sections=[s for s in sections if s[2]],
         subjects=study.subjects,
         plan=study.plan,
-        resolved=study.resolved,
+        resolved={"failed": [], **study.resolved},
         source=published()["source"],
-        failed=sum(part.failed for subject in study.subjects for part in subject.parts),
+        failed=sorted(study.failed.items()),
     )
     return page.lstrip()
 
@@ -135,7 +135,7 @@ def _chart(subject: Subject, lines: Sequence[Sequence[numbers.Distance]], key: s
     return {
         "subject": subject,
         "keys": [pretty(d.attack) for d in lines[0]],
-        "lines": [(pair, numbers.ratio(pair[0].l1, pair[1].l1)) for pair in lines],
+        "lines": [(pair, numbers.nearer(pair[0].l1, pair[1].l1)) for pair in lines],
         "l1": bars([(pretty(p[0].interpreter), [d.l1 for d in p]) for p in lines], "mean L1", f"{key}-l1", said("l1")),
         "iou": bars(
             [(pretty(p[0].interpreter), [d.iou for d in p]) for p in lines],

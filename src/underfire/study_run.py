@@ -7,12 +7,13 @@ OUT/study.html          the page (study_page.py)
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import platform
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -22,12 +23,14 @@ import yaml
 
 from underfire import audit, system, transfer
 from underfire import plan as planning
-from underfire.core import Outcome
+from underfire.core import Outcome, UnderfireError, Unit
 from underfire.place import write_whole
 from underfire.plan import Plan
 from underfire.record import Record
+from underfire.report import write_report
 from underfire.store import Store
-from underfire.study import FILE, Agenda, Part, read
+from underfire.study import Agenda, Part, read
+from underfire.study_numbers import FILE
 
 
 class Watcher(Protocol):
@@ -54,7 +57,7 @@ class Estimate:
         part: the audit.
         plan: filled in.
         passes: F that are missing, at most.
-        seconds_a_pass: what one takes, with all workers.
+        seconds_a_pass: what one takes, with all workers that have a unit to work on.
     """
 
     part: Part
@@ -64,54 +67,134 @@ class Estimate:
 
 
 def estimate(agenda: Agenda, out: Path) -> list[Estimate]:
-    """Every audit planned; passes and seconds at most of what is missing."""
+    """Every audit planned; passes and seconds at most of what is missing.
+
+    Raises:
+        UnderfireError: mistakes of a plan, and a folder in ``out`` that holds another plan's results.
+    """
     speed: dict[int, float] = {}
     found = []
     for part in agenda.parts:
         folder = out / part.folder
-        plan, classifier = planning.make_plan(part.settings, audit.stored_plan(folder))
+        stored = audit.stored_plan(folder)
+        plan, classifier = planning.make_plan(part.settings, stored)
+        audit.refuse_other_plan(folder, stored, plan, f"underfire study '{out}'")
         if part.subject not in speed:
             size = plan.settings.batch_size or 1
             speed[part.subject] = system.seconds_a_pass(classifier, size, plan.job.device, plan.job.threads)
-        done = Store(folder).done("records")
-        missing = sum(len(unit.photos) for unit in plan.units({}) if unit.name not in done)
-        passes = (plan.image_passes + plan.scale_passes) * missing
-        found.append(Estimate(part, plan, passes, speed[part.subject] / plan.settings.workers))
+        costs = _missing(plan, Store(folder), {i: agenda.map_passes[part.subject, i] for i in plan.job.interpreters})
+        busy = max(1, min(plan.settings.workers, len(costs)))
+        found.append(Estimate(part, plan, sum(costs), speed[part.subject] / busy))
     return found
 
 
-def estimate_transfer(agenda: Agenda, planned: Sequence[Estimate]) -> tuple[float, float]:
-    """Passes and seconds of the judgements across audits, all of them."""
-    mains = [one for one in planned if one.part.experiment == "main"]
+def _missing(plan: Plan, store: Store, map_passes: Mapping[str, float]) -> list[float]:
+    """F at most of each unit that is not done."""
+    cost = {lane.interpreters: lane.passes for lane in plan.lanes}
+    done, scale = store.done("records"), store.done("scale")
+    costs = [cost[unit.job.interpreters] * len(unit.photos) for unit in plan.units({}) if unit.name not in done]
+    for unit in plan.scale_units():
+        if unit.name not in scale:  # the clean map, and that of the JPEG
+            costs.append((1 + 2 * sum(map_passes[i] for i in unit.job.interpreters)) * len(unit.photos))
+    return costs
+
+
+def estimate_transfer(agenda: Agenda, planned: Sequence[Estimate], out: Path) -> tuple[float, float]:
+    """Passes and seconds at most of the judgements across audits that are missing."""
     passes = seconds = 0.0
-    for made, judge in itertools.product(mains, mains):
-        photos = len(_shared(mains, made.part.subject))
-        for name in judge.part.settings.interpreter:
-            if made.part.subject == judge.part.subject:
-                pictures = 1 + sum(other != name for other in made.part.settings.interpreter)
-            elif same_task(made.plan, judge.plan) and name in made.part.settings.interpreter:
-                pictures = 3  # clean, PGD's and ADV²'s
-            else:
-                continue
-            spent = photos * pictures * (1 + agenda.map_passes[judge.part.subject, name])
-            passes += spent
-            seconds += spent * judge.seconds_a_pass
+    for one in _crossings(planned, out):
+        photos = len(one.photos)
+        if not (one.made.passes or one.judge.passes):  # only then is it known which units there are
+            photos = sum(len(unit.photos) for unit in one.missing())
+        others = sum(other != one.name for other in one.made.part.settings.interpreter) if one.same else 2
+        pictures = 1 + others if others else 0  # with the clean one; another classifier sees PGD's and ADV²'s
+        spent = photos * pictures * (1 + agenda.map_passes[one.judge.part.subject, one.name])
+        passes += spent
+        seconds += spent * one.judge.seconds_a_pass
     return passes, seconds
 
 
-def run(agenda: Agenda, planned: Sequence[Estimate], out: Path, watcher: Watcher) -> None:
-    """Run what is missing of a study, and nothing twice."""
-    log = _Log(agenda, planned, out)
-    log.write()
-    for n, one in enumerate(planned, 1):
-        watcher.part(n, len(planned) + 1, one.part.folder)
-        audit.run(one.part.settings, out / one.part.folder, watcher)
-        log.write()
-    watcher.part(len(planned) + 1, len(planned) + 1, "transfer")
+@dataclass(frozen=True)
+class Crossing:
+    """What one main audit made, judged by an interpreter of another, or by its classifier.
+
+    Args:
+        made: the audit that has the pictures.
+        judge: the audit whose classifier and settings judge.
+        name: the judging interpreter.
+        photos: digests of those that are judged.
+        out: the study's folder.
+    """
+
+    made: Estimate
+    judge: Estimate
+    name: str
+    photos: frozenset[str]
+    out: Path
+
+    @property
+    def same(self) -> bool:
+        """Whether it is the same classifier that judges."""
+        return self.made.part.subject == self.judge.part.subject
+
+    @property
+    def folder(self) -> Path:
+        """Of the audit that has the pictures."""
+        return self.out / self.made.part.folder
+
+    @property
+    def scale(self) -> dict[str, float]:
+        """The judge's own."""
+        return audit.measured_scale(Store(self.out / self.judge.part.folder))
+
+    def wanted(self, r: Record) -> bool:
+        """Whether a record's pictures are judged again."""
+        fits = r.against not in (None, self.name) if self.same else r.interpreter == self.name
+        return r.image_sha256 in self.photos and fits
+
+    def missing(self) -> list[Unit]:
+        """Units that are not done, once both audits are."""
+        done = Store(self.folder).done(transfer.STAGE)
+        units = transfer.units(self.folder, self.judge.plan, self.scale, self.name, self.wanted)
+        return [unit for unit in units if unit.name not in done]
+
+    def run(self, watcher: audit.Watcher) -> None:
+        """Judge what is missing."""
+        transfer.run(self.folder, self.judge.plan, self.scale, [self.name], self.wanted, watcher)
+
+
+def _crossings(planned: Sequence[Estimate], out: Path) -> Iterator[Crossing]:
+    """Every pair of main audits of one classifier, and of two that tell the same classes apart."""
     mains = [one for one in planned if one.part.experiment == "main"]
     for made, judge in itertools.product(mains, mains):
-        _transfer(made, judge, _shared(mains, made.part.subject), out, watcher)
+        photos = _shared(mains, made.part.subject)
+        same = made.part.subject == judge.part.subject
+        for name in judge.part.settings.interpreter:
+            if same or (same_task(made.plan, judge.plan) and name in made.part.settings.interpreter):
+                yield Crossing(made, judge, name, photos, out)
+
+
+def run(agenda: Agenda, planned: Sequence[Estimate], out: Path, watcher: Watcher) -> dict[str, str]:
+    """Run what is missing of a study, and nothing twice.
+
+    Returns:
+        The audits that could not be run to their end, by folder, and why; the others have gone on.
+    """
+    log = _Log(agenda, planned, out)
     log.write()
+    tally = _Tally(watcher)
+    for n, one in enumerate(planned, 1):
+        folder = out / one.part.folder
+        watcher.part(n, len(planned) + 1, one.part.folder)
+        with log.work(one.part.folder, tally):
+            audit.run(one.part.settings, folder, tally)
+            if tally.worked or not (folder / "report.html").is_file():
+                write_report(folder)
+    watcher.part(len(planned) + 1, len(planned) + 1, "transfer")
+    for crossing in _crossings([one for one in planned if one.part.folder not in log.failed], out):
+        with log.work(f"{crossing.made.part.folder} judged by {crossing.name}", tally):
+            crossing.run(tally)
+    return log.failed
 
 
 def _shared(mains: Sequence[Estimate], subject: int) -> frozenset[str]:
@@ -120,29 +203,22 @@ def _shared(mains: Sequence[Estimate], subject: int) -> frozenset[str]:
     return frozenset(set.intersection(*of))
 
 
-def _transfer(made: Estimate, judge: Estimate, photos: frozenset[str], out: Path, watcher: Watcher) -> None:
-    """What one main audit made, judged by another's interpreters, or by its classifier."""
-    scale = audit.measured_scale(Store(out / judge.part.folder))
-    for name in judge.part.settings.interpreter:
-
-        def between_interpreters(r: Record, name: str = name) -> bool:
-            return r.image_sha256 in photos and r.against not in (None, name)
-
-        def between_classifiers(r: Record, name: str = name) -> bool:
-            return r.image_sha256 in photos and r.interpreter == name
-
-        if made.part.subject == judge.part.subject:
-            wanted = between_interpreters
-        elif same_task(made.plan, judge.plan):
-            wanted = between_classifiers
-        else:
-            continue
-        transfer.run(out / made.part.folder, judge.plan, scale, [name], wanted, watcher)
-
-
 def same_task(one: Plan, other: Plan) -> bool:
     """Whether two classifiers tell the same classes apart: only then does a target class mean the same to both."""
     return one.classes_digest == other.classes_digest
+
+
+class _Tally:
+    """Passes on what an audit tells, and knows whether anything was done."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        self.begin, self.note, self._advance = watcher.begin, watcher.note, watcher.advance
+        self.worked = False
+
+    def advance(self, outcome: Outcome) -> None:
+        """As in an audit."""
+        self.worked = True
+        self._advance(outcome)
 
 
 class _Log:
@@ -150,8 +226,26 @@ class _Log:
 
     def __init__(self, agenda: Agenda, planned: Sequence[Estimate], out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
-        self.agenda, self.planned, self.out, self.start = agenda, planned, out, time.monotonic()
-        self.earlier = float(read(out).resolved.get("seconds", 0.0)) if (out / FILE).is_file() else 0.0
+        self.agenda, self.planned, self.out = agenda, planned, out
+        earlier = read(out).resolved if (out / FILE).is_file() else {}
+        self.seconds = float(earlier.get("seconds", 0.0))
+        self.hardware, self.version = (str(earlier.get(what, "")) for what in ("hardware", "version"))
+        self.failed: dict[str, str] = {}
+
+    @contextlib.contextmanager
+    def work(self, name: str, tally: _Tally) -> Iterator[None]:
+        """A step of the study: its time counts where it did something, and its failure stops no other one."""
+        start, tally.worked = time.monotonic(), False
+        try:
+            yield
+        except UnderfireError as e:
+            self.failed[name] = str(e)
+        finally:
+            if tally.worked:
+                self.seconds += time.monotonic() - start
+                self.hardware = _with(self.hardware, _hardware(self.agenda.device))
+                self.version = _with(self.version, _version())
+            self.write()
 
     def write(self) -> None:
         """Whole or not at all."""
@@ -173,11 +267,26 @@ class _Log:
                 for one in self.planned
             ],
             "left_out": [list(one) for one in self.agenda.left_out],
-            "trained_on": [subject.data for subject in self.agenda.study.classifiers],
-            "hardware": f"{os.cpu_count()} × {_processor()}, {platform.system()}",
-            "version": _version(),
-            "seconds": round(self.earlier + time.monotonic() - self.start, 1),
+            "failed": [list(one) for one in self.failed.items()],
+            "trained_on": self.agenda.trained_on,
+            "hardware": self.hardware or _hardware(self.agenda.device),
+            "version": self.version or _version(),
+            "seconds": round(self.seconds, 1),
         }
+
+
+def _with(earlier: str, now: str) -> str:
+    """All machines or versions that a study was made with, each once."""
+    return "; ".join(dict.fromkeys([*filter(None, earlier.split("; ")), now]))
+
+
+def _hardware(device: str) -> str:
+    cpu = f"{os.cpu_count()} × {_processor()}, {platform.system()}"
+    if not device.startswith("cuda"):
+        return cpu if device == "cpu" else f"{device}, {cpu}"
+    import torch  # noqa: PLC0415 (a CPU's name needs none)
+
+    return f"{torch.cuda.get_device_name(device)}, {cpu}"
 
 
 def _version() -> str:

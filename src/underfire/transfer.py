@@ -43,11 +43,16 @@ def run(
         watcher: who is told.
     """
     with Store(out).open() as store, contextlib.closing(audit.executor_of(judge, out)) as executor:
-        made = [record for row in store.rows() if row["error"] is None and wanted(record := Record(**row))]
         desk = audit.Desk(store, executor, watcher, judge.settings.classifier)
         for name in judges:
-            units = list(_units(out, judge, scale, name, made))
-            desk.stage(STAGE, functools.partial(iter, units))
+            desk.stage(STAGE, functools.partial(iter, units(out, judge, scale, name, wanted)))
+
+
+def units(out: Path, judge: Plan, scale: dict[str, float], name: str, wanted: Callable[[Record], bool]) -> list[Unit]:
+    """The units of one judging interpreter; arguments as in `run`."""
+    rows = Store(out).rows()
+    made = [record for row in rows if row["error"] is None and wanted(record := Record(**row))]
+    return list(_units(out, judge, scale, name, made))
 
 
 def _units(out: Path, judge: Plan, scale: dict[str, float], name: str, made: Sequence[Record]) -> Iterator[Unit]:

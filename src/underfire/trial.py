@@ -198,7 +198,7 @@ class Trial:
             labels(self.system, [c.source for c in able]),
             {i.name: torch.stack([c.wanted[i.name] for c in able]).to(x) for i in against},
             self._models(able),
-            self.job.target_map.kind in ("shape", "file"),
+            self.job.target_map.drawn,
         )
         seeds = [goals.seed_of(self.job.seed, c.photo, cell.attack.name) for c in able]
         classifier.meter.open(len(able))

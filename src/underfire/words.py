@@ -26,12 +26,15 @@ def number(value: float | None, digits: int = 2) -> str:
     """Two significant digits (or ``digits``), never in powers of ten: 0.0055, 0.21, 8,162."""
     if value is None:
         return MISSING
+    if math.isinf(value):
+        return "∞"
     if abs(value) >= 10 or value == 0:
         return f"{value:,.0f}"
     if abs(value) < 1e-4:
         return "< 0.0001" if value > 0 else "> −0.0001"
     rounded = float(f"{value:.{digits}g}")  # first, so that 0.9999 has the digits of 1.0
-    return f"{rounded:.{digits - 1 - math.floor(math.log10(abs(rounded)))}f}".replace("-", "−")
+    places = max(0, digits - 1 - math.floor(math.log10(abs(rounded))))  # 9.97 to one digit is 10
+    return f"{rounded:.{places}f}".replace("-", "−")
 
 
 def interval(estimate: Estimate, digits: int = 2, low: float = -math.inf, high: float | None = None) -> str:

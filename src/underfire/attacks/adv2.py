@@ -31,9 +31,12 @@ class Adv2:
     """Options of the interpreter's surrogate."""
 
     @classmethod
-    def make(cls, preset: str, against: str | None, eps: int, **overrides: object) -> Adv2:
-        """The attack with the preset's settings for the interpreter ``against``."""
-        ball, settings, surrogate = options_of(cls.name, against, preset, overrides, Ball)
+    def make(cls, preset: str, against: str | None, eps: int, drawn: bool = False, **overrides: object) -> Adv2:
+        """The attack with the preset's settings for the interpreter ``against``.
+
+        ``drawn``: the target map is no image's.
+        """
+        ball, settings, surrogate = options_of(cls.name, against, preset, overrides, Ball, drawn)
         return cls(eps, Ball(eps, **ball), Settings(**settings), tuple(sorted(surrogate.items())))
 
     def bound(self, step_passes: float) -> float:

@@ -63,10 +63,19 @@ class Adv2Stadv:
 
     @classmethod
     def make(
-        cls, preset: str, against: str | None, eps: int, max_shift: float = MAX_SHIFT, **overrides: object
+        cls,
+        preset: str,
+        against: str | None,
+        eps: int,
+        max_shift: float = MAX_SHIFT,
+        drawn: bool = False,
+        **overrides: object,
     ) -> Adv2Stadv:
-        """The attack with the preset's settings for the interpreter ``against``; its bound is ``max_shift``, not ε."""
-        flow, settings, surrogate = options_of(cls.name, against, preset, overrides, Flow)
+        """The attack with the preset's settings for the interpreter ``against``; its bound is ``max_shift``, not ε.
+
+        ``drawn``: the target map is no image's.
+        """
+        flow, settings, surrogate = options_of(cls.name, against, preset, overrides, Flow, drawn)
         return cls(Flow(max_shift, **flow), Settings(**settings), tuple(sorted(surrogate.items())))
 
     def bound(self, step_passes: float) -> float:
