@@ -12,7 +12,7 @@ import torch
 from e2e import underfire
 from test_rts import SIZE, Noted, colours, few, squares, started
 from underfire import train
-from underfire.core import Goal, UnderfireError
+from underfire.core import Goal, Photo, UnderfireError
 from underfire.defenses import adversarial
 from underfire.interpreters.rts import Card, Rts, RtsA, cross_entropy, load, packed, read_card
 from underfire.interpreters.rts_net import Doubt, MaskNet
@@ -117,6 +117,25 @@ def test_a_killed_adversarial_training_goes_on_to_the_same_file(plain: Path, tmp
     assert not trained(plain, parts).fresh
     with pytest.raises(UnderfireError, match="with other photos or settings"):
         trained(plain, parts, eps=4)
+
+
+def test_the_pupil_is_judged_by_classes_that_the_teacher_did_not_learn_from() -> None:
+    shown = [train.Shown(Photo(f"p{i}.png", f"sha{i}"), i % 4, i % 4 == 0) for i in range(12)]
+    ours = adversarial.resplit(shown, {"sha1", "sha2", "of another folder"})
+    assert {s.label for s in ours if s.validation} == {1, 2} and sum(s.validation for s in ours) == 6
+    assert adversarial.resplit(shown, {"of another folder"}) == shown
+
+
+def test_what_adversarial_training_does_not_take(plain: Path, tmp_path: Path) -> None:
+    words = ("train", "rts", "--adversarial", "--images", plain / "photos", "--classifier", "efficientnet-lite0")
+    ran = underfire(*words, "--precision", "bf16", "--out", tmp_path / "a.safetensors")
+    assert ran.code == 2 and "--precision bf16: --adversarial trains in float32 alone" in ran.err
+    classifier = colours()
+    again = tmp_path / "rts-a.safetensors"
+    x, y = torch.rand(3, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1)), torch.tensor([0, 1, 2])
+    again.write_bytes(packed(started(classifier, x, y), Card("colours", classifier.digest, 0.5, kind="rts-a")))
+    with pytest.raises(UnderfireError, match=r"rts-a.safetensors: this network is of an adversarial training"):
+        adversarial.adversarial_training(classifier, few(), str(again))
 
 
 def test_the_command(plain: Path) -> None:

@@ -15,9 +15,10 @@ One search makes the examples, and the decoder learns from its iterates as they 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ from underfire.attacks.adv2 import Adv2
 from underfire.attacks.pgd import Ball
 from underfire.attacks.search import Schedule, search
 from underfire.attacks.search import Settings as SearchSettings
-from underfire.core import Classifier, Goal, Images, Labels, Maps, Victim
+from underfire.core import Classifier, Goal, Images, Labels, Maps, UnderfireError, Victim
 from underfire.interpreters import rts
 from underfire.interpreters.rts import RtsA, RtsSurrogate, cross_entropy, maps_of
 from underfire.interpreters.rts_net import MaskNet
@@ -81,10 +82,11 @@ class AdversarialTraining(Training):
         settings: AdversarialSettings,
         teacher: MaskNet,
         threshold: float,
+        held: Collection[str] = (),
     ) -> None:
         self.teacher, self.threshold = teacher.to(classifier.head.device), threshold
         channels_last(classifier)
-        super().__init__(classifier, photos, shown, settings)
+        super().__init__(classifier, photos, resplit(shown, held), settings)
         self.steps = max(1, round(settings.share * self.steps))
 
     def _start(self) -> MaskNet:
@@ -223,8 +225,23 @@ def adversarial_training(
     classifier: Classifier, how: TrainSettings, plain: str | None
 ) -> tuple[AdversarialSettings, Callable[..., AdversarialTraining]]:
     """Settings and maker of a training that starts at a plain network's file, by default the packaged one."""
+    if how.precision != "fp32":
+        raise UnderfireError(f"--precision {how.precision}: --adversarial trains in float32 alone; leave it out.")
+    if plain and Path(plain).expanduser().is_file() and rts.read_card(Path(plain).expanduser()).kind == RtsA.name:
+        raise UnderfireError(f"--from {plain}: this network is of an adversarial training; start from a plain one.")
     path = rts.find(classifier, plain)
-    teacher, threshold = rts.load(path), rts.read_card(path).threshold
-    settings = AdversarialSettings(teacher=rts.digest_of(path), limit=how.limit, seed=how.seed, precision=how.precision)
+    teacher, card = rts.load(path), rts.read_card(path)
+    settings = AdversarialSettings(teacher=rts.digest_of(path), limit=how.limit, seed=how.seed)
+    return settings, partial(AdversarialTraining, teacher=teacher, threshold=card.threshold, held=card.validation)
 
-    return settings, partial(AdversarialTraining, teacher=teacher, threshold=threshold)
+
+def resplit(shown: Sequence[Shown], held: Collection[str]) -> list[Shown]:
+    """The teacher's own split, where its photos are among these: what judged it must not teach its pupil.
+
+    Args:
+        shown: photos, split anew.
+        held: SHA-256 of the photos that the teacher was judged by.
+    """
+    classes = {s.label for s in shown if s.photo.sha256 in held}
+    left = sum(s.label not in classes for s in shown)
+    return [replace(s, validation=s.label in classes) for s in shown] if classes and left else list(shown)
