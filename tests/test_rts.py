@@ -484,7 +484,10 @@ def test_the_command_says_what_is_missing(tmp_path: Path) -> None:
     assert ran.code == 2 and "its folder is missing or read-only" in ran.err
 
 
-@pytest.mark.parametrize("name", ["efficientnet-lite0", pytest.param("efficientnet-lite2", marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "name",
+    ["efficientnet-lite0", pytest.param("efficientnet-lite2", marks=(pytest.mark.long, pytest.mark.timeout(1800)))],
+)
 def test_the_packaged_network_is_worth_what_its_card_says(name: str, shared: Path) -> None:
     classifier = notebook.classifier(name)
     path = rts_files.find(classifier, None)
