@@ -50,7 +50,7 @@ def test_detection_at_a_rate_by_hand() -> None:
     assert detection(benign, attacked, 0.05).value == 4 / 5
     assert detection(benign, attacked, 0.01).value == 2 / 5
     assert detection(benign[:98], attacked, 0.01).value is None, "98 benign images say nothing of one in a hundred"
-    assert detection([*[None] * 10, *benign], attacked, 0.05).value == 1 / 5, "a benign image without a map is loud too"
+    assert detection([*[None] * 10, *benign], attacked, 0.05).value == 0, "benign images without a map are loud too"
 
 
 def test_the_threshold_is_the_conformal_order_statistic() -> None:
