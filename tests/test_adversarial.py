@@ -18,6 +18,13 @@ from underfire.interpreters.rts import Card, Rts, RtsA, cross_entropy, load, pac
 from underfire.interpreters.rts_net import Doubt, MaskNet
 
 
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The attack that judges an epoch, on two photos and short."""
+    monkeypatch.setattr(adversarial, "JUDGED", 2)
+    monkeypatch.setattr(adversarial, "JUDGED_STEPS", 4)
+
+
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A plain decoder of the coloured squares, and the photos beside it."""
