@@ -27,7 +27,7 @@ import measure
 from underfire import detection, images, metrics, notebook
 from underfire.audit import run
 from underfire.defenses.ensemble import EnsembleAlarm, calibrate
-from underfire.interpreters.rts import find, read_card
+from underfire.interpreters.rts import read_card
 from underfire.plan import Settings
 
 RESULTS = Path(__file__).parent / "results"
@@ -116,7 +116,7 @@ def rows_of(part: str, source: Path, limit: int | None) -> Iterator[dict[str, An
 def photos(source: Path, which: str) -> Path:
     """A folder with links to the photos of one role."""
     order = sorted(images.Folder(str(source)).photos(None), key=lambda photo: photo.sha256)
-    held = set(read_card(find(notebook.classifier(), None)).validation)
+    held = measure.unseen()
     unseen, seen = ([p for p in order if (p.sha256 in held) is side] for side in (True, False))
     roles = {"calibrate": seen[:200], "benign": [*unseen, *seen[200:300]], "attacked": unseen[::2]}
     out = WORK / which
@@ -150,9 +150,9 @@ def benign(source: Path) -> Iterator[dict[str, Any]]:
 def rts_a(part: str, source: Path, limit: int | None) -> Iterator[dict[str, Any]]:
     """Benign maps beside the plain network's; or the best of three restarts of an attack of so many passes."""
     held = str(measure.validation_photos(source))
+    classifier = notebook.classifier()
+    plain = notebook.interpreter("rts", classifier)
     if part == "rts-a-benign":
-        classifier = notebook.classifier()
-        plain = notebook.interpreter("rts", classifier)
         ours = notebook.interpreter("rts-a", classifier, weights=str(RTS_A))
         folder = images.Folder(held)
         for photo in folder.photos(limit or ADAPTIVE):
@@ -160,8 +160,6 @@ def rts_a(part: str, source: Path, limit: int | None) -> Iterator[dict[str, Any]
             y = classifier.logits(x).detach().argmax(1)
             yield {"image": photo.path, "map_l1": float((plain.explain(x, y) - ours.explain(x, y)).abs().mean())}
         return
-    classifier = notebook.classifier()
-    plain = notebook.interpreter("rts", classifier)
     budget = int(part.rpartition("-")[2])
     cost = 3.6
     for restart in RESTARTS:
@@ -213,8 +211,8 @@ def show() -> None:
             print(f"{part:16} not measured yet")
             continue
         rows = [row for row in stored(part) if not row["error"]]
-        area = detection.auc(quiet, [row["alarm_score"] for row in rows])
         scores = [row["alarm_score"] for row in rows]
+        area = detection.auc(quiet, scores)
         at_5, at_1 = (detection.detection(quiet, scores, a).value for a in (0.05, 0.01))
         found, won = (metrics.rate([row[name] for row in rows]) for name in ("alarm", "success"))
         passes, l1 = (metrics.mean([row[name] for row in rows]).value for name in ("passes", "map_l1"))

@@ -130,9 +130,14 @@ def settings_of(case: dict[str, Any], shared: Path) -> Settings:
     return Settings.parse({"seed": 0, "eps": 8, "threads": 1, **chosen, **paths})
 
 
+def unseen() -> set[str]:
+    """SHA-256 of the photos that EfficientNet-Lite0's packaged RTS network was not trained on."""
+    return set(read_card(find(notebook.classifier(), None)).validation)
+
+
 def validation_photos(folder: Path) -> Path:
     """A folder with links to the photos that EfficientNet-Lite0's packaged RTS network is judged by."""
-    held = set(read_card(find(notebook.classifier(), None)).validation)
+    held = unseen()
     out = Path(tempfile.gettempdir()) / "underfire-benchmark-validation"
     out.mkdir(exist_ok=True)
     for photo in Folder(str(folder)).photos(None):

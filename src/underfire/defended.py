@@ -80,7 +80,7 @@ def _by_attack(lines: list[Line]) -> dict[str, Line]:
 
 def _verdicts(found: Findings, label: str, table: pa.Table) -> list[dict[str, Any]]:
     """The quietest, a middling and the loudest picture, each with what the alarm said of it before the attack."""
-    columns = ["image", "adversarial", "clean", "predicted_class_name", "source_class_name", "alarm_score", "alarm"]
+    columns = ["image", "adversarial", "clean", "predicted_class_name", "alarm_score", "alarm"]
     columns += ["clean_alarm_score", "clean_alarm"]
     rows = sorted(table.select(columns).to_pylist(), key=_loudness)
     picked = dict.fromkeys((0, len(rows) // 2, len(rows) - 1))

@@ -60,7 +60,9 @@ _SETTLING_SECOND_ORDER = {"step": Schedule(2.0, 0.02, "geometric"), "momentum": 
 # Matching looks at other masks each step, so the momentum averages over some ten of them.
 _MATCHING = {"step": Schedule(2.0, 0.02, "geometric"), "momentum": 0.9}
 
-# The map yields, as in the ball, and no look at the real one: the last confident iterate is kept.
+# Two masks of the recorded benign walk a step.
+_ALONG = {"path": 2, "record": 300, "field": 3.0}
+# The map yields, and no look at the real one: the last confident iterate is kept.
 _MATCHED = {"lam": Schedule(1.0), "confidence": 0.95, "yields": True, "check": 0}
 # On one photo at 96 px: half the penalty, a mean flow of 0.58 px and no nearer a map (both have an L1 below 0.00001).
 _BENDING_MATCHING = {**_BENDING, "smooth": 1.0}
@@ -134,13 +136,13 @@ PRESETS: dict[tuple[str, str | None, str], Preset] = {
     # and so would each look at the real map: there is none on the way.
     ("adv2", "mask", "fast"): Preset(
         _MATCHING,
-        {"steps": 150, "lam": Schedule(1.0), "confidence": 0.95, "yields": True, "check": 0, "step_passes": 23.0},
-        {"path": 2, "record": 300, "field": 3.0},
+        {**_MATCHED, "steps": 150, "step_passes": 23.0},
+        _ALONG,
     ),
     ("adv2", "mask", "thorough"): Preset(
         _MATCHING,
-        {"steps": 800, "lam": Schedule(1.0), "confidence": 0.95, "yields": True, "check": 0, "step_passes": 18.2},
-        {"path": 2, "record": 300, "field": 3.0},
+        {**_MATCHED, "steps": 800, "step_passes": 18.2},
+        _ALONG,
     ),
     # 400 sign steps on the margin, then 1,000 of: one margin step, 4 mask steps without and 4 with a graph, a 10-step
     # bisection; a full mask and reset every 50 (it chooses the best iterate too). A step: margin 3, free mask steps
@@ -152,11 +154,9 @@ PRESETS: dict[tuple[str, str | None, str], Preset] = {
     ),
     # More steps than in the ball, since small bends go a shorter way in each; 17 F a step as there, so that 250 of them
     # and the record are 5,160 F, one and a half times the ball's.
-    ("adv2-stadv", "mask", "fast"): Preset(
-        _BENDING_MATCHING, {**_MATCHED, "steps": 250, "step_passes": 20.7}, {"path": 2, "record": 300, "field": 3.0}
-    ),
+    ("adv2-stadv", "mask", "fast"): Preset(_BENDING_MATCHING, {**_MATCHED, "steps": 250, "step_passes": 20.7}, _ALONG),
     ("adv2-stadv", "mask", "thorough"): Preset(
-        _BENDING_MATCHING, {**_MATCHED, "steps": 1000, "step_passes": 18.0}, {"path": 2, "record": 300, "field": 3.0}
+        _BENDING_MATCHING, {**_MATCHED, "steps": 1000, "step_passes": 18.0}, _ALONG
     ),
     # A bend has no step that could be halved, so prediction and map share one: margin 3 less, bisection 10 less.
     ("adv2-stadv", "mask", "paper"): Preset(

@@ -227,7 +227,7 @@ def adversarial_training(
     """Settings and maker of a training that starts at a plain network's file, by default the packaged one."""
     if how.precision != "fp32":
         raise UnderfireError(f"--precision {how.precision}: --adversarial trains in float32 alone; leave it out.")
-    if plain and Path(plain).expanduser().is_file() and rts.read_card(Path(plain).expanduser()).kind == RtsA.name:
+    if plain and rts.read_card(Path(plain).expanduser()).kind == RtsA.name:
         raise UnderfireError(f"--from {plain}: this network is of an adversarial training; start from a plain one.")
     path = rts.find(classifier, plain)
     teacher, card = rts.load(path), rts.read_card(path)

@@ -48,9 +48,9 @@ class EnsembleAlarm:
         options: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         self.classifier = classifier
-        refuse_strangers(calibration.read(path).names, options or {})
-        self.ensemble = Ensemble(classifier, members, options, defense=path)
         self.known = calibration.read(path)
+        refuse_strangers(self.known.names, options or {})
+        self.ensemble = Ensemble(classifier, members, options, defense=path)
         self.threshold = self.known.threshold
         self.digest = calibration.digest(path)
         self.passes = 2 * (1 + self.ensemble.map_passes)
