@@ -62,6 +62,8 @@ _MATCHING = {"step": Schedule(2.0, 0.02, "geometric"), "momentum": 0.9}
 
 # Two masks of the recorded benign walk a step.
 _ALONG = {"path": 2, "record": 300, "field": 3.0}
+# One of them, and one where the victim itself walks.
+_BESIDE = {"path": 1, "shadows": ((8, 16, 32, 64),), "field": 3.0}
 # The map yields, and no look at the real one: the last confident iterate is kept.
 _MATCHED = {"lam": Schedule(1.0), "confidence": 0.95, "yields": True, "check": 0}
 # On one photo at 96 px: half the penalty, a mean flow of 0.58 px and no nearer a map (both have an L1 below 0.00001).
@@ -136,8 +138,8 @@ PRESETS: dict[tuple[str, str | None, str], Preset] = {
     # and so would each look at the real map: there is none on the way.
     ("adv2", "mask", "fast"): Preset(
         _MATCHING,
-        {**_MATCHED, "steps": 150, "step_passes": 23.0},
-        _ALONG,
+        {**_MATCHED, "steps": 150, "step_passes": 23.1},
+        {**_BESIDE, "record": 150},
     ),
     ("adv2", "mask", "thorough"): Preset(
         _MATCHING,
