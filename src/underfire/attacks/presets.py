@@ -63,7 +63,7 @@ _MATCHING = {"step": Schedule(2.0, 0.02, "geometric"), "momentum": 0.9}
 # Two masks of the recorded benign walk a step.
 _ALONG = {"path": 2, "record": 300, "field": 3.0}
 # One of them, and one where the victim itself walks.
-_BESIDE = {"path": 1, "shadows": ((8, 16, 32, 64),), "field": 3.0}
+_BESIDE = {"path": 1, "record": 150, "shadows": ((8, 16, 32, 64),), "field": 3.0}
 # The map yields, and no look at the real one: the last confident iterate is kept.
 _MATCHED = {"lam": Schedule(1.0), "confidence": 0.95, "yields": True, "check": 0}
 # On one photo at 96 px: half the penalty, a mean flow of 0.58 px and no nearer a map (both have an L1 below 0.00001).
@@ -134,17 +134,19 @@ PRESETS: dict[tuple[str, str | None, str], Preset] = {
         _SETTLING_SECOND_ORDER,
         {**_GRAD, "steps": 400, "smoothing": 0.005, "confidence": 0.98},
     ),
-    # A step costs 17 F: 7 for each of two masks on the benign walk, 3 for the image. Recording that walk costs 900 F,
-    # and so would each look at the real map: there is none on the way.
+    # A step of `fast` costs 20 F: 7 for each of two masks, 3 for the benign image's side of the second, 3 for the image;
+    # one of `thorough`, with one walk of the victim more, 30 F. Recording half of the benign walk costs 450 F. A look at
+    # the real map would cost 900: there is none on the way. Lengths of the victim's walks: the early steps decide, and a
+    # walk that starts anew often sees them often.
     ("adv2", "mask", "fast"): Preset(
         _MATCHING,
         {**_MATCHED, "steps": 150, "step_passes": 23.1},
-        {**_BESIDE, "record": 150},
+        _BESIDE,
     ),
     ("adv2", "mask", "thorough"): Preset(
         _MATCHING,
-        {**_MATCHED, "steps": 800, "step_passes": 18.2},
-        _ALONG,
+        {**_MATCHED, "steps": 480, "step_passes": 31.0},
+        {**_BESIDE, "shadows": ((8, 16, 32, 64), (4, 8, 16, 8, 32, 8, 100))},
     ),
     # 400 sign steps on the margin, then 1,000 of: one margin step, 4 mask steps without and 4 with a graph, a 10-step
     # bisection; a full mask and reset every 50 (it chooses the best iterate too). A step: margin 3, free mask steps
