@@ -39,6 +39,10 @@ def idea(path: int, shadows: tuple[tuple[int, ...], ...] = (), steps: int = 100,
     return {**BOTH, "steps": steps, "surrogate": {"path": path, "shadows": shadows, **weights}}
 
 
+def short(path: int, shadows: tuple[tuple[int, ...], ...], steps: int = 150, record: int = 150) -> dict[str, Any]:
+    return {"steps": steps, "surrogate": {"path": path, "shadows": shadows, "record": record if path else 0}}
+
+
 IDEAS: dict[str, Mapping[str, Any]] = {
     "pgd": {},
     "fast": {},
@@ -47,6 +51,11 @@ IDEAS: dict[str, Mapping[str, Any]] = {
     "walk's log-odds alone": idea(6, field=0.0),
     "shadows' field": idea(0, ((8, 16, 32, 64), (4, 8))),
     "walk's and shadows' field": idea(1, ((8, 16, 32, 64),)),
+    # The rest with the preset's own schedule and λ.
+    "fast, the shadow 4 to 16 steps long": short(1, ((4, 8, 4, 16),)),
+    "fast, two shadows in place of the walk": short(0, ((4, 8, 16), (8, 32, 8, 64))),
+    "fast, one shadow in place of the walk": short(0, ((8, 16, 32, 64, 150),), steps=225),
+    "fast, 650 steps, the shadow up to 300 long": short(1, ((8, 16, 32, 64, 128, 300),), steps=650, record=300),
     "truncated unrolling": {
         **BOTH,
         "lam": 100.0,
