@@ -132,10 +132,10 @@ PRESETS: dict[tuple[str, str | None, str], Preset] = {
         _SETTLING_SECOND_ORDER,
         {**_GRAD, "steps": 400, "smoothing": 0.005, "confidence": 0.98},
     ),
-    # A step of `fast` costs 20 F: 7 for each of two masks, 3 for the benign image's side of the second, 3 for the image;
-    # one of `thorough`, with one walk of the victim more, 30 F. Recording half of the benign walk costs 450 F. A look at
-    # the real map would cost 900: there is none on the way. Lengths of the victim's walks: the early steps decide, and a
-    # walk that starts anew often sees them often.
+    # A step of `fast` costs 20 F: 7 for each of two masks, 3 for the benign image's side of the second, 3 for the
+    # image; one of `thorough`, with one walk of the victim more, 30 F. Recording half of the benign walk costs 450 F; a
+    # look at the real map would cost 900: there is none on the way. The victim's walks start anew often, since their
+    # early steps decide.
     ("adv2", "mask", "fast"): Preset(
         _MATCHING,
         {**_MATCHED, "steps": 150, "step_passes": 23.1},
