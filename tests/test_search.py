@@ -34,10 +34,17 @@ from underfire.core import LEVELS, Goal, Images, Labels, Maps, PerImage, Terms, 
         (Schedule(5.0, 10.0), (5, 7.5, 10)),
         (Schedule(2.0, 0.1, "cosine"), (2, 1.05, 0.1)),
         (Schedule(2.0, 0.02, "geometric"), (2, 0.2, 0.02)),
+        (Schedule(2.0, 0.02, "geometric", cycles=2), (2, 2, 0.02)),
     ],
 )
 def test_a_schedule_at_its_start_middle_and_end(schedule: Schedule, values: tuple[float, ...]) -> None:
     assert [schedule.at(t) for t in (0, 0.5, 1)] == pytest.approx(values)
+
+
+def test_a_schedule_in_cycles_starts_again() -> None:
+    once, thrice = Schedule(2.0, 0.02, "geometric"), Schedule(2.0, 0.02, "geometric", cycles=3)
+    assert [thrice.at(t / 12) for t in (2, 6, 10)] == pytest.approx([once.at(0.5)] * 3)
+    assert thrice.at(1.0) == 0.02
 
 
 def test_a_cosine_is_slow_at_both_ends() -> None:

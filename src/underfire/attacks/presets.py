@@ -132,19 +132,18 @@ PRESETS: dict[tuple[str, str | None, str], Preset] = {
         _SETTLING_SECOND_ORDER,
         {**_GRAD, "steps": 400, "smoothing": 0.005, "confidence": 0.98},
     ),
-    # A step of `fast` costs 20 F: 7 for each of two masks, 3 for the benign image's side of the second, 3 for the
-    # image; one of `thorough`, with one walk of the victim more, 30 F. Recording half of the benign walk costs 450 F; a
-    # look at the real map would cost 900: there is none on the way. The victim's walks start anew often, since their
-    # early steps decide.
+    # A step costs 20 F: 7 for each of two masks, 3 for the benign image's side of the second, 3 for the image.
+    # Recording half of the benign walk costs 450 F, a look at the real map 900: `fast` takes none. `thorough` shrinks
+    # its steps three times over and looks at the real map after each, since longer searches alone come no nearer.
     ("adv2", "mask", "fast"): Preset(
         _MATCHING,
         {**_MATCHED, "steps": 150, "step_passes": 23.1},
         _BESIDE,
     ),
     ("adv2", "mask", "thorough"): Preset(
-        _MATCHING,
-        {**_MATCHED, "steps": 480, "step_passes": 31.0},
-        {**_BESIDE, "shadows": ((8, 16, 32, 64), (4, 8, 16, 8, 32, 8, 100))},
+        {**_MATCHING, "step": Schedule(2.0, 0.02, "geometric", cycles=3)},
+        {**_MATCHED, "steps": 540, "check": 180, "step_passes": 27.6},
+        _BESIDE,
     ),
     # 400 sign steps on the margin, then 1,000 of: one margin step, 4 mask steps without and 4 with a graph, a 10-step
     # bisection; a full mask and reset every 50 (it chooses the best iterate too). A step: margin 3, free mask steps

@@ -49,16 +49,20 @@ class Schedule:
         start: value at the beginning.
         end: value at the end; the same where not given.
         shape: 'linear', 'cosine' (slow at both ends) or 'geometric'.
+        cycles: how often it goes that way, each time from the start.
     """
 
     start: float
     end: float | None = None
     shape: str = "linear"
+    cycles: int = 1
 
     def at(self, progress: float) -> float:
         """The value at ``progress`` in [0, 1]."""
         if self.end is None:
             return self.start
+        if progress < 1:
+            progress = progress * self.cycles % 1
         if self.shape == "geometric":
             return float(self.start * (self.end / self.start) ** progress)
         share = (1 - math.cos(math.pi * progress)) / 2 if self.shape == "cosine" else progress
