@@ -372,9 +372,9 @@ def test_bends_reach_the_class_and_stay_in_the_estimate() -> None:
     passes = max(classifier.meter.close())
     x_hat = images.to_tensor(found).double()
     assert predicted(classifier, x_hat).tolist() == goal.labels.tolist()
-    assert passes == 3 * 30 + 17 * steps + 7  # the last look takes no step
+    assert passes == 3 * 30 + 20 * steps + 10  # the last look takes no step
     made = Adv2Stadv.make("fast", "mask", 8)
-    assert made.bound(mask.step_passes) >= 3 * 300 + 17 * made.settings.steps + 7
+    assert made.bound(mask.step_passes) >= 3 * 150 + 20 * made.settings.steps + 10
 
 
 def drawn_goal(classifier: TorchClassifier, mask: Mask, x: Images) -> Goal:
