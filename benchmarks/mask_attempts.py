@@ -40,7 +40,7 @@ def idea(path: int, shadows: tuple[tuple[int, ...], ...] = (), steps: int = 100,
 
 
 def short(path: int, shadows: tuple[tuple[int, ...], ...], steps: int = 150, record: int = 150) -> dict[str, Any]:
-    return {"steps": steps, "surrogate": {"path": path, "shadows": shadows, "record": record if path else 0}}
+    return {"steps": steps, "surrogate": {"path": path, "shadows": shadows, "record": record}}
 
 
 IDEAS: dict[str, Mapping[str, Any]] = {

@@ -25,7 +25,7 @@ from underfire.attacks.pgd import Ball
 from underfire.attacks.search import Schedule
 from underfire.core import Images, Labels
 from underfire.interpreters.mask_blend import Blend
-from underfire.interpreters.mask_match import log_odds
+from underfire.interpreters.mask_match import Shadow, log_odds
 from underfire.system import prepare
 
 RESULT = Path(__file__).parent / "results" / "mask-limit.csv"
@@ -54,17 +54,17 @@ def withstanding(bench: Bench, eps: int, steps: int) -> Images:
     """The picture after the game, on the 8-bit grid."""
     process, x, wanted = bench.mask.process, bench.x, bench.goal.labels
     walk = Ball(eps, Schedule(eps / 4, eps / 80), 0.9).walk(x)
-    victims = [process.start(x) for _ in range(VICTIMS)]
+    victims = [Shadow(process, x, (process.steps,)) for _ in range(VICTIMS)]
     for step in range(steps):
         there = [v for i, v in enumerate(victims) if step >= i * steps // 6]
         x_hat = walk.images()
-        m = torch.cat([v.m for v in there]).requires_grad_()
+        m = torch.cat([v.walk.m for v in there]).requires_grad_()
         odds = log_odds(bench.classifier.logits(Blend(x_hat, process.size).images(m)), wanted.repeat(len(there)))
         gradient = torch.autograd.grad(odds.sum(), m, retain_graph=True)[0]
         p = odds.detach().sigmoid()[:, None, None]
         for v, g in zip(there, (p * (1 - p) * gradient).chunk(len(there)), strict=True):
-            v.step(g + process.objective.slope(v.m))
-        victims = [v if v.taken < process.steps else process.start(x) for v in victims]
+            v.gradient = g
+            v.advance(x)
         held = F.softplus(LEAD - odds).view(len(there), -1).mean(0)
         walk.step(held + 0.3 * F.softplus(CLEAN_LEAD - log_odds(bench.classifier.logits(x_hat), wanted)), step / steps)
     return walk.images().detach()
