@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 import underfire
@@ -24,7 +23,7 @@ from underfire import images, maps
 from underfire.attacks.adv2 import Adv2
 from underfire.attacks.pgd import Pgd
 from underfire.core import Goal, Images, Photo, Victim
-from underfire.goals import seed_of
+from underfire.goals import draw_class
 from underfire.interpreters.mask import Mask
 from underfire.system import prepare
 
@@ -102,8 +101,7 @@ class Bench:
 
     def _target(self, content: bytes, name: str, source: int) -> int:
         photo = Photo(name, hashlib.sha256(content).hexdigest())
-        k = int(np.random.default_rng(seed_of(0, photo, "target")).integers(len(self.classifier.classes) - 1))
-        return k + (k >= source)
+        return draw_class(0, photo, "target", len(self.classifier.classes), [source])
 
     def run(self, name: str, keep: Path | None) -> None:
         """Attack, round, judge, write."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -14,18 +15,18 @@ from underfire.classifiers.base import TorchClassifier, wrap
 from underfire.core import ImageErrors, UnderfireError
 from underfire.interpreters.mask import Mask
 from underfire.interpreters.mask_blend import Blend, blur, gaussian_matrix, odd
-from underfire.interpreters.mask_walk import Objective, Walk, jitters, shifted
+from underfire.interpreters.mask_walk import Objective, Walk, flat_images, jitters, shifted
 
 SIZE, SIDE = 48, 5
 """At 48 px the blur has 5 px and the mask's Gaussian 3."""
 
 
 class SmallNet(nn.Module):
-    """Two smooth convolutions, global average pooling, one linear layer: fast at 48 px, and twice differentiable."""
+    """Two convolutions, global average pooling, one linear layer: fast at 48 px, and smooth where nothing is said."""
 
-    def __init__(self) -> None:
+    def __init__(self, activation: type[nn.Module]) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(3, 6, 5, 4), nn.Softplus(), nn.Conv2d(6, 6, 3, 2), nn.Softplus())
+        self.body = nn.Sequential(nn.Conv2d(3, 6, 5, 4), activation(), nn.Conv2d(6, 6, 3, 2), activation())
         self.head = nn.Linear(6, CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -33,8 +34,8 @@ class SmallNet(nn.Module):
         return logits
 
 
-def small(scale: float = 20.0) -> TorchClassifier:
-    net = seeded(SmallNet(), 3)
+def small(scale: float = 20.0, activation: type[nn.Module] = nn.Softplus) -> TorchClassifier:
+    net = seeded(SmallNet(activation), 3)
     assert isinstance(net, SmallNet)
     net.head.weight.data *= scale
     net.head.bias.data = -net((pictures(16, 99, SIZE) - 0.5) / 0.1).mean(0).detach()
@@ -251,6 +252,20 @@ def test_a_flat_image_has_no_map_and_the_others_have() -> None:
     assert list(caught.value.by_row) == [1]
 
 
+def test_a_large_flat_image_is_flat_and_a_large_picture_has_a_map() -> None:
+    flat = torch.full((3, 768, 768), 0.3)
+    assert flat_images(torch.stack([flat, pictures(1, size=768)[0].float(), flat * math.nan])).tolist() == [1, 0, 0]
+    m = Mask(small(), size=SIDE, steps=2).explain(pictures(1, size=768), torch.tensor([1]))
+    assert bool(m.isfinite().all())
+
+
+def test_a_blend_is_the_same_where_the_search_is_in_bfloat16() -> None:
+    x, m = pictures(2, size=SIZE).float(), torch.rand(2, SIDE, SIDE, generator=torch.manual_seed(0))
+    wanted = Blend(x, SIDE).images(m)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(Blend(x, SIDE).images(m), wanted)
+
+
 def test_an_image_of_one_pixel_has_no_map() -> None:
     with pytest.raises(ImageErrors, match="nothing that MASK could delete"):
         Mask(small(), size=SIDE, steps=2).explain(pictures(1, size=1), torch.tensor([0]))
@@ -265,6 +280,17 @@ def test_a_class_without_a_score_keeps_everything() -> None:
     assert m.tolist() == torch.zeros(1, SIDE, SIDE).tolist()
 
 
+def test_a_class_with_hardly_a_score_has_a_map() -> None:
+    classifier = small()
+    head = classifier.module.head
+    assert isinstance(head, nn.Linear)
+    head.bias.data[2] -= 60
+    x = pictures(1, size=SIZE)
+    assert 0 < float(classifier.logits(x).softmax(1)[0, 2]) < 1e-12
+    m = Mask(classifier, size=SIDE).explain(x, torch.tensor([2]))
+    assert float(m.abs().max()) < 1e-3
+
+
 def test_scores_that_are_no_numbers_are_an_error_of_their_image() -> None:
     classifier, x = small(), pictures(2, size=SIZE)
     x[0, 0, 5, 5] = math.nan
@@ -273,8 +299,21 @@ def test_scores_that_are_no_numbers_are_an_error_of_their_image() -> None:
     assert list(caught.value.by_row) == [0]
 
 
-@pytest.mark.parametrize("options", [{"size": 0}, {"steps": 0}, {"jitter": -1}, {"steps": 2.5}])
-def test_options_that_make_no_sense_are_refused(options: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"size": 0},
+        {"steps": 0},
+        {"jitter": -1},
+        {"steps": 2.5},
+        {"lr": 0.0},
+        {"lr": math.nan},
+        {"l1": -1.0},
+        {"tv": "much"},
+        {"l1": math.inf},
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options: dict[str, Any]) -> None:
     name = next(iter(options))
-    with pytest.raises(UnderfireError, match=f"mask {name} = {options[name]}"):
+    with pytest.raises(UnderfireError, match=f"mask {name} = {options[name]!r}"):
         Mask(small(), **options)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from test_mask import SIDE, SIZE, predicted, small
 from toys import pictures
 from underfire import goals, images, maps
 from underfire.attacks.adv2 import Adv2
-from underfire.attacks.pgd import Ball, Pgd
+from underfire.attacks.pgd import Ball, BallWalk, Pgd
 from underfire.attacks.search import Schedule, Settings, lead, search
 from underfire.attacks.stadv import Adv2Stadv
 from underfire.classifiers.base import TorchClassifier
@@ -73,12 +74,14 @@ def test_the_matching_losss_gradient_is_its_finite_difference() -> None:
     check_gradient(loss, near)
 
 
-def test_the_clean_image_matches_itself() -> None:
-    classifier, mask = masked()
+@pytest.mark.parametrize("jitter", [0, 4])
+def test_the_clean_image_matches_itself(jitter: int) -> None:
+    classifier = small()
+    mask = Mask(classifier, size=SIDE, steps=40, jitter=jitter)
     x = pictures(2, size=SIZE)
     y = predicted(classifier, x)
-    surrogate = match(mask, x, Goal(y, y, {"mask": mask.explain(x, y)}), path=2)
-    for _ in range(4):
+    surrogate = match(mask, x, Goal(y, y, {"mask": mask.explain(x, y)}), path=2, shadows=((4,),))
+    for _ in range(6):
         terms = surrogate.terms(x.clone().requires_grad_())
         assert float(terms.loss.detach().max()) < 1e-6
         surrogate.advance(x, 0.0)
@@ -95,6 +98,22 @@ def test_a_shadow_walks_as_the_victim_does() -> None:
         torch.testing.assert_close(surrogate.shadows[0].walk.m, visits[k].m)
         surrogate.terms(x.clone().requires_grad_())
         surrogate.advance(x, 0.0)
+
+
+@pytest.mark.parametrize("options", [{"record": 20}, {"kind": "bilevel", "free": 0}])
+def test_a_kinked_network_is_looked_at_with_smooth_slopes(options: dict[str, Any]) -> None:
+    classifier = small(activation=nn.ReLU)
+    mask = Mask(classifier, size=SIDE, steps=10)
+    x = pictures(2, size=SIZE)
+    goal = goal_of(classifier, mask, x)
+    loss = []
+    for tau in (1e-1, 1e-16, 1e-17):
+        surrogate = mask.surrogate(x, goal, tau=tau, **options)
+        for _ in range(2):  # at the first mask of all, ½ everywhere, and after a step
+            terms = surrogate.terms(x.clone().requires_grad_())
+        loss.append(terms.loss.detach())
+    torch.testing.assert_close(loss[1], loss[2])
+    assert float((loss[0] - loss[1]).abs().max()) > 1e-4
 
 
 def test_what_a_look_and_its_gradient_cost() -> None:
@@ -314,10 +333,77 @@ def test_without_checks_the_last_confident_success_is_kept() -> None:
     classifier, mask = masked(30)
     x = pictures(2, size=SIZE)
     goal = goal_of(classifier, mask, x)
-    made: Any = Adv2.make("fast", "mask", 8, steps=15, check=0)
+    shown: list[Images] = []
+
+    class Seen(Ball):
+        def walk(self, x: Images) -> Any:
+            walk, images = super().walk(x), BallWalk.images
+            walk.images = lambda: shown.append(found := images(walk)) or found  # type: ignore[method-assign, func-returns-value]
+            return walk
+
+    options: dict[str, Any] = {"steps": 25, "check": 0, "confidence": 0.5, "stop_confidence": 0.5, "stop_l1": 1.0}
+    made: Any = Adv2.make("fast", "mask", 8, **options)
+    made = replace(made, ball=Seen(8, made.ball.step, made.ball.momentum))
     classifier.meter.open(2)
-    made.run(Victim(classifier, (mask,)), x, goal, range(2))
-    assert max(classifier.meter.close()) < 3 * 300 + 16 * 40  # no map of 90 F among them
+    found = made.run(Victim(classifier, (mask,)), x, goal, range(2)).images
+    # No map of 90 F among them, and nothing stops before its end at a map that nobody has seen.
+    assert classifier.meter.close() == [3 * 150 + 25 * 20 + 10] * 2
+    for n in range(2):
+        p = [float(classifier.logits(v)[n].softmax(0)[goal.labels[n]].detach()) for v in shown]
+        last = max(k for k, one in enumerate(p) if one >= made.settings.confidence)
+        torch.testing.assert_close(found[n], shown[last][n].detach())
+
+
+@pytest.mark.parametrize(("preset", "steps"), [("fast", 3), ("fast", 12), ("thorough", 12), ("paper", 12)])
+def test_a_search_costs_no_more_than_its_estimate(preset: str, steps: int) -> None:
+    classifier, mask = masked(300)
+    x = pictures(1, size=SIZE)
+    goal = goal_of(classifier, mask, x)
+    more: dict[str, Any] = {"warmup": 2} if preset == "paper" else {}
+    made: Any = Adv2.make(preset, "mask", 8, steps=steps, **more)
+    classifier.meter.open(1)
+    made.run(Victim(classifier, (mask,)), x, goal, range(1))
+    (spent,) = classifier.meter.close()
+    assert spent <= made.bound(mask.step_passes)
+
+
+def test_the_papers_estimate_has_every_full_mask() -> None:
+    made = Adv2.make("paper", "mask", 8)
+    masks = (made.settings.steps - made.settings.warmup) // made.settings.check + 1
+    assert made.bound(Mask.step_passes) >= 400 * 3 + 1000 * 53 + masks * 900 + 25
+
+
+def test_a_reset_walks_to_the_jittered_map() -> None:
+    classifier = small()
+    mask = Mask(classifier, size=SIDE, steps=20, jitter=4)
+    x = pictures(2, size=SIZE)
+    goal = goal_of(classifier, mask, x)
+    real = mask.surrogate(x, goal, kind="bilevel").terms(x.clone().requires_grad_()).maps
+    assert real is not None
+    torch.testing.assert_close(real, mask.explain(x, goal.labels))
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"record": 0}, "mask record = 0"),
+        ({"path": -1}, "mask path = -1"),
+        ({"path": "2"}, "mask path = '2'"),
+        ({"path": 0}, "there is no mask to match at"),
+        ({"shadows": [[]]}, r"mask shadows = \[\[\]\]"),
+        ({"shadows": 4}, "mask shadows = 4"),
+        ({"shadows": [[4, 0]]}, "mask shadows = 0"),
+        ({"field": -1.0}, "mask field = -1.0"),
+        ({"kind": "bilevel", "reset": 0}, "mask reset = 0"),
+        ({"kind": "bilevel", "held": 0}, "mask held = 0"),
+        ({"kind": "bilevel", "free": 1.5}, "mask free = 1.5"),
+    ],
+)
+def test_settings_of_a_surrogate_that_make_no_sense_are_refused(options: dict[str, Any], told: str) -> None:
+    classifier, mask = masked()
+    x = pictures(1, size=SIZE)
+    with pytest.raises(UnderfireError, match=told):
+        mask.surrogate(x, goal_of(classifier, mask, x), **options)
 
 
 def test_unknown_surrogates_and_settings_are_refused() -> None:
@@ -326,7 +412,7 @@ def test_unknown_surrogates_and_settings_are_refused() -> None:
     goal = goal_of(classifier, mask, x)
     with pytest.raises(UnderfireError, match=r"mask surrogate 'bilevle'. Did you mean 'bilevel'"):
         mask.surrogate(x, goal, kind="bilevle")
-    with pytest.raises(UnderfireError, match="do not suit mask's 'match' surrogate"):
+    with pytest.raises(UnderfireError, match="There is no setting of mask's 'match' surrogate 'held'"):
         mask.surrogate(x, goal, held=3)
 
 

@@ -22,7 +22,7 @@ from underfire.attacks.presets import PRESET_NAMES, PRESETS
 from underfire.attacks.search import Schedule, Settings, Stages, ranking, search
 from underfire.attacks.stadv import Adv2Stadv, Stadv
 from underfire.classifiers.meter import PassMeter
-from underfire.core import LEVELS, Goal, Images, Labels, Maps, PerImage, Terms, UnderfireError, Victim
+from underfire.core import LEVELS, Goal, ImageErrors, Images, Labels, Maps, PerImage, Terms, UnderfireError, Victim
 
 # -- schedules ------------------------------------------------------------------------------------------------------
 
@@ -292,7 +292,7 @@ def test_progress_counts_from_the_end_of_the_warm_up() -> None:
 def test_the_real_interpreter_is_asked_now_and_then_and_at_the_end() -> None:
     scripted = Scripted(column(*[(0.95, 0.5)] * 8, (0.95, 0.1)), blind=True)
     levels, _ = scripted.run(Settings(8, check=3))
-    assert scripted.looks == 4  # steps 0, 3, 6 and the last
+    assert scripted.looks == 3  # steps 3, 6 and the last; the untouched image is no success
     assert levels == [8]
 
 
@@ -309,7 +309,19 @@ def test_the_real_map_is_looked_at_before_the_steps_graph_takes_its_memory() -> 
             return super().terms(x)
 
     Spy(column(*[(0.95, 0.5)] * 4), blind=True).run(Settings(3, check=2))
-    assert order == ["look", "graph", "graph", "look", "graph", "look", "graph"]
+    assert order == ["graph", "graph", "look", "graph", "look", "graph"]
+
+
+def test_an_image_that_cannot_be_looked_at_is_named_by_its_row_in_the_batch() -> None:
+    class Refusing(Scripted):
+        def explain(self, x: Images, y: Labels) -> Maps:
+            if len(self.rows) == 1:
+                raise ImageErrors({0: "no map"})
+            return super().explain(x, y)
+
+    with pytest.raises(ImageErrors) as caught:
+        Refusing([[(0.99, 0.0), (0.5, 0.5)]] * 5, blind=True).run(Settings(4, check=2, stop_confidence=0.9))
+    assert list(caught.value.by_row) == [1]
 
 
 def test_lambda_weighs_the_map_on_its_schedule() -> None:
@@ -459,7 +471,7 @@ def test_a_surrogate_without_real_maps_asks_the_interpreter() -> None:
     cam.asked = 0
     made = Adv2.make("fast", "cam", 8, steps=10, check=5)
     made.run(Victim(classifier, (cam,)), x, goal, range(2))
-    assert cam.asked == 3
+    assert cam.asked == 2
 
 
 def test_adv2_takes_one_interpreter() -> None:

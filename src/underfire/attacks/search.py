@@ -25,6 +25,7 @@ from underfire import maps
 from underfire.core import (
     Found,
     Goal,
+    ImageErrors,
     Images,
     Labels,
     Maps,
@@ -106,6 +107,7 @@ class Settings:
         bisect: 0: one step on ℓ_prd + λ ℓ_int. A number of halvings: a step on ℓ_prd, then one on ℓ_int, as large as
             each image's margin κ allows.
         step_passes: F of a step on prediction and map, where the interpreter's own number is wrong; for the estimate.
+        once: F that do not come with the steps; likewise.
         yields: the map gives way to the prediction: an image's own λ shrinks after each step at which its target is not
             predicted with `confidence`, and recovers after each at which it is.
         check: ask the real interpreter every so many steps, where the surrogate's map is not the real one; 0:
@@ -124,6 +126,7 @@ class Settings:
     margin: float | None = None
     bisect: int = 0
     step_passes: float | None = None
+    once: float = 0.0
 
     def __post_init__(self) -> None:
         numbers = (self.steps, self.warmup, self.check)
@@ -136,8 +139,8 @@ class Settings:
             )
 
     def bound(self, step_passes: float) -> float:
-        """F an image at most: 3 F a warm-up step, ``step_passes`` a step on prediction and map."""
-        return 3.0 * self.warmup + (self.step_passes or step_passes) * (self.steps - self.warmup) + 1
+        """F an image at most: 3 F a warm-up step, ``step_passes`` a step on prediction and map, and what comes once."""
+        return 3.0 * self.warmup + (self.step_passes or step_passes) * (self.steps - self.warmup) + self.once + 1
 
 
 @runtime_checkable
@@ -187,7 +190,8 @@ def search(
         progress = max(0, step - settings.warmup) / max(1, settings.steps - settings.warmup)
         x_hat = live.walk.images()
         last = step == settings.steps
-        due = settings.check > 0 and (last or (step - settings.warmup) % settings.check == 0)
+        # The untouched image is no success, whatever its map.
+        due = settings.check > 0 and (last or (step > 0 and (step - settings.warmup) % settings.check == 0))
         distance = live.look(x_hat.detach()) if due else None  # before the step's graph takes its memory
         terms = live.terms(x_hat)
         done = best.offer(live, x_hat.detach(), terms, distance, step, settings, last)
@@ -249,9 +253,13 @@ class _Live:
         if self.surrogate is None or self.surrogate.shows:
             return None
         surrogate: object = self.surrogate
-        if isinstance(surrogate, Ranking):
-            return surrogate.ranked(x_hat)
-        return self.distance({i.name: i.explain(x_hat, self.goal.labels) for i in self.victim.interpreters})
+        try:
+            with torch.autocast(x_hat.device.type, enabled=False):  # as the judge looks
+                if isinstance(surrogate, Ranking):
+                    return surrogate.ranked(x_hat)
+                return self.distance({i.name: i.explain(x_hat, self.goal.labels) for i in self.victim.interpreters})
+        except ImageErrors as e:  # by the rows that are still searched: who called knows the batch's own
+            raise ImageErrors({int(self.rows[n]): reason for n, reason in e.by_row.items()}) from e
 
     def distance(self, found: Mapping[str, Maps]) -> PerImage:
         """map_l1 as the judge sees it, averaged over the interpreters attacked."""
@@ -298,9 +306,10 @@ class Best:
         p = z.softmax(1).gather(1, live.goal.labels[:, None])[:, 0]
         top = z.argmax(1) == live.goal.labels
         live.weigh(top & (p >= settings.confidence))
+        unseen = False
         if terms.maps is not None:
             distance = live.distance({i.name: terms.maps for i in live.victim.interpreters})
-        elif live.surrogate is not None and settings.check == 0:
+        elif unseen := live.surrogate is not None and settings.check == 0:
             distance = torch.full_like(p, 1 - step / max(1, settings.steps))  # unseen: the later, the nearer
         elif distance is None and live.victim.interpreters and not last:  # warming up, or between two looks
             return torch.zeros_like(top)
@@ -311,7 +320,7 @@ class Best:
         for name, measured in live.walk.measures().items():
             self.extras.setdefault(name, torch.zeros(len(self.steps), device=measured.device))
             self.extras[name][rows] = measured[better].to(self.extras[name])
-        if settings.stop_confidence is None:
+        if settings.stop_confidence is None or unseen:
             return torch.zeros_like(top)
         done: Tensor = top & (p >= settings.stop_confidence)
         return done if distance is None else done & (distance <= (settings.stop_l1 or 0.0))

@@ -9,6 +9,7 @@ each (`mask_walk`): the map is what this walk reaches, not the exact minimum.
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from torch import Tensor
@@ -16,10 +17,13 @@ from torch import Tensor
 from underfire.core import Classifier, Goal, ImageErrors, Images, Labels, Maps, Surrogate, UnderfireError
 from underfire.interpreters.mask_bilevel import Bilevel
 from underfire.interpreters.mask_match import Match
-from underfire.interpreters.mask_walk import Objective, Process, flat_images
+from underfire.interpreters.mask_walk import Objective, Process, at_least, flat_images
 from underfire.registry import register, unknown
 
-SURROGATES = ("match", "bilevel")
+SURROGATES: dict[str, type] = {"match": Match, "bilevel": Bilevel}
+GIVEN = ("process", "x", "y", "source", "wanted")
+"""What a surrogate is given, and no setting of it."""
+SMALLEST_LR = 1e-6
 
 
 @register("interpreters", "mask")
@@ -54,8 +58,9 @@ class Mask:
         seed: int = 0,
     ) -> None:
         for what, value, least in (("size", size, 1), ("steps", steps, 1), ("jitter", jitter, 0)):
-            if not isinstance(value, int) or value < least:
-                raise UnderfireError(f"mask {what} = {value}: it must be a whole number, {least} or more.")
+            at_least(what, value, least, whole=True)
+        for what, number, smallest in (("lr", lr, SMALLEST_LR), ("l1", l1, 0.0), ("tv", tv, 0.0)):
+            at_least(what, number, smallest)
         self.classifier = classifier
         self.process = Process(classifier, size, steps, lr, Objective(l1, tv), jitter, seed)
         self.map_passes = 3.0 * steps
@@ -93,11 +98,11 @@ class Mask:
             raise unknown("mask surrogate", kind, SURROGATES)
         if kind == "match" and goal.drawn:
             raise UnderfireError("MASK's 'match' follows an image's walk, and a drawn map has none: use 'bilevel'.")
-        wanted = goal.maps[self.name]
+        known = [name for name in inspect.signature(SURROGATES[kind]).parameters if name not in GIVEN]
+        for name in options:
+            if name not in known:
+                raise unknown(f"setting of mask's '{kind}' surrogate", name, known)
+        if kind == "bilevel":
+            return Bilevel(self.process, goal.labels, goal.maps[self.name], **options)
         model, of = goal.models or (x, goal.source)
-        try:
-            if kind == "bilevel":
-                return Bilevel(self.process, goal.labels, wanted, **options)
-            return Match(self.process, model, goal.labels, of, **options)
-        except TypeError as e:
-            raise UnderfireError(f"The settings {options} do not suit mask's '{kind}' surrogate: {e}.") from e
+        return Match(self.process, model, goal.labels, of, **options)

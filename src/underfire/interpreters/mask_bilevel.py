@@ -7,10 +7,13 @@ victim's own Adam steps, then ``held`` more whose dependence on the image is kep
     ℓ_int = mean (1 − m_held(x) − m_t)²
 
 The running mask lags behind, so every ``reset`` steps it is optimised anew from ½, as the victim does it: that is the
-real map, and it serves to choose the best iterate too.
+real map, and it serves to choose the best iterate too. Where the victim jitters, that map is jittered as its own is and
+the steps between are not: what one offset does is gone by the next.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -18,7 +21,7 @@ from torch import Tensor
 from underfire import maps
 from underfire.core import Images, Labels, Maps, Terms
 from underfire.interpreters.mask_blend import Blend
-from underfire.interpreters.mask_walk import Process, Walk, class_score
+from underfire.interpreters.mask_walk import Process, Walk, at_least, class_score
 from underfire.interpreters.smooth import Slope, smoothed
 
 
@@ -45,7 +48,10 @@ class Bilevel:
         reset: int = 50,
         tau: float = 1e-2,
     ) -> None:
+        for what, value, least in (("free", free, 0), ("held", held, 1), ("reset", reset, 1)):
+            at_least(what, value, least, whole=True)
         self.process, self.y, self.wanted = process, y, wanted
+        self.still = replace(process, jitter=0)
         self.free, self.held, self.reset = free, held, reset
         self.slope = Slope("monotone", tau)
         self.looks = 0
@@ -60,19 +66,16 @@ class Bilevel:
         """Logits, the distance of the mask a few steps ahead and, after a reset, the real maps."""
         real = None
         if self.shows:
-            self.walk = self._followed(x, self.process.start(x), self.process.steps)
+            self.walk = self.process.start(x)
+            with torch.autocast(x.device.type, enabled=False):  # as the judge looks
+                _follow(self.process, x, self.y, self.walk, self.process.steps)
             real = 1 - self.walk.m
         self.looks += 1
-        ahead = self._unrolled(x, self._followed(x, self.walk, self.free))
+        _follow(self.still, x, self.y, self.walk, self.free)
+        ahead = self._unrolled(x, self.walk)
         loss = maps.l2(1 - ahead.m, self.wanted)
         self.walk = ahead.detached()
         return Terms(self.process.classifier.logits(x), loss, real)
-
-    def _followed(self, x: Images, walk: Walk, steps: int) -> Walk:
-        """The victim's next steps."""
-        for _ in self.process.visits(x, self.y, walk, steps):
-            pass
-        return walk
 
     def _unrolled(self, x: Images, walk: Walk) -> Walk:
         """``held`` steps from ``walk``, as a function of ``x``."""
@@ -93,3 +96,9 @@ class Bilevel:
         """Keep only some rows."""
         self.y, self.wanted = self.y[keep], self.wanted[keep]
         self.walk = self.walk.select(keep)
+
+
+def _follow(process: Process, x: Images, y: Labels, walk: Walk, steps: int) -> None:
+    """The victim's next steps."""
+    for _ in process.visits(x, y, walk, steps):
+        pass

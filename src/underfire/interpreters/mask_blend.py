@@ -50,8 +50,9 @@ def mask_matrix(n: int, size: int) -> Tensor:
 
 def blur(x: Images) -> Images:
     """B(x): what a deleted place shows."""
-    rows, columns = (gaussian_matrix(n, BLUR_KERNEL, BLUR_SIGMA).to(x) for n in x.shape[2:])
-    return rows @ x @ columns.T
+    with torch.autocast(x.device.type, enabled=False):  # bfloat16 would be off by a level
+        rows, columns = (gaussian_matrix(n, BLUR_KERNEL, BLUR_SIGMA).to(x) for n in x.shape[2:])
+        return rows @ x @ columns.T
 
 
 class Blend:
@@ -69,7 +70,8 @@ class Blend:
 
     def weights(self, m: Maps) -> Tensor:
         """The u (N, 1, H, W) of masks m (N, size, size)."""
-        return (self.rows @ m @ self.columns.T)[:, None]
+        with torch.autocast(m.device.type, enabled=False):
+            return (self.rows @ m @ self.columns.T)[:, None]
 
     def images(self, m: Maps) -> Images:
         """φ(x; m), 1 keeps and 0 deletes; masks (N, size, size), or (S·N, size, size) for S rounds of the images."""

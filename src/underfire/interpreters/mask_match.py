@@ -10,19 +10,22 @@ with the log-odds ℓ, h(e) = √(1+e²) − 1, p and g = ∂p_c(φ(x; m))/∂m 
 dies where p_{c_t} is near 0, which is where a search starts.
 
 Masks come from two places: the benign image's own recorded walk, and the walks that the victim takes on the adversarial
-image as it is now (`shadows`: their next step needs only the gradient that this loss has already computed).
+image as it is now (`shadows`: their next step needs only the gradient that this loss has already computed, which is
+the smoothed network's). Where the victim jitters, neither side does here: one offset is as good as another.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from underfire.core import Images, Labels, Maps, PerImage, Terms
+from underfire.core import Images, Labels, Maps, PerImage, Terms, UnderfireError
 from underfire.interpreters.mask_blend import Blend
-from underfire.interpreters.mask_walk import Process, Visit, Walk
+from underfire.interpreters.mask_walk import Process, Visit, Walk, at_least
 from underfire.interpreters.smooth import Slope, smoothed
 
 GOLDEN = (5**0.5 - 1) / 2
@@ -66,10 +69,20 @@ class Match:
         level: float = 1.0,
         tau: float = 1e-2,
     ) -> None:
-        self.process, self.x, self.y, self.source = process, x.detach(), y, source
+        for what, value, least in (("path", path, 0), ("record", record, 1)):
+            at_least(what, value, least, whole=True)
+        for what, weight in (("field", field), ("level", level)):
+            at_least(what, weight, 0)
+        if not isinstance(shadows, Sequence) or not all(isinstance(one, Sequence) and one for one in shadows):
+            raise UnderfireError(f"mask shadows = {shadows!r}: a list of walks, each a list of lengths: [[8, 16]].")
+        for length in itertools.chain(*shadows):
+            at_least("shadows", length, 1, whole=True)
+        if not path and not shadows:
+            raise UnderfireError("mask path = 0 without shadows: there is no mask to match at. Give either.")
+        self.process, self.x, self.y, self.source = replace(process, jitter=0), x.detach(), y, source
         self.path, self.field, self.level, self.slope = path, field, level, Slope("monotone", tau)
-        self.benign = list(process.visits(x, source, process.start(x), record)) if path else []
-        self.shadows = [Shadow(process, x, lengths) for lengths in shadows]
+        self.benign = list(self.process.visits(x, source, process.start(x), record)) if path else []
+        self.shadows = [Shadow(self.process, x, lengths) for lengths in shadows]
         self.looks = 0
 
     def terms(self, x: Images) -> Terms:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from underfire.core import LEVELS, Classifier, Images, Labels, Maps, PerImage
+from underfire.core import LEVELS, Classifier, Images, Labels, Maps, PerImage, UnderfireError
 from underfire.interpreters.mask_blend import Blend, blur
 
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
@@ -103,7 +104,20 @@ def shifted(x: Images, by: Tensor, jitter: int) -> Images:
 
 def flat_images(x: Images) -> Tensor:
     """Which images (bool (N,)) blurring leaves as they are."""
-    return ~(x - blur(x)).abs().flatten(1).gt(FLAT).any(1)
+    x = x.detach().cpu().double()  # the rounding of a blur in float32 grows with the image
+    return (x - blur(x)).abs().flatten(1).le(FLAT).all(1)
+
+
+def at_least(what: str, value: object, least: float, whole: bool = False) -> None:
+    """Refuse a setting of MASK's that is no finite number from ``least`` on, or no whole one.
+
+    Raises:
+        UnderfireError: in the user's words.
+    """
+    number = isinstance(value, int) or (isinstance(value, float) and not whole and math.isfinite(value))
+    if not number or isinstance(value, bool) or value < least:  # type: ignore[operator]
+        kind = "whole number" if whole else "number"
+        raise UnderfireError(f"mask {what} = {value!r}: it must be a {kind}, {least:g} or more.")
 
 
 def class_score(z: Tensor, y: Labels) -> PerImage:
