@@ -17,7 +17,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from underfire import findings, pictures, report, words
+from underfire import findings, pictures, published, report, words
 from underfire.core import UnderfireError
 from underfire.metrics import Estimate
 from underfire.record import Record, Scale
@@ -366,6 +366,25 @@ def test_grad_stands_beside_its_published_cells(tmp_path: Path, classifier: str,
     }
     assert "GRAD" in page
     assert ("Only loosely" in page) is same
+
+
+def test_other_classes_than_imagenets_stand_beside_no_published_cells(tmp_path: Path) -> None:
+    with Store(tmp_path).open() as store:
+        store.put("records", "u", [_row(0, "pgd", None, "grad"), _row(0, "adv2", "grad", "grad")], {}, {})
+    for digest, shown in ((published.IMAGENET_CLASSES, True), ("0" * 64, False)):
+        plan = {**PLAN, "resolved": {**PLAN.get("resolved", {}), "classes_digest": digest}}
+        (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan), encoding="utf-8")
+        page = report.write_report(tmp_path).read_text(encoding="utf-8")
+        assert ("Are the published figures comparable?" in page) is shown
+
+
+def test_the_digest_of_imagenets_classes_is_what_a_plan_has() -> None:
+    from underfire import plan
+    from underfire.classifiers.checkpoints import class_names
+    from underfire.core import ClassifierOptions
+
+    known = class_names(1000, {}, ClassifierOptions())
+    assert plan._digest([known.names, known.ids]) == published.IMAGENET_CLASSES
 
 
 def test_report_does_not_import_torch() -> None:

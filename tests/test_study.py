@@ -220,6 +220,38 @@ def test_effectiveness_and_distances_by_hand(by_hand: Path) -> None:
     assert study_numbers.ratio(far.l1, near.l1) == pytest.approx(1.5 / 0.56)
 
 
+def test_what_travels_between_classifiers_by_hand(tmp_path: Path) -> None:
+    made = [row(i, "adv2", "cam", "cam", map_l1=0.01, success=i < 2) for i in range(3)]
+    made += [row(i, "pgd", None, "cam", map_l1=0.3) for i in range(3)]
+    other: dict[str, Any] = {"judge_classifier": "web"}
+    seen = [row(i, "adv2", "cam", "cam", map_l1=[0.1, 0.3][i], map_iou=0.6, success=i == 0, **other) for i in range(2)]
+    seen += [row(i, "pgd", None, "cam", map_l1=0.4, success=False, **other) for i in range(2)]
+    put(tmp_path / "net", "records", made)
+    put(tmp_path / "net", "transfer", seen)
+    put(tmp_path / "web", "records", [replace(one, classifier="web", judge_classifier="web") for one in made])
+    parts = [part("main", "net", ["cam"]), part("main", "web", ["cam"], subject=1)]
+    net, web = study_numbers.load(noted(tmp_path, parts, ("ImageNet", "ImageNet"))).subjects
+    (line,) = study_numbers.across(net, web)
+    assert (line.made, line.judge, line.interpreter) == ("net", "web", "cam")
+    assert (line.adv2.value, line.pgd.value, line.at_home.value) == (0.5, 0, 1)  # at home on the same two photos
+    assert line.cell.relative == pytest.approx(0.2 / 0.4)
+    assert line.cell.iou == pytest.approx(0.6)
+    assert line.cell.n == 2
+    assert study_numbers.across(web, net) == []
+
+
+def test_the_curve_over_thresholds_by_hand(tmp_path: Path) -> None:
+    curves = [[0.2, None] + [0.5] * 7, [0.4, None] + [0.7] * 7]
+    put(
+        tmp_path / "a", "records", [row(i, "adv2", "cam", "cam", map_l1=0.1, iou_curve=c) for i, c in enumerate(curves)]
+    )
+    (subject,) = study_numbers.load(noted(tmp_path, [part("main", "a", ["cam"])])).subjects
+    curve = study_numbers.distance(subject, "adv2", "cam").curve
+    assert curve[1] is None
+    assert (curve[0], curve[8]) == pytest.approx((0.3, 0.6))
+    assert study_numbers.distance(subject, "pgd", "cam").curve == ()
+
+
 def test_the_gap_by_hand(by_hand: Path) -> None:
     gap = study_numbers.random_class(study_numbers.load(by_hand).subjects[0], "cam")
     assert gap.gap.value == pytest.approx((3 / 4 + 1 / 2) / 2)
@@ -257,7 +289,22 @@ def test_verdicts_follow_the_numbers(by_hand: Path) -> None:
 def test_every_published_number_stands_in_one_file_with_its_source() -> None:
     figures = published.published()
     assert figures["source"]["venue"] == "USENIX Security 2020"
-    assert len(figures["success"]) == 10
+    assert {
+        (c["attack"], c["interpreter"], c["network"]): (c["success"], c["confidence"]) for c in figures["success"]
+    } == {
+        ("pgd", None, "ResNet-50"): (1.0, 1.0),
+        ("pgd", None, "DenseNet-169"): (1.0, 1.0),
+        ("adv2", "grad", "ResNet-50"): (1.0, 0.99),
+        ("adv2", "cam", "ResNet-50"): (1.0, 1.0),
+        ("adv2", "mask", "ResNet-50"): (0.98, 0.99),
+        ("adv2", "rts", "ResNet-50"): (1.0, 1.0),
+        ("adv2", "grad", "DenseNet-169"): (1.0, 0.98),
+        ("adv2", "cam", "DenseNet-169"): (1.0, 1.0),
+        ("adv2", "mask", "DenseNet-169"): (0.96, 0.98),
+        ("adv2", "rts", "DenseNet-169"): (1.0, 1.0),
+    }
+    cells = {(c["interpreter"], c["images"]): c["map_l1"] for c in figures["adversarial_interpretation"]}
+    assert cells == {("RTS", "ADV²"): 0.01, ("RTS^A", "benign"): 0.03, ("RTS^A", "ADV²"): 0.1}
     assert published.printed("adv2", "mask", "DenseNet-169") == {
         **{"attack": "adv2", "interpreter": "mask", "network": "DenseNet-169"},
         **{"success": 0.96, "confidence": 0.98},
@@ -287,7 +334,10 @@ def test_other_data_s_cells_stand_beside_no_published_ones(by_hand: Path, tmp_pa
     parts = yaml.safe_load((by_hand / "study.yaml").read_text(encoding="utf-8"))["resolved"]["parts"]
     for one in parts:
         one["folder"] = str(by_hand / one["folder"])
-    page = study_page.render(study_numbers.load(noted(tmp_path / "study", parts, ("20 classes",))), 0)
+    page = study_page.render(study_numbers.load(noted(tmp_path / "study", parts, ("20 classes",))), 1)
+    for name in ("effectiveness", "misinterpretation", "random_class", "transfer", "budget", "findings"):
+        section = page.partition(f'<section id="{name}"')[2].partition("</section>")[0]
+        assert "trained on 20 classes" in section, name
     assert '<tr class="pub">' not in page
     assert "trained on 20 classes" in page
     assert "Not comparable with ImageNet’s cells" in page

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,7 @@ from underfire.classifiers.base import TorchClassifier
 from underfire.core import ClassifierOptions, UnderfireError
 from underfire.interpreters.rts import Card, packed
 from underfire.metrics import mean
+from underfire.store import Store
 from underfire.study import Study
 
 FEW = {"pgd": {"steps": 2}, "adv2": {"steps": 2, "warmup": 0}}
@@ -86,6 +88,73 @@ def test_a_refused_study_leaves_its_file_and_says_how_to_go_on(folder: Path) -> 
     assert "eps: 8 there, 4 now" in ran.err
     assert f"underfire study '{folder / 'out'}'" in ran.err
     assert (folder / "out" / "study.yaml").read_bytes() == before
+
+
+def test_a_smaller_study_does_not_take_the_place_of_a_larger_one(folder: Path) -> None:
+    words_: list[str | Path] = ["study", folder / "plan.yaml", "--out", folder / "out"]
+    assert underfire(*words_).code == 0
+    before = {p: p.read_bytes() for p in (folder / "out").glob("study.*")}
+    ran = underfire(*words_, "--quick")
+    assert ran.code == 2
+    assert "holds a study with toy/main-1, toy/random-1, which this one leaves out" in ran.err
+    assert {p: p.read_bytes() for p in before} == before
+    plan = yaml.safe_load((folder / "plan.yaml").read_text())
+    plan["photos"]["bends"] = {"default": 0, "cam": 1}
+    (folder / "plan.yaml").write_text(yaml.safe_dump(plan))
+    assert underfire(*words_).code == 0  # one audit more
+    assert (folder / "out" / "toy" / "bends-1" / "report.html").is_file()
+
+
+def test_lanes_of_one_audit_are_judged_across(folder: Path) -> None:
+    """MASK has units of its own, so a photo has a clean PNG for each lane."""
+    small = {"mask": {"steps": 4, "size": 4}, "adv2": {"steps": 2, "warmup": 0}, "pgd": {"steps": 2}}
+    subject = TOY | {"images": str(folder / "in"), "options": small, "interpreter": ["grad", "cam", "mask"]}
+    plan = {"classifiers": [subject], "photos": {"main": 2, "bends": 0, "random": 0, "budget": 0}, "threads": 1}
+    (folder / "plan.yaml").write_text(yaml.safe_dump(plan))
+    ran = underfire("study", folder / "plan.yaml", "--out", folder / "out")
+    assert ran.code == 0, ran.err + ran.out
+    store = Store(folder / "out" / "toy" / "main-2")
+    assert len({r["clean"] for r in store.rows()}) == 4  # two photos, two lanes
+    made = {(r["image"], r["against"], r["interpreter"]) for r in store.rows("transfer") if r["attack"] == "adv2"}
+    names = ("grad", "cam", "mask")
+    photos_ = {r["image"] for r in store.rows()}
+    assert made == {(i, a, b) for i in photos_ for a in names for b in names if a != b}
+    clean: dict[Any, Any] = {}
+    for r in store.rows("transfer"):
+        assert r["error"] is None
+        m = np.load(folder / "out" / "toy" / "main-2" / r["clean_map"])
+        np.testing.assert_array_equal(clean.setdefault((r["image"], r["interpreter"]), m), m)
+    (one,) = study_numbers.load(folder / "out").subjects
+    assert {c.n for c in study_numbers.matrix(one).values()} == {2}
+
+
+def test_folders_of_classifiers_never_meet() -> None:
+    names = ["timm:resnet50.a1_in1k", "timm:resnet50.tv_in1k", "x" * 50 + "a", "x" * 50 + "b", "efficientnet-lite0"]
+    found = study._folders(names)
+    assert found[:2] == ["timm-resnet50-a1_in1k", "timm-resnet50-tv_in1k"]
+    assert found[4] == "efficientnet-lite0"
+    assert len(set(found)) == 5
+
+
+def test_a_study_without_main_audits_shows_the_others(folder: Path) -> None:
+    plan = yaml.safe_load((folder / "plan.yaml").read_text())
+    plan["photos"] = {"main": 0, "bends": 0, "random": 1, "budget": 2}
+    (folder / "plan.yaml").write_text(yaml.safe_dump(plan))
+    assert underfire("study", folder / "plan.yaml", "--out", folder / "out").code == 0
+    page = (folder / "out" / "study.html").read_text(encoding="utf-8")
+    assert '<h2 id="random_class-h">4. ' in page
+    assert '<h2 id="budget-h">6. ' in page
+
+
+def test_rts_trained_against_the_attack_has_a_verdict_of_its_own(tmp_path: Path) -> None:
+    rows = [row(i, "adv2", name, name, map_l1=far) for i in range(2) for name, far in (("rts", 0.02), ("rts-a", 0.1))]
+    rows += [row(i, "pgd", None, name, map_l1=0.3) for i in range(2) for name in ("rts", "rts-a")]
+    put(tmp_path / "main", "records", rows)
+    found = study_numbers.load(noted(tmp_path, [part("main", "main", ["rts", "rts-a"])]))
+    security, _, training = study_verdicts.findings(found)
+    assert training.verdict == "holds"
+    assert "RTSᴬ’s map by L1 0.10, RTS’s by 0.020" in training.number
+    assert "1 of 1 cell" in security.number  # RTSᴬ is a countermeasure, and no evidence of the need for one
 
 
 def test_paths_of_a_plan_hold_from_anywhere(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

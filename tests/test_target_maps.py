@@ -95,6 +95,7 @@ def test_a_file_is_read_as_grey_at_the_map_s_size(tmp_path: Path) -> None:
         ("shape:star", "no shape 'star'"),
         ("class:", "give benign"),
         ("class:dog", "There is no class 'dog'"),
+        ("class:least-likely", "give class:random"),
         ("class:9", "--target-map class:9: 'toy' has classes 0 to 3"),
         ("file:random", "give benign"),
         ("file:none.png", "no file 'none.png'"),

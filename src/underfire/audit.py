@@ -234,7 +234,7 @@ class Desk:
 
 def _rows(unit: Unit) -> int:
     """Judgements of a unit."""
-    return len(unit.photos) * max(1, unit.job.rows)
+    return len(unit.made) or len(unit.photos) * max(1, unit.job.rows)
 
 
 def do_unit(store: Store, unit: Unit) -> Outcome:

@@ -6,7 +6,6 @@ under every interpreter fit a laptop.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, reduce
@@ -251,8 +250,3 @@ def _label(cell: Cell, cells: list[Cell]) -> str:
     if len({c["eps"] for c in same}) > 1 and cell["eps"] is not None:
         label += f", ε {cell['eps']}/255"
     return label
-
-
-def plain(name: str) -> str:
-    """A name without case and punctuation, to compare network names: ResNet-50, resnet50.a1_in1k."""
-    return re.sub(r"[^a-z0-9]", "", name.lower())

@@ -121,6 +121,8 @@ def target_map_of(word: str, classifier: Classifier, root: Path | None = None) -
             raise UnderfireError(f"--target-map {word}: give {WORDS}.")
         return TargetMap(kind, value)
     if kind == "class":
+        if value == "least-likely":
+            raise UnderfireError(f"--target-map {word}: give class:random or a class of '{classifier.name}'.")
         return TargetMap(kind, class_of(value, classifier, "--target-map class:"))
     path = _found(value, root if kind == "image" else None)
     content = _content(str(path))

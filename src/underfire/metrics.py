@@ -117,7 +117,7 @@ def _summary(cell: dict[str, Any], rows: list[Row]) -> Summary:
         seconds=average("seconds"),
         alarm=rate([row.get("alarm") for row in good]),
         unnoticed=rate([_unnoticed(row) for row in good]),
-        iou_curve=_mean_curve([row["iou_curve"] for row in good]),
+        iou_curve=mean_curve([row["iou_curve"] for row in good]),
     )
 
 
@@ -127,6 +127,7 @@ def _unnoticed(row: Row) -> bool | None:
     return None if forged is None or alarm is None else forged and not alarm
 
 
-def _mean_curve(curves: list[list[float | None]]) -> tuple[float | None, ...]:
+def mean_curve(curves: list[list[float | None]]) -> tuple[float | None, ...]:
+    """Mean at each threshold over the curves that have a value there; empty without curves."""
     columns = ([v for v in column if v is not None] for column in zip(*curves, strict=True))
     return tuple(float(np.mean(values)) if values else None for values in columns)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+IMAGENET_CLASSES = "abec01e5edd24fe04728375a8b311b6b1de04fe8fcf7a0f1507043aed5cb907c"
+"""A plan's digest of ImageNet's 1,000 classes: printed cells stand beside audits of a classifier with these alone."""
 
 
 @cache
@@ -15,6 +19,16 @@ def published() -> dict[str, Any]:
     text = (Path(__file__).parent / "published.yaml").read_text(encoding="utf-8")
     figures: dict[str, Any] = yaml.safe_load(text)
     return figures
+
+
+def network_of(classifier: str) -> str | None:
+    """The paper's network that a classifier is, by name: timm:resnet50.a1_in1k is ResNet-50, resnet50d another one."""
+    own = _plain(classifier.removeprefix("timm:").partition(".")[0])
+    return next((network for network in published()["networks"] if _plain(network) == own), None)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def printed(attack: str, interpreter: str | None, network: str) -> dict[str, Any] | None:

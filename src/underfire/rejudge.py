@@ -57,11 +57,12 @@ def _judged(
     unit: Unit, system: System, interpreter: Interpreter, shown: Mapping[str, Levels]
 ) -> tuple[list[Record], dict[str, bytes]]:
     """Records and maps of every PNG of the unit under one interpreter."""
-    name, clean = interpreter.name, list(dict.fromkeys(str(r.clean) for r in unit.made))
-    x = images.to_tensor([shown[c] for c in clean]).to(system.device)
+    name, number = interpreter.name, {photo.sha256: n for n, photo in enumerate(unit.photos)}
+    at = [number[r.image_sha256] for r in unit.made]  # each record's photo; its lanes may have a clean PNG each
+    clean = dict(zip(at, (str(r.clean) for r in unit.made), strict=True))
+    x = images.to_tensor([shown[clean[n]] for n in range(len(unit.photos))]).to(system.device)
     z = system.classifier.logits(x).double()
     benign, no_map = explain(interpreter, x, z.argmax(1))
-    at = [clean.index(str(r.clean)) for r in unit.made]  # each record's clean image
     able = [i for i, n in enumerate(at) if n in benign]
     found, bad = judge(
         system,

@@ -19,9 +19,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from underfire import pictures, plots, words
 from underfire.core import UnderfireError
 from underfire.defended import defended
-from underfire.findings import Findings, Line, Panel, load, plain, pretty, select
+from underfire.findings import Findings, Line, Panel, load, pretty, select
 from underfire.place import Place, Remote, write_whole
-from underfire.published import printed, published
+from underfire.published import IMAGENET_CLASSES, network_of, printed, published
 from underfire.record import IOU_THRESHOLDS
 
 HERE = Path(__file__).parent
@@ -162,14 +162,15 @@ def _attacks(found: Findings, joint: bool) -> list[str]:
 def results(context: Context) -> Section:
     """The table, beside the published figures."""
     figures = published()
-    networks: list[str] = figures["networks"]
+    classes = context.found.plan.get("resolved", {}).get("classes_digest", IMAGENET_CLASSES)
+    networks: list[str] = figures["networks"] if classes == IMAGENET_CLASSES else []
     rows = {
         line.key: [_printed(line, network) for network in networks]
         for panel in context.found.panels
         for line in panel.lines
     }
     names = context.found.distinct("classifier")
-    same = [n for n in networks if plain(n) in map(_architecture, names)]
+    same = [n for n in networks if n in map(network_of, names)]
     data = {
         "panels": context.found.panels,
         "networks": networks,
@@ -181,11 +182,6 @@ def results(context: Context) -> Section:
         "any": any(cell for row in rows.values() for cell in row),
     }
     return Section("results", "Results", data)
-
-
-def _architecture(classifier: str) -> str:
-    """timm:resnet50.a1_in1k -> resnet50; resnet50d is another one."""
-    return plain(classifier.removeprefix("timm:").partition(".")[0])
 
 
 def _printed(line: Line, network: str) -> Mapping[str, Any] | None:

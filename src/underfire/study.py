@@ -21,11 +21,10 @@ from underfire.clean import slug
 from underfire.core import Classifier, ClassifierOptions, UnderfireError
 from underfire.images import DEMO
 from underfire.plan import Settings, Triple
-from underfire.study_numbers import FILE, IMAGENET
+from underfire.study_numbers import ATTACKS, FILE, IMAGENET, ORDER
 
-INTERPRETERS = ("grad", "cam", "mask", "rts")
-"""The paper's, in its order; those that are there and fit the classifier, where none are named."""
-ATTACKS = ("pgd", "adv2", "stadv", "adv2-stadv")
+INTERPRETERS = ORDER
+"""Those that are there and fit the classifier, where none are named."""
 BUDGETS = (1, 2, 4)
 """ε of the audits beside the main one's."""
 BUDGET_INTERPRETERS = ("cam", "rts")
@@ -161,6 +160,7 @@ class Agenda:
         names = [subject.classifier for subject in study.classifiers]
         if len(set(names)) < len(names):
             raise UnderfireError(f"A study takes each classifier once, not {', '.join(names)}: run another study.")
+        self.folders = _folders(names)
         self.device = planning.choose_device(study.device)
         self.left_out: list[tuple[str, str, str]] = []
         self.map_passes: dict[tuple[int, str], float] = {}
@@ -231,7 +231,16 @@ class Agenda:
         what: dict[str, Any] = {"interpreter": interpreters, "limit": n, "attack": ("pgd", "adv2")} | more
         options = {k: v for k, v in subject.options.items() if k in (*interpreters, *what["attack"])}
         settings = Settings.parse(own | same | what | {"options": options})
-        return Part(experiment, f"{slug(subject.classifier.replace(':', '-'))}/{name}", settings, i)
+        return Part(experiment, f"{self.folders[i]}/{name}", settings, i)
+
+
+def _folders(names: Sequence[str]) -> list[str]:
+    """A folder's name for each classifier, none twice."""
+    found: list[str] = []
+    for name in names:
+        plain = slug(name.translate({ord(c): "-" for c in ":./"}))
+        found.append(plain if plain not in found else f"{plain}-{len(found) + 1}")
+    return found
 
 
 def _trained_on(subject: Subject, classifier: Classifier) -> str:

@@ -13,18 +13,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from underfire.core import UnderfireError
-from underfire.metrics import NOTHING, Estimate, mean, rate
+from underfire.metrics import Estimate, mean, mean_curve, rate
 from underfire.place import Place
-from underfire.record import IOU_THRESHOLDS
+from underfire.published import network_of
 from underfire.store import Store
 
 FILE = "study.yaml"
 IMAGENET = "ImageNet"
 """What a classifier must have been trained on for published cells to stand beside its own."""
+ORDER = ("grad", "cam", "mask", "rts")
+"""The paper's interpreters, in its order."""
 PLAIN, BENT = ("pgd", "stadv"), ("stadv", "adv2-stadv")
 ATTACKS = ("pgd", "stadv", "adv2", "adv2-stadv")
 Row = dict[str, Any]
@@ -73,12 +74,21 @@ class Subject:
         """Whether published ImageNet cells may stand beside its own."""
         return self.trained_on == IMAGENET
 
+    @property
+    def told(self) -> str:
+        """Its name, and what it was trained on where that is not ImageNet."""
+        return self.name if self.imagenet else f"{self.name} (trained on {self.trained_on})"
+
+    @property
+    def papers(self) -> bool:
+        """Whether it is one of the paper's two networks."""
+        return network_of(self.name) is not None
+
     @cached_property
     def interpreters(self) -> tuple[str, ...]:
-        """Those of its main audits, in the paper's order."""
-        order = ("grad", "cam", "mask", "rts")
-        found = dict.fromkeys(name for part in self.of("main") for name in part.interpreters)
-        return tuple(sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name)))
+        """Those of its audits, in the paper's order."""
+        found = dict.fromkeys(name for part in self.parts for name in part.interpreters)
+        return tuple(sorted(found, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name)))
 
     def of(self, experiment: str) -> list[Part]:
         """Its audits of one kind."""
@@ -190,9 +200,6 @@ class Cell:
     flow: Estimate
 
 
-EMPTY = Cell(NOTHING, NOTHING, NOTHING, NOTHING, NOTHING)
-
-
 def cell(rows: Sequence[Row]) -> Cell:
     """The numbers of one cell."""
     return Cell(
@@ -234,9 +241,7 @@ class Distance:
 def distance(subject: Subject, attack: str, interpreter: str) -> Distance:
     """Mean distances of the cell's photos."""
     rows = subject.rows("bends" if attack in BENT else "main", attack, interpreter)
-    curves = [row["iou_curve"] for row in rows if row["iou_curve"] is not None]
-    at = [[c[i] for c in curves if c[i] is not None] for i in range(len(IOU_THRESHOLDS))] if curves else []
-    curve = tuple(float(np.mean(values)) if values else None for values in at)
+    curve = mean_curve([row["iou_curve"] for row in rows if row["iou_curve"] is not None])
     return Distance(attack, interpreter, average(rows, "map_l1"), average(rows, "map_iou"), curve)
 
 
@@ -343,6 +348,7 @@ class Across:
 
     made: str
     judge: str
+    trained_on: str
     interpreter: str
     pgd: Estimate
     adv2: Estimate
@@ -364,7 +370,10 @@ def across(made: Subject, judge: Subject) -> list[Across]:
         if adv2:
             home = _on(frozenset(row["image_sha256"] for row in adv2), made.rows("main", "adv2", name))
             found.append(
-                Across(made.name, judge.name, name, success(pgd), success(adv2), success(home), seen(adv2, pgd))
+                Across(
+                    *(made.name, judge.name, made.trained_on, name),
+                    *(success(pgd), success(adv2), success(home), seen(adv2, pgd)),
+                )
             )
     return found
 
@@ -374,11 +383,15 @@ def across(made: Subject, judge: Subject) -> list[Across]:
 
 @dataclass(frozen=True)
 class Budget:
-    """One interpreter over several ε: levels -> cell and distances; and the smallest ε that forges each photo."""
+    """One interpreter over several ε: levels -> cell and distances; and the smallest ε that forges each photo.
+
+    ``smallest`` is by digest, ``photos`` the same by path.
+    """
 
     interpreter: str
     cells: Mapping[int, tuple[Cell, Distance]]
     smallest: Mapping[str, int | None]
+    photos: Sequence[tuple[str, int | None]]
 
     def count(self, eps: int | None) -> int:
         """Photos whose smallest ε that is."""
@@ -403,10 +416,14 @@ def budget(subject: Subject, interpreter: str) -> Budget | None:
     if not photos:
         return None
     by_eps = {eps: _on(photos, rows) for eps, rows in tried.items()}
-    scale = max((row["untouched_l1"] or 0.0 for row in subject.rows("main", "adv2", interpreter)), default=0.0)
+    main = subject.rows("main", "adv2", interpreter) or [row for rows in tried.values() for row in rows]
+    scales = [row["untouched_l1"] for row in main if row["untouched_l1"] is not None]
     smallest: dict[str, int | None] = dict.fromkeys(sorted(photos))
     for eps in sorted(by_eps, reverse=True):
-        rows = by_eps[eps] = [{**row, "forged": row["success"] and row["map_l1"] <= scale} for row in by_eps[eps]]
+        rows = by_eps[eps] = [
+            {**row, "forged": row["success"] and row["map_l1"] <= max(scales) if scales else None}
+            for row in by_eps[eps]
+        ]
         smallest |= {row["image_sha256"]: eps for row in rows if row["forged"]}
     cells = {
         eps: (
@@ -415,4 +432,7 @@ def budget(subject: Subject, interpreter: str) -> Budget | None:
         )
         for eps, rows in sorted(by_eps.items())
     }
-    return Budget(interpreter, cells, smallest)
+    paths = {row["image_sha256"]: row["image"] for rows in by_eps.values() for row in rows}
+    return Budget(
+        interpreter, cells, smallest, sorted(((paths[d], eps) for d, eps in smallest.items()), key=lambda one: one[0])
+    )

@@ -6,6 +6,7 @@ A section is one function here (what to say) and one macro of the same name in s
 from __future__ import annotations
 
 import os
+import string
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,9 +63,9 @@ def render(study: StudyNumbers, samples: int) -> str:
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update({"pretty": pretty} | {f.__name__: f for f in words.FILTERS})
-    sections = [(build.__name__, title, build(context)) for build, title in SECTIONS]
+    sections = [(n, build.__name__, title, build(context)) for n, (build, title) in enumerate(SECTIONS, 1)]
     page = environment.get_template("study.html.j2").render(
-        sections=[s for s in sections if s[2]],
+        sections=[s for s in sections if s[3]],
         subjects=study.subjects,
         plan=study.plan,
         resolved={"failed": [], **study.resolved},
@@ -200,13 +201,15 @@ def random_class(context: Context) -> dict[str, Any]:
     ]
     if not lines:
         return {}
-    many = len({subject.name for subject, _ in lines}) > 1
+    names = list(dict.fromkeys(subject.name for subject, _ in lines))
+    many, letters = len(names) > 1, dict(zip(names, string.ascii_lowercase, strict=False))
     groups = [
-        (pretty(g.interpreter), [g.gap]) if not many else (f"{pretty(g.interpreter)}, {s.name[:6]}…", [g.gap])
+        (pretty(g.interpreter), [g.gap]) if not many else (f"{pretty(g.interpreter)} {letters[s.name]}", [g.gap])
         for s, g in lines
     ]
     about = "; ".join(f"{pretty(g.interpreter)} on {s.name}: {words.number(g.gap.value)}" for s, g in lines)
-    return {"lines": lines, "chart": bars(groups, "share of the way to a random class’s map", "gap", about, top=1.0)}
+    chart = bars(groups, "share of the way to a random class’s map", "gap", about, top=1.0)
+    return {"lines": lines, "chart": chart, "letters": letters if many else {}}
 
 
 def transfer(context: Context) -> dict[str, Any]:
@@ -220,7 +223,7 @@ def transfer(context: Context) -> dict[str, Any]:
                 matrices.append((subject, rows))
     pairs = [(a, b) for a in context.study.subjects for b in context.study.subjects if a is not b]
     across = [line for a, b in pairs for line in numbers.across(a, b)]
-    columns = [check for check in study_verdicts.checks(context.study) if "diagonal" in check.wanted]
+    columns = [check for check in study_verdicts.checks(context.study) if check.wanted == study_verdicts.DIAGONAL]
     exceptions = [check for check in columns if not check.met]
     known = len(columns) == sum(len(subject.interpreters) for subject, _ in matrices)
     data = {"matrices": matrices, "across": across, "exceptions": exceptions, "known": known}

@@ -70,8 +70,9 @@ def estimate(agenda: Agenda, out: Path) -> list[Estimate]:
     """Every audit planned; passes and seconds at most of what is missing.
 
     Raises:
-        UnderfireError: mistakes of a plan, and a folder in ``out`` that holds another plan's results.
+        UnderfireError: mistakes of a plan, and an ``out`` that holds another study, or another plan's results.
     """
+    _refuse_another(agenda, out)
     speed: dict[int, float] = {}
     found = []
     for part in agenda.parts:
@@ -86,6 +87,20 @@ def estimate(agenda: Agenda, out: Path) -> list[Estimate]:
         busy = max(1, min(plan.settings.workers, len(costs)))
         found.append(Estimate(part, plan, sum(costs), speed[part.subject] / busy))
     return found
+
+
+def _refuse_another(agenda: Agenda, out: Path) -> None:
+    """A study may add audits to those that its folder holds, and leave none of them out."""
+    if not (out / FILE).is_file():
+        return
+    now = {part.folder for part in agenda.parts}
+    gone = [part["folder"] for part in read(out).resolved.get("parts", []) if part["folder"] not in now]
+    if gone:
+        some = ", ".join(gone[:3]) + (" …" if len(gone) > 3 else "")
+        raise UnderfireError(
+            f"'{out}' holds a study with {some}, which this one leaves out: give another --out, or go on with "
+            f"'underfire study {out}'."
+        )
 
 
 def _missing(plan: Plan, store: Store, map_passes: Mapping[str, float]) -> list[float]:
