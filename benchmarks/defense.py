@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import json
 import sys
 import tempfile
@@ -41,6 +42,7 @@ COLUMNS = (
     "alarm_threshold",
     "alarm_passes",
     "plain_l1",
+    "unseen",
 )
 MEMBERS = ("cam", "grad", "rts")
 WITH_MASK = (*MEMBERS, "mask")
@@ -65,8 +67,12 @@ FORGE: dict[str, dict[str, Any]] = {
         }
         for eps in (8, 2, 4, 16)
     },
-    "adaptive-8-thorough": {
-        **{"attack": "adv2", "interpreter": "ensemble", "adaptive": True, "preset": "thorough", "limit": ADAPTIVE}
+    **{
+        f"adaptive-8-{name}": {
+            **{"attack": "adv2", "interpreter": "ensemble", "adaptive": True, "limit": ADAPTIVE},
+            **more,
+        }
+        for name, more in (("thorough", {"preset": "thorough"}), ("low", {"attacker": {"aim": 0.0}}))
     },
     "forged-grad": {"attack": "adv2", "interpreter": "grad", "limit": FORGED},
     "mask-forged-cam": {"attack": "adv2", "interpreter": "cam", "limit": FORGED // 4},
@@ -104,17 +110,12 @@ def rows_of(part: str, source: Path, limit: int | None) -> Iterator[dict[str, An
     elif part.startswith("rts-a"):
         yield from rts_a(part, source, limit)
     else:
-        case = FORGE[part]
-        chosen = {**case, "limit": min(case["limit"], limit or case["limit"])}
-        settings = {
-            "images": str(photos(source, "attacked")),
-            "defense": str(alarm_file(source, part)),
-            "threads": 1,
-            **chosen,
-        }
+        case, file = dict(FORGE[part]), str(alarm_file(source, part))
+        attacker, n = case.pop("attacker", {}), min(case["limit"], limit or case["limit"])
+        settings = {"images": str(photos(source, "attacked")), "defense": file, "threads": 1, **case, "limit": n}
         if case["interpreter"] == "ensemble":
-            settings["options"] = {"ensemble": {"defense": str(alarm_file(source, part))}}
-        yield from run(Settings.parse(settings), WORK / f"{part}-{chosen['limit']}").store.rows()
+            settings["options"] = {"ensemble": {"defense": file, "attack": attacker}}
+        yield from run(Settings.parse(settings), WORK / f"{part}-{n}").store.rows()
 
 
 def photos(source: Path, which: str) -> Path:
@@ -148,10 +149,14 @@ def alarm_file(source: Path, part: str) -> Path:
 
 def benign(part: str, source: Path) -> Iterator[dict[str, Any]]:
     alarm = EnsembleAlarm(notebook.classifier(), str(alarm_file(source, part)))
-    folder = photos(source, part)
+    folder, held = photos(source, part), measure.unseen()
     for path in sorted(folder.iterdir()):
         verdict = alarm.check(path)
-        yield {"image": path.name, "clean_alarm_score": verdict.score, "clean_alarm": verdict.alarm}
+        unseen = hashlib.sha256(path.read_bytes()).hexdigest() in held
+        yield {
+            **{"image": path.name, "clean_alarm_score": verdict.score, "clean_alarm": verdict.alarm},
+            "unseen": unseen,
+        }
 
 
 def rts_a(part: str, source: Path, limit: int | None) -> Iterator[dict[str, Any]]:
@@ -213,23 +218,32 @@ def show() -> None:
     for part, rows in known.items():
         if rows:
             raised = metrics.rate([row["clean_alarm"] for row in rows])
-            print(f"{part:16} n {len(rows)}: alarms on {raised.value:.1%} ({raised.low:.1%} to {raised.high:.1%})")
+            print(f"{part:20} n {len(rows)}: alarms on {raised.value:.1%} ({raised.low:.1%} to {raised.high:.1%})")
+            new = metrics.rate([row["clean_alarm"] for row in rows if row["unseen"]])
+            print(f"{'':20} n {new.n}, which RTS was not trained on: {new.value:.1%} ({new.low:.1%} to {new.high:.1%})")
     for part in FORGE:
         if not result(part).exists():
-            print(f"{part:16} not measured yet")
+            print(f"{part:20} not measured yet")
             continue
         rows = [row for row in stored(part) if not row["error"]]
-        quiet = [row["clean_alarm_score"] for row in known["mask-benign" if part.startswith("mask-") else "benign"]]
+        benign_rows = known["mask-benign" if part.startswith("mask-") else "benign"]
+        quiet = [row["clean_alarm_score"] for row in benign_rows]
         scores = [row["alarm_score"] for row in rows]
         area = detection.auc(quiet, scores)
+        alike = detection.auc([row["clean_alarm_score"] for row in benign_rows if row["unseen"]], scores)
         at_5, at_1 = (detection.detection(quiet, scores, a).value for a in (0.05, 0.01))
         found, won = (metrics.rate([row[name] for row in rows]) for name in ("alarm", "success"))
+        past, hidden = (
+            metrics.rate([row[name] and not row["alarm"] for row in rows]) for name in ("success", "forged")
+        )
         passes, l1 = (metrics.mean([row[name] for row in rows]).value for name in ("passes", "map_l1"))
         print(
-            f"{part:16} n {len(rows)}:",
-            f"AUC {area.value:.3f} ({area.low:.3f} to {area.high:.3f}), alarm {found.value:.0%},",
+            f"{part:20} n {len(rows)}:",
+            f"AUC {area.value:.3f} ({area.low:.3f} to {area.high:.3f}), against photos new to RTS {alike.value:.3f},",
+            f"alarm {found.value:.0%},",
             f"found at 5 % {at_5:.0%}, at 1 % {at_1:.0%}," if at_5 is not None and at_1 is not None else "",
-            f"success {won.value:.0%}, map L1 {l1:.4f}, passes {passes:.0f}",
+            f"success {won.value:.0%}, without an alarm {past.value:.0%} ({past.low:.0%} to {past.high:.0%}), forged "
+            f"without an alarm {hidden.value:.0%}, map L1 {l1:.4f}, passes {passes:.0f}",
         )
     for budget in BUDGETS:
         if result(part := f"rts-a-curve-{budget}").exists():
@@ -239,7 +253,8 @@ def show() -> None:
             means = [sum(r[name] for r in best) / len(best) for name in ("map_l1", "plain_l1", "success")]
             print(
                 f"{part}: L1 {means[0]:.4f} (to plain RTS's benign map {means[1]:.4f}), success {means[2]:.0%} over "
-                f"{len(best)} photos, best of {len(RESTARTS)} starts and both losses"
+                f"{len(best)} photos, best of {len(RESTARTS)} starts and both losses, {2 * len(RESTARTS) * budget} "
+                "passes in all"
             )
     if result("rts-a-benign").exists():
         print(f"rts-a-benign: L1 {metrics.mean([row['map_l1'] for row in stored('rts-a-benign')]).value:.4f}")

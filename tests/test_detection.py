@@ -9,7 +9,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import nnls
 from sklearn.metrics import roc_auc_score, roc_curve
+from torch import Tensor
 
 from underfire import calibration
 from underfire.core import UnderfireError
@@ -90,25 +92,49 @@ def test_distances_and_score_by_hand() -> None:
     shown, again = ([torch.rand(3, s, s, generator=generator, dtype=torch.float64) for s in (7, 14, 56)] for _ in "ab")
     log_p = torch.tensor([-0.1, -1.0, -7.0]).double()
     d = disagreement.distances(shown, again, log_p)
-    mean = torch.tensor([-3.0, -0.5, 0.1, -0.2]).double()
-    root = torch.rand(4, 4, generator=generator, dtype=torch.float64)
-    precision = root @ root.T
-    s = disagreement.score(d, mean, precision)
     for k in range(3):
         wanted = [1 - np.corrcoef(coarse(a[k]), coarse(b[k]))[0, 1] for a, b in zip(shown, again, strict=True)]
         assert d[k].tolist() == pytest.approx([-float(log_p[k]), *wanted], abs=1e-6)
-        r = [max(0.0, math.log(v + 0.02) - m) for v, m in zip(d[k].tolist(), mean.tolist(), strict=True)]
-        by_hand = sum(r[i] * r[j] * float(precision[i, j]) for i in range(4) for j in range(4))
-        assert float(s[k]) == pytest.approx(by_hand, abs=1e-9)
+
+
+def some_distances(k: int, n: int = 60) -> tuple[Tensor, Tensor, Tensor]:
+    """Distances (n, k) about usual ones, with the usual ones' mean and a covariance that is far from diagonal."""
+    generator = torch.Generator().manual_seed(k)
+    mean = torch.rand(k, generator=generator, dtype=torch.float64) - 2
+    root = torch.rand(k, k, generator=generator, dtype=torch.float64)
+    covariance = root @ root.T + 0.02 * torch.eye(k, dtype=torch.float64)
+    v = mean + 2 * torch.randn(n, k, generator=generator, dtype=torch.float64)
+    return v.exp() - disagreement.FLOOR, mean, covariance
+
+
+@pytest.mark.parametrize("k", [1, 2, 4, 5])
+def test_the_score_is_the_least_distance_to_all_that_agrees_as_well(k: int) -> None:
+    d, mean, covariance = some_distances(k)
+    d = d.clamp_min(1e-3)
+    s = disagreement.score(d, mean, covariance)
+    r = np.log(d.numpy() + 0.02) - mean.numpy()
+    root = np.linalg.cholesky(np.linalg.inv(covariance.numpy())).T  # rᵀ Σ⁻¹ r = ‖root · r‖²
+    for one, found in zip(r, s.tolist(), strict=True):  # u ≤ 0 by non-negative least squares
+        assert found == pytest.approx(nnls(-root, root @ one)[1] ** 2, abs=1e-8)
+    assert int((s > 0).sum()) > 0 and (k > 2 or int((s == 0).sum()) > 0)
+
+
+@pytest.mark.parametrize("k", [2, 4])
+def test_more_disagreement_never_scores_less(k: int) -> None:
+    d, mean, covariance = some_distances(k)
+    d = d.clamp_min(1e-3).requires_grad_()
+    (slope,) = torch.autograd.grad(disagreement.score(d, mean, covariance).sum(), d)
+    assert float(slope.min()) >= 0 and float(slope.max()) > 0
+    more = d.detach() + torch.rand(d.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert bool((disagreement.score(more, mean, covariance) >= disagreement.score(d, mean, covariance) - 1e-9).all())
 
 
 def test_statistics_by_hand() -> None:
     d = torch.rand(40, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    mean, precision = disagreement.statistics(d)
+    mean, covariance = disagreement.statistics(d)
     v = np.log(d.numpy() + 0.02)
-    covariance = np.cov(v.T)
-    wanted = np.linalg.inv(covariance + np.diag(0.1 * np.diag(covariance) + 1e-6))
-    assert mean.tolist() == pytest.approx(v.mean(0).tolist()) and np.allclose(precision.numpy(), wanted)
+    wanted = np.cov(v.T) + np.diag(0.1 * np.diag(np.cov(v.T)) + 1e-6)
+    assert mean.tolist() == pytest.approx(v.mean(0).tolist()) and np.allclose(covariance.numpy(), wanted)
 
 
 def test_a_flat_map_agrees_with_none_and_has_a_gradient() -> None:
@@ -121,10 +147,10 @@ def test_a_flat_map_agrees_with_none_and_has_a_gradient() -> None:
 
 def test_what_stays_the_same_scores_nothing() -> None:
     m = torch.rand(4, 14, 14, dtype=torch.float64)
-    mean, precision = torch.full((2,), -3.0).double(), torch.eye(2).double()
+    mean, covariance = torch.full((2,), -3.0).double(), torch.eye(2).double()
     log_p = torch.zeros(4).double()
-    same = disagreement.score(disagreement.distances([m], [0.5 * m + 0.1], log_p), mean, precision)
-    other = disagreement.score(disagreement.distances([m], [1 - m], log_p), mean, precision)
+    same = disagreement.score(disagreement.distances([m], [0.5 * m + 0.1], log_p), mean, covariance)
+    other = disagreement.score(disagreement.distances([m], [1 - m], log_p), mean, covariance)
     assert float(same.max()) == 0 and float(other.min()) > 1
 
 

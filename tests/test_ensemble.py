@@ -20,7 +20,7 @@ from underfire.core import Goal, ImageErrors, Images, Terms, UnderfireError, Vic
 from underfire.defenses import ensemble as defense
 from underfire.interpreters import disagreement
 from underfire.interpreters.cam import Cam
-from underfire.interpreters.ensemble import Ensemble, Joint, log_probability
+from underfire.interpreters.ensemble import CHECK, Ensemble, Joint, log_probability
 
 MEMBERS = ("cam", "grad")
 TOY = ("--classifier", "toy", "--threads", "1")
@@ -142,6 +142,36 @@ def test_the_adaptive_attack_lowers_the_score(tmp_path: Path) -> None:
     assert int((knowing > ensemble.threshold).sum()) <= int((blind > ensemble.threshold).sum())
 
 
+def test_quiet_iterates_come_first_and_loud_ones_by_their_score(tmp_path: Path) -> None:
+    ensemble, _ = learnt(tmp_path)
+    x = toys.pictures(12, 3)
+    order = ensemble.classifier.logits(x).argsort(1, descending=True)
+    joint = ensemble.surrogate(toys.pictures(12, 5), Goal(order[:, 0], order[:, 0], {}))
+    rank, scores = joint.ranked(x), ensemble.score(x, order[:, 0])
+    loud = scores > ensemble.threshold
+    assert 0 < int(loud.sum()) < 12
+    assert float(rank[~loud].max()) < 0.5 < float(rank[loud].min()) and float(rank.max()) < 1
+    assert rank[loud].argsort().tolist() == scores[loud].argsort().tolist()
+    as_low_as_it_goes = ensemble.surrogate(x, Goal(order[:, 0], order[:, 0], {}), aim=0.0)
+    heard = scores > 0
+    assert as_low_as_it_goes.ranked(x)[heard].argsort().tolist() == scores[heard].argsort().tolist()
+
+
+@pytest.mark.parametrize("preset", ["fast", "thorough"])
+def test_the_ensembles_presets_look_as_often_as_its_estimate_says(preset: str) -> None:
+    made = Adv2.make(preset, "ensemble", 8)
+    assert made.settings.check == CHECK
+    classifier = toys.toy()
+    ensemble = Ensemble(classifier, MEMBERS)
+    x = toys.pictures(2)
+    order = classifier.logits(x).argsort(1, descending=True)
+    goal = Goal(order[:, 1], order[:, 0], {"ensemble": ensemble.explain(x, order[:, 0])})
+    made = Adv2.make(preset, "ensemble", 8, steps=40)
+    classifier.meter.open(2)
+    made.run(Victim(classifier, (ensemble,)), x, goal, [0, 0])
+    assert max(classifier.meter.close()) <= made.bound(ensemble.step_passes)
+
+
 class Stairs(Ensemble):
     """A defense that 'holds' because its score has no slope."""
 
@@ -149,13 +179,30 @@ class Stairs(Ensemble):
         return (super().score_of(*of) * 10).round() / 10
 
 
-def test_a_defense_that_hides_its_gradient_is_caught() -> None:
+class Faint(Ensemble):
+    """A defense whose slope is there, and leads nowhere."""
+
+    def score_of(self, *of: Any) -> Tensor:
+        s = super().score_of(*of)
+        return s.detach() + 1e-20 * (s - s.detach())
+
+
+class Nowhere(Ensemble):
+    """A defense whose slope is no number."""
+
+    def score_of(self, *of: Any) -> Tensor:
+        s = super().score_of(*of)
+        return s + 0 * (s - s.detach()).abs().sqrt()
+
+
+@pytest.mark.parametrize("kind", [Stairs, Faint, Nowhere])
+def test_a_defense_that_hides_its_gradient_is_caught(kind: type[Ensemble]) -> None:
     classifier = toys.toy()
     x = toys.pictures(4).requires_grad_()
     order = classifier.logits(x).argsort(1, descending=True)
-    stairs = Stairs(classifier, MEMBERS)
+    stairs = kind(classifier, MEMBERS)
     joint = stairs.surrogate(x.detach(), Goal(order[:, 1], order[:, 0], {}), alarm=1.0)
-    with pytest.raises(UnderfireError, match=r"score has no gradient on 4 of 4 images \(members cam, grad\)"):
+    with pytest.raises(UnderfireError, match=r"score has no gradient to follow on 4 of 4 images \(members cam, grad\)"):
         joint.terms(x)
 
 
@@ -178,7 +225,7 @@ def test_one_member_that_hides_its_gradient_is_caught() -> None:
     order = classifier.logits(x).argsort(1, descending=True)
     joint = Ensemble(classifier, MEMBERS).surrogate(x, Goal(order[:, 1], order[:, 0], {}), alarm=1.0)
     joint.parts["cam"] = Hidden(joint.parts["cam"])  # type: ignore[assignment]
-    with pytest.raises(UnderfireError, match="no gradient through 'cam' on 4 of 4 images"):
+    with pytest.raises(UnderfireError, match="no gradient to follow through 'cam' on 4 of 4 images"):
         joint.terms(x.requires_grad_())
 
 
@@ -196,7 +243,7 @@ def test_a_member_without_a_twin_leaves_the_others_score_to_the_attacker() -> No
     order = classifier.logits(x).argsort(1, descending=True)
     ensemble = Ensemble(classifier, MEMBERS)
     ensemble.mean = (-3.0, -3.0, -3.0)
-    ensemble.precision = [[2.0, 0.5, 0.1], [0.5, 3.0, 0.2], [0.1, 0.2, 1.0]]
+    ensemble.covariance = [[2.0, 0.5, 0.1], [0.5, 3.0, 0.2], [0.1, 0.2, 1.0]]
     joint = ensemble.surrogate(x, Goal(order[:, 1], order[:, 0], {}), alarm=1.0)
     joint.parts["grad"] = Blind(joint.parts["grad"])  # type: ignore[assignment]
     x = toys.pictures(4, 9).requires_grad_()
@@ -204,8 +251,8 @@ def test_a_member_without_a_twin_leaves_the_others_score_to_the_attacker() -> No
     cam, copy = Cam(classifier), disagreement.smoothed(x)
     log_p = log_probability(classifier.logits(copy), order[:, 1])
     d = disagreement.distances([cam.explain(x, order[:, 1])], [cam.explain(copy, order[:, 1])], log_p)
-    covariance = torch.linalg.inv(torch.tensor(ensemble.precision))[:2, :2]
-    expected = disagreement.score(d, d.new_tensor([-3.0, -3.0]), torch.linalg.inv(covariance).to(d))
+    covariance = torch.tensor(ensemble.covariance)[:2, :2]
+    expected = disagreement.score(d, d.new_tensor([-3.0, -3.0]), covariance.to(d))
     torch.testing.assert_close(score, expected, rtol=1e-3, atol=1e-3)
     joint.parts["cam"] = Blind(joint.parts["cam"])  # type: ignore[assignment]
     with pytest.raises(UnderfireError, match="none of its members cam, grad has a map that can be differentiated"):
@@ -303,7 +350,7 @@ def test_calibrate_refuses_settings_of_what_is_no_member(deployed: Path, tmp_pat
     assert ran.code == 2 and "There is no member of this alarm 'gard'. Did you mean 'grad'?" in ran.err
 
 
-def test_a_photo_that_a_member_cannot_explain_is_left_out_by_name(
+def test_a_photo_that_a_member_cannot_explain_is_named_and_counts_as_an_alarm(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = saved(tmp_path / "benign", 24)
@@ -317,7 +364,9 @@ def test_a_photo_that_a_member_cannot_explain_is_left_out_by_name(
 
     monkeypatch.setattr(Cam, "explain", but_flat)
     known, skipped = defense.calibrate(_Double(toys.toy()).classifier, str(folder), MEMBERS, false_alarms=0.2)
-    assert len(known.photos) == 24 and skipped == {"flat.png": "flat.png: nothing to see"}
+    assert len(known.photos) == 25 and skipped == {"flat.png": "flat.png: nothing to see"}
+    assert (len(known.scores), known.unexplained) == (18, 1)
+    assert known.threshold == sorted(known.scores)[16 - 1]  # of 19, of which the one without a map is the largest
 
 
 def test_an_adaptive_attack_needs_one_on_explanations(deployed: Path, tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from typing import Any
 from underfire.core import UnderfireError
 from underfire.place import write_whole
 
-FORMAT = "underfire alarm 1"
+FORMAT = "underfire alarm 2"
+"""Changes with what the score is, too: a file says nothing of another score."""
 FIT_EVERY = 4
 """One image in so many teaches the statistics; the others, the threshold."""
 
@@ -46,10 +47,11 @@ class Calibration:
         classifier_digest: of its weights and input policy.
         members: the interpreters, in the order of the statistics.
         mean: μ of the members' disagreements, see `interpreters.disagreement`.
-        precision: Σ⁻¹ of them.
+        covariance: Σ of them.
         threshold: a score above it is an alarm.
         false_alarms: a, the share of benign images that may raise one.
         scores: of the benign images that the threshold is of, ascending.
+        unexplained: further images that it is of, which have no score since a member has no map of them: alarms.
         photos: SHA-256 of all benign images' files.
         defense: the kind of alarm.
     """
@@ -58,11 +60,12 @@ class Calibration:
     classifier_digest: str
     members: tuple[Member, ...]
     mean: tuple[float, ...]
-    precision: tuple[tuple[float, ...], ...]
+    covariance: tuple[tuple[float, ...], ...]
     threshold: float
     false_alarms: float
     scores: tuple[float, ...]
     photos: tuple[str, ...]
+    unexplained: int = 0
     defense: str = "ensemble"
 
     @property
@@ -136,17 +139,22 @@ def fitted(n: int) -> int:
     return max(2, -(-n // FIT_EVERY))
 
 
-def threshold(scores: Sequence[float], false_alarms: float) -> float:
-    """The k-th smallest score, k = ⌈(n + 1)(1 − a)⌉.
+def threshold(scores: Sequence[float], false_alarms: float, unexplained: int = 0) -> float:
+    """The k-th smallest score, k = ⌈(n + 1)(1 − a)⌉; ``unexplained`` ones lie above all others.
 
     Raises:
         UnderfireError: there are too few for this rate.
     """
-    n = len(scores)
+    n = len(scores) + unexplained
     k = math.ceil(round((n + 1) * (1 - false_alarms), 9))
     if k > n:
         raise UnderfireError(
             f"--false-alarms {false_alarms:g} needs at least {images_needed(false_alarms)} benign images: give more, "
             "or allow more false alarms."
+        )
+    if k > len(scores):
+        raise UnderfireError(
+            f"{unexplained} of {n} benign images have no map of some member, which is an alarm: that is more than "
+            f"--false-alarms {false_alarms:g} of them. Leave that member out."
         )
     return sorted(scores)[k - 1]

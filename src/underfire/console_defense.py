@@ -45,11 +45,11 @@ def calibrate_alarm(settings: Settings, members: Sequence[str] | None, false_ala
         )
     known.write(out)
     for reason in list(skipped.values())[:ERRORS_SHOWN]:
-        say(f"Left out: {reason}")
-    raised = sum(score > known.threshold for score in known.scores)
+        say(f"No score: {reason}")
+    raised = sum(score > known.threshold for score in known.scores) + known.unexplained
     say(
         f"{len(known.photos)} benign photos, members {', '.join(known.names)}: threshold {known.threshold:.3f}; "
-        f"{raised} of the {len(known.scores)} scores that it is of lie above it."
+        f"{raised} of the {len(known.scores) + known.unexplained} photos that it is of raise an alarm."
     )
     if len(known.photos) < ENOUGH:
         say(f"The promise of false alarms holds, but the score finds more when it has seen {ENOUGH} photos or more.")

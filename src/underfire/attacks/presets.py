@@ -134,6 +134,33 @@ PRESETS: dict[tuple[str, str | None, str], Preset] = {
         _SETTLING_SECOND_ORDER,
         {**_GRAD, "steps": 400, "smoothing": 0.005, "confidence": 0.98},
     ),
+    # The whole ensemble and its alarm: as long as GRAD's own search, its hardest member; a look at the real maps and
+    # the score (12 F beside a step's 27) every fifth step. Quiet counts from a probability of ½ on: a loud picture that
+    # is surer of itself is no success.
+    ("adv2", "ensemble", "fast"): Preset(
+        _SETTLING_SECOND_ORDER,
+        {
+            "steps": 120,
+            "lam": _MAP_LAST,
+            "smoothing": 0.01,
+            "confidence": 0.5,
+            "yields": True,
+            "check": 5,
+            "once": 80.0,
+        },
+    ),
+    ("adv2", "ensemble", "thorough"): Preset(
+        _SETTLING_SECOND_ORDER,
+        {
+            "steps": 400,
+            "lam": _MAP_LAST,
+            "smoothing": 0.005,
+            "confidence": 0.5,
+            "yields": True,
+            "check": 5,
+            "once": 80.0,
+        },
+    ),
     # A step costs 20 F: 7 for each of two masks, 3 for the benign image's side of the second, 3 for the image.
     # Recording half of the benign walk costs 450 F, a look at the real map 900: `fast` takes none. `thorough` shrinks
     # its steps three times over and looks at the real map after each, since longer searches alone come no nearer.

@@ -181,7 +181,8 @@ def calibrate(
 ) -> tuple[Calibration, dict[str, str]]:
     """Learn an alarm's statistics and threshold from benign photos.
 
-    Every fourth photo, in the order of their digests, teaches the statistics; the others, the threshold.
+    Every fourth photo, in the order of their digests, teaches the statistics; the others, the threshold, and so do
+    those that a member has no map of: they would raise an alarm.
 
     Args:
         classifier: that is deployed.
@@ -193,7 +194,7 @@ def calibrate(
         told: how many photos are done, and of how many.
 
     Returns:
-        The calibration, and by path why photos were left out.
+        The calibration, and by path why photos were left out or have no map.
 
     Raises:
         UnderfireError: too few photos, or photos that underfire attacked.
@@ -205,24 +206,25 @@ def calibrate(
     refuse_results(source)
     photos = folder.photos(limit)
     _refuse_few(len(photos), false_alarms, source)
-    found, skipped = _distances(ensemble, folder, photos, told)
+    found, unexplained, skipped = _distances(ensemble, folder, photos, told)
     order = sorted(found, key=lambda sha: hashlib.sha256(f"calibrate/{sha}".encode()).hexdigest())
     _refuse_few(len(order), false_alarms, source)
     n = calibration.fitted(len(order))
     d = torch.stack([found[sha] for sha in order])
-    mean, precision = disagreement.statistics(d[:n])
-    scores = sorted(disagreement.score(d[n:], mean, precision).tolist())
+    mean, covariance = disagreement.statistics(d[:n])
+    scores = sorted(disagreement.score(d[n:], mean, covariance).tolist())
     names = ensemble.members
     known = Calibration(
         classifier.name,
         classifier.digest,
         tuple(Member(name, absolute_files(ensemble.options[name]), names[name].digest) for name in names),
         tuple(mean.tolist()),
-        tuple(map(tuple, precision.tolist())),
-        calibration.threshold(scores, false_alarms),
+        tuple(map(tuple, covariance.tolist())),
+        calibration.threshold(scores, false_alarms, len(unexplained)),
         false_alarms,
         tuple(scores),
-        tuple(sorted(order)),
+        tuple(sorted([*order, *unexplained])),
+        len(unexplained),
     )
     return known, skipped
 
@@ -268,9 +270,10 @@ def refuse_results(source: str) -> None:
 
 def _distances(
     ensemble: Ensemble, folder: images.Folder, photos: Sequence[Photo], told: Callable[[int, int], None]
-) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The members' disagreements on each photo, by its digest; and by path why others have none."""
+) -> tuple[dict[str, Tensor], list[str], dict[str, str]]:
+    """The members' disagreements on each photo, by its digest; the digests of those that have no map; and why."""
     found: dict[str, Tensor] = {}
+    unexplained: list[str] = []
     skipped: dict[str, str] = {}
     for photo in photos:  # before the first map: with MASK among the members the last one comes hours later
         _refuse_forged(folder, photo)
@@ -288,8 +291,9 @@ def _distances(
             d, failed = _of_batch(ensemble, x)
             skipped |= {part[row].path: f"{part[row].path}: {reason}" for row, reason in failed.items()}
             found |= {photo.sha256: d[row] for row, photo in enumerate(part) if row not in failed}
+            unexplained += [part[row].sha256 for row in failed]
         told(min(first + BATCH, len(photos)), len(photos))
-    return found, skipped
+    return found, unexplained, skipped
 
 
 def _refuse_forged(folder: images.Folder, photo: Photo) -> None:

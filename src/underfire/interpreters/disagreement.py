@@ -6,8 +6,11 @@ put into a picture to move prediction and maps lives in its finest detail; what 
     d_i   1 − Pearson correlation of member i's two maps, averaged over 7×7 cells
     d_0   − log p_c of the copy, c the predicted class: what the classifier itself says of it
     v     log(d + 0.02)
-    r     max(0, v − μ)             only more disagreement than usual counts; μ and Σ are those of benign images
-    s     rᵀ Σ⁻¹ r                  the alarm's score, 0 where all agree as well as they do on an average benign image
+    s     min over u ≤ μ of (v − u)ᵀ Σ⁻¹ (v − u)        μ and Σ of v on benign images
+
+s, the alarm's score, is how far v is (Mahalanobis) from all that agrees at least as well as an average benign image:
+0 there, and never less for more disagreement (the one-sided test of Kudô 1963 and Perlman 1969). Its least squares have
+a form: of all sets S of distances for which λ = Σ_SS⁻¹ (v − μ)_S ≥ 0, the largest (v − μ)_Sᵀ λ.
 
 The members' disagreement among each other on the picture itself says nothing: all of them follow the classifier's
 forged features, and benign maps of different kinds differ as much (docs/defenses.md has the figures).
@@ -15,6 +18,7 @@ forged features, and benign maps of different kinds differ as much (docs/defense
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -59,25 +63,24 @@ def _standard(m: Maps) -> Tensor:
 
 
 def statistics(d: Tensor) -> tuple[Tensor, Tensor]:
-    """μ (k,) and Σ⁻¹ (k, k) of v, from benign distances (N, k)."""
+    """μ (k,) and Σ (k, k) of v, from benign distances (N, k)."""
     v = _logarithm(d)
     covariance = torch.cov(v.T)
-    return v.mean(0), torch.linalg.inv(covariance + (SHRINK * covariance.diag() + FLAT).diag())
+    return v.mean(0), covariance + (SHRINK * covariance.diag() + FLAT).diag()
 
 
-def marginal(mean: Tensor, precision: Tensor, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """μ and Σ⁻¹ of some of the distances alone."""
-    if len(rows) == len(mean):
-        return mean, precision
-    picked = torch.tensor(rows, device=mean.device)
-    covariance = torch.linalg.inv(precision)
-    return mean[picked], torch.linalg.inv(covariance[picked][:, picked])
-
-
-def score(d: Tensor, mean: Tensor, precision: Tensor) -> PerImage:
-    """S (N,) of distances (N, k)."""
-    r = (_logarithm(d) - mean).clamp_min(0)
-    return ((r @ precision) * r).sum(1)
+def score(d: Tensor, mean: Tensor, covariance: Tensor) -> PerImage:
+    """S (N,) of distances (N, k), with the μ and Σ of the same k."""
+    r = _logarithm(d) - mean
+    best = torch.zeros_like(r[:, 0])
+    k = len(mean)
+    for some in itertools.chain.from_iterable(itertools.combinations(range(k), n) for n in range(1, k + 1)):
+        picked = list(some)
+        part = r[:, picked]
+        weight = torch.linalg.solve(covariance[picked][:, picked], part.T).T
+        of_these = (weight * part).sum(1)
+        best = torch.where((weight >= 0).all(1) & (of_these > best), of_these, best)
+    return best
 
 
 def _logarithm(d: Tensor) -> Tensor:

@@ -25,6 +25,10 @@ SIZE = 56
 """Side of the map shown."""
 CHEAP = 50.0
 """F up to which a member's map is looked at on the way of an attack."""
+CHECK = 5
+"""Steps from one look at the real maps to the next, as the presets have it; for the estimate."""
+STEP, FALSE = 1e-4, 0.1
+"""How far a slope is followed to see whether it tells the truth, and by what factor it may be too small."""
 NO_SLOPE = 0.5
 """Share of images without a gradient of the score from which on an attack that follows gradients says nothing."""
 
@@ -66,16 +70,17 @@ class Ensemble:
         self.members = {name: registry.build_interpreter(name, classifier, self.options[name]) for name in names}
         n = 1 + len(names)
         self.mean: Sequence[float] = (0.0,) * n
-        self.precision: Sequence[Sequence[float]] = torch.eye(n).tolist()
+        self.covariance: Sequence[Sequence[float]] = torch.eye(n).tolist()
         self.threshold = float("inf")
         if known:
             _refuse_other_digests(self, known, str(defense))
-            self.mean, self.precision, self.threshold = known.mean, known.precision, known.threshold
+            self.mean, self.covariance, self.threshold = known.mean, known.covariance, known.threshold
         self.digest = "+".join(
             [*(i.digest for i in self.members.values()), calibration.digest(defense) if defense else ""]
         )
         self.map_passes = sum(i.map_passes for i in self.members.values())
-        self.step_passes = 2 * sum(i.step_passes for i in self.members.values())
+        looks = 2 * (1 + sum(self.members[name].map_passes for name in self.cheap)) / CHECK
+        self.step_passes = 2 * sum(i.step_passes for i in self.members.values()) + looks
 
     @property
     def cheap(self) -> tuple[str, ...]:
@@ -97,8 +102,8 @@ class Ensemble:
         """The alarm's score (N,) of maps of images and of their copies, see `disagreement`; of some members, or all."""
         rows = [0, *(i for i, name in enumerate(self.members, 1) if names is None or name in names)]
         d = disagreement.distances(shown, again, log_p)
-        mean, precision = disagreement.marginal(d.new_tensor(self.mean), d.new_tensor(self.precision), rows)
-        return disagreement.score(d, mean, precision)
+        mean, covariance = d.new_tensor(self.mean), d.new_tensor(self.covariance)
+        return disagreement.score(d, mean[rows], covariance[rows][:, rows])
 
     def looks(
         self, x: Images, y: Labels, names: Sequence[str] | None = None
@@ -167,6 +172,8 @@ class Joint:
         weights: member -> w_i; 1 where not given.
         alarm: w, the weight of the score; 0: the members' maps alone.
         margin: the score is pushed this far below the threshold.
+        aim: the score that it is pushed below, in place of the threshold's; 0: as low as it goes. The attacker of a
+            defender who may choose another threshold, and the one that an AUC is about.
         options: member -> options of its surrogate.
     """
 
@@ -180,11 +187,13 @@ class Joint:
         weights: Mapping[str, float] | None = None,
         alarm: float = 0.01,
         margin: float = 0.5,
+        aim: float | None = None,
         options: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         self.ensemble, self.alarm = ensemble, alarm
         calibrated = ensemble.threshold < float("inf")
-        self.aim = ensemble.threshold - margin if calibrated else -float("inf")
+        self.quiet = ensemble.threshold if aim is None else aim
+        self.aim = (ensemble.threshold - margin if calibrated else -float("inf")) if aim is None else aim
         self.weights = {name: (weights or {}).get(name, 1.0) for name in ensemble.members}
         self.goal = self._goal(x, goal)
         self.parts: dict[str, Surrogate] = {
@@ -232,33 +241,50 @@ class Joint:
         return self.ensemble.score_of(list(twins.values()), again, log_p, list(twins))
 
     def ranked(self, x: Images) -> PerImage:
-        """Half the members' mean map_l1, and one half more where the alarm is raised: quiet iterates come first.
+        """Quiet iterates come first, by the members' mean map_l1 in [0, ½); then loud ones, by the score in [½, 1).
 
         Members whose maps are optimisations of their own (MASK's) are left out, unless there are no others.
         """
         names = self.ensemble.cheap
         looks = self.ensemble.looks(x, self.goal.labels, names)
         l1 = torch.stack([maps.l1(m, self.goal.maps[name]) for name, m in zip(names, looks[0], strict=True)]).mean(0)
-        loud = self.ensemble.score_of(*looks, names) > self.ensemble.threshold
-        return (l1 + loud.to(l1)) / 2
+        above = (self.ensemble.score_of(*looks, names) - self.quiet).clamp_min(0).to(l1)
+        return torch.where(above > 0, 1 + above / (1 + above), l1) / 2
 
     def _check(self, twins: Mapping[str, Maps], again: Sequence[Maps], log_p: PerImage, x: Images) -> None:
         """A defense that only hides its gradient must not look like one that holds, nor must one member."""
         self.checked = True
         score = self.ensemble.score_of(list(twins.values()), again, log_p, list(twins))
         self._refuse_flat(score, "", x)
+        self._refuse_false(score, list(twins), x)
         d = disagreement.distances(list(twins.values()), again, log_p)
         for column, name in enumerate(twins, 1):
             self._refuse_flat(d[:, column], f" through '{name}'", x)
 
     def _refuse_flat(self, of: PerImage, through: str, x: Images) -> None:
         slope = torch.autograd.grad(of.sum(), x, retain_graph=True, allow_unused=True)[0] if of.requires_grad else None
-        dead = torch.ones(len(x), dtype=torch.bool) if slope is None else ~(slope != 0).flatten(1).any(1)
+        if slope is None:
+            slope = torch.zeros_like(x)
+        usable = (slope != 0).flatten(1).any(1) & slope.isfinite().flatten(1).all(1)
+        self._refuse(~usable, through, x)
+
+    def _refuse_false(self, score: PerImage, names: Sequence[str], x: Images) -> None:
+        """A slope that is there and far too small leads nowhere either: along it the score must change as it says."""
+        slope = torch.autograd.grad(score.sum(), x, retain_graph=True)[0]
+        after = (x + STEP * slope.sign()).detach().requires_grad_()
+        twins, again = ([self.parts[name].terms(v) for name in names] for v in (after, disagreement.smoothed(after)))
+        log_p = log_probability(again[0].logits, self.goal.labels)
+        shown, copies = ([t.twin for t in terms if t.twin is not None] for terms in (twins, again))
+        change = (self.ensemble.score_of(shown, copies, log_p, names) - score).detach().abs()
+        told = STEP * slope.abs().sum((1, 2, 3))
+        self._refuse((told < FALSE * change) | ~change.isfinite(), "", x)
+
+    def _refuse(self, dead: Tensor, through: str, x: Images) -> None:
         if float(dead.float().mean()) >= NO_SLOPE:
             raise UnderfireError(
-                f"The alarm's score has no gradient{through} on {int(dead.sum())} of {len(x)} images (members "
-                f"{', '.join(self.ensemble.members)}): an attack that follows gradients says nothing about this "
-                "defense. Give the members a differentiable surrogate."
+                f"The alarm's score has no gradient to follow{through} on {int(dead.sum())} of {len(x)} images "
+                f"(members {', '.join(self.ensemble.members)}): an attack that follows gradients says nothing about "
+                "this defense. Give the members a differentiable surrogate."
             )
 
     def advance(self, x: Images, progress: float) -> None:
