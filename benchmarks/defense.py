@@ -4,9 +4,9 @@
     python benchmarks/defense.py benign adaptive-8 ...
     python benchmarks/defense.py --list          what is there, in numbers
 
-The alarm's member RTS was trained on 566 of the 666 photos, so roles go by its card: the 100 that it was not trained on
-and 100 others are the benign ones that the alarm is judged by, every other one of the former is attacked too, and 200
-of the rest calibrate. RTSᴬ is attacked on photos of classes that it was not trained on.
+The alarm's member RTS was trained on 566 of the 666 photos and disagrees less about those, so roles go by its card: 50
+photos new to it and 150 others calibrate, as many of each are the benign ones that the alarm is judged by, and of these
+48 new ones are attacked. RTSᴬ is attacked on photos of classes that it was not trained on.
 """
 
 from __future__ import annotations
@@ -123,8 +123,9 @@ def photos(source: Path, which: str) -> Path:
     order = sorted(images.Folder(str(source)).photos(None), key=lambda photo: photo.sha256)
     held = measure.unseen()
     unseen, seen = ([p for p in order if (p.sha256 in held) is side] for side in (True, False))
-    roles = {"calibrate": seen[:200], "benign": [*unseen, *seen[200:300]], "attacked": unseen[::2]}
-    roles |= {"mask-calibrate": seen[:200:4], "mask-benign": [*unseen[1:48:2], *seen[200:224]]}
+    roles = {"calibrate": [*unseen[::2], *seen[:150]], "benign": [*unseen[1::2], *seen[150:300]]}
+    roles |= {"mask-calibrate": [*unseen[:26:2], *seen[:148:4]], "mask-benign": [*unseen[1:25:2], *seen[150:186]]}
+    roles["attacked"] = unseen[1::2]
     out = WORK / which
     out.mkdir(parents=True, exist_ok=True)
     for photo in roles[which]:
