@@ -417,11 +417,11 @@ def budget(subject: Subject, interpreter: str) -> Budget | None:
         return None
     by_eps = {eps: _on(photos, rows) for eps, rows in tried.items()}
     main = subject.rows("main", "adv2", interpreter) or [row for rows in tried.values() for row in rows]
-    scales = [row["untouched_l1"] for row in main if row["untouched_l1"] is not None]
+    scale = max((row["untouched_l1"] for row in main if row["untouched_l1"] is not None), default=None)
     smallest: dict[str, int | None] = dict.fromkeys(sorted(photos))
     for eps in sorted(by_eps, reverse=True):
         rows = by_eps[eps] = [
-            {**row, "forged": row["success"] and row["map_l1"] <= max(scales) if scales else None}
+            {**row, "forged": None if scale is None else row["success"] and row["map_l1"] <= scale}
             for row in by_eps[eps]
         ]
         smallest |= {row["image_sha256"]: eps for row in rows if row["forged"]}

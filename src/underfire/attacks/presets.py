@@ -64,6 +64,9 @@ _MATCHING = {"step": Schedule(2.0, 0.02, "geometric"), "momentum": 0.9}
 _BESIDE = {"path": 1, "record": 150, "shadows": ((8, 16, 32, 64),), "field": 3.0}
 # The map yields, and no look at the real one: the last confident iterate is kept.
 _MATCHED = {"lam": Schedule(1.0), "confidence": 0.95, "yields": True, "check": 0}
+# A look at the real maps and the score (12 F beside a step's 27) every fifth step. Quiet counts from a probability of ½
+# on: a loud picture that is surer of itself is no success.
+_JOINT = {"lam": _MAP_LAST, "confidence": 0.5, "yields": True, "check": 5, "once": 80.0}
 # The record of the benign walk, and the last look, which takes no step. The published attack's full masks.
 _RECORD, _MASKS = 3 * 150 + 9.0, 21 * 900 + 30.0
 # On one photo at 96 px: half the penalty, a mean flow of 0.58 px and no nearer a map (both have an L1 below 0.00001).
@@ -134,32 +137,14 @@ PRESETS: dict[tuple[str, str | None, str], Preset] = {
         _SETTLING_SECOND_ORDER,
         {**_GRAD, "steps": 400, "smoothing": 0.005, "confidence": 0.98},
     ),
-    # The whole ensemble and its alarm: as long as GRAD's own search, its hardest member; a look at the real maps and
-    # the score (12 F beside a step's 27) every fifth step. Quiet counts from a probability of ½ on: a loud picture that
-    # is surer of itself is no success.
+    # The whole ensemble and its alarm: as long as GRAD's own search, its hardest member.
     ("adv2", "ensemble", "fast"): Preset(
         _SETTLING_SECOND_ORDER,
-        {
-            "steps": 120,
-            "lam": _MAP_LAST,
-            "smoothing": 0.01,
-            "confidence": 0.5,
-            "yields": True,
-            "check": 5,
-            "once": 80.0,
-        },
+        {**_JOINT, "steps": 120, "smoothing": 0.01},
     ),
     ("adv2", "ensemble", "thorough"): Preset(
         _SETTLING_SECOND_ORDER,
-        {
-            "steps": 400,
-            "lam": _MAP_LAST,
-            "smoothing": 0.005,
-            "confidence": 0.5,
-            "yields": True,
-            "check": 5,
-            "once": 80.0,
-        },
+        {**_JOINT, "steps": 400, "smoothing": 0.005},
     ),
     # A step costs 20 F: 7 for each of two masks, 3 for the benign image's side of the second, 3 for the image.
     # Recording half of the benign walk costs 450 F, a look at the real map 900: `fast` takes none. `thorough` shrinks

@@ -232,13 +232,17 @@ class Joint:
                 "differentiated. Attack the maps alone with --set 'ensemble.attack={alarm: 0}', or give a member's "
                 "surrogate a twin."
             )
-        copy = disagreement.smoothed(x)
-        copies = {name: self.parts[name].terms(copy) for name in twins}
-        again = [t.twin for t in copies.values() if t.twin is not None]
-        log_p = log_probability(next(iter(copies.values())).logits, self.goal.labels)
+        again, log_p = self._copies(x, list(twins))
+        score = self.ensemble.score_of(list(twins.values()), again, log_p, list(twins))
         if not self.checked:
-            self._check(twins, again, log_p, x)
-        return self.ensemble.score_of(list(twins.values()), again, log_p, list(twins))
+            self._check(score, twins, again, log_p, x)
+        return score
+
+    def _copies(self, x: Images, names: Sequence[str]) -> tuple[list[Maps], PerImage]:
+        """The twin maps of the images' copies, and log p of the wanted classes there."""
+        copy = disagreement.smoothed(x)
+        terms = [self.parts[name].terms(copy) for name in names]
+        return [t.twin for t in terms if t.twin is not None], log_probability(terms[0].logits, self.goal.labels)
 
     def ranked(self, x: Images) -> PerImage:
         """Quiet iterates come first, by the members' mean map_l1 in [0, ½); then loud ones, by the score in [½, 1).
@@ -251,31 +255,29 @@ class Joint:
         above = (self.ensemble.score_of(*looks, names) - self.quiet).clamp_min(0).to(l1)
         return torch.where(above > 0, 1 + above / (1 + above), l1) / 2
 
-    def _check(self, twins: Mapping[str, Maps], again: Sequence[Maps], log_p: PerImage, x: Images) -> None:
+    def _check(
+        self, score: PerImage, twins: Mapping[str, Maps], again: Sequence[Maps], log_p: PerImage, x: Images
+    ) -> None:
         """A defense that only hides its gradient must not look like one that holds, nor must one member."""
         self.checked = True
-        score = self.ensemble.score_of(list(twins.values()), again, log_p, list(twins))
-        self._refuse_flat(score, "", x)
-        self._refuse_false(score, list(twins), x)
+        self._refuse_false(score, self._refuse_flat(score, "", x), list(twins), x)
         d = disagreement.distances(list(twins.values()), again, log_p)
         for column, name in enumerate(twins, 1):
             self._refuse_flat(d[:, column], f" through '{name}'", x)
 
-    def _refuse_flat(self, of: PerImage, through: str, x: Images) -> None:
+    def _refuse_flat(self, of: PerImage, through: str, x: Images) -> Tensor:
         slope = torch.autograd.grad(of.sum(), x, retain_graph=True, allow_unused=True)[0] if of.requires_grad else None
         if slope is None:
             slope = torch.zeros_like(x)
         usable = (slope != 0).flatten(1).any(1) & slope.isfinite().flatten(1).all(1)
         self._refuse(~usable, through, x)
+        return slope
 
-    def _refuse_false(self, score: PerImage, names: Sequence[str], x: Images) -> None:
+    def _refuse_false(self, score: PerImage, slope: Tensor, names: Sequence[str], x: Images) -> None:
         """A slope that is there and far too small leads nowhere either: along it the score must change as it says."""
-        slope = torch.autograd.grad(score.sum(), x, retain_graph=True)[0]
         after = (x + STEP * slope.sign()).detach().requires_grad_()
-        twins, again = ([self.parts[name].terms(v) for name in names] for v in (after, disagreement.smoothed(after)))
-        log_p = log_probability(again[0].logits, self.goal.labels)
-        shown, copies = ([t.twin for t in terms if t.twin is not None] for terms in (twins, again))
-        change = (self.ensemble.score_of(shown, copies, log_p, names) - score).detach().abs()
+        shown = [twin for name in names if (twin := self.parts[name].terms(after).twin) is not None]
+        change = (self.ensemble.score_of(shown, *self._copies(after, names), names) - score).detach().abs()
         told = STEP * slope.abs().sum((1, 2, 3))
         self._refuse((told < FALSE * change) | ~change.isfinite(), "", x)
 
