@@ -108,13 +108,15 @@ def test_a_smaller_study_does_not_take_the_place_of_a_larger_one(folder: Path) -
 def test_lanes_of_one_audit_are_judged_across(folder: Path) -> None:
     """MASK has units of its own, so a photo has a clean PNG for each lane."""
     small = {"mask": {"steps": 4, "size": 4}, "adv2": {"steps": 2, "warmup": 0}, "pgd": {"steps": 2}}
+    (first,) = sorted((folder / "in").iterdir())[:1]
+    (folder / "in" / f"a-copy{first.suffix}").write_bytes(first.read_bytes())
     subject = TOY | {"images": str(folder / "in"), "options": small, "interpreter": ["grad", "cam", "mask"]}
-    plan = {"classifiers": [subject], "photos": {"main": 2, "bends": 0, "random": 0, "budget": 0}, "threads": 1}
+    plan = {"classifiers": [subject], "photos": {"main": 3, "bends": 0, "random": 0, "budget": 0}, "threads": 1}
     (folder / "plan.yaml").write_text(yaml.safe_dump(plan))
     ran = underfire("study", folder / "plan.yaml", "--out", folder / "out")
     assert ran.code == 0, ran.err + ran.out
-    store = Store(folder / "out" / "toy" / "main-2")
-    assert len({r["clean"] for r in store.rows()}) == 4  # two photos, two lanes
+    store = Store(folder / "out" / "toy" / "main-3")
+    assert len({r["clean"] for r in store.rows()}) == 6  # three photos, of which two have the same bytes; two lanes
     made = {(r["image"], r["against"], r["interpreter"]) for r in store.rows("transfer") if r["attack"] == "adv2"}
     names = ("grad", "cam", "mask")
     photos_ = {r["image"] for r in store.rows()}
@@ -122,7 +124,7 @@ def test_lanes_of_one_audit_are_judged_across(folder: Path) -> None:
     clean: dict[Any, Any] = {}
     for r in store.rows("transfer"):
         assert r["error"] is None
-        m = np.load(folder / "out" / "toy" / "main-2" / r["clean_map"])
+        m = np.load(folder / "out" / "toy" / "main-3" / r["clean_map"])
         np.testing.assert_array_equal(clean.setdefault((r["image"], r["interpreter"]), m), m)
     (one,) = study_numbers.load(folder / "out").subjects
     assert {c.n for c in study_numbers.matrix(one).values()} == {2}

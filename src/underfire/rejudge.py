@@ -15,7 +15,7 @@ import torch
 
 from underfire import images
 from underfire.clean import Levels, npy, slug
-from underfire.core import Classifier, Interpreter, Outcome, Unit
+from underfire.core import Classifier, Interpreter, Outcome, Photo, Unit
 from underfire.judge import explain, judge
 from underfire.record import Record
 from underfire.system import System, prepare
@@ -57,8 +57,10 @@ def _judged(
     unit: Unit, system: System, interpreter: Interpreter, shown: Mapping[str, Levels]
 ) -> tuple[list[Record], dict[str, bytes]]:
     """Records and maps of every PNG of the unit under one interpreter."""
-    name, number = interpreter.name, {photo.sha256: n for n, photo in enumerate(unit.photos)}
-    at = [number[r.image_sha256] for r in unit.made]  # each record's photo; its lanes may have a clean PNG each
+    name, number = interpreter.name, {photo: n for n, photo in enumerate(unit.photos)}
+    at = [
+        number[Photo(r.image, r.image_sha256)] for r in unit.made
+    ]  # each record's photo; its lanes may have a clean PNG each
     clean = dict(zip(at, (str(r.clean) for r in unit.made), strict=True))
     x = images.to_tensor([shown[clean[n]] for n in range(len(unit.photos))]).to(system.device)
     z = system.classifier.logits(x).double()
