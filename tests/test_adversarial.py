@@ -21,7 +21,7 @@ from underfire.interpreters.rts_net import Doubt, MaskNet
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The attack that judges an epoch, on two photos and short."""
-    monkeypatch.setattr(adversarial, "JUDGED", 2)
+    monkeypatch.setattr(adversarial, "ATTACKED", 2)
     monkeypatch.setattr(adversarial, "JUDGED_STEPS", 4)
 
 

@@ -252,6 +252,7 @@ class Training:
             terms = self._step([self.train[i] for i in rows.tolist()])
             watcher.step(self.epoch, terms)
         self.epoch += 1
+        self.settle()
         figures = self.figures(self.judged, EPOCH_THRESHOLDS)
         score = self.score(figures)
         better = score < self.best
@@ -260,6 +261,9 @@ class Training:
             self.best_state = copy.deepcopy(self.net.state_dict())
         self.history.append(figures)
         watcher.figures(self.epoch, figures, better)
+
+    def settle(self) -> None:
+        """What is done at an epoch's end, before its figures."""
 
     @property
     def judged(self) -> list[Shown]:
