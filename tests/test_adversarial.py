@@ -14,7 +14,7 @@ from test_rts import SIZE, Noted, colours, few, squares, started
 from underfire import train
 from underfire.core import Goal, Photo, UnderfireError
 from underfire.defenses import adversarial
-from underfire.interpreters.rts import Card, Rts, RtsA, cross_entropy, load, packed, read_card
+from underfire.interpreters.rts import Card, Rts, RtsA, cross_entropy, load, maps_of, packed, read_card
 from underfire.interpreters.rts_net import Doubt, MaskNet
 
 
@@ -92,7 +92,7 @@ def test_each_kind_of_file_goes_with_its_interpreter(plain: Path, tmp_path: Path
         rts_a.surrogate(torch.rand(1, 3, SIZE, SIZE), Goal(y, y), loss="sqare")
 
 
-def test_the_decoder_learns_to_say_of_a_forged_picture_what_the_teacher_says_of_the_untouched_one(plain: Path) -> None:
+def test_the_doubt_learns_to_say_of_a_forged_picture_what_the_teacher_says_of_the_untouched_one(plain: Path) -> None:
     how, begin = begun(plain, rate=1e-2, benign=0.0)  # nothing else to learn
     classifier = colours()
     photos = train.Photos(str(plain / "photos"), None, classifier)
@@ -106,6 +106,29 @@ def test_the_decoder_learns_to_say_of_a_forged_picture_what_the_teacher_says_of_
     for _ in range(40):
         sparring.advance(x, 1.0)
     assert sparring.noted[0]["forged"] > 0.1 and sparring.noted[-1]["forged"] < 0.5 * sparring.noted[0]["forged"]
+
+
+def test_the_doubt_is_lowered_until_benign_maps_stay(plain: Path) -> None:
+    how, begin = begun(plain)
+    photos = train.Photos(str(plain / "photos"), None, colours())
+    training = begin(colours(), photos, photos.predicted(0.15, 0), how)
+
+    @torch.no_grad()
+    def moved() -> float:
+        x, y = photos.clean(training._kept)
+        levels, w = training.classifier.pyramid(x), training.classifier.head[y]
+        return float((maps_of(training.net, levels, w) - maps_of(training.teacher, levels, w)).abs().mean())
+
+    bias = adversarial.doubt_of(training.net).weigh.bias
+    training.settle()
+    assert bias.item() == -4.0, "little doubt is left alone"
+    torch.nn.init.constant_(bias, 6.0)
+    assert moved() > 3 * adversarial.KEPT
+    training.settle()
+    assert 0.8 * adversarial.KEPT < moved() <= adversarial.KEPT
+    assert {name for name, p in training.net.named_parameters() if p.requires_grad} == {
+        f"doubt.{name}" for name, _ in adversarial.doubt_of(training.net).named_parameters()
+    }
 
 
 def test_the_card_says_what_it_is(plain: Path, tmp_path: Path) -> None:
