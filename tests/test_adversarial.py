@@ -120,12 +120,13 @@ def test_the_doubt_is_lowered_until_benign_maps_stay(plain: Path) -> None:
         return float((maps_of(training.net, levels, w) - maps_of(training.teacher, levels, w)).abs().mean())
 
     bias = adversarial.doubt_of(training.net).weigh.bias
-    training.settle()
-    assert bias.item() == -4.0, "little doubt is left alone"
+    with training.settled():
+        assert bias.item() == -4.0, "little doubt is left alone"
     torch.nn.init.constant_(bias, 6.0)
     assert moved() > 3 * adversarial.KEPT
-    training.settle()
-    assert 0.8 * adversarial.KEPT < moved() <= adversarial.KEPT
+    with training.settled():
+        assert 0.8 * adversarial.KEPT < moved() <= adversarial.KEPT
+    assert bias.item() == 6.0, "and the training goes on as it was"
     assert {name for name, p in training.net.named_parameters() if p.requires_grad} == {
         f"doubt.{name}" for name, _ in adversarial.doubt_of(training.net).named_parameters()
     }

@@ -8,6 +8,7 @@ photos of a class fall on one side of the split, so the figures are of classes t
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import io
@@ -252,18 +253,20 @@ class Training:
             terms = self._step([self.train[i] for i in rows.tolist()])
             watcher.step(self.epoch, terms)
         self.epoch += 1
-        self.settle()
-        figures = self.figures(self.judged, EPOCH_THRESHOLDS)
-        score = self.score(figures)
-        better = score < self.best
-        if better:
-            self.best, self.best_epoch = score, self.epoch
-            self.best_state = copy.deepcopy(self.net.state_dict())
+        with self.settled():
+            figures = self.figures(self.judged, EPOCH_THRESHOLDS)
+            score = self.score(figures)
+            better = score < self.best
+            if better:
+                self.best, self.best_epoch = score, self.epoch
+                self.best_state = copy.deepcopy(self.net.state_dict())
         self.history.append(figures)
         watcher.figures(self.epoch, figures, better)
 
-    def settle(self) -> None:
-        """What is done at an epoch's end, before its figures."""
+    @contextlib.contextmanager
+    def settled(self) -> Iterator[None]:
+        """The network as it would be used, while it is judged and kept; the training goes on with it as it was."""
+        yield
 
     @property
     def judged(self) -> list[Shown]:

@@ -7,8 +7,8 @@ g₀ is the plain decoder, the teacher; H the cross-entropy of masks, KL what of
 picture's map for the forged class shall be what plain RTS says of that class in the untouched picture: it is not there,
 so the explanation no longer looks like the benign one. The benign map stays. The classifier is frozen, and so
 is what RTS has learnt: only the doubt learns (`rts_net.Doubt`), which sees the features and says how little they are
-to be trusted. Benign maps move where benign features are doubted and nowhere else, so after each epoch the doubt is
-lowered until those of photos that it has not learnt from stay where they were.
+to be trusted. Benign maps move where benign features are doubted and nowhere else, so what an epoch has learnt is
+judged, and kept, with the doubt lowered until those of photos that it has not learnt from stay where they were.
 
 One search makes the examples, and the decoder learns from its iterates as they come (after Shafahi et al. 2019,
 "Adversarial training for free"): they cost nothing beyond the search.
@@ -16,8 +16,10 @@ One search makes the examples, and the decoder learns from its iterates as they 
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -145,9 +147,16 @@ class AdversarialTraining(Training):
         n = min(ATTACKED, len(self._kept))
         return [self._kept[i * len(self._kept) // n] for i in range(n)]
 
+    @contextlib.contextmanager
+    def settled(self) -> Iterator[None]:
+        """The doubt is lowered until benign maps of photos that it has not learnt from stay where they were."""
+        learnt = copy.deepcopy(self.net.state_dict())
+        self._lower()
+        yield
+        self.net.load_state_dict(learnt)
+
     @torch.no_grad()
-    def settle(self) -> None:
-        """Lower the doubt until benign maps of photos that it has not learnt from stay where they were."""
+    def _lower(self) -> None:
         self.net.eval()
         size, bias = self.settings.batch_size, doubt_of(self.net).weigh.bias
         seen = []
