@@ -1,6 +1,6 @@
 """RTSᴬ: adversarial interpretation. RTS goes on training on ADV² examples made on the fly (paper, section 5.3).
 
-    min over the doubt   a · KL(g₀(x, c_t) ‖ g(x̂, c_t)) + b · Σ_{k = c, c_t} |g(x, k) − g₀(x, k)|
+    min over the doubt   a · KL(g₀(x, c_t) ‖ g(x̂, c_t)) + b · max(0, Σ_{k = c, c_t} |g(x, k) − g₀(x, k)| − 0.02)
     x̂ = ADV² against the decoder as it is:  min  ℓ_prd(f(x̂), c_t) + λ H(g(x̂, c_t), g(x, c)),  ‖x̂ − x‖∞ ≤ ε
 
 g₀ is the plain decoder, the teacher; H the cross-entropy of masks, KL what of it is above its least. The forged
@@ -271,7 +271,8 @@ class Sparring(RtsSurrogate):
             s = self.training.settings
             forged = s.forged * (cross_entropy(m_hat, self.teacher_wanted) - self.floor).mean()
             stays = maps.l1(m, self.teacher_benign) + maps.l1(m_wanted, self.teacher_wanted)
-            benign = s.benign * stays.mean()
+            # What is allowed costs nothing: else the doubt soon falls to where nothing moves it any more.
+            benign = s.benign * (stays.mean() - KEPT).clamp_min(0)
         self.training.learn(forged + benign)
         moved = float(maps.l1(m_hat.detach(), m.detach()).mean())
         self.noted.append({"forged": float(forged.detach()), "benign": float(benign.detach()), "moved": moved})

@@ -250,17 +250,18 @@ class _Kinked(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, z: Tensor, exact: Tensor, kinks: Kinks, slope: Slope) -> Tensor:
         ctx.save_for_backward(z)
-        ctx.kinks, ctx.slope, ctx.bent = kinks, slope, []
+        ctx.kinks, ctx.slope, ctx.known = kinks, slope, []
         return exact.view_as(exact)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         (z,) = ctx.saved_tensors
+        twice = torch.is_grad_enabled()
         # A second-order step comes by twice: the slope is kept from the first time to the second, and no longer.
-        bent = ctx.bent.pop() if ctx.bent else _slope(z.detach(), ctx.kinks, ctx.slope)
-        if torch.is_grad_enabled():
-            ctx.bent.append(bent)
-        grad: Tensor = _KinkedBackward.apply(z, grads[0], bent, ctx.kinks, ctx.slope)
+        bent, steep = ctx.known.pop() if ctx.known else _slopes(z.detach(), ctx.kinks, ctx.slope, twice)
+        if twice:
+            ctx.known.append((bent, steep))
+        grad: Tensor = _KinkedBackward.apply(z, grads[0], bent, steep)
         return grad, None, None, None
 
 
@@ -271,47 +272,42 @@ class _KinkedBackward(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, g: Tensor, bent: Tensor, kinks: Kinks, slope: Slope) -> Tensor:
-        ctx.save_for_backward(z, g, bent)
-        ctx.kinks, ctx.slope = kinks, slope
+    def forward(ctx: Any, z: Tensor, g: Tensor, bent: Tensor, steep: Tensor | None) -> Tensor:
+        ctx.save_for_backward(g, bent, steep)
         return g * bent
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        z, g, bent = ctx.saved_tensors
-        return _slope_derivative(z, g * grads[0], ctx.kinks, ctx.slope), bent * grads[0], None, None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        g, bent, steep = ctx.saved_tensors
+        return steep * (g * grads[0]), bent * grads[0], None, None
+
+
+def _slopes(z: Tensor, kinks: Kinks, slope: Slope, twice: bool) -> tuple[Tensor, Tensor | None]:
+    """base + Σ gain · h(z − at), and Σ gain · h′(z − at) where it is wanted too.
+
+    The formulas of `Slope`, a chunk at a time and in place. Both share √(z²+τ), the dearest part of either.
+    """
+    half = 0.5 if slope.kind == "monotone" else 1.0
+    z = z.contiguous()
+    tau = z.new_full((1,), slope.tau)
+    bent = torch.full_like(z, kinks.base + (half * sum(kinks.gain) if slope.kind == "monotone" else 0.0))
+    steep = torch.zeros_like(z) if twice else None
+    steeps = [None] * len(_chunks(z)) if steep is None else _chunks(steep)
+    for part, zs, rise in zip(_chunks(bent), _chunks(z), steeps, strict=True):
+        for at, gain in zip(kinks.at, kinks.gain, strict=True):
+            u = zs - at if at else zs
+            if slope.kind == "published":
+                part.add_(u < 0, alpha=gain)
+            r = torch.addcmul(tau, u, u).rsqrt_()
+            part.addcmul_(u, r, value=half * gain)
+            if rise is not None:
+                rise.addcmul_(r, r * r, value=half * slope.tau * gain)
+    return bent, steep
 
 
 def _chunks(t: Tensor) -> tuple[Tensor, ...]:
     flat = t.view(-1)
     return torch.split(flat, CHUNK) if t.device.type == "cpu" else (flat,)
-
-
-def _slope(z: Tensor, kinks: Kinks, slope: Slope) -> Tensor:
-    """Σ gain · h(z − at): the formula of `Slope.h`, a chunk at a time and in place."""
-    half = 0.5 if slope.kind == "monotone" else 1.0
-    z = z.contiguous()
-    out = torch.full_like(z, kinks.base + (half * sum(kinks.gain) if slope.kind == "monotone" else 0.0))
-    for part, zs in zip(_chunks(out), _chunks(z), strict=True):
-        for at, gain in zip(kinks.at, kinks.gain, strict=True):
-            u = zs - at if at else zs
-            if slope.kind == "published":
-                part.add_(u < 0, alpha=gain)
-            part.addcmul_(u, torch.mul(u, u).add_(slope.tau).rsqrt_(), value=half * gain)
-    return out
-
-
-def _slope_derivative(z: Tensor, times: Tensor, kinks: Kinks, slope: Slope) -> Tensor:
-    """``times`` · Σ gain · h′(z − at), likewise."""
-    factor = (0.5 if slope.kind == "monotone" else 1.0) * slope.tau
-    z, times = z.contiguous(), times.contiguous()
-    out = torch.zeros_like(z)
-    for part, zs, ts in zip(_chunks(out), _chunks(z), _chunks(times), strict=True):
-        for at, gain in zip(kinks.at, kinks.gain, strict=True):
-            r = (zs - at).square_().add_(slope.tau).rsqrt_()
-            part.addcmul_(r, r * r, value=factor * gain)
-        part.mul_(ts)
-    return out
 
 
 _SMOOTH: dict[Callable[..., Any], Callable[..., Any]] = {
