@@ -283,7 +283,7 @@ class _KinkedBackward(torch.autograd.Function):
 
 
 def _slopes(z: Tensor, kinks: Kinks, slope: Slope, twice: bool) -> tuple[Tensor, Tensor | None]:
-    """base + Σ gain · h(z − at), and Σ gain · h′(z − at) where it is wanted too.
+    """The slope base + Σ gain · h(z − at), and Σ gain · h′(z − at) where it is wanted too.
 
     The formulas of `Slope`, a chunk at a time and in place. Both share √(z²+τ), the dearest part of either.
     """
