@@ -28,7 +28,7 @@ import measure
 from underfire import detection, images, metrics, notebook
 from underfire.audit import run
 from underfire.defenses.ensemble import EnsembleAlarm, calibrate
-from underfire.interpreters.rts import read_card
+from underfire.interpreters.rts import PACKAGED, read_card
 from underfire.plan import Settings
 
 RESULTS = Path(__file__).parent / "results"
@@ -48,7 +48,7 @@ MEMBERS = ("cam", "grad", "rts")
 WITH_MASK = (*MEMBERS, "mask")
 """An ensemble with MASK, at 1,800 passes more an answer: a quarter of the photos."""
 FORGED, ADAPTIVE = 48, 24
-RTS_A = Path(__file__).parent / "weights" / "rts-a-efficientnet-lite0.safetensors"
+RTS_A = PACKAGED / "rts-a-efficientnet-lite0.safetensors"
 """Made by train_rts.sh."""
 BUDGETS = (100, 300, 1000, 3000, 5000)
 RESTARTS = (0, 1, 2)
@@ -166,7 +166,7 @@ def rts_a(part: str, source: Path, limit: int | None) -> Iterator[dict[str, Any]
     classifier = notebook.classifier()
     plain = notebook.interpreter("rts", classifier)
     if part == "rts-a-benign":
-        ours = notebook.interpreter("rts-a", classifier, weights=str(RTS_A))
+        ours = notebook.interpreter("rts-a", classifier)
         folder = images.Folder(held)
         for photo in folder.photos(limit or ADAPTIVE):
             x = images.to_tensor([images.load(folder.bytes(photo.path), photo.path, classifier.preprocess)])
@@ -179,7 +179,7 @@ def rts_a(part: str, source: Path, limit: int | None) -> Iterator[dict[str, Any]
         for loss in ("square", "cross-entropy"):
             options = {"steps": int(budget / cost), "restart": restart, "surrogate": {"loss": loss}}
             settings = {"images": held, "interpreter": "rts-a", "attack": "adv2", "limit": limit or 24, "threads": 1}
-            case = Settings.parse({**settings, "options": {"adv2": options, "rts-a": {"weights": str(RTS_A)}}})
+            case = Settings.parse({**settings, "options": {"adv2": options}})
             out = WORK / f"{part}-{restart}-{loss}-{limit or 24}"
             for row in run(case, out).store.rows():
                 yield {**row, "case": f"{part}/{restart}/{loss}", "plain_l1": from_plain(out, row, classifier, plain)}

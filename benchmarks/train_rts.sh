@@ -15,7 +15,7 @@ for name in resnet50 densenet169; do
 done
 $underfire train rts --images "$shared/data/in1k-samples" --epochs 11 --threads 1 \
     --out benchmarks/weights/rts-efficientnet-lite0.safetensors
-# RTSᴬ: the same decoders, trained on forged images too (docs/defenses.md).
+# RTSᴬ: the same decoders, with a doubt trained on forged images (docs/defenses.md); Lite0's is the packaged one.
 $underfire train rts --adversarial --images "$shared/data/in1k-samples" --threads 1 \
     --out benchmarks/weights/rts-a-efficientnet-lite0.safetensors
 $underfire train rts --adversarial --from benchmarks/weights/rts-resnet50-tiny20.safetensors --classifier resnet50 \
