@@ -49,7 +49,7 @@ WITH_MASK = (*MEMBERS, "mask")
 """An ensemble with MASK, at 1,800 passes more an answer: a quarter of the photos."""
 FORGED, ADAPTIVE = 48, 24
 RTS_A = PACKAGED / "rts-a-efficientnet-lite0.safetensors"
-"""Made by train_rts.sh."""
+"""The packaged one, made as train_rts.sh says."""
 BUDGETS = (100, 300, 1000, 3000, 5000)
 RESTARTS = (0, 1, 2)
 

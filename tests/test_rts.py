@@ -304,7 +304,8 @@ def test_the_packaged_file_is_small_and_has_a_card() -> None:
     for path in rts_files.packaged():
         card = read_card(path)
         assert path.stat().st_size < 8e6
-        assert card.figures["drop_top"] > 0 and card.validation
+        assert card.figures["drop_top"] > card.figures["drop_random"] > 0 and card.validation
+        assert card.kind == "rts-a" or card.figures["drop_ratio"] > 0
 
 
 def test_another_classifier_is_refused_with_the_command(tmp_path: Path) -> None:

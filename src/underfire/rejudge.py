@@ -58,9 +58,8 @@ def _judged(
 ) -> tuple[list[Record], dict[str, bytes]]:
     """Records and maps of every PNG of the unit under one interpreter."""
     name, number = interpreter.name, {photo: n for n, photo in enumerate(unit.photos)}
-    at = [
-        number[Photo(r.image, r.image_sha256)] for r in unit.made
-    ]  # each record's photo; its lanes may have a clean PNG each
+    # Each record's photo; its lanes may have a clean PNG each.
+    at = [number[Photo(r.image, r.image_sha256)] for r in unit.made]
     clean = dict(zip(at, (str(r.clean) for r in unit.made), strict=True))
     x = images.to_tensor([shown[clean[n]] for n in range(len(unit.photos))]).to(system.device)
     z = system.classifier.logits(x).double()

@@ -10,14 +10,13 @@ is what RTS has learnt: only the doubt learns (`rts_net.Doubt`), which sees the 
 to be trusted. Benign maps move where benign features are doubted and nowhere else, so what an epoch has learnt is
 judged, and kept, with the doubt lowered until those of photos that it has not learnt from stay where they were.
 
-One search makes the examples, and the decoder learns from its iterates as they come (after Shafahi et al. 2019,
+One search makes the examples, and the doubt learns from its iterates as they come (after Shafahi et al. 2019,
 "Adversarial training for free"): they cost nothing beyond the search.
 """
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -63,7 +62,7 @@ class AdversarialSettings(TrainSettings):
         share: of the photos, drawn anew for each epoch.
         eps: ε of the examples, levels.
         attack_steps: of the search that makes them.
-        learn_every: steps of it between two of the decoder.
+        learn_every: steps of it between two of the doubt.
         forged: a, the weight of forged maps.
         benign: b, the weight of benign maps.
     """
@@ -150,10 +149,12 @@ class AdversarialTraining(Training):
     @contextlib.contextmanager
     def settled(self) -> Iterator[None]:
         """The doubt is lowered until benign maps of photos that it has not learnt from stay where they were."""
-        learnt = copy.deepcopy(self.net.state_dict())
+        bias = doubt_of(self.net).weigh.bias
+        learnt = bias.detach().clone()
         self._lower()
         yield
-        self.net.load_state_dict(learnt)
+        with torch.no_grad():
+            bias.copy_(learnt)
 
     @torch.no_grad()
     def _lower(self) -> None:
