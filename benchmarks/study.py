@@ -1,0 +1,99 @@
+"""The audits of study.yaml, a few at a time; what is finished is kept in results/study/ and never done again.
+
+    python benchmarks/study.py --list                          the audits, and how many of their units are there
+    python benchmarks/study.py efficientnet-lite0/bends-8 ...  these
+    python benchmarks/study.py                                 all that is missing, judgements across audits, the page
+
+Records are kept and pictures are not, since they are of photos that are not ours. A main audit's pictures are what
+others judge, so its records count only together with these judgements.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import torch
+
+from underfire import audit, console, study, study_run
+from underfire.core import Outcome
+from underfire.store import STAGES, Store, encode
+
+HERE = Path(__file__).parent
+KEPT = HERE / "results/study"
+WORK = Path(tempfile.gettempdir()) / "underfire-benchmark-study"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="*", metavar="FOLDER", help="an audit's; default: the whole study")
+    parser.add_argument("--list", action="store_true", help="show what is there")
+    parser.add_argument("--workers", type=int, default=1, help="of named audits")
+    given = parser.parse_args()
+    agenda = study.Agenda(study.asked(HERE / "study.yaml", {}, quick=False))
+    unknown = set(given.folders) - {part.folder for part in agenda.parts}
+    if unknown:
+        parser.error(f"no audits of the study: {', '.join(sorted(unknown))}")
+    planned = study_run.estimate(agenda, WORK)
+    for one in planned:
+        restore(one)
+    if given.list:
+        show(agenda)
+    elif given.folders:
+        for one in planned:
+            if one.part.folder in given.folders:
+                settings = one.part.settings.model_copy(update={"workers": given.workers})
+                audit.run(settings, WORK / one.part.folder, Keeping(one.part.folder))
+    else:
+        console.run_study(HERE / "study.yaml", {}, quick=False, out=WORK, samples=2)
+        for one in planned:
+            keep(one.part.folder)
+
+
+class Keeping(audit.Quiet):
+    """Keeps what is finished, unit by unit."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    def advance(self, outcome: Outcome) -> None:
+        """A unit is done and its part written."""
+        keep(self.folder)
+
+
+def keep(folder: str) -> None:
+    """Copy the finished parts of an audit to the results, without the name of the machine that made them."""
+    for stage in STAGES:
+        for path in sorted((WORK / folder / stage).glob("*.parquet")):
+            target = KEPT / folder / stage / path.name
+            if not target.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                table = pq.read_table(path)
+                meta = {k: v for k, v in table.schema.metadata.items() if k not in (b"host", b"underfire.seal")}
+                target.write_bytes(encode(table.replace_schema_metadata(meta)))
+
+
+def restore(one: study_run.Estimate) -> None:
+    """Put kept parts of a plan where the study looks for them; those of an older plan stay where they are."""
+    kept, there = KEPT / one.part.folder, WORK / one.part.folder
+    if one.part.experiment == "main" and not there.exists() and not Store(kept).done("transfer"):
+        return  # without its pictures nothing could be judged
+    wanted = {unit.name for unit in (*one.plan.scale_units(), *one.plan.units({}))} | Store(kept).done("transfer")
+    for stage in STAGES:
+        for unit in sorted(Store(kept).done(stage) & wanted - Store(there).done(stage)):
+            (there / stage).mkdir(parents=True, exist_ok=True)
+            shutil.copy(kept / stage / f"{unit}.parquet", there / stage)
+
+
+def show(agenda: study.Agenda) -> None:
+    for one in study_run.estimate(agenda, WORK):
+        done = len(Store(KEPT / one.part.folder).done("records"))
+        print(f"{one.part.folder:32} {done} units there, {one.passes:,.0f} passes missing at most")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main()
