@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +26,15 @@ PerImage: TypeAlias = "Tensor"
 
 LEVELS = 255
 """8-bit pixels have this many steps between black and white; budgets are whole steps of it."""
+
+T = TypeVar("T")
+
+
+def evenly(items: Sequence[T], n: int | None) -> tuple[T, ...]:
+    """``n`` of the items, evenly spaced from the first on, or all."""
+    if n is None or n >= len(items):
+        return tuple(items)
+    return tuple(items[i * len(items) // n] for i in range(n))
 
 
 class UnderfireError(Exception):

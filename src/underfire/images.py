@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
-from underfire.core import LEVELS, Photo, Preprocess, UnderfireError
+from underfire.core import LEVELS, Photo, Preprocess, UnderfireError, evenly
 from underfire.place import Place, place, read_many
 
 if TYPE_CHECKING:
@@ -101,10 +101,9 @@ class Folder:
 
     def photos(self, limit: int | None) -> list[Photo]:
         """Identities of all photos, or of ``limit`` of them evenly spaced over the sorted paths."""
-        n = len(self.paths)
-        chosen = self.paths if limit is None or limit >= n else [self.paths[i * n // limit] for i in range(limit)]
         try:
-            return [Photo(path, _sha256(content)) for path, content in read_many(self.root, chosen)]
+            found = read_many(self.root, evenly(self.paths, limit))
+            return [Photo(path, _sha256(content)) for path, content in found]
         except OSError as e:
             raise UnderfireError(f"Cannot read the photos in '{self.source}' ({e.strerror or e}).") from e
 

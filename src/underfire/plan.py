@@ -35,6 +35,7 @@ from underfire.core import (
     TargetMap,
     UnderfireError,
     Unit,
+    evenly,
 )
 from underfire.place import Place, is_url, local
 from underfire.record import SCHEMA_VERSION
@@ -355,13 +356,6 @@ def unit_sizes(n: int, batch: int, most: int) -> Iterator[int]:
         parts = -(-part // largest)
         for i in range(parts):  # equal shares: the last batch is no straggler
             yield (i + 1) * part // parts - i * part // parts
-
-
-def evenly(photos: tuple[Photo, ...], n: int | None) -> tuple[Photo, ...]:
-    """``n`` photos evenly spaced, or all."""
-    if n is None or n >= len(photos):
-        return photos
-    return tuple(photos[i * len(photos) // n] for i in range(n))
 
 
 def make_plan(settings: Settings, earlier: Settings | None = None) -> tuple[Plan, Classifier]:

@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from underfire import pictures, plots, study_verdicts, words
 from underfire import study_numbers as numbers
-from underfire.core import UnderfireError
+from underfire.core import UnderfireError, evenly
 from underfire.findings import pretty
 from underfire.plot_bars import bars
 from underfire.published import printed, published
@@ -155,8 +155,8 @@ def samples(context: Context) -> dict[str, Any]:
     for subject in context.study.subjects if context.samples else ():
         names = [name for name in subject.interpreters if subject.rows("main", "adv2", name)]
         photos = sorted({r["image"] for r in _main(subject) if r["image_sha256"] in subject.shared})
-        chosen = [photos[i * len(photos) // context.samples] for i in range(min(context.samples, len(photos)))]
-        panels.append((subject, names, [_panel(subject, names, image) for image in dict.fromkeys(chosen)]))
+        chosen = evenly(photos, context.samples)
+        panels.append((subject, names, [_panel(subject, names, image) for image in chosen]))
     return {"panels": panels, "legend": pictures.legend()} if panels else {}
 
 

@@ -27,7 +27,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
 from underfire import images as pixels
-from underfire.core import Classifier, Images, Labels, Photo, UnderfireError
+from underfire.core import Classifier, Images, Labels, Photo, UnderfireError, evenly
 from underfire.interpreters import rts_loss as loss
 from underfire.interpreters.rts import Card, maps_of, packed, read_card
 from underfire.interpreters.rts_net import MaskNet
@@ -269,7 +269,7 @@ class Training:
         yield
 
     @property
-    def judged(self) -> list[Shown]:
+    def judged(self) -> Sequence[Shown]:
         """The photos that an epoch is judged by."""
         return self.held
 
@@ -365,8 +365,7 @@ class Training:
 
     def picture(self) -> bytes:
         """A PNG with the maps of a few photos of the validation split."""
-        n = min(SHEET, len(self.held))
-        some = [self.held[i * len(self.held) // n] for i in range(n)]
+        some = evenly(self.held, SHEET)
         names = self.classifier.classes.names
         shown = [
             Explained((255 * photo).round().byte().permute(1, 2, 0).cpu().numpy(), m.cpu().numpy(), names[int(label)])

@@ -31,7 +31,7 @@ from underfire.attacks.adv2 import Adv2
 from underfire.attacks.pgd import Ball
 from underfire.attacks.search import Schedule, search
 from underfire.attacks.search import Settings as SearchSettings
-from underfire.core import Classifier, Goal, Images, Labels, Maps, UnderfireError, Victim
+from underfire.core import Classifier, Goal, Images, Labels, Maps, UnderfireError, Victim, evenly
 from underfire.interpreters import rts
 from underfire.interpreters.rts import RtsA, RtsSurrogate, cross_entropy, maps_of
 from underfire.interpreters.rts_net import Doubt, MaskNet
@@ -99,8 +99,7 @@ class AdversarialTraining(Training):
         channels_last(classifier)
         super().__init__(classifier, photos, resplit(shown, held), settings)
         self.steps = max(1, round(settings.share * self.steps))
-        n = max(1, min(JUDGED, len(self.train) // 4))
-        self._kept = [self.train[i * len(self.train) // n] for i in range(n)]
+        self._kept = evenly(self.train, max(1, min(JUDGED, len(self.train) // 4)))
         kept = {s.photo.sha256 for s in self._kept}
         self.train = [s for s in self.train if s.photo.sha256 not in kept]
 
@@ -141,10 +140,9 @@ class AdversarialTraining(Training):
     # -- figures ------------------------------------------------------------------------------------------------------
 
     @property
-    def judged(self) -> list[Shown]:
+    def judged(self) -> Sequence[Shown]:
         """A few photos of the training's classes that are not trained on."""
-        n = min(ATTACKED, len(self._kept))
-        return [self._kept[i * len(self._kept) // n] for i in range(n)]
+        return evenly(self._kept, ATTACKED)
 
     @contextlib.contextmanager
     def settled(self) -> Iterator[None]:

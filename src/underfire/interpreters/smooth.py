@@ -75,11 +75,6 @@ class Slope:
         return (0.5 if self.kind == "monotone" else 1.0) * self.tau * torch.rsqrt(z * z + self.tau) ** 3
 
 
-def slope_of(z: Tensor, kinks: Kinks, slope: Slope) -> Tensor:
-    """The smoothed derivative of a piecewise-linear function."""
-    return kinks.base + sum((gain * slope.h(z - at) for at, gain in zip(kinks.at, kinks.gain, strict=True)), z * 0)
-
-
 class Smoothed(TorchFunctionMode):
     """Inside the block, kinked functions have smooth slopes."""
 
