@@ -29,6 +29,7 @@ from underfire import detection, images, metrics, notebook
 from underfire.audit import run
 from underfire.defenses.ensemble import EnsembleAlarm, calibrate
 from underfire.interpreters.rts import PACKAGED, read_card
+from underfire.interpreters.rts_loss import saliency_metric
 from underfire.plan import Settings
 
 RESULTS = Path(__file__).parent / "results"
@@ -42,6 +43,8 @@ COLUMNS = (
     "alarm_threshold",
     "alarm_passes",
     "plain_l1",
+    "saliency_metric",
+    "plain_saliency_metric",
     "unseen",
 )
 MEMBERS = ("cam", "grad", "rts")
@@ -78,7 +81,14 @@ FORGE: dict[str, dict[str, Any]] = {
     "mask-forged-cam": {"attack": "adv2", "interpreter": "cam", "limit": FORGED // 4},
     "mask-forged-mask": {"attack": "adv2", "interpreter": "mask", "limit": FORGED // 4},
 }
-PARTS = ("benign", "mask-benign", "rts-a-benign", *FORGE, *(f"rts-a-curve-{budget}" for budget in BUDGETS))
+PARTS = (
+    "benign",
+    "mask-benign",
+    "rts-a-benign",
+    "rts-a-saliency",
+    *FORGE,
+    *(f"rts-a-curve-{budget}" for budget in BUDGETS),
+)
 
 
 def main() -> None:
@@ -165,13 +175,19 @@ def rts_a(part: str, source: Path, limit: int | None) -> Iterator[dict[str, Any]
     held = str(measure.validation_photos(source))
     classifier = notebook.classifier()
     plain = notebook.interpreter("rts", classifier)
-    if part == "rts-a-benign":
+    if not part.startswith("rts-a-curve"):
         ours = notebook.interpreter("rts-a", classifier)
         folder = images.Folder(held)
-        for photo in folder.photos(limit or ADAPTIVE):
+        for photo in folder.photos(limit or (ADAPTIVE if part == "rts-a-benign" else None)):
             x = images.to_tensor([images.load(folder.bytes(photo.path), photo.path, classifier.preprocess)])
             y = classifier.logits(x).detach().argmax(1)
-            yield {"image": photo.path, "map_l1": float((plain.explain(x, y) - ours.explain(x, y)).abs().mean())}
+            m, m_plain = ours.explain(x, y), plain.explain(x, y)
+            row = {"image": photo.path, "map_l1": float((m_plain - m).abs().mean())}
+            if part == "rts-a-saliency":
+                with torch.no_grad():
+                    for name, shown in (("saliency_metric", m), ("plain_saliency_metric", m_plain)):
+                        row[name] = float(saliency_metric(classifier.logits, x, y, shown, read_card(RTS_A).threshold))
+            yield row
         return
     budget = int(part.rpartition("-")[2])
     cost = 3.6
@@ -261,6 +277,15 @@ def show() -> None:
         print(f"rts-a-benign: L1 {metrics.mean([row['map_l1'] for row in stored('rts-a-benign')]).value:.4f}")
         card = read_card(RTS_A)
         print("rts-a card:", {name: round(value, 4) for name, value in card.figures.items()})
+    if result("rts-a-saliency").exists():
+        rows = stored("rts-a-saliency")
+        pairs = [(row["plain_saliency_metric"], row["saliency_metric"]) for row in rows]
+        plain, ours, change = (metrics.mean(v) for v in (*zip(*pairs, strict=True), [a - p for p, a in pairs]))
+        print(
+            f"rts-a-saliency: n {change.n}: RTS {plain.value:+.4f}, RTSᴬ {ours.value:+.4f}, difference "
+            f"{change.value:+.4f} ({change.low:+.4f} to {change.high:+.4f}), none on {sum(a == p for p, a in pairs)}, "
+            f"worse on {sum(a > p for p, a in pairs)}, larger than 1 on {sum(abs(a - p) > 1 for p, a in pairs)}"
+        )
 
 
 if __name__ == "__main__":
