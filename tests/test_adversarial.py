@@ -108,6 +108,22 @@ def test_the_doubt_learns_to_say_of_a_forged_picture_what_the_teacher_says_of_th
     assert sparring.noted[0]["forged"] > 0.1 and sparring.noted[-1]["forged"] < 0.5 * sparring.noted[0]["forged"]
 
 
+def test_a_look_at_many_channels_learns_in_shorter_steps(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    how, begin = begun(plain)
+    photos = train.Photos(str(plain / "photos"), None, colours())
+    training = begin(colours(), photos, photos.predicted(0.15, 0), how)
+    training._rate(0)
+    groups = training.optimizer.param_groups
+    assert {group["lr"] for group in groups} == {how.rate}, "as wide as Lite0's, or narrower"
+    monkeypatch.setattr(adversarial, "WIDE", 9)
+    training._rate(0)
+    assert [group["lr"] * c for group, c in zip(groups, training.net.channels, strict=False)] == [
+        pytest.approx(how.rate)
+    ] * 3 + [pytest.approx(how.rate * training.net.channels[-1])]
+    learning = [p for p in training.net.parameters() if p.requires_grad]
+    assert {id(p) for group in groups for p in group["params"]} == {id(p) for p in learning}
+
+
 def test_the_doubt_is_lowered_until_benign_maps_stay(plain: Path) -> None:
     how, begin = begun(plain)
     photos = train.Photos(str(plain / "photos"), None, colours())

@@ -47,6 +47,10 @@ JUDGED_STEPS = 20
 KEPT = 0.02
 """How far those photos' benign maps may move from the teacher's, L1: further photos' move some more, and 0.03 is the
 paper's figure."""
+WIDE = 1008
+"""Weights of an output of EfficientNet-Lite0's widest look, which the rate is for. What Adam's step does to an output
+grows with them: at the same rate ResNet-50's doubt, with up to 9,216, fell in its first epoch to where it has no
+slope."""
 LOWEST = -40.0
 """A shift of the doubt's logit under which nothing is doubted."""
 STARTS = 3
@@ -98,6 +102,12 @@ class AdversarialTraining(Training):
         self.teacher, self.threshold = teacher.to(classifier.head.device), threshold
         channels_last(classifier)
         super().__init__(classifier, photos, resplit(shown, held), settings)
+        doubt = doubt_of(self.net)
+        looks = [
+            {"params": list(look.parameters()), "fan_in": next(look.parameters())[0].numel()} for look in doubt.look
+        ]
+        rest = {"params": [*doubt.think.parameters(), *doubt.weigh.parameters()], "fan_in": 1}
+        self.optimizer = torch.optim.AdamW([*looks, rest], lr=settings.rate, weight_decay=1e-3)
         self.steps = max(1, round(settings.share * self.steps))
         self._kept = evenly(self.train, max(1, min(JUDGED, len(self.train) // 4)))
         kept = {s.photo.sha256 for s in self._kept}
@@ -112,10 +122,11 @@ class AdversarialTraining(Training):
         return net.to(self.classifier.head.device)
 
     def _rate(self, step: int) -> None:
-        """A cosine from the start: the decoder is trained already."""
+        """A cosine from the start: the decoder is trained already; and a wide look's steps are as much shorter."""
         total = self.settings.epochs * self.steps
         for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.rate * (0.05 + 0.95 * (1 + math.cos(math.pi * step / total)) / 2)
+            share = min(1.0, WIDE / group["fan_in"])
+            group["lr"] = share * self.settings.rate * (0.05 + 0.95 * (1 + math.cos(math.pi * step / total)) / 2)
 
     def _step(self, shown: Sequence[Shown]) -> dict[str, float]:
         x = self.photos.varied(shown, f"{self.settings.seed}/{self.epoch}")
