@@ -2,7 +2,8 @@
 
     python benchmarks/study.py --list                          the audits, and how many of their units are there
     python benchmarks/study.py efficientnet-lite0/bends-8 ...  these
-    python benchmarks/study.py                                 all that is missing, judgements across audits, the page
+    python benchmarks/study.py                                 all that is missing, judgements across audits, and the
+                                                               page without samples, in docs/results/
 
 Records are kept and pictures are not, since they are of photos that are not ours. A main audit's pictures are what
 others judge, so its records count only together with these judgements.
@@ -24,6 +25,7 @@ from underfire.store import STAGES, Store, encode
 
 HERE = Path(__file__).parent
 KEPT = HERE / "results/study"
+PAGE = HERE.parent / "docs/results/study.html"
 WORK = Path(tempfile.gettempdir()) / "underfire-benchmark-study"
 
 
@@ -48,7 +50,9 @@ def main() -> None:
                 settings = one.part.settings.model_copy(update={"workers": given.workers})
                 audit.run(settings, WORK / one.part.folder, Keeping(one.part.folder))
     else:
-        console.run_study(HERE / "study.yaml", {}, quick=False, out=WORK, samples=2)
+        console.run_study(HERE / "study.yaml", {}, quick=False, out=WORK, samples=0)
+        PAGE.parent.mkdir(exist_ok=True)
+        shutil.copy(WORK / "study.html", PAGE)
         for one in planned:
             keep(one.part.folder)
 
