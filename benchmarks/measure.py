@@ -71,9 +71,10 @@ def tiny(name: str) -> dict[str, Any]:
     return {"images": TINY, "classifier": name, "weights": f"models/{name}_tiny20.safetensors"}
 
 
-def own_rts(name: str) -> dict[str, Any]:
+def own_rts(name: str, kind: str = "rts", **attack: Any) -> dict[str, Any]:
     """Made by train_rts.sh."""
-    return {"options": {"rts": {"weights": str(HERE / "weights" / f"rts-{name}-tiny20.safetensors")}}}
+    own = {"weights": str(HERE / "weights" / f"{kind}-{name}-tiny20.safetensors")}
+    return {"interpreter": kind, "options": {kind: own} | ({"adv2": attack} if attack else {})}
 
 
 CASES: dict[str, dict[str, Any]] = {
@@ -96,8 +97,14 @@ CASES: dict[str, dict[str, Any]] = {
         "preset": "paper",
         "attack": "adv2",
     },
-    "rts-resnet50": {**tiny("resnet50"), "limit": 24, "interpreter": "rts", **own_rts("resnet50")},
-    "rts-densenet169": {**tiny("densenet169"), "limit": 24, "interpreter": "rts", **own_rts("densenet169")},
+    "rts-resnet50": {**tiny("resnet50"), "limit": 24, **own_rts("resnet50")},
+    "rts-densenet169": {**tiny("densenet169"), "limit": 24, **own_rts("densenet169")},
+    # An attacker of RTSᴬ may use either loss.
+    "rts-a-resnet50": {**tiny("resnet50"), "limit": 24, **own_rts("resnet50", "rts-a")},
+    "rts-a-resnet50-entropy": {
+        **{**tiny("resnet50"), "limit": 24, "attack": "adv2"},
+        **own_rts("resnet50", "rts-a", surrogate={"loss": "cross-entropy"}),
+    },
     "cam-resnet50": {**tiny("resnet50"), "limit": 48},
     "cam-densenet169": {**tiny("densenet169"), "limit": 48},
     # Bends in place of changed levels.
@@ -111,7 +118,7 @@ CASES: dict[str, dict[str, Any]] = {
     "mask-densenet169": {**tiny("densenet169"), "limit": 6, **MASK},
     # Is it the search or the budget that keeps the 128 px networks' maps? More passes and larger budgets say.
     **{
-        f"rts-{name}-{what}": {**tiny(name), "limit": 12, "interpreter": "rts", **own_rts(name), **more}
+        f"rts-{name}-{what}": {**tiny(name), "limit": 12, **own_rts(name), **more}
         for name in ("resnet50", "densenet169")
         for what, more in (
             ("thorough", {"preset": "thorough", "attack": "adv2"}),
