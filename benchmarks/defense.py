@@ -239,11 +239,11 @@ def show() -> None:
             new = metrics.rate([row["clean_alarm"] for row in rows if row["unseen"]])
             print(f"{'':20} n {new.n}, which RTS was not trained on: {new.value:.1%} ({new.low:.1%} to {new.high:.1%})")
     for part in FORGE:
-        if not result(part).exists():
-            print(f"{part:20} not measured yet")
+        benign_rows = known["mask-benign" if part.startswith("mask-") else "benign"]
+        if not result(part).exists() or not benign_rows:
+            print(f"{part:20} not measured yet, or no benign photos to judge it by")
             continue
         rows = [row for row in stored(part) if not row["error"]]
-        benign_rows = known["mask-benign" if part.startswith("mask-") else "benign"]
         quiet = [row["clean_alarm_score"] for row in benign_rows]
         scores = [row["alarm_score"] for row in rows]
         area = detection.auc(quiet, scores)
