@@ -67,6 +67,11 @@ def test_a_file_says_what_was_written(tmp_path: Path) -> None:
     assert (tmp_path / "again.json").read_bytes() == path.read_bytes()
 
 
+def sealed_without(content: str, field: str) -> str:
+    left = {k: v for k, v in json.loads(content).items() if k not in (field, "seal")}
+    return json.dumps(left | {"seal": calibration._seal(left)})
+
+
 def test_a_file_that_is_not_whole_is_refused(tmp_path: Path) -> None:
     _, path = learnt(tmp_path)
     content = path.read_text()
@@ -74,6 +79,7 @@ def test_a_file_that_is_not_whole_is_refused(tmp_path: Path) -> None:
         (content[: len(content) // 2], "is no whole defense file"),
         (content.replace('"false_alarms": 0.2', '"false_alarms": 0.3'), "was changed after it was calibrated"),
         ("{}", "is no defense file of this version"),
+        (sealed_without(content, "scores"), "is no whole defense file"),
     ):
         path.write_text(text)
         with pytest.raises(UnderfireError, match=why):
@@ -95,6 +101,16 @@ def test_another_classifier_or_member_set_is_refused(tmp_path: Path) -> None:
 def test_too_few_images_say_how_many(tmp_path: Path) -> None:
     with pytest.raises(UnderfireError, match=r"has 6 benign images: --false-alarms 0.05 needs at least 26"):
         defense.calibrate(toys.toy(), str(saved(tmp_path / "few", 6)), MEMBERS)
+    broken = saved(tmp_path / "broken", 5)
+    (broken / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(UnderfireError, match=r"has 5 benign images of use among 6 files \(.*broken.png.* no image"):
+        defense.calibrate(toys.toy(), str(broken), MEMBERS, false_alarms=0.2)
+    same = saved(tmp_path / "same", 1)
+    first = next(same.iterdir()).read_bytes()
+    for i in range(30):
+        (same / f"again{i}.png").write_bytes(first)
+    with pytest.raises(UnderfireError, match=r"has 1 benign images of use among 31 files \(the same photo counts once"):
+        defense.calibrate(toys.toy(), str(same), MEMBERS)
     with pytest.raises(UnderfireError, match=r"--false-alarms 1.5: give a share"):
         defense.calibrate(toys.toy(), str(tmp_path / "few"), MEMBERS, false_alarms=1.5)
 
@@ -316,6 +332,9 @@ def test_check_refuses(deployed: Path, tmp_path: Path) -> None:
     for words, why in (
         ((tmp_path / "none.png", *TOY, "--defense", alarm), "There is no image"),
         ((tmp_path / "bad.png", *TOY, "--defense", alarm), "is no image that can be read"),
+        ((tmp_path, *TOY, "--defense", alarm), f"{tmp_path.name}' is a folder: name its pictures"),
+        ((shot, *TOY, "--defense", tmp_path), "give the one that `underfire defend calibrate` wrote"),
+        ((shot, *TOY, "--defense", alarm, "--interpreter", "gard"), "Did you mean 'grad'?"),
         (
             (shot, "--defense", alarm, "--classifier", "efficientnet-lite0"),
             "was calibrated for 'toy' with other weights",
@@ -392,6 +411,7 @@ def test_an_audit_with_a_defense_tells_what_it_changes(deployed: Path, tmp_path:
     assert images.forged_note(png)
     page = (tmp_path / "out" / "report.html").read_text()
     assert "What the defense changes" in page and "Forged, with" in page and "ROC" in page
+    assert "forged without an alarm, by" in page and "stops just below it" in page
     ran = underfire(*CALIBRATE, "--images", tmp_path / "out" / "images", "--out", tmp_path / "a.json")
     assert ran.code == 2 and "holds results of the audit" in ran.err
     ran = underfire("run", *plain, "--adaptive", "--out", tmp_path / "other")

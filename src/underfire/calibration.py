@@ -101,7 +101,10 @@ def read(path: str | Path) -> Calibration:
     except FileNotFoundError as e:
         raise UnderfireError(f"There is no defense file '{path}': `underfire defend calibrate` makes one.") from e
     except OSError as e:
-        raise UnderfireError(f"Cannot read the defense file '{path}' ({e.strerror or e}).") from e
+        raise UnderfireError(
+            f"Cannot read the defense file '{path}' ({e.strerror or e}): give the one that `underfire defend "
+            "calibrate` wrote."
+        ) from e
     except ValueError as e:
         raise UnderfireError(f"'{path}' is no whole defense file: copy it again, or calibrate again.") from e
     if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -111,8 +114,11 @@ def read(path: str | Path) -> Calibration:
         raise UnderfireError(
             f"'{path}' was changed after it was calibrated (its digest does not fit): calibrate again."
         )
-    known: dict[str, Any] = {f.name: _frozen(content[f.name]) for f in fields(Calibration)}
-    return Calibration(**known | {"members": tuple(Member(**m) for m in content["members"])})
+    try:
+        known: dict[str, Any] = {f.name: _frozen(content[f.name]) for f in fields(Calibration)}
+        return Calibration(**known | {"members": tuple(Member(**m) for m in content["members"])})
+    except (KeyError, TypeError) as e:
+        raise UnderfireError(f"'{path}' is no whole defense file: copy it again, or calibrate again.") from e
 
 
 def _frozen(value: Any) -> Any:

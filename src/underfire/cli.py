@@ -327,6 +327,7 @@ app.add_typer(train_app, name="train")
         "underfire train rts --classifier resnet50 --weights mine.pt --images photos --out mine-rts.safetensors",
         "underfire run --images photos --classifier resnet50 --weights mine.pt --interpreter rts "
         "--set rts.weights=mine-rts.safetensors",
+        "underfire train rts --adversarial --images photos",
     )
 )
 @takes(
@@ -364,12 +365,13 @@ def rts(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="\\[default: rts-CLASSIFIER.safetensors]")
+        Path | None, typer.Option("--out", metavar="FILE", help="\\[default: rts-CLASSIFIER.safetensors, or rts-a-…]")
     ] = None,
 ) -> None:
     """Train the RTS interpreter's network for a classifier, on photos without labels.
 
-    The same command goes on where a kill stopped it. Count on an hour for 600 photos on two CPU cores.
+    The same command goes on where a kill stopped it. Count on an hour for 600 photos on two CPU cores,
+    and as long with --adversarial.
     """
     from underfire import console  # noqa: PLC0415
 

@@ -26,7 +26,13 @@ from underfire.plan import Lane, Plan, Settings
 from underfire.store import Store
 from underfire.study_page import write_study
 
-STAGES = {"scale": "JPEG scale", "records": "Attacking", "transfer": "Judging", "calibrate": "Looking"}
+STAGES = {
+    "scale": "JPEG scale",
+    "records": "Attacking",
+    "transfer": "Judging",
+    "calibrate": "Looking",
+    "check": "Looking",
+}
 ERRORS_SHOWN = 10
 _console = Console(stderr=False)
 
@@ -39,12 +45,16 @@ def say(line: str) -> None:
 class Progress:
     """A bar for each stage: judgements done and a second, time left, running success rate, failed units."""
 
+    def __init__(self, counted: str = "judgements") -> None:
+        self.counted = counted
+        """What is done, in words."""
+
     def __enter__(self) -> Self:
         self._bars = bars.Progress(
             bars.TextColumn("{task.description:<10}"),
             bars.BarColumn(),
             bars.MofNCompleteColumn(),
-            bars.TextColumn("judgements"),
+            bars.TextColumn(self.counted),
             bars.TextColumn("{task.fields[rate]}"),
             bars.TimeRemainingColumn(),
             bars.TextColumn("{task.fields[note]}"),

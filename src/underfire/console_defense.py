@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import typer
@@ -22,6 +23,7 @@ from underfire.images import encode_png
 from underfire.pictures import over
 from underfire.place import write_whole
 from underfire.plan import Settings
+from underfire.train import out_folder_writable
 
 ENOUGH = 100
 """Photos from which on the statistics are no longer rough; a guess from the first look (docs/defenses.md)."""
@@ -29,15 +31,13 @@ ENOUGH = 100
 
 def calibrate_alarm(settings: Settings, members: Sequence[str] | None, false_alarms: float, out: Path) -> bool:
     """Learn an alarm from benign photos and write its file; False where some photos could not be used."""
+    out_folder_writable(out)
     classifier = classifier_of(settings)
-    with Progress() as bar:
-        begun = False
+    with Progress("photos") as bar:
 
         def told(done: int, of: int) -> None:
-            nonlocal begun
-            if not begun:
+            if done == 0:
                 bar.begin("calibrate", of, 0)
-                begun = True
             bar.done(done)
 
         known, skipped = calibrate(
@@ -49,7 +49,7 @@ def calibrate_alarm(settings: Settings, members: Sequence[str] | None, false_ala
     raised = sum(score > known.threshold for score in known.scores) + known.unexplained
     say(
         f"{len(known.photos)} benign photos, members {', '.join(known.names)}: threshold {known.threshold:.3f}; "
-        f"{raised} of the {len(known.scores) + known.unexplained} photos that it is of raise an alarm."
+        f"{raised} of the {len(known.scores) + known.unexplained} photos that it was chosen on raise an alarm."
     )
     if len(known.photos) < ENOUGH:
         say(f"The promise of false alarms holds, but the score finds more when it has seen {ENOUGH} photos or more.")
@@ -81,29 +81,41 @@ def check(
     for name in ("image", "prediction", "confidence", "score", "threshold", "verdict"):
         text = name in ("image", "prediction", "verdict")
         table.add_column(name, justify="left" if text else "right", overflow="fold" if text else "ellipsis")
-    raised, bad = False, []
+    if save is not None:
+        _make(save)
+    raised = bad = False
     used: set[str] = set()
-    for path in paths:
+    with Progress("pictures") as bar:
+        if len(paths) > 1 and _console.is_terminal and not as_json:
+            bar.begin("check", len(paths), 0)
         try:
-            verdict = _verdict(alarm, path)
-        except UnderfireError as e:  # the others are asked about all the same
-            bad.append(str(e))
-            continue
-        raised |= verdict.alarm
-        if save is not None:
-            _save(verdict, save, used)
-        if as_json:
-            say(json.dumps(verdict.row(), ensure_ascii=False))
-        table.add_row(*_cells(verdict))
-    if table.row_count and not as_json:
-        _console.print(table)
-    for reason in bad:
-        typer.secho(f"underfire: {reason}", err=True, fg=typer.colors.RED)
+            for n, path in enumerate(paths, 1):
+                try:
+                    verdict = _verdict(alarm, path)
+                except UnderfireError as e:  # the others are asked about all the same
+                    bad = True
+                    typer.secho(f"underfire: {e}", err=True, fg=typer.colors.RED)
+                    bar.done(n)
+                    continue
+                raised |= verdict.alarm
+                if save is not None:
+                    _save(verdict, save, used)
+                if as_json:
+                    say(json.dumps(verdict.row(), ensure_ascii=False))
+                table.add_row(*_cells(verdict))
+                bar.done(n)
+        finally:  # stopped halfway, it shows what it knows
+            bar.stop()
+            if table.row_count and not as_json:
+                _console.print(table)
     return raised, not bad
 
 
 def _verdict(alarm: EnsembleAlarm, path: str) -> Verdict:
-    if not Path(path).expanduser().is_file():
+    there = Path(path).expanduser()
+    if there.is_dir():
+        raise UnderfireError(f"'{path}' is a folder: name its pictures, such as {shlex.quote(path.rstrip('/'))}/*.png.")
+    if not there.is_file():
         raise UnderfireError(f"There is no image '{path}' to check.")
     return alarm.check(path)
 
@@ -120,9 +132,20 @@ def _save(verdict: Verdict, folder: Path, used: set[str]) -> None:
     numbered = (f"{stem}-{i}" for i in itertools.count(2))
     name = next(n for n in itertools.chain([stem], numbered) if n not in used)
     used.add(name)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with _told(folder):
         for member, m in verdict.maps.items():
             write_whole(folder / f"{name}.{member}.png", encode_png(over(verdict.levels, m)))
+
+
+def _make(folder: Path) -> None:
+    with _told(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+@contextlib.contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """Turn the system's errors into the user's."""
+    try:
+        yield
     except OSError as e:
         raise UnderfireError(f"Cannot write into '{folder}' ({e.strerror or e}): give another --save.") from e

@@ -46,8 +46,9 @@ def defended(found: Findings) -> dict[str, Any] | None:
             for key, t in scores.items()
         },
         "rates": RATES,
-        "blind": [line for line in shown.values() if line.cell["against"] != KNOWING],
-        "knowing": [line for line in shown.values() if line.cell["against"] == KNOWING],
+        "blind": [(label, line) for label, line in shown.items() if line.cell["against"] != KNOWING],
+        "knowing": [(label, line) for label, line in shown.items() if line.cell["against"] == KNOWING],
+        "aim": found.plan.get("options", {}).get(KNOWING, {}).get("attack", {}).get("aim"),
         "keys": [(label, i % plots.COLOURS) for i, label in enumerate(shown)],
         "roc": plots.roc(
             [(c.false_alarms, c.found) for c in curves],

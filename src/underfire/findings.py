@@ -107,6 +107,12 @@ class Panel:
         aimed = joint or [line for line in self.lines if line.cell["against"] is not None] or list(self.lines)
         return max(aimed, key=lambda line: (_value(line.summary.forged), _value(line.summary.success)))
 
+    @property
+    def stealthiest(self) -> Line | None:
+        """The highest rate forged without an alarm; None where no alarm looks on."""
+        watched = [line for line in self.lines if line.summary.unnoticed.value is not None]
+        return max(watched, key=lambda line: _value(line.summary.unnoticed), default=None)
+
 
 @dataclass(frozen=True)
 class Findings:

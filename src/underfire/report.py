@@ -138,7 +138,7 @@ def method(context: Context) -> Section:
     data = {
         "classifiers": found.distinct("classifier"),
         "judges": found.distinct("judge_classifier"),
-        "interpreters": [panel.title for panel in found.panels],
+        "interpreters": list(dict.fromkeys(panel.interpreter for panel in found.panels)),
         "attacks": list(dict.fromkeys(line.label for panel in found.panels for line in panel.lines)),
         "prediction_only": _attacks(found, joint=False),
         "joint": _attacks(found, joint=True),

@@ -8,7 +8,7 @@ verdict.alarm, verdict.score, verdict.maps["cam"]
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -201,14 +201,14 @@ def calibrate(
     """
     if not 0 < false_alarms < 1:
         raise UnderfireError(f"--false-alarms {false_alarms:g}: give a share above 0 and below 1, such as 0.05.")
-    ensemble = _ensemble(classifier, members, options or {})
     folder = images.Folder(source)
     refuse_results(source)
     photos = folder.photos(limit)
-    _refuse_few(len(photos), false_alarms, source)
+    _refuse_few({photo.sha256 for photo in photos}, false_alarms, source, len(photos))
+    ensemble = _ensemble(classifier, members, options or {})
     found, unexplained, skipped = _distances(ensemble, folder, photos, told)
     order = sorted(found, key=lambda sha: hashlib.sha256(f"calibrate/{sha}".encode()).hexdigest())
-    _refuse_few(len(order), false_alarms, source)
+    _refuse_few(order, false_alarms, source, len(photos), next(iter(skipped.values()), ""))
     n = calibration.fitted(len(order))
     d = torch.stack([found[sha] for sha in order])
     mean, covariance = disagreement.statistics(d[:n])
@@ -248,11 +248,14 @@ def refuse_strangers(members: Sequence[str], options: Mapping[str, Any]) -> None
             raise registry.unknown("member of this alarm", name, members)
 
 
-def _refuse_few(n: int, false_alarms: float, source: str) -> None:
+def _refuse_few(usable: Collection[str], false_alarms: float, source: str, files: int, why: str = "") -> None:
+    """Raise UnderfireError where so many different photos are too few; ``why`` is what is wrong with another one."""
     needed = calibration.images_needed(false_alarms)
-    if n < needed:
+    if len(usable) < needed:
+        n = f"{len(usable)} benign images" + (f" of use among {files} files" if len(usable) < files else "")
+        reason = f" ({why.removesuffix('.')})" if why else " (the same photo counts once)" * (len(usable) < files)
         raise UnderfireError(
-            f"'{source}' has {n} benign images: --false-alarms {false_alarms:g} needs at least {needed}. Give more, or "
+            f"'{source}' has {n}{reason}: --false-alarms {false_alarms:g} needs at least {needed}. Give more, or "
             "allow more false alarms."
         )
 
@@ -277,6 +280,7 @@ def _distances(
     skipped: dict[str, str] = {}
     for photo in photos:  # before the first map: with MASK among the members the last one comes hours later
         _refuse_forged(folder, photo)
+    told(0, len(photos))
     for first in range(0, len(photos), BATCH):
         part: list[Photo] = []
         levels = []

@@ -147,6 +147,8 @@ def _refuse_other(
             f"'{classifier.name}' here: name that classifier with --classifier, --weights and its sizes, or calibrate "
             "again, for the one that is deployed."
         )
+    for name in members or ():
+        registry.maker("interpreters", name)  # a word that names nothing is no other member set
     if members is not None and set(members) != set(known.names):
         raise UnderfireError(
             f"'{path}' was calibrated for the members {', '.join(known.names)}, not {', '.join(members)}: calibrate "
