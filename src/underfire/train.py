@@ -354,14 +354,13 @@ class Training:
     def finish(self) -> tuple[float, dict[str, float]]:
         """The best epoch's decoder; t chosen on training photos, for it and for the centre blob; the final figures."""
         self.net.load_state_dict(self.best_state)
-        n = len(self.train)
-        some = [self.train[i * n // min(n, THRESHOLD_PHOTOS)] for i in range(min(n, THRESHOLD_PHOTOS))]
+        some = evenly(self.train, THRESHOLD_PHOTOS)
         ours, blobs = self._metrics(some, THRESHOLDS, False), self._metrics(some, THRESHOLDS, True)
         t, t_blob = min(THRESHOLDS, key=ours.__getitem__), min(THRESHOLDS, key=blobs.__getitem__)
         figures = self.figures(self.held, (t,))
         figures["saliency_metric_centre_blob"] = self._metrics(self.held, (t_blob,), True)[t_blob]
         figures["drop_ratio"] = figures["drop_top"] / max(1e-6, figures["drop_random"])
-        return t, figures | {"photos": float(n), "validation_photos": float(len(self.held))}
+        return t, figures | {"photos": float(len(self.train)), "validation_photos": float(len(self.held))}
 
     def picture(self) -> bytes:
         """A PNG with the maps of a few photos of the validation split."""
