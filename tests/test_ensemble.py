@@ -409,6 +409,8 @@ def test_an_audit_with_a_defense_tells_what_it_changes(deployed: Path, tmp_path:
         assert r["alarm_passes"] == pytest.approx(1 + 1 + 2 * (1 + 3))
     png = (tmp_path / "out" / str(rows[0]["adversarial"])).read_bytes()
     assert images.forged_note(png)
+    ran = underfire("check", tmp_path / "out" / str(rows[0]["adversarial"]), *TOY, "--defense", deployed / "alarm.json")
+    assert ran.code in (0, 1) and "was made by underfire: here it is resized" in ran.err
     page = (tmp_path / "out" / "report.html").read_text()
     assert "What the defense changes" in page and "Forged, with" in page and "ROC" in page
     assert "forged without an alarm, by" in page and "stops just below it" in page

@@ -19,7 +19,7 @@ from underfire.clean import slug
 from underfire.console import ERRORS_SHOWN, Progress, _console, classifier_of, say
 from underfire.core import UnderfireError
 from underfire.defenses.ensemble import EnsembleAlarm, Verdict, calibrate
-from underfire.images import encode_png
+from underfire.images import encode_png, forged_note
 from underfire.pictures import over
 from underfire.place import write_whole
 from underfire.plan import Settings
@@ -117,7 +117,12 @@ def _verdict(alarm: EnsembleAlarm, path: str) -> Verdict:
         raise UnderfireError(f"'{path}' is a folder: name its pictures, such as {shlex.quote(path.rstrip('/'))}/*.png.")
     if not there.is_file():
         raise UnderfireError(f"There is no image '{path}' to check.")
-    return alarm.check(path)
+    verdict = alarm.check(path)
+    if forged_note(there.read_bytes()):
+        # Not taken as it is: what skips a deployed system's resizing must not be for the picture itself to say.
+        note = f"'{path}' was made by underfire: here it is resized and cropped anew, as any upload, which undoes much "
+        typer.secho(note + "of an attack; its audit's records say what the alarm said of it as it is.", err=True)
+    return verdict
 
 
 def _cells(v: Verdict) -> list[str]:
