@@ -177,7 +177,7 @@ def rts_a(part: str, source: Path, limit: int | None) -> Iterator[dict[str, Any]
     plain = notebook.interpreter("rts", classifier)
     if not part.startswith("rts-a-curve"):
         ours = notebook.interpreter("rts-a", classifier)
-        folder = images.Folder(held)
+        folder, t = images.Folder(held), read_card(RTS_A).threshold
         for photo in folder.photos(limit or (ADAPTIVE if part == "rts-a-benign" else None)):
             x = images.to_tensor([images.load(folder.bytes(photo.path), photo.path, classifier.preprocess)])
             y = classifier.logits(x).detach().argmax(1)
@@ -186,7 +186,7 @@ def rts_a(part: str, source: Path, limit: int | None) -> Iterator[dict[str, Any]
             if part == "rts-a-saliency":
                 with torch.no_grad():
                     for name, shown in (("saliency_metric", m), ("plain_saliency_metric", m_plain)):
-                        row[name] = float(saliency_metric(classifier.logits, x, y, shown, read_card(RTS_A).threshold))
+                        row[name] = float(saliency_metric(classifier.logits, x, y, shown, t))
             yield row
         return
     budget = int(part.rpartition("-")[2])

@@ -43,7 +43,7 @@ def main() -> None:
     for one in planned:
         restore(one)
     if given.list:
-        show(agenda)
+        show(planned)
     elif given.folders:
         for one in planned:
             if one.part.folder in given.folders:
@@ -92,10 +92,12 @@ def restore(one: study_run.Estimate) -> None:
             shutil.copy(kept / stage / f"{unit}.parquet", there / stage)
 
 
-def show(agenda: study.Agenda) -> None:
-    for one in study_run.estimate(agenda, WORK):
-        done = len(Store(KEPT / one.part.folder).done("records"))
-        print(f"{one.part.folder:32} {done} units there, {one.passes:,.0f} passes missing at most")
+def show(planned: list[study_run.Estimate]) -> None:
+    for one in planned:
+        units = {unit.name for unit in one.plan.units({})}
+        print(
+            f"{one.part.folder:32} {len(Store(KEPT / one.part.folder).done('records') & units)} of {len(units)} units"
+        )
 
 
 if __name__ == "__main__":
