@@ -2,6 +2,7 @@
 
     python benchmarks/study.py --list                          the audits, and how many of their units are there
     python benchmarks/study.py efficientnet-lite0/bends-8 ...  these
+    python benchmarks/study.py --judge resnet50/main-12 ...    what these made, judged by all others
     python benchmarks/study.py                                 all that is missing, judgements across audits, and the
                                                                page without samples, in docs/results/
 
@@ -33,6 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="*", metavar="FOLDER", help="an audit's; default: the whole study")
     parser.add_argument("--list", action="store_true", help="show what is there")
+    parser.add_argument("--judge", action="store_true", help="judge what the named main audits made")
     parser.add_argument("--workers", type=int, default=1, help="of named audits")
     given = parser.parse_args()
     agenda = study.Agenda(study.asked(HERE / "study.yaml", {}, quick=False))
@@ -44,6 +46,10 @@ def main() -> None:
         restore(one)
     if given.list:
         show(planned)
+    elif given.judge:
+        for crossing in study_run.crossings(planned, WORK):
+            if crossing.made.part.folder in given.folders:
+                crossing.run(Keeping(crossing.made.part.folder))
     elif given.folders:
         for one in planned:
             if one.part.folder in given.folders:

@@ -222,6 +222,14 @@ class Store:
         rows: list[dict[str, Any]] = self.table(stage).to_pylist()
         return rows
 
+    def seconds(self) -> float:
+        """What workers took for all finished units, as their parts say; whenever and wherever that was."""
+        return sum(
+            float((pq.read_schema(io.BytesIO(content)).metadata or {}).get(b"seconds", 0))
+            for stage in STAGES
+            for _, content in self._parts(stage, self.done(stage))
+        )
+
 
 def _finished(name: str) -> bool:
     return name.endswith(".parquet") and not name.startswith((".", "_"))

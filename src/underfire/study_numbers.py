@@ -126,6 +126,11 @@ class StudyNumbers:
         found: Mapping[str, Any] = self.plan["resolved"]
         return found
 
+    @property
+    def seconds(self) -> float:
+        """What workers took for all that is finished."""
+        return sum(Store(self.out / part["folder"]).seconds() for part in self.resolved["parts"])
+
 
 def read(out: Place) -> dict[str, Any]:
     """The study.yaml that a run of a study keeps in its folder.

@@ -71,6 +71,7 @@ def render(study: StudyNumbers, samples: int) -> str:
         resolved={"failed": [], **study.resolved},
         source=published()["source"],
         failed=sorted(study.failed.items()),
+        seconds=study.seconds,
     )
     return page.lstrip()
 

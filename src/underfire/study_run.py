@@ -12,7 +12,6 @@ import itertools
 import os
 import platform
 import subprocess
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -117,7 +116,7 @@ def _missing(plan: Plan, store: Store, map_passes: Mapping[str, float]) -> list[
 def estimate_transfer(agenda: Agenda, planned: Sequence[Estimate], out: Path) -> tuple[float, float]:
     """Passes and seconds at most of the judgements across audits that are missing."""
     passes = seconds = 0.0
-    for one in _crossings(planned, out):
+    for one in crossings(planned, out):
         photos = len(one.photos)
         if not (one.made.passes or one.judge.passes):  # only then is it known which units there are
             photos = sum(len(unit.photos) for unit in one.missing())
@@ -178,7 +177,7 @@ class Crossing:
         transfer.run(self.folder, self.judge.plan, self.scale, [self.name], self.wanted, watcher)
 
 
-def _crossings(planned: Sequence[Estimate], out: Path) -> Iterator[Crossing]:
+def crossings(planned: Sequence[Estimate], out: Path) -> Iterator[Crossing]:
     """Every pair of main audits of one classifier, and of two that tell the same classes apart."""
     mains = [one for one in planned if one.part.experiment == "main"]
     for made, judge in itertools.product(mains, mains):
@@ -206,7 +205,7 @@ def run(agenda: Agenda, planned: Sequence[Estimate], out: Path, watcher: Watcher
             if tally.worked or not (folder / "report.html").is_file():
                 write_report(folder)
     watcher.part(len(planned) + 1, len(planned) + 1, "transfer")
-    for crossing in _crossings([one for one in planned if one.part.folder not in log.failed], out):
+    for crossing in crossings([one for one in planned if one.part.folder not in log.failed], out):
         with log.work(f"{crossing.made.part.folder} judged by {crossing.name}", tally):
             crossing.run(tally)
     return log.failed
@@ -243,21 +242,19 @@ class _Log:
         out.mkdir(parents=True, exist_ok=True)
         self.agenda, self.planned, self.out = agenda, planned, out
         earlier = read(out).resolved if (out / FILE).is_file() else {}
-        self.seconds = float(earlier.get("seconds", 0.0))
         self.hardware, self.version = (str(earlier.get(what, "")) for what in ("hardware", "version"))
         self.failed: dict[str, str] = {}
 
     @contextlib.contextmanager
     def work(self, name: str, tally: _Tally) -> Iterator[None]:
-        """A step of the study: its time counts where it did something, and its failure stops no other one."""
-        start, tally.worked = time.monotonic(), False
+        """A step of the study: the machine is noted where it did something, and its failure stops no other one."""
+        tally.worked = False
         try:
             yield
         except UnderfireError as e:
             self.failed[name] = str(e)
         finally:
             if tally.worked:
-                self.seconds += time.monotonic() - start
                 self.hardware = _with(self.hardware, _hardware(self.agenda.device))
                 self.version = _with(self.version, _version())
             self.write()
@@ -286,7 +283,6 @@ class _Log:
             "trained_on": self.agenda.trained_on,
             "hardware": self.hardware or _hardware(self.agenda.device),
             "version": self.version or _version(),
-            "seconds": round(self.seconds, 1),
         }
 
 
