@@ -20,7 +20,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "underfire"
 LAYERS = (
     {"core", "record"},
     {"registry", "images", "maps", "place", "lease", "store", "metrics", "words", "published"}
-    | {"calibration", "detection"},
+    | {"calibration", "detection", "made_with"},
     {"goals", "plan", "executors", "system", "classifiers", "interpreters", "attacks"}
     | {"report", "findings", "status", "pictures", "plots", "plot_bars", "sheet", "defended"}
     | {"study_numbers", "study_verdicts", "study_page"},

@@ -97,6 +97,15 @@ def test_the_shared_study_names_four_interpreters_and_every_rts_network() -> Non
             weights = root / subject.options["rts"]["weights"]
             assert subject.classifier in weights.name
             assert weights.is_file()
+        trained = subject.options.get("rts-a")
+        assert trained is None or (root / trained["weights"]).is_file()
+
+
+def test_rts_stands_beside_the_network_trained_against_the_attack_where_there_is_one() -> None:
+    made = study.Agenda(study.asked(None, {}, quick=True))
+    (part,) = [part for part in made.parts if part.experiment == "trained"]  # packaged for the default classifier
+    assert (part.folder, part.settings.interpreter) == ("efficientnet-lite0/trained-2", ("rts-a",))
+    assert agenda(classifiers=[TOY]).trained == [()]
 
 
 def test_nothing_to_study_is_said() -> None:
@@ -119,6 +128,8 @@ def row(photo: int, attack: str, against: str | None, judge: str, **more: Any) -
         "map_iou": 0.5,
         "untouched_l1": 0.05,
         "forged": False,
+        "source_class": 1,
+        "target_class": 2,
         "source_class_name": "fox",
         "target_class_name": "hen",
         "predicted_class_name": "hen",
@@ -131,7 +142,8 @@ def row(photo: int, attack: str, against: str | None, judge: str, **more: Any) -
 
 def put(out: Path, stage: str, rows: list[Record]) -> None:
     with Store(out).open() as store:
-        store.put(stage, stage, rows, {}, {"seconds": "45.5"})
+        made = {"seconds": "45.5", "hardware": "2 × abacus", "underfire_version": f"0.1.0, commit {stage}"}
+        store.put(stage, stage, rows, {}, made)
 
 
 def part(experiment: str, folder: str, interpreters: list[str], eps: int = 8, subject: int = 0) -> dict[str, Any]:
@@ -150,8 +162,6 @@ def noted(out: Path, parts: list[dict[str, Any]], trained_on: tuple[str, ...] = 
         "parts": parts,
         "trained_on": list(trained_on),
         "left_out": [],
-        "hardware": "2 × abacus",
-        "version": "0.1.0",
     }
     settings = {"preset": "fast", "eps": 8, "max_shift": 2.0, "seed": 0}
     out.mkdir(parents=True, exist_ok=True)
@@ -193,10 +203,43 @@ def by_hand(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
-def test_the_time_is_that_of_all_finished_parts(by_hand: Path) -> None:
+def test_time_versions_and_machines_are_those_of_all_finished_parts(by_hand: Path) -> None:
     study = study_numbers.load(by_hand)
     assert study.seconds == 7 * 45.5  # five audits' records and two's judgements by others
-    assert "in 5.31 minutes of one worker" in study_page.render(study, samples=0)
+    made = "0.1.0, commit records; 0.1.0, commit transfer on 2 × abacus, in 5.31 minutes of one worker"
+    assert made in study_page.render(study, samples=0)
+
+
+def test_a_study_that_is_not_finished_says_which_audits_lack_photos(tmp_path: Path) -> None:
+    rows = [row(i, "adv2", name, name, map_l1=0.1) for i, name in ((0, "cam"), (0, "grad"), (1, "cam"))]
+    put(tmp_path / "a", "records", rows)  # the second photo lacks GRAD's
+    parts = [part("main", "a", ["cam", "grad"]) | {"photos": 2}, part("bends", "b", ["cam"])]
+    page = study_page.render(study_numbers.load(noted(tmp_path, parts)), samples=0)
+    assert "<br>a: 1 of 2 photos<br>b: 0 of 9 photos</p>" in page
+    put(tmp_path / "a", "records", [*rows, row(1, "adv2", "grad", "grad", error="It is dark.")])
+    page = study_page.render(study_numbers.load(noted(tmp_path, parts[:1])), samples=0)
+    assert "Not finished" not in page  # tried is done, and its reason is told
+
+
+def test_training_against_the_attack_is_measured_on_shared_photos(tmp_path: Path) -> None:
+    put(tmp_path / "m", "records", [row(i, "adv2", "rts", "rts", map_l1=[0.01, 0.03, 9][i]) for i in range(3)])
+    put(tmp_path / "t", "records", [row(i, "adv2", "rts-a", "rts-a", map_l1=0.1, success=i > 0) for i in range(2)])
+    study = study_numbers.load(noted(tmp_path, [part("main", "m", ["rts"]), part("trained", "t", ["rts-a"])]))
+    (subject,) = study.subjects
+    assert subject.interpreters == ("rts",)  # the trained one has no cells beside it
+    found = study_numbers.training(subject)
+    assert found is not None
+    assert (found.l1.value, found.plain_l1.value, found.success.value) == pytest.approx((0.1, 0.02, 0.5))
+    verdict = study_verdicts.findings(study)[2]
+    assert verdict.verdict == "holds"  # five times as far
+    assert "RTSᴬ’s map by L1 0.10" in verdict.number
+    assert "(2 photos)" in verdict.number
+
+
+def test_photos_without_any_adv2_result_have_no_panel(tmp_path: Path) -> None:
+    put(tmp_path / "m", "records", [row(0, "pgd", None, "cam", map_l1=0.3)])
+    page = study_page.render(study_numbers.load(noted(tmp_path, [part("main", "m", ["cam"])])), samples=2)
+    assert 'id="samples"' not in page
 
 
 def test_the_transfer_matrix_by_hand(by_hand: Path) -> None:
@@ -230,14 +273,15 @@ def test_what_travels_between_classifiers_by_hand(tmp_path: Path) -> None:
     made += [row(i, "pgd", None, "cam", map_l1=0.3) for i in range(3)]
     other: dict[str, Any] = {"judge_classifier": "web"}
     seen = [row(i, "adv2", "cam", "cam", map_l1=[0.1, 0.3][i], map_iou=0.6, success=i == 0, **other) for i in range(2)]
-    seen += [row(i, "pgd", None, "cam", map_l1=0.4, success=False, **other) for i in range(2)]
+    seen += [row(i, "pgd", None, "cam", map_l1=0.4, success=i > 0, **other) for i in range(2)]
+    seen[3] = replace(seen[3], source_class=2)  # the judge takes the clean photo for the attacker's class already
     put(tmp_path / "net", "records", made)
     put(tmp_path / "net", "transfer", seen)
     put(tmp_path / "web", "records", [replace(one, classifier="web", judge_classifier="web") for one in made])
     parts = [part("main", "net", ["cam"]), part("main", "web", ["cam"], subject=1)]
     net, web = study_numbers.load(noted(tmp_path, parts, ("ImageNet", "ImageNet"))).subjects
     (line,) = study_numbers.across(net, web)
-    assert (line.made, line.judge, line.interpreter) == ("net", "web", "cam")
+    assert (line.made, line.judge, line.interpreter) == (net, web, "cam")
     assert (line.adv2.value, line.pgd.value, line.at_home.value) == (0.5, 0, 1)  # at home on the same two photos
     assert line.cell.relative == pytest.approx(0.2 / 0.4)
     assert line.cell.iou == pytest.approx(0.6)

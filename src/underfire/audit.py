@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
-from underfire import metrics, registry, system, trial
+from underfire import made_with, metrics, registry, system, trial
 from underfire import plan as planning
 from underfire.clean import slug
 from underfire.core import Executor, Outcome, UnderfireError, Unit, Workplace
@@ -257,9 +257,10 @@ def provenance(outcome: Outcome) -> dict[str, str]:
     return {
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": platform.node(),
+        "hardware": made_with.hardware(outcome.unit.job.device),
         "machine": platform.machine(),
         "seconds": f"{outcome.seconds:.3f}",
-        "underfire_version": version("underfire"),
+        "underfire_version": made_with.underfire(),
         "torch": version("torch"),
         "timm": version("timm"),
     }

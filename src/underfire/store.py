@@ -222,13 +222,11 @@ class Store:
         rows: list[dict[str, Any]] = self.table(stage).to_pylist()
         return rows
 
-    def seconds(self) -> float:
-        """What workers took for all finished units, as their parts say; whenever and wherever that was."""
-        return sum(
-            float((pq.read_schema(io.BytesIO(content)).metadata or {}).get(b"seconds", 0))
-            for stage in STAGES
-            for _, content in self._parts(stage, self.done(stage))
-        )
+    def provenance(self) -> list[dict[str, str]]:
+        """What belongs to each finished part and not to its results: its date, its seconds, what it was made with."""
+        contents = (content for stage in STAGES for _, content in self._parts(stage, self.done(stage)))
+        found = [pq.read_schema(io.BytesIO(content)).metadata or {} for content in contents]
+        return [{key.decode(): value.decode() for key, value in one.items()} for one in found]
 
 
 def _finished(name: str) -> bool:

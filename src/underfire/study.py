@@ -21,7 +21,7 @@ from underfire.clean import slug
 from underfire.core import Classifier, ClassifierOptions, UnderfireError
 from underfire.images import DEMO
 from underfire.plan import Settings, Triple
-from underfire.study_numbers import ATTACKS, FILE, IMAGENET, ORDER
+from underfire.study_numbers import ATTACKS, FILE, IMAGENET, ORDER, TRAINED
 
 INTERPRETERS = ORDER
 """Those that are there and fit the classifier, where none are named."""
@@ -42,10 +42,15 @@ class Counts(BaseModel):
     bends: Count = Field(default_factory=lambda: {"default": 8, "mask": 2})
     random: Count = Field(default_factory=lambda: {"default": 8, "mask": 4})
     budget: Count = 12
+    trained: Annotated[int, Field(ge=0, le=100_000)] = 24
 
 
 QUICK = Counts(
-    main={"default": 2, "mask": 1}, bends={"default": 2, "mask": 0}, random={"default": 2, "mask": 1}, budget=2
+    main={"default": 2, "mask": 1},
+    bends={"default": 2, "mask": 0},
+    random={"default": 2, "mask": 1},
+    budget=2,
+    trained=2,
 )
 """A first look."""
 
@@ -112,7 +117,7 @@ class Part:
     """One audit of a study.
 
     Args:
-        experiment: main, bends, random or budget.
+        experiment: main, bends, random, budget or trained.
         folder: below the study's.
         settings: the audit's.
         subject: its place among the classifiers.
@@ -165,22 +170,25 @@ class Agenda:
         self.left_out: list[tuple[str, str, str]] = []
         self.map_passes: dict[tuple[int, str], float] = {}
         self.trained_on: list[str] = []
-        self.interpreters = [self._interpreters(i) for i in range(len(names))]
+        self.interpreters: list[tuple[str, ...]] = []
+        self.trained: list[tuple[str, ...]] = []
+        for i, subject in enumerate(study.classifiers):
+            options = Settings.parse(subject.settings()).classifier_options
+            classifier = registry.build_classifier(subject.classifier, options, self.device)
+            self.trained_on.append(_trained_on(subject, classifier))
+            self.interpreters.append(self._interpreters(i, classifier))
+            self.trained.append(self._trained(i, classifier))
         self.parts = [part for i in range(len(names)) for part in self._parts(i)]
 
-    def _interpreters(self, i: int) -> tuple[str, ...]:
+    def _interpreters(self, i: int, classifier: Classifier) -> tuple[str, ...]:
         """Those named; else the paper's that are there and fit this classifier."""
         subject = self.study.classifiers[i]
         for part in subject.options:
-            if part not in (known := (*(subject.interpreter or INTERPRETERS), *ATTACKS)):
+            if part not in (known := (*(subject.interpreter or INTERPRETERS), *ATTACKS, TRAINED)):
                 raise registry.unknown("interpreter or attack in this study", part, known)
-        options = Settings.parse(subject.settings()).classifier_options
-        classifier = registry.build_classifier(subject.classifier, options, self.device)
-        self.trained_on.append(_trained_on(subject, classifier))
         for name in subject.interpreter or INTERPRETERS:
             try:
-                built = registry.build_interpreter(name, classifier, subject.options.get(name, {}))
-                self.map_passes[i, name] = built.map_passes
+                self._build(i, name, classifier)
             except UnderfireError as e:
                 if subject.interpreter:
                     raise
@@ -189,6 +197,22 @@ class Agenda:
         if not found:
             raise UnderfireError(f"No interpreter fits '{subject.classifier}': {self.left_out[-1][2]}")
         return found
+
+    def _trained(self, i: int, classifier: Classifier) -> tuple[str, ...]:
+        """RTSᴬ, where this classifier has it beside RTS."""
+        if "rts" not in self.interpreters[i] or TRAINED in self.interpreters[i]:
+            return ()
+        try:
+            self._build(i, TRAINED, classifier)
+        except UnderfireError:
+            if TRAINED in self.study.classifiers[i].options:
+                raise
+            return ()
+        return (TRAINED,)
+
+    def _build(self, i: int, name: str, classifier: Classifier) -> None:
+        built = registry.build_interpreter(name, classifier, self.study.classifiers[i].options.get(name, {}))
+        self.map_passes[i, name] = built.map_passes
 
     def _parts(self, i: int) -> Iterator[Part]:
         counts = self.study.classifiers[i].photos or self.study.photos
@@ -200,29 +224,19 @@ class Agenda:
                     raise registry.unknown(
                         f"interpreter in the study's counts of photos for '{experiment}'", name, known
                     )
-        for n, group in self._groups(i, counts.main):
+        mine = self.interpreters[i]
+        for n, group in _groups(mine, counts.main):
             yield self._part(i, "main", f"main-{n}", group, n)
-        for n, group in self._groups(i, counts.bends):
+        for n, group in _groups(mine, counts.bends):
             yield self._part(i, "bends", f"bends-{n}", group, n, attack=("stadv", "adv2-stadv"))
-        for n, group in self._groups(i, counts.random):
+        for n, group in _groups(mine, counts.random):
             yield self._part(i, "random", f"random-{n}", group, n, target_map="class:random")
-        for n, group in self._groups(i, counts.budget, BUDGET_INTERPRETERS):
+        for n, group in _groups([name for name in mine if name in BUDGET_INTERPRETERS], counts.budget):
             for eps in BUDGETS:
                 if eps < self.study.eps:
                     yield self._part(i, "budget", f"eps{eps}-{n}", group, n, eps=eps, attack=("adv2",))
-
-    def _groups(
-        self, i: int, count: int | dict[str, int], among: Sequence[str] | None = None
-    ) -> Iterator[tuple[int, tuple[str, ...]]]:
-        """Interpreters that get as many photos share an audit: PGD is forged once for all of them."""
-        groups: dict[int, list[str]] = {}
-        for name in self.interpreters[i]:
-            if among is None or name in among:
-                n: int = count.get(name, count.get("default", 0)) if isinstance(count, dict) else count
-                groups.setdefault(n, []).append(name)
-        for n in sorted(groups, reverse=True):
-            if n:
-                yield n, tuple(groups[n])
+        for n, group in _groups(self.trained[i], counts.trained):
+            yield self._part(i, "trained", f"trained-{n}", group, n, attack=("adv2",))
 
     def _part(self, i: int, experiment: str, name: str, interpreters: tuple[str, ...], n: int, **more: Any) -> Part:
         study, subject = self.study, self.study.classifiers[i]
@@ -232,6 +246,17 @@ class Agenda:
         options = {k: v for k, v in subject.options.items() if k in (*interpreters, *what["attack"])}
         settings = Settings.parse(own | same | what | {"options": options})
         return Part(experiment, f"{self.folders[i]}/{name}", settings, i)
+
+
+def _groups(among: Sequence[str], count: int | dict[str, int]) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Interpreters that get as many photos share an audit: PGD is forged once for all of them."""
+    groups: dict[int, list[str]] = {}
+    for name in among:
+        n: int = count.get(name, count.get("default", 0)) if isinstance(count, dict) else count
+        groups.setdefault(n, []).append(name)
+    for n in sorted(groups, reverse=True):
+        if n:
+            yield n, tuple(groups[n])
 
 
 def _folders(names: Sequence[str]) -> list[str]:

@@ -5,6 +5,7 @@ Means are over photos with a result; what has no result is left out, and None wh
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,6 +27,8 @@ IMAGENET = "ImageNet"
 """What a classifier must have been trained on for published cells to stand beside its own."""
 ORDER = ("grad", "cam", "mask", "rts")
 """The paper's interpreters, in its order."""
+TRAINED = "rts-a"
+"""The interpreter that was trained against the attack."""
 PLAIN, BENT = ("pgd", "stadv"), ("stadv", "adv2-stadv")
 ATTACKS = ("pgd", "stadv", "adv2", "adv2-stadv")
 Row = dict[str, Any]
@@ -86,8 +89,8 @@ class Subject:
 
     @cached_property
     def interpreters(self) -> tuple[str, ...]:
-        """Those of its audits, in the paper's order."""
-        found = dict.fromkeys(name for part in self.parts for name in part.interpreters)
+        """Those of its audits in the paper's order, without the one that is only there to be set beside RTS."""
+        found = dict.fromkeys(name for part in self.parts if part.experiment != "trained" for name in part.interpreters)
         return tuple(sorted(found, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name)))
 
     def of(self, experiment: str) -> list[Part]:
@@ -119,6 +122,8 @@ class StudyNumbers:
     subjects: tuple[Subject, ...]
     failed: Mapping[tuple[str, str], int]
     """Judgements without a result, by the folder of their audit and the reason."""
+    unfinished: Sequence[tuple[str, int, int]]
+    """Audits that lack photos, and how many of how many are there."""
 
     @property
     def resolved(self) -> Mapping[str, Any]:
@@ -126,10 +131,19 @@ class StudyNumbers:
         found: Mapping[str, Any] = self.plan["resolved"]
         return found
 
+    @cached_property
+    def _provenance(self) -> list[dict[str, str]]:
+        made = [one for part in self.resolved["parts"] for one in Store(self.out / part["folder"]).provenance()]
+        return sorted(made, key=lambda one: one.get("written", ""))
+
     @property
     def seconds(self) -> float:
-        """What workers took for all that is finished."""
-        return sum(Store(self.out / part["folder"]).seconds() for part in self.resolved["parts"])
+        """What workers took for all that is finished, whenever and wherever that was."""
+        return sum(float(one.get("seconds", 0)) for one in self._provenance)
+
+    def made_with(self, what: str) -> tuple[str, ...]:
+        """Every 'hardware' or 'underfire_version' that a finished part tells, in the order of their dates."""
+        return tuple(dict.fromkeys(one[what] for one in self._provenance if what in one))
 
 
 def read(out: Place) -> dict[str, Any]:
@@ -167,14 +181,16 @@ def load(out: Path) -> StudyNumbers:
             subjects.append(Subject(there[0].rows[0]["classifier"], data, there))
     if not subjects:
         raise UnderfireError(f"'{out}' has no finished records yet: let the study finish a unit, then ask again.")
-    failed = Counter(
-        (part, row["error"])
-        for part in parts(out)
-        for stage in ("records", "transfer")
-        for row in Store(out / part).rows(stage)
-        if row["error"] is not None
-    )
-    return StudyNumbers(out, plan, tuple(subjects), failed)
+    failed: Counter[tuple[str, str]] = Counter()
+    unfinished = []
+    for part in resolved["parts"]:
+        rows = {stage: Store(out / part["folder"]).rows(stage) for stage in ("records", "transfer")}
+        failed.update((part["folder"], row["error"]) for row in itertools.chain(*rows.values()) if row["error"])
+        judged = {(row["image"], row["interpreter"]) for row in rows["records"]}
+        done = sum(n == len(part["interpreter"]) for n in Counter(image for image, _ in judged).values())
+        if done < part["photos"]:
+            unfinished.append((part["folder"], done, part["photos"]))
+    return StudyNumbers(out, plan, tuple(subjects), failed, unfinished)
 
 
 def _part(out: Path, part: Mapping[str, Any]) -> Part:
@@ -295,6 +311,35 @@ def random_class(subject: Subject, interpreter: str) -> Gap:
     )
 
 
+# -- adversarial training -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Training:
+    """ADV² against RTSᴬ and against RTS, on the photos that both have.
+
+    Args:
+        success: of ADV² against RTSᴬ.
+        l1: how far it moves RTSᴬ's map.
+        plain_l1: how far ADV² against RTS moves that one's.
+    """
+
+    success: Estimate
+    l1: Estimate
+    plain_l1: Estimate
+
+
+def training(subject: Subject) -> Training | None:
+    """What adversarial training of RTS changes; None where nothing was measured."""
+    by = [
+        {row["image_sha256"]: row for e in experiments for row in subject.rows(e, "adv2", name)}
+        for name, experiments in ((TRAINED, ("main", "trained")), ("rts", ("main",)))
+    ]
+    photos = sorted(by[0].keys() & by[1].keys())
+    mine, plain = ([of[photo] for photo in photos] for of in by)
+    return Training(success(mine), average(mine, "map_l1"), average(plain, "map_l1")) if photos else None
+
+
 # -- transfer -------------------------------------------------------------------------------------------------------
 
 
@@ -349,16 +394,22 @@ def _on(photos: frozenset[str], rows: Iterable[Row]) -> list[Row]:
 
 @dataclass(frozen=True)
 class Across:
-    """PNGs made on one classifier, judged on another by the same interpreter."""
+    """PNGs made on one classifier, judged on another by the same interpreter.
 
-    made: str
-    judge: str
-    trained_on: str
+    Photos that the judge takes for the attacker's class while they are clean do not count as success.
+    """
+
+    made: Subject
+    judge: Subject
     interpreter: str
     pgd: Estimate
     adv2: Estimate
     at_home: Estimate
     cell: Seen
+
+
+def _moved(rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if row["source_class"] != row["target_class"]]
 
 
 def across(made: Subject, judge: Subject) -> list[Across]:
@@ -376,8 +427,11 @@ def across(made: Subject, judge: Subject) -> list[Across]:
             home = _on(frozenset(row["image_sha256"] for row in adv2), made.rows("main", "adv2", name))
             found.append(
                 Across(
-                    *(made.name, judge.name, made.trained_on, name),
-                    *(success(pgd), success(adv2), success(home), seen(adv2, pgd)),
+                    made,
+                    judge,
+                    name,
+                    *(success(_moved(pgd)), success(_moved(adv2)), success(home)),
+                    seen(adv2, pgd),
                 )
             )
     return found

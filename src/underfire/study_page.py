@@ -71,7 +71,10 @@ def render(study: StudyNumbers, samples: int) -> str:
         resolved={"failed": [], **study.resolved},
         source=published()["source"],
         failed=sorted(study.failed.items()),
+        unfinished=study.unfinished,
         seconds=study.seconds,
+        version="; ".join(study.made_with("underfire_version")),
+        hardware="; ".join(study.made_with("hardware")),
     )
     return page.lstrip()
 
@@ -155,9 +158,10 @@ def samples(context: Context) -> dict[str, Any]:
     panels = []
     for subject in context.study.subjects if context.samples else ():
         names = [name for name in subject.interpreters if subject.rows("main", "adv2", name)]
-        photos = sorted({r["image"] for r in _main(subject) if r["image_sha256"] in subject.shared})
-        chosen = evenly(photos, context.samples)
-        panels.append((subject, names, [_panel(subject, names, image) for image in chosen]))
+        shown = [r for r in _main(subject) if r["image_sha256"] in subject.shared and r["interpreter"] in names]
+        chosen = evenly(sorted({r["image"] for r in shown}), context.samples)
+        if chosen:
+            panels.append((subject, names, [_panel(subject, names, image) for image in chosen]))
     return {"panels": panels, "legend": pictures.legend()} if panels else {}
 
 
@@ -166,20 +170,20 @@ def _main(subject: Subject) -> list[numbers.Row]:
 
 
 def _panel(subject: Subject, names: Sequence[str], image: str) -> dict[str, Any]:
-    """One photo: rows of (what, predicted, confidence, input, maps by interpreter)."""
+    """One photo: rows of (what, made against, predicted, confidence, input, maps by interpreter)."""
     by = {(r["attack"], r["interpreter"]): r for r in _main(subject) if r["image"] == image}
     shown = [key for key in by if key[1] in names]
     first = by[shown[0]]
     clean = pictures.read_photo(first["out"], first["clean"])
     benign = [_map(by.get(("adv2", name)), "clean", "clean_map") for name in names]
-    rows = [("benign", first["source_class_name"], first["clean_confidence"], pictures.uri(clean), benign)]
+    rows = [("benign", None, first["source_class_name"], first["clean_confidence"], pictures.uri(clean), benign)]
     for attack in ("pgd", "adv2"):
         of = [by.get((attack, name)) for name in names]
         one = next((row for row in of if row is not None), None)
         if one is not None:
             photo = pictures.uri(pictures.read_photo(one["out"], one["adversarial"]))
             maps = [_map(row, "adversarial", "adversarial_map") for row in of]
-            said = one["predicted_class_name"], one["predicted_confidence"]
+            said = one["against"], one["predicted_class_name"], one["predicted_confidence"]
             rows.append((pretty(attack), *said, photo, maps))
     return {"image": image, "rows": rows, "target": first["target_class_name"]}
 
@@ -202,10 +206,10 @@ def random_class(context: Context) -> dict[str, Any]:
     ]
     if not lines:
         return {}
-    names = list(dict.fromkeys(subject.name for subject, _ in lines))
+    names = list(dict.fromkeys(subject.told for subject, _ in lines))
     many, letters = len(names) > 1, dict(zip(names, string.ascii_lowercase, strict=False))
     groups = [
-        (pretty(g.interpreter), [g.gap]) if not many else (f"{pretty(g.interpreter)} {letters[s.name]}", [g.gap])
+        (pretty(g.interpreter), [g.gap]) if not many else (f"{pretty(g.interpreter)} {letters[s.told]}", [g.gap])
         for s, g in lines
     ]
     about = "; ".join(f"{pretty(g.interpreter)} on {s.name}: {words.number(g.gap.value)}" for s, g in lines)
@@ -249,7 +253,8 @@ def findings(context: Context) -> dict[str, Any]:
         "verdicts": study_verdicts.findings(context.study),
         "checks": checks,
         "met": sum(check.met is True for check in checks),
-        "known": sum(check.met is not None for check in checks),
+        "missed": sum(check.met is False for check in checks),
+        "open": sum(check.met is None for check in checks),
     }
 
 

@@ -9,12 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
-import platform
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -206,7 +202,8 @@ def run(agenda: Agenda, planned: Sequence[Estimate], out: Path, watcher: Watcher
                 write_report(folder)
     watcher.part(len(planned) + 1, len(planned) + 1, "transfer")
     for crossing in crossings([one for one in planned if one.part.folder not in log.failed], out):
-        with log.work(f"{crossing.made.part.folder} judged by {crossing.name}", tally):
+        judge = crossing.judge.plan.settings.classifier
+        with log.work(f"{crossing.made.part.folder} judged by {crossing.name} on {judge}", tally):
             crossing.run(tally)
     return log.failed
 
@@ -241,22 +238,17 @@ class _Log:
     def __init__(self, agenda: Agenda, planned: Sequence[Estimate], out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
         self.agenda, self.planned, self.out = agenda, planned, out
-        earlier = read(out).resolved if (out / FILE).is_file() else {}
-        self.hardware, self.version = (str(earlier.get(what, "")) for what in ("hardware", "version"))
         self.failed: dict[str, str] = {}
 
     @contextlib.contextmanager
     def work(self, name: str, tally: _Tally) -> Iterator[None]:
-        """A step of the study: the machine is noted where it did something, and its failure stops no other one."""
+        """A step of the study: its failure stops no other one."""
         tally.worked = False
         try:
             yield
         except UnderfireError as e:
             self.failed[name] = str(e)
         finally:
-            if tally.worked:
-                self.hardware = _with(self.hardware, _hardware(self.agenda.device))
-                self.version = _with(self.version, _version())
             self.write()
 
     def write(self) -> None:
@@ -281,42 +273,4 @@ class _Log:
             "left_out": [list(one) for one in self.agenda.left_out],
             "failed": [list(one) for one in self.failed.items()],
             "trained_on": self.agenda.trained_on,
-            "hardware": self.hardware or _hardware(self.agenda.device),
-            "version": self.version or _version(),
         }
-
-
-def _with(earlier: str, now: str) -> str:
-    """All machines or versions that a study was made with, each once."""
-    return "; ".join(dict.fromkeys([*filter(None, earlier.split("; ")), now]))
-
-
-def _hardware(device: str) -> str:
-    cpu = f"{os.cpu_count()} × {_processor()}, {platform.system()}"
-    if not device.startswith("cuda"):
-        return cpu if device == "cpu" else f"{device}, {cpu}"
-    import torch  # noqa: PLC0415 (a CPU's name needs none)
-
-    return f"{torch.cuda.get_device_name(device)}, {cpu}"
-
-
-def _version() -> str:
-    """The installed version, and the commit where the source tree is a git checkout of its own."""
-    here = Path(__file__).resolve().parent
-    git = ["git", "-C", str(here), "rev-parse", "--show-toplevel", "--short", "HEAD"]
-    try:
-        done = subprocess.run(git, capture_output=True, text=True, check=False)
-    except OSError:  # no git on this machine
-        return version("underfire")
-    top, _, commit = done.stdout.strip().partition("\n")
-    if done.returncode or Path(top) / "src" / "underfire" != here:
-        return version("underfire")
-    return f"{version('underfire')}, commit {commit}"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:  # not Linux
-        return platform.processor() or platform.machine()
-    return next((x.partition(":")[2].strip() for x in lines if x.startswith("model name")), platform.machine())

@@ -10,7 +10,7 @@ from underfire import words
 from underfire.findings import pretty
 from underfire.metrics import Estimate
 from underfire.published import network_of, published
-from underfire.study_numbers import StudyNumbers, Subject
+from underfire.study_numbers import TRAINED, StudyNumbers, Subject
 
 HOLDS, PARTLY, FAILS, OPEN = "holds", "holds in part", "does not hold", "not tested here"
 ENOUGH = 0.95
@@ -21,8 +21,6 @@ HALF = 0.5
 """Of the way to a random class's map: from there on map and prediction count as uncoupled."""
 MEAN_FLOW = 0.5
 """px at an input of 224 px."""
-TRAINED = "rts-a"
-"""The interpreter that was trained against the attack."""
 DIAGONAL = "transfer: the diagonal is the smallest"
 
 
@@ -51,6 +49,11 @@ def findings(study: StudyNumbers) -> list[Verdict]:
     return [_security(study), _gap(study), _training(study)]
 
 
+def _plain(subject: Subject) -> list[str]:
+    """The interpreters that nobody trained against the attack: the claims and what is asked are of these."""
+    return [name for name in subject.interpreters if name != TRAINED]
+
+
 def _overall(flags: list[bool]) -> str:
     if not flags:
         return OPEN
@@ -65,10 +68,9 @@ def _security(study: StudyNumbers) -> Verdict:
     flags, told = [], []
     for subject in study.subjects:
         cells = numbers.effectiveness(subject)
-        names = [name for name in subject.interpreters if name != TRAINED]
         known = [
             (won, times)
-            for name in names
+            for name in _plain(subject)
             if (won := cells["adv2", name].success.value) is not None and (times := _times(subject, name)) is not None
         ]
         own = [won >= ENOUGH and times > 2 for won, times in known]
@@ -101,7 +103,7 @@ def _times(subject: Subject, interpreter: str, plain: str = "pgd", joint: str = 
 def _gap(study: StudyNumbers) -> Verdict:
     flags, gaps = [], []
     for subject in study.subjects:
-        for name in subject.interpreters:
+        for name in _plain(subject):
             found = numbers.random_class(subject, name)
             if found.gap.value is not None and found.success.value is not None:
                 flags.append(found.success.value >= ENOUGH and found.gap.value >= HALF)
@@ -120,11 +122,12 @@ def _training(study: StudyNumbers) -> Verdict:
     cells = {(c["interpreter"], c["images"]): c["map_l1"] for c in published()["adversarial_interpretation"]}
     flags, told = [], []
     for subject in study.subjects:
-        far, near = (numbers.distance(subject, "adv2", name).l1.value for name in (TRAINED, "rts"))
-        if far is not None and near is not None:
-            flags.append(far > 2 * near)
+        found = numbers.training(subject)
+        if found and found.l1.value is not None and found.plain_l1.value is not None:
+            flags.append(found.l1.value > 2 * found.plain_l1.value)
             told.append(
-                f"{subject.told}: ADV² moves RTSᴬ’s map by L1 {words.number(far)}, RTS’s by {words.number(near)}"
+                f"{subject.told}: ADV² moves RTSᴬ’s map by L1 {_with(found.l1)}, RTS’s by {_with(found.plain_l1)} "
+                f"({words.count(found.l1.n, 'photo')})"
             )
     return Verdict(
         "Adversarial training that narrows the gap makes interpreters more robust.",
@@ -133,6 +136,12 @@ def _training(study: StudyNumbers) -> Verdict:
         f"A classifier counts where RTSᴬ’s map moves more than twice as far. Published: ADV² moves RTS’s map by L1 "
         f"{cells['RTS', 'ADV²']:.2f}, that of the adversarially trained RTS by {cells['RTS^A', 'ADV²']:.2f}.",
     )
+
+
+def _with(estimate: Estimate) -> str:
+    """A mean, and its interval where there is one."""
+    around = words.interval(estimate, low=0)
+    return words.number(estimate.value) + (f" ({around})" if around else "")
 
 
 # -- what was asked of the study ------------------------------------------------------------------------------------
@@ -145,7 +154,7 @@ def checks(study: StudyNumbers) -> list[Check]:
 
 def _checks(subject: Subject) -> Iterator[Check]:
     cells = numbers.effectiveness(subject)
-    for name in subject.interpreters:
+    for name in _plain(subject):
         where = f"{subject.told}, {pretty(name)}"
         mine = cells["adv2", name]
         goal = _published_success(name, subject.name)
@@ -169,7 +178,7 @@ def _checks(subject: Subject) -> Iterator[Check]:
         of = {a: c.relative for a in subject.interpreters if (c := cells_[a, judge]).relative is not None}
         if judge in of and len(of) > 1:
             best = min(of, key=lambda a: (of[a], a != judge))
-            found = "it is" if best == judge else f"made against {pretty(best)} is{_why(subject, judge)}"
+            found = "it is" if best == judge else f"made against {pretty(best)} is{_why(subject, best, judge)}"
             yield Check(
                 f"{subject.told}, judged by {pretty(judge)}",
                 DIAGONAL,
@@ -178,10 +187,11 @@ def _checks(subject: Subject) -> Iterator[Check]:
             )
 
 
-def _why(subject: Subject, judge: str) -> str:
-    """Why pictures made against another interpreter hide better from this one, where the numbers tell."""
+def _why(subject: Subject, best: str, judge: str) -> str:
+    """Why pictures made against another interpreter hide better from this one; where no number tells, by how much."""
     rows = [row for row in subject.rows("main", "adv2", judge) if row["image_sha256"] in subject.shared]
-    own, won = numbers.matrix(subject)[judge, judge], numbers.success(rows).value
+    cells = numbers.matrix(subject)
+    other, own, won = cells[best, judge], cells[judge, judge], numbers.success(rows).value
     scale = max((row["untouched_l1"] or 0.0 for row in rows), default=0.0)
     if own.l1 is not None and own.l1 <= scale:
         return ": both are within what JPEG does to its maps"
@@ -189,7 +199,7 @@ def _why(subject: Subject, judge: str) -> str:
         return f": ADV² against it reaches its class on {words.percent(won, len(rows))} only"
     if own.relative is not None and own.relative > HALF:
         return ": ADV² against it is less than twice as near to benign as PGD"
-    return ""
+    return f": {words.number(other.relative)} of PGD’s distance against {words.number(own.relative)}"
 
 
 def _published_success(interpreter: str, classifier: str) -> float:

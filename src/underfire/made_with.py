@@ -1,0 +1,44 @@
+"""What results are made with: told by every finished part, and put together by a study's page."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+
+
+@lru_cache
+def hardware(device: str) -> str:
+    """The processor and the accelerator in words, without a name of the machine."""
+    cpu = f"{os.cpu_count()} × {_processor()}, {platform.system()}"
+    if not device.startswith("cuda"):
+        return cpu if device == "cpu" else f"{device}, {cpu}"
+    import torch  # noqa: PLC0415 (a CPU's name needs none)
+
+    return f"{torch.cuda.get_device_name(device)}, {cpu}"
+
+
+@lru_cache
+def underfire() -> str:
+    """The installed version, and the commit where the source tree is a git checkout of its own."""
+    here = Path(__file__).resolve().parent
+    git = ["git", "-C", str(here), "rev-parse", "--show-toplevel", "--short", "HEAD"]
+    try:
+        done = subprocess.run(git, capture_output=True, text=True, check=False)
+    except OSError:  # no git on this machine
+        return version("underfire")
+    top, _, commit = done.stdout.strip().partition("\n")
+    if done.returncode or Path(top) / "src" / "underfire" != here:
+        return version("underfire")
+    return f"{version('underfire')}, commit {commit}"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        return platform.processor() or platform.machine()
+    return next((x.partition(":")[2].strip() for x in lines if x.startswith("model name")), platform.machine())
