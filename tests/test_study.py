@@ -303,8 +303,13 @@ def test_the_curve_over_thresholds_by_hand(tmp_path: Path) -> None:
 
 def test_the_gap_by_hand(by_hand: Path) -> None:
     gap = study_numbers.random_class(study_numbers.load(by_hand).subjects[0], "cam")
-    assert gap.gap.value == pytest.approx((3 / 4 + 1 / 2) / 2)
-    assert gap.gap.n == 2
+    assert gap.gap.value == pytest.approx(1 - 0.5 / 0.6)  # the third photo's wanted map was there, and is lost
+    assert gap.gap.n == 3
+    assert gap.gap.value is not None
+    assert gap.gap.low is not None
+    residuals = np.array([0.1, 0.1, 0.3]) - 0.5 / 0.6 * np.array([0.4, 0.2, 0.0])
+    by_text = np.sqrt((residuals**2).sum() / 2 / 3) / 0.2  # of a ratio, and Student's factor for three
+    assert gap.gap.value - gap.gap.low == pytest.approx(4.302653 * by_text, rel=1e-5)
     assert gap.success.value == pytest.approx(2 / 3)
     assert gap.pgd_l1.value == pytest.approx(0.6)
     assert gap.benign_l1.value == pytest.approx(0.2)

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from underfire.core import UnderfireError
-from underfire.metrics import Estimate, mean, mean_curve, rate
+from underfire.metrics import NOTHING, Estimate, mean, mean_curve, rate
 from underfire.place import Place
 from underfire.published import network_of
 from underfire.store import Store
@@ -285,8 +285,8 @@ def nearer(far: Estimate, near: Estimate) -> float | None:
 class Gap:
     """The map made that of a random class, beside a prediction that is another class.
 
-    ``gap`` is the share of the way from the benign map to the wanted one that the attack went, by photo: 0 where the
-    map stays bound to what it was, 1 where it is whatever the attacker likes.
+    ``gap`` is the share of the way from the benign maps to the wanted ones that the attack went, 1 − ``l1`` /
+    ``benign_l1``: 0 where the map stays bound to what it was, 1 where it is whatever the attacker likes.
     """
 
     interpreter: str
@@ -300,15 +300,25 @@ class Gap:
 def random_class(subject: Subject, interpreter: str) -> Gap:
     """The gap of one interpreter."""
     rows = subject.rows("random", "adv2", interpreter)
-    shares = [1 - row["map_l1"] / row["target_l1"] for row in rows if row["target_l1"]]
+    l1, way = average(rows, "map_l1"), average(rows, "target_l1")
     return Gap(
         interpreter,
         success(rows),
-        average(rows, "map_l1"),
+        l1,
         average(subject.rows("random", "pgd", interpreter), "map_l1"),
-        average(rows, "target_l1"),
-        mean(shares),
+        way,
+        _share(rows, ratio(l1, way), way),
     )
+
+
+def _share(rows: Sequence[Row], left: float | None, way: Estimate) -> Estimate:
+    """The gap, of means and not a mean of shares: a wanted map that happens to be near would count for all others.
+
+    Its interval is a ratio's by linearisation (Cochran, Sampling Techniques, section 6.4).
+    """
+    if left is None or not way.value:
+        return NOTHING
+    return mean([1 - left - (row["map_l1"] - left * row["target_l1"]) / way.value for row in rows])
 
 
 # -- adversarial training -------------------------------------------------------------------------------------------
