@@ -223,7 +223,7 @@ def _closer(subject: Subject, name: str, where: str, plain: str, joint: str, wan
 
 
 def _x(times: float | None) -> str:
-    return words.MISSING if times is None else f"{words.number(times)} ×"
+    return words.MISSING if times is None else f"{words.number(times, 3)} ×"
 
 
 def _at_least(where: str, what: str, found: Estimate, goal: float, show: object) -> Check:
