@@ -47,6 +47,9 @@ def main() -> None:
     if given.list:
         show(planned)
     elif given.judge:
+        mains = [one for one in planned if one.part.experiment == "main"]
+        if not set(given.folders) <= {one.part.folder for one in mains} or any(one.passes for one in mains):
+            parser.error("--judge takes folders of main audits, once all main audits are done")
         for crossing in study_run.crossings(planned, WORK):
             if crossing.made.part.folder in given.folders:
                 crossing.run(Keeping(crossing.made.part.folder))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import os
 import re
 import subprocess
 import sys
@@ -105,7 +107,9 @@ def test_rts_stands_beside_the_network_trained_against_the_attack_where_there_is
     made = study.Agenda(study.asked(None, {}, quick=True))
     (part,) = [part for part in made.parts if part.experiment == "trained"]  # packaged for the default classifier
     assert (part.folder, part.settings.interpreter) == ("efficientnet-lite0/trained-2", ("rts-a",))
-    assert agenda(classifiers=[TOY]).trained == [()]
+    assert not agenda(classifiers=[TOY]).trained
+    none = Counts(main={"default": 2, "rts": 0})
+    assert "trained" not in {part.experiment for part in study.Agenda(Study.parse({"photos": none})).parts}
 
 
 def test_nothing_to_study_is_said() -> None:
@@ -143,6 +147,7 @@ def row(photo: int, attack: str, against: str | None, judge: str, **more: Any) -
 def put(out: Path, stage: str, rows: list[Record]) -> None:
     with Store(out).open() as store:
         made = {"seconds": "45.5", "hardware": "2 × abacus", "underfire_version": f"0.1.0, commit {stage}"}
+        made["written"] = "2026-01-02" if stage == "records" else "2026-01-01"
         store.put(stage, stage, rows, {}, made)
 
 
@@ -206,7 +211,7 @@ def by_hand(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_time_versions_and_machines_are_those_of_all_finished_parts(by_hand: Path) -> None:
     study = study_numbers.load(by_hand)
     assert study.seconds == 7 * 45.5  # five audits' records and two's judgements by others
-    made = "0.1.0, commit records; 0.1.0, commit transfer on 2 × abacus, in 5.31 minutes of one worker"
+    made = "0.1.0, commit transfer; 0.1.0, commit records on 2 × abacus, in 5.31 minutes of one worker"
     assert made in study_page.render(study, samples=0)
 
 
@@ -216,9 +221,10 @@ def test_a_study_that_is_not_finished_says_which_audits_lack_photos(tmp_path: Pa
     parts = [part("main", "a", ["cam", "grad"]) | {"photos": 2}, part("bends", "b", ["cam"])]
     page = study_page.render(study_numbers.load(noted(tmp_path, parts)), samples=0)
     assert "<br>a: 1 of 2 photos<br>b: 0 of 9 photos</p>" in page
+    # Tried is done, and its reason is told; a judgement across audits that failed lies among the failed rows too.
     put(tmp_path / "a", "records", [*rows, row(1, "adv2", "grad", "grad", error="It is dark.")])
-    page = study_page.render(study_numbers.load(noted(tmp_path, parts[:1])), samples=0)
-    assert "Not finished" not in page  # tried is done, and its reason is told
+    put(tmp_path / "a", "failed", [row(0, "adv2", "cam", "mask", error="It is late.")])
+    assert study_numbers.load(noted(tmp_path, parts[:1])).unfinished == []
 
 
 def test_training_against_the_attack_is_measured_on_shared_photos(tmp_path: Path) -> None:
@@ -233,7 +239,7 @@ def test_training_against_the_attack_is_measured_on_shared_photos(tmp_path: Path
     verdict = study_verdicts.findings(study)[2]
     assert verdict.verdict == "holds"  # five times as far
     assert "RTSᴬ’s map by L1 0.10" in verdict.number
-    assert "(2 photos)" in verdict.number
+    assert "(2 photos; against RTSᴬ it reaches its class on 50\u00a0%)" in verdict.number
 
 
 def test_photos_without_any_adv2_result_have_no_panel(tmp_path: Path) -> None:
@@ -274,7 +280,8 @@ def test_what_travels_between_classifiers_by_hand(tmp_path: Path) -> None:
     other: dict[str, Any] = {"judge_classifier": "web"}
     seen = [row(i, "adv2", "cam", "cam", map_l1=[0.1, 0.3][i], map_iou=0.6, success=i == 0, **other) for i in range(2)]
     seen += [row(i, "pgd", None, "cam", map_l1=0.4, success=i > 0, **other) for i in range(2)]
-    seen[3] = replace(seen[3], source_class=2)  # the judge takes the clean photo for the attacker's class already
+    moved = [replace(seen[0], image_sha256="f" * 64, source_class=2), replace(seen[3], source_class=2)]
+    seen[3:] = moved  # the judge takes the clean photo for the attacker's class already
     put(tmp_path / "net", "records", made)
     put(tmp_path / "net", "transfer", seen)
     put(tmp_path / "web", "records", [replace(one, classifier="web", judge_classifier="web") for one in made])
@@ -439,6 +446,10 @@ def test_a_study_is_a_set_of_ordinary_audits(whole: tuple[Path, list[str | Path]
             rows = Store(out / classifier / name).rows()
             assert {r["classifier"] for r in rows} == {classifier}
             assert len({r["image"] for r in rows}) == int(name[-1])
+            for made in Store(out / classifier / name).provenance():
+                assert made["underfire_version"].startswith(importlib.metadata.version("underfire"))
+                assert made["hardware"].startswith(f"{os.cpu_count()} × ")
+                assert float(made["seconds"]) > 0
 
 
 def test_judgements_again_forge_nothing_and_measure_as_the_judge_s_own_audit_does(

@@ -14,11 +14,12 @@ from pathlib import Path
 def hardware(device: str) -> str:
     """The processor and the accelerator in words, without a name of the machine."""
     cpu = f"{os.cpu_count()} × {_processor()}, {platform.system()}"
-    if not device.startswith("cuda"):
-        return cpu if device == "cpu" else f"{device}, {cpu}"
+    if device == "cpu":
+        return cpu
     import torch  # noqa: PLC0415 (a CPU's name needs none)
 
-    return f"{torch.cuda.get_device_name(device)}, {cpu}"
+    here = device.startswith("cuda") and torch.cuda.is_available()  # a cluster's driver may have none
+    return f"{torch.cuda.get_device_name(device) if here else device}, {cpu}"
 
 
 @lru_cache

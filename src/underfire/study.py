@@ -42,15 +42,10 @@ class Counts(BaseModel):
     bends: Count = Field(default_factory=lambda: {"default": 8, "mask": 2})
     random: Count = Field(default_factory=lambda: {"default": 8, "mask": 4})
     budget: Count = 12
-    trained: Annotated[int, Field(ge=0, le=100_000)] = 24
 
 
 QUICK = Counts(
-    main={"default": 2, "mask": 1},
-    bends={"default": 2, "mask": 0},
-    random={"default": 2, "mask": 1},
-    budget=2,
-    trained=2,
+    main={"default": 2, "mask": 1}, bends={"default": 2, "mask": 0}, random={"default": 2, "mask": 1}, budget=2
 )
 """A first look."""
 
@@ -171,22 +166,25 @@ class Agenda:
         self.map_passes: dict[tuple[int, str], float] = {}
         self.trained_on: list[str] = []
         self.interpreters: list[tuple[str, ...]] = []
-        self.trained: list[tuple[str, ...]] = []
+        self.trained: set[int] = set()
         for i, subject in enumerate(study.classifiers):
             options = Settings.parse(subject.settings()).classifier_options
             classifier = registry.build_classifier(subject.classifier, options, self.device)
             self.trained_on.append(_trained_on(subject, classifier))
             self.interpreters.append(self._interpreters(i, classifier))
-            self.trained.append(self._trained(i, classifier))
+            if self._has_trained(i, classifier):
+                self.trained.add(i)
         self.parts = [part for i in range(len(names)) for part in self._parts(i)]
 
     def _interpreters(self, i: int, classifier: Classifier) -> tuple[str, ...]:
         """Those named; else the paper's that are there and fit this classifier."""
         subject = self.study.classifiers[i]
+        named = subject.interpreter or INTERPRETERS
+        known = (*named, *ATTACKS, *([TRAINED] if "rts" in named else []))
         for part in subject.options:
-            if part not in (known := (*(subject.interpreter or INTERPRETERS), *ATTACKS, TRAINED)):
+            if part not in known:
                 raise registry.unknown("interpreter or attack in this study", part, known)
-        for name in subject.interpreter or INTERPRETERS:
+        for name in named:
             try:
                 self._build(i, name, classifier)
             except UnderfireError as e:
@@ -198,17 +196,17 @@ class Agenda:
             raise UnderfireError(f"No interpreter fits '{subject.classifier}': {self.left_out[-1][2]}")
         return found
 
-    def _trained(self, i: int, classifier: Classifier) -> tuple[str, ...]:
-        """RTSᴬ, where this classifier has it beside RTS."""
+    def _has_trained(self, i: int, classifier: Classifier) -> bool:
+        """Whether there is RTSᴬ to set beside RTS, unless it is asked for by name."""
         if "rts" not in self.interpreters[i] or TRAINED in self.interpreters[i]:
-            return ()
+            return False
         try:
             self._build(i, TRAINED, classifier)
         except UnderfireError:
             if TRAINED in self.study.classifiers[i].options:
                 raise
-            return ()
-        return (TRAINED,)
+            return False
+        return True
 
     def _build(self, i: int, name: str, classifier: Classifier) -> None:
         built = registry.build_interpreter(name, classifier, self.study.classifiers[i].options.get(name, {}))
@@ -235,8 +233,9 @@ class Agenda:
             for eps in BUDGETS:
                 if eps < self.study.eps:
                     yield self._part(i, "budget", f"eps{eps}-{n}", group, n, eps=eps, attack=("adv2",))
-        for n, group in _groups(self.trained[i], counts.trained):
-            yield self._part(i, "trained", f"trained-{n}", group, n, attack=("adv2",))
+        for n, group in _groups(mine, counts.main):
+            if "rts" in group and i in self.trained:
+                yield self._part(i, "trained", f"trained-{n}", (TRAINED,), n, attack=("adv2",))
 
     def _part(self, i: int, experiment: str, name: str, interpreters: tuple[str, ...], n: int, **more: Any) -> Part:
         study, subject = self.study, self.study.classifiers[i]

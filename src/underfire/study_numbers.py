@@ -177,18 +177,21 @@ def load(out: Path) -> StudyNumbers:
     for i, data in enumerate(resolved["trained_on"]):
         own = tuple(_part(out, part) for part in resolved["parts"] if part["subject"] == i)
         there = tuple(part for part in own if part.rows)
-        if there:
+        if any(part.experiment != "trained" for part in there):
             subjects.append(Subject(there[0].rows[0]["classifier"], data, there))
     if not subjects:
         raise UnderfireError(f"'{out}' has no finished records yet: let the study finish a unit, then ask again.")
     failed: Counter[tuple[str, str]] = Counter()
     unfinished = []
+    stopped = {name for name, _ in resolved.get("failed", [])}
     for part in resolved["parts"]:
         rows = {stage: Store(out / part["folder"]).rows(stage) for stage in ("records", "transfer")}
         failed.update((part["folder"], row["error"]) for row in itertools.chain(*rows.values()) if row["error"])
-        judged = {(row["image"], row["interpreter"]) for row in rows["records"]}
-        done = sum(n == len(part["interpreter"]) for n in Counter(image for image, _ in judged).values())
-        if done < part["photos"]:
+        judges: dict[str, set[str]] = {}
+        for row in rows["records"]:
+            judges.setdefault(row["image"], set()).add(row["interpreter"])
+        done = sum(found >= set(part["interpreter"]) for found in judges.values())
+        if done < part["photos"] and part["folder"] not in stopped:
             unfinished.append((part["folder"], done, part["photos"]))
     return StudyNumbers(out, plan, tuple(subjects), failed, unfinished)
 
@@ -434,7 +437,7 @@ def across(made: Subject, judge: Subject) -> list[Across]:
         ]
         pgd, adv2 = ([row for row in rows if row["attack"] == attack] for attack in ("pgd", "adv2"))
         if adv2:
-            home = _on(frozenset(row["image_sha256"] for row in adv2), made.rows("main", "adv2", name))
+            home = _on(frozenset(row["image_sha256"] for row in _moved(adv2)), made.rows("main", "adv2", name))
             found.append(
                 Across(
                     made,

@@ -10,7 +10,7 @@ from underfire import words
 from underfire.findings import pretty
 from underfire.metrics import Estimate
 from underfire.published import network_of, published
-from underfire.study_numbers import TRAINED, StudyNumbers, Subject
+from underfire.study_numbers import TRAINED, Seen, StudyNumbers, Subject
 
 HOLDS, PARTLY, FAILS, OPEN = "holds", "holds in part", "does not hold", "not tested here"
 ENOUGH = 0.95
@@ -127,7 +127,8 @@ def _training(study: StudyNumbers) -> Verdict:
             flags.append(found.l1.value > 2 * found.plain_l1.value)
             told.append(
                 f"{subject.told}: ADV² moves RTSᴬ’s map by L1 {_with(found.l1)}, RTS’s by {_with(found.plain_l1)} "
-                f"({words.count(found.l1.n, 'photo')})"
+                f"({words.count(found.l1.n, 'photo')}; against RTSᴬ it reaches its class on "
+                f"{words.percent(found.success.value, found.success.n)})"
             )
     return Verdict(
         "Adversarial training that narrows the gap makes interpreters more robust.",
@@ -174,24 +175,19 @@ def _checks(subject: Subject) -> Iterator[Check]:
                 share = numbers.ratio(gap.l1, gap.benign_l1)
                 yield _at_most(where, "random class: L1 to the wanted map over benign’s", share, HALF)
     cells_ = numbers.matrix(subject)
-    for judge in subject.interpreters if len(subject.interpreters) > 1 else ():
-        of = {a: c.relative for a in subject.interpreters if (c := cells_[a, judge]).relative is not None}
+    for judge in _plain(subject):
+        of = {a: c.relative for a in _plain(subject) if (c := cells_[a, judge]).relative is not None}
         if judge in of and len(of) > 1:
             best = min(of, key=lambda a: (of[a], a != judge))
-            found = "it is" if best == judge else f"made against {pretty(best)} is{_why(subject, best, judge)}"
-            yield Check(
-                f"{subject.told}, judged by {pretty(judge)}",
-                DIAGONAL,
-                found,
-                best == judge,
-            )
+            why = "" if best == judge else _why(subject, cells_[best, judge], cells_[judge, judge], judge)
+            found = "it is" if best == judge else f"made against {pretty(best)} is{why}"
+            yield Check(f"{subject.told}, judged by {pretty(judge)}", DIAGONAL, found, best == judge)
 
 
-def _why(subject: Subject, best: str, judge: str) -> str:
+def _why(subject: Subject, other: Seen, own: Seen, judge: str) -> str:
     """Why pictures made against another interpreter hide better from this one; where no number tells, by how much."""
     rows = [row for row in subject.rows("main", "adv2", judge) if row["image_sha256"] in subject.shared]
-    cells = numbers.matrix(subject)
-    other, own, won = cells[best, judge], cells[judge, judge], numbers.success(rows).value
+    won = numbers.success(rows).value
     scale = max((row["untouched_l1"] or 0.0 for row in rows), default=0.0)
     if own.l1 is not None and own.l1 <= scale:
         return ": both are within what JPEG does to its maps"
