@@ -135,7 +135,8 @@ def _training(study: StudyNumbers) -> Verdict:
         "; ".join(told) or "no adversarially trained interpreter is in this study beside the plain one",
         _overall(flags),
         f"A classifier counts where RTSᴬ’s map moves more than twice as far. Published: ADV² moves RTS’s map by L1 "
-        f"{cells['RTS', 'ADV²']:.2f}, that of the adversarially trained RTS by {cells['RTS^A', 'ADV²']:.2f}.",
+        f"{cells['RTS', 'ADV²']:.2f}, that of the adversarially trained RTS by {cells['RTS^A', 'ADV²']:.2f}. "
+        "This is one preset’s search, and says nothing of a longer one (docs/defenses.md has some).",
     )
 
 
