@@ -308,6 +308,16 @@ def test_the_curve_over_thresholds_by_hand(tmp_path: Path) -> None:
     assert study_numbers.distance(subject, "pgd", "cam").curve == ()
 
 
+def test_there_is_no_gap_where_the_wanted_maps_look_like_the_benign_ones(tmp_path: Path) -> None:
+    for way, known in ((0.003, False), (0.005, True)):
+        rows = [row(i, "adv2", "cam", "cam", map_l1=0.2, target_l1=way) for i in range(2)]
+        put(tmp_path / f"{way}", "records", rows)
+        study = study_numbers.load(noted(tmp_path, [part("random", f"{way}", ["cam"])]))
+        gap = study_numbers.random_class(study.subjects[0], "cam")
+        assert (gap.gap.value is not None, gap.success.n) == (known, 2)
+        assert ("−3900\u00a0%" in study_page.render(study, samples=0)) == known
+
+
 def test_the_gap_by_hand(by_hand: Path) -> None:
     gap = study_numbers.random_class(study_numbers.load(by_hand).subjects[0], "cam")
     assert gap.gap.value == pytest.approx(1 - 0.5 / 0.6)  # the third photo's wanted map was there, and is lost

@@ -29,6 +29,8 @@ ORDER = ("grad", "cam", "mask", "rts")
 """The paper's interpreters, in its order."""
 TRAINED = "rts-a"
 """The interpreter that was trained against the attack."""
+LEVEL = 1 / 255
+"""Maps that are nearer than this in the mean look the same: one level of a picture."""
 PLAIN, BENT = ("pgd", "stadv"), ("stadv", "adv2-stadv")
 ATTACKS = ("pgd", "stadv", "adv2", "adv2-stadv")
 Row = dict[str, Any]
@@ -289,7 +291,8 @@ class Gap:
     """The map made that of a random class, beside a prediction that is another class.
 
     ``gap`` is the share of the way from the benign maps to the wanted ones that the attack went, 1 − ``l1`` /
-    ``benign_l1``: 0 where the map stays bound to what it was, 1 where it is whatever the attacker likes.
+    ``benign_l1``: 0 where the map stays bound to what it was, 1 where it is whatever the attacker likes. It has no
+    value where the wanted maps look like the benign ones, so that there is no way to go.
     """
 
     interpreter: str
@@ -319,7 +322,7 @@ def _share(rows: Sequence[Row], left: float | None, way: Estimate) -> Estimate:
 
     Its interval is a ratio's by linearisation (Cochran, Sampling Techniques, section 6.4).
     """
-    if left is None or not way.value:
+    if left is None or way.value is None or way.value < LEVEL:
         return NOTHING
     return mean([1 - left - (row["map_l1"] - left * row["target_l1"]) / way.value for row in rows])
 
