@@ -77,7 +77,7 @@ def _security(study: StudyNumbers) -> Verdict:
         if own:
             rates, ratios = zip(*known, strict=True)
             told.append(
-                f"{subject.told}: success {_range(rates, words.percent)}, maps {_range(ratios, words.number)} times "
+                f"{subject.told}: success {_range(rates, words.percent)}, maps {_range(ratios, _three)} times "
                 f"nearer to benign than PGD’s, both in {_of(own, 'cell')}"
             )
         flags += own
@@ -138,6 +138,10 @@ def _training(study: StudyNumbers) -> Verdict:
         f"{cells['RTS', 'ADV²']:.2f}, that of the adversarially trained RTS by {cells['RTS^A', 'ADV²']:.2f}. "
         "This is one preset’s search, and says nothing of a longer one (docs/defenses.md has some).",
     )
+
+
+def _three(times: float) -> str:
+    return words.number(times, 3)  # 1.99 is not the 2.0 that was asked
 
 
 def _with(estimate: Estimate) -> str:
@@ -220,7 +224,7 @@ def _closer(subject: Subject, name: str, where: str, plain: str, joint: str, wan
 
 
 def _x(times: float | None) -> str:
-    return words.MISSING if times is None else f"{words.number(times, 3)} ×"
+    return words.MISSING if times is None else f"{_three(times)} ×"
 
 
 def _at_least(where: str, what: str, found: Estimate, goal: float, show: object) -> Check:
