@@ -18,7 +18,7 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "underfire"
 LAYERS = (
-    {"core", "record"},
+    {"core", "record", "hashing"},
     {"registry", "images", "maps", "place", "lease", "store", "metrics", "words", "published"}
     | {"calibration", "detection", "made_with"},
     {"goals", "plan", "executors", "system", "classifiers", "interpreters", "attacks"}

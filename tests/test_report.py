@@ -379,12 +379,12 @@ def test_other_classes_than_imagenets_stand_beside_no_published_cells(tmp_path: 
 
 
 def test_the_digest_of_imagenets_classes_is_what_a_plan_has() -> None:
-    from underfire import plan
     from underfire.classifiers.checkpoints import class_names
     from underfire.core import ClassifierOptions
+    from underfire.hashing import digest_of
 
     known = class_names(1000, {}, ClassifierOptions())
-    assert plan._digest([known.names, known.ids]) == published.IMAGENET_CLASSES
+    assert digest_of([known.names, known.ids]) == published.IMAGENET_CLASSES
 
 
 def test_report_does_not_import_torch() -> None:

@@ -20,6 +20,7 @@ from underfire import made_with, metrics, registry, system, trial
 from underfire import plan as planning
 from underfire.clean import slug
 from underfire.core import Executor, Outcome, UnderfireError, Unit, Workplace
+from underfire.hashing import digest_of
 from underfire.place import Place, Remote, place
 from underfire.plan import Plan, Settings
 from underfire.store import FAILED, Store
@@ -117,7 +118,7 @@ def default_out(settings: Settings) -> Place:
     """A folder that the settings as given name, so that the same command goes on where it stopped."""
     given = settings.model_dump(mode="json", exclude={"workers", "device", "executor", "address", "gpus", "resolved"})
     name = place(settings.images).stem or "images"
-    return Path(DEFAULT_OUT) / f"{slug(name)}-{planning._digest(given)[:8]}"
+    return Path(DEFAULT_OUT) / f"{slug(name)}-{digest_of(given)[:8]}"
 
 
 def stored_plan(out: Place) -> Settings | None:

@@ -65,6 +65,7 @@ class Preprocess:
         interpolation: one of bilinear, bicubic, lanczos, nearest.
     """
 
+    spelled: ClassVar[str] = "Preprocess"
     input_size: int
     resize: int
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)

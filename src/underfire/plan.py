@@ -8,10 +8,8 @@ name, worker count, order).
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import heapq
 import inspect
-import json
 import os
 import types
 import typing
@@ -37,6 +35,7 @@ from underfire.core import (
     Unit,
     evenly,
 )
+from underfire.hashing import digest_of, spell
 from underfire.place import Place, is_url, local
 from underfire.record import SCHEMA_VERSION
 
@@ -282,7 +281,7 @@ class Plan:
             "interpreters": job.interpreters,
             "photos": [(photo.path, photo.sha256) for photo in photos],
         }
-        return _digest(content)[:16]
+        return digest_of(content)[:16]
 
     @cached_property
     def digest(self) -> str:
@@ -294,16 +293,16 @@ class Plan:
             "classes": self.classes_digest,
             "target_map": self.job.target_map.key,
             "defense": self.defense_digest,
-            "attacks": [(repr(cell.attack), cell.against) for cell in self.job.cells],
+            "attacks": [(spell(cell.attack), cell.against) for cell in self.job.cells],
             "units": [(lane.interpreters, lane.batch) for lane in self.lanes],
             "cut": CUT,
         }
-        return _digest(content)
+        return digest_of(content)
 
     @cached_property
     def photos_digest(self) -> str:
         """Of all photos' paths and contents."""
-        return _digest([(photo.path, photo.sha256) for photo in self.photos])
+        return digest_of([(photo.path, photo.sha256) for photo in self.photos])
 
     def key_settings(self) -> dict[str, Any]:
         """The settings that change numbers."""
@@ -336,10 +335,6 @@ def key_settings(settings: Settings) -> dict[str, Any]:
         part: {k: v for k, v in own.items() if k not in FILES} for part, own in found["options"].items()
     }
     return found
-
-
-def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def unit_sizes(n: int, batch: int, most: int) -> Iterator[int]:
@@ -435,9 +430,9 @@ def make_plan(settings: Settings, earlier: Settings | None = None) -> tuple[Plan
         defense=alarm.name if alarm else "none",
         defense_file=settings.defense or "",
     )
-    names_digest = _digest([classifier.classes.names, classifier.classes.ids])
+    names_digest = digest_of([classifier.classes.names, classifier.classes.ids])
     trained = {name: i.digest for name, i in interpreters.items() if i.digest}
-    weights_digest = _digest([classifier.digest, trained]) if trained else classifier.digest
+    weights_digest = digest_of([classifier.digest, trained]) if trained else classifier.digest
     scale_passes = 2 * map_passes + 1
     digest = alarm.digest if alarm else ""
     plan = Plan(settings, job, photos, weights_digest, names_digest, cell_passes, lanes, scale_passes, digest)

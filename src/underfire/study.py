@@ -19,6 +19,7 @@ from underfire import audit, registry, words
 from underfire import plan as planning
 from underfire.clean import slug
 from underfire.core import Classifier, ClassifierOptions, UnderfireError
+from underfire.hashing import digest_of
 from underfire.images import DEMO
 from underfire.plan import Settings, Triple
 from underfire.study_numbers import ATTACKS, FILE, IMAGENET, ORDER, TRAINED
@@ -138,7 +139,7 @@ def read(path: Path) -> Study:
 def default_out(study: Study) -> Path:
     """A folder that the study as asked for names."""
     given = study.model_dump(mode="json", exclude={"workers", "device", "resolved"})
-    return Path(audit.DEFAULT_OUT) / f"study-{planning._digest(given)[:8]}"
+    return Path(audit.DEFAULT_OUT) / f"study-{digest_of(given)[:8]}"
 
 
 class Agenda:

@@ -23,6 +23,7 @@ class Adv2:
     """Reach the target class and the target map inside the L∞ ball."""
 
     name: ClassVar[str] = "adv2"
+    spelled: ClassVar[str] = "Adv2"
     fools_interpreter: ClassVar[bool] = True
     eps: int
     ball: Ball

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -61,6 +62,7 @@ class Flow:
         memory: β₂.
     """
 
+    spelled: ClassVar[str] = "Flow"
     max_shift: float
     step: Schedule = Schedule(0.1)
     smooth: float = 0.5

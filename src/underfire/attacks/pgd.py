@@ -35,6 +35,7 @@ class Ball:
             and the image alone.
     """
 
+    spelled: ClassVar[str] = "Ball"
     eps: int
     step: Schedule = Schedule(1.0)
     momentum: float = 0.0
@@ -106,6 +107,7 @@ class Pgd:
     """Reach the target class; the explanation is left to itself."""
 
     name: ClassVar[str] = "pgd"
+    spelled: ClassVar[str] = "Pgd"
     fools_interpreter: ClassVar[bool] = False
     eps: int
     ball: Ball

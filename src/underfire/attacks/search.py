@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -53,6 +53,7 @@ class Schedule:
         cycles: how often it goes that way, each time from the start.
     """
 
+    spelled: ClassVar[str] = "Schedule"
     start: float
     end: float | None = None
     shape: str = "linear"
@@ -79,6 +80,7 @@ class Stages:
         lengths: steps that each holds for, as shares of the search after its warm-up.
     """
 
+    spelled: ClassVar[str] = "Stages"
     values: tuple[float, ...]
     lengths: tuple[int, ...]
 
@@ -114,6 +116,7 @@ class Settings:
             never, and the last confident success is kept.
     """
 
+    spelled: ClassVar[str] = "Settings"
     steps: int
     warmup: int = 0
     lam: Schedule | Stages = Schedule(0.0)

@@ -26,6 +26,7 @@ class Stadv:
     """Reach the target class by bending the picture; the explanation is left to itself."""
 
     name: ClassVar[str] = "stadv"
+    spelled: ClassVar[str] = "Stadv"
     fools_interpreter: ClassVar[bool] = False
     eps: ClassVar[int | None] = None
     flow: Flow
@@ -54,6 +55,7 @@ class Adv2Stadv:
     """Reach the target class and the target map by bending the picture."""
 
     name: ClassVar[str] = "adv2-stadv"
+    spelled: ClassVar[str] = "Adv2Stadv"
     fools_interpreter: ClassVar[bool] = True
     eps: ClassVar[int | None] = None
     flow: Flow

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from underfire.classifiers.meter import PassMeter
 from underfire.core import ClassNames, Images, Meter, Preprocess, UnderfireError
+from underfire.hashing import spell
 
 Features = Callable[[Tensor], Tensor]
 
@@ -184,7 +185,7 @@ def _three(values: Sequence[float]) -> tuple[float, float, float]:
 
 def weights_digest(module: nn.Module, preprocess: Preprocess) -> str:
     """SHA-256 over every weight's name, type, shape and bytes, and the input policy: what a result depends on."""
-    digest = hashlib.sha256(repr(preprocess).encode())
+    digest = hashlib.sha256(spell(preprocess).encode())
     for key, value in sorted(module.state_dict().items()):
         tensor = value.detach().cpu().contiguous()
         digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
