@@ -17,7 +17,6 @@ check: .venv
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/test_layers.py
 
 # Made once; made again when what it holds has changed. An interrupted install leaves no stamp and is made again.
 .venv: .venv/stamp

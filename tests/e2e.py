@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from underfire import cli
-from underfire.place import Place
+from underfire.core.place import Place
 from underfire.store import Store
 
 PLUGIN = Path(__file__).parent / "plugin"

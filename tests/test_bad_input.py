@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from e2e import TOY, photo, photos, records, temporaries, underfire
-from underfire.record import Record
+from underfire.core import Record
 
 NUMBERS = [
     name

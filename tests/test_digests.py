@@ -11,7 +11,7 @@ import pytest
 
 from underfire import registry
 from underfire.core import Preprocess
-from underfire.hashing import ADDED, spell
+from underfire.core.hashing import ADDED, spell
 from underfire.plan import Settings, make_plan
 
 if TYPE_CHECKING:

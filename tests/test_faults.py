@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from e2e import TOY, installed, photos, records, temporaries, underfire
-from underfire import place, trial
-from underfire.core import Unit
+from underfire import trial
+from underfire.core import Unit, place
 from underfire.store import FAILED, Store
 from underfire.system import System
 

@@ -10,9 +10,9 @@ import pytest
 
 import s3
 from e2e import TOY, photos, records, underfire
-from underfire import lease, place, trial
-from underfire.core import Outcome, UnderfireError, Unit
-from underfire.place import Place, Remote, listing
+from underfire import lease, trial
+from underfire.core import Outcome, UnderfireError, Unit, place
+from underfire.core.place import Place, Remote, listing
 from underfire.store import Store
 
 N = 6

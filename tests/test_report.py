@@ -18,9 +18,8 @@ import yaml
 from PIL import Image
 
 from underfire import findings, pictures, published, report, words
-from underfire.core import UnderfireError
+from underfire.core import Record, Scale, UnderfireError
 from underfire.metrics import Estimate
-from underfire.record import Record, Scale
 from underfire.store import Store, schema
 
 VOID = {"meta", "link", "img", "br", "path", "circle"}
@@ -381,7 +380,7 @@ def test_other_classes_than_imagenets_stand_beside_no_published_cells(tmp_path: 
 def test_the_digest_of_imagenets_classes_is_what_a_plan_has() -> None:
     from underfire.classifiers.checkpoints import class_names
     from underfire.core import ClassifierOptions
-    from underfire.hashing import digest_of
+    from underfire.core.hashing import digest_of
 
     known = class_names(1000, {}, ClassifierOptions())
     assert digest_of([known.names, known.ids]) == published.IMAGENET_CLASSES

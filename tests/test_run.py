@@ -15,7 +15,7 @@ from PIL import Image
 
 from e2e import TOY, extended, photos, records, underfire
 from underfire import classifier
-from underfire.record import COLUMNS
+from underfire.core import COLUMNS
 from underfire.store import Store
 
 Array = NDArray[Any]

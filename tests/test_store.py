@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from e2e import TOY, photos, records, underfire
-from underfire.record import COLUMNS, Record
+from underfire.core import COLUMNS, Record
 from underfire.status import pace
 from underfire.store import FAILED, Store, decode, sound
 

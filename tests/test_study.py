@@ -19,8 +19,7 @@ import yaml
 from e2e import extended, photos, underfire
 from underfire import published, registry, study, study_numbers, study_page, study_verdicts
 from underfire.classifiers.base import TorchClassifier
-from underfire.core import ClassifierOptions, Preprocess, UnderfireError
-from underfire.record import Record
+from underfire.core import ClassifierOptions, Preprocess, Record, UnderfireError
 from underfire.store import Store
 from underfire.study import Counts, Study, Subject
 

@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from underfire.audit import Audit, run
     from underfire.classifiers.base import wrap
-    from underfire.core import Classifier, Interpreter, UnderfireError
+    from underfire.core import Classifier, Interpreter, Record, UnderfireError
     from underfire.notebook import Result, alarm, attack, classifier, interpreter
     from underfire.plan import Settings
-    from underfire.record import Record
     from underfire.report import write_report
 
 try:

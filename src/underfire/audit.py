@@ -18,10 +18,9 @@ from typing import Any, Protocol
 
 from underfire import made_with, metrics, registry, system, trial
 from underfire import plan as planning
-from underfire.clean import slug
 from underfire.core import Executor, Outcome, UnderfireError, Unit, Workplace
-from underfire.hashing import digest_of
-from underfire.place import Place, Remote, place
+from underfire.core.hashing import digest_of
+from underfire.core.place import Place, Remote, place, slug
 from underfire.plan import Plan, Settings
 from underfire.store import FAILED, Store
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from underfire.core import UnderfireError
-from underfire.place import write_whole
+from underfire.core.place import write_whole
 
 FORMAT = "underfire alarm 2"
 """Changes with what the score is, too: a file says nothing of another score."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePath, PurePosixPath
+from pathlib import PurePath
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -222,11 +221,6 @@ def _maps_of_models(
             c.errors[name] = f"'{c.photo.path}': its target map: {errors[n]}"
         else:
             c.wanted[name] = found[n]
-
-
-def slug(path: str) -> str:
-    """The readable part of an output file's name: ASCII, at most 40 characters."""
-    return re.sub(r"[^A-Za-z0-9_]+", "-", PurePosixPath(path).stem).strip("-")[:40] or "image"
 
 
 def npy(m: Tensor) -> bytes:

@@ -15,7 +15,7 @@ import typer
 import yaml
 
 from underfire.core import UnderfireError
-from underfire.place import Place, is_url, place
+from underfire.core.place import Place, is_url, place
 
 if TYPE_CHECKING:
     from underfire.plan import Settings

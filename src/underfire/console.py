@@ -18,10 +18,9 @@ from underfire import metrics, registry, study, study_run, system, train, transf
 from underfire import plan as planning
 from underfire.attacks.presets import PRESET_NAMES
 from underfire.audit import stored_plan
-from underfire.clean import slug
 from underfire.core import Classifier, Outcome
+from underfire.core.place import Place, slug
 from underfire.defenses.adversarial import JUDGED_STEPS, adversarial_training
-from underfire.place import Place
 from underfire.plan import Lane, Plan, Settings
 from underfire.store import Store
 from underfire.study_page import write_study

@@ -15,13 +15,12 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from underfire.clean import slug
 from underfire.console import ERRORS_SHOWN, Progress, _console, classifier_of, say
 from underfire.core import UnderfireError
+from underfire.core.place import slug, write_whole
 from underfire.defenses.ensemble import EnsembleAlarm, Verdict, calibrate
 from underfire.images import encode_png, forged_note
 from underfire.pictures import over
-from underfire.place import write_whole
 from underfire.plan import Settings
 from underfire.train import out_folder_writable
 

@@ -18,8 +18,8 @@ import yaml
 from numpy.typing import NDArray
 
 from underfire.core import UnderfireError
+from underfire.core.place import Place
 from underfire.metrics import CELL, Estimate, Summary, summarise
-from underfire.place import Place
 from underfire.store import Store
 
 Cell = dict[str, Any]

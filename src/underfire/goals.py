@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from underfire import images, registry
+from underfire import core, images
 from underfire.core import LEVELS, Classifier, Photo, TargetMap, UnderfireError
+from underfire.core.hashing import seed_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,12 +31,6 @@ SHAPES = ("circle", "box")
 WORDS = "benign, class:NAME, class:random, image:PATH, image:random, shape:circle, shape:box or file:PNG"
 SAMPLES = 16
 """A drawn map's pixel is the mean of so many points a side: maps of 7×7 need soft edges."""
-
-
-def seed_of(seed: int, photo: Photo, purpose: str) -> int:
-    """A seed that depends on (seed, image digest) and on what it is for, never on the batch."""
-    digest = hashlib.sha256(f"{seed}/{photo.sha256}/{purpose}".encode()).digest()
-    return int.from_bytes(digest[:8], "big")
 
 
 def draw_class(seed: int, photo: Photo, purpose: str, k: int, but: Sequence[int]) -> int:
@@ -115,7 +110,7 @@ def target_map_of(word: str, classifier: Classifier, root: Path | None = None) -
     if kind not in ("class", "image", "shape", "file") or not colon or not value:
         raise UnderfireError(f"--target-map {word}: give {WORDS}.")
     if kind == "shape" and value not in SHAPES:
-        raise registry.unknown("shape", value, SHAPES)
+        raise core.unknown("shape", value, SHAPES)
     if kind == "shape" or value == "random":
         if kind == "file":
             raise UnderfireError(f"--target-map {word}: give {WORDS}.")
@@ -168,9 +163,9 @@ def class_of(word: str, classifier: Classifier, flag: str = "--target ") -> str 
         listed = "; ".join(f"{i} {names[i]}" for i in found[:8]) + ("; …" if len(found) > 8 else "")
         raise UnderfireError(f"{flag}{word} names {len(found)} classes: {listed}. Give the index of one.")
     synonyms = [part.strip() for n in names for part in n.split(",")]
-    raise registry.unknown("class", word, synonyms) if len(names) <= 30 else _unknown_class(word, synonyms)
+    raise core.unknown("class", word, synonyms) if len(names) <= 30 else _unknown_class(word, synonyms)
 
 
 def _unknown_class(word: str, known: list[str]) -> UnderfireError:
-    said = str(registry.unknown("class", word, known)).partition(" Known:")[0]
+    said = str(core.unknown("class", word, known)).partition(" Known:")[0]
     return UnderfireError(f"{said} --target takes random, least-likely, an index, a WordNet id or a class name.")

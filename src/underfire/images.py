@@ -21,7 +21,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from underfire.core import LEVELS, Photo, Preprocess, UnderfireError, evenly
-from underfire.place import Place, place, read_many
+from underfire.core.place import Place, place, read_many
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

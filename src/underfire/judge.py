@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from underfire import images, maps
-from underfire.core import ClassNames, ImageErrors, Images, Interpreter, Maps, Photo, UnderfireError
-from underfire.record import Scale
+from underfire.core import ClassNames, ImageErrors, Images, Interpreter, Maps, Photo, Scale, UnderfireError
 from underfire.system import System
 
 if TYPE_CHECKING:

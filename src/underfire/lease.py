@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from underfire.core import UnderfireError
-from underfire.place import Place, Remote
+from underfire.core.place import Place, Remote
 
 RENEW = 10.0
 """Seconds between renewals."""

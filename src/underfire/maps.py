@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from scipy import stats
 
-from underfire.record import IOU_THRESHOLDS
+from underfire.core import IOU_THRESHOLDS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -25,13 +25,13 @@ from underfire.core import (
     Job,
     Maps,
     Photo,
+    Record,
     TargetMap,
     UnderfireError,
 )
 from underfire.defenses.ensemble import EnsembleAlarm
 from underfire.judge import explain, measure_scale
 from underfire.plan import taken
-from underfire.record import Record
 from underfire.system import System
 from underfire.trial import Trial
 

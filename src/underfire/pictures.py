@@ -17,8 +17,8 @@ from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image
 
+from underfire.core.place import Place
 from underfire.findings import Findings, Line, Panel, good, select
-from underfire.place import Place
 
 SIDE = 224
 """Longest side of a small picture, px: the input size of most classifiers, and sharp at 110 px on a fine screen."""

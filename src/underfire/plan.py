@@ -15,14 +15,14 @@ import types
 import typing
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from underfire import goals, images, registry
+from underfire import core, goals, images, registry
 from underfire.core import (
+    SCHEMA_VERSION,
     Attack,
     Cell,
     Classifier,
@@ -35,9 +35,8 @@ from underfire.core import (
     Unit,
     evenly,
 )
-from underfire.hashing import digest_of, spell
-from underfire.place import Place, is_url, local
-from underfire.record import SCHEMA_VERSION
+from underfire.core.hashing import digest_of, spell
+from underfire.core.place import FILES, Place, _absolute, absolute_files, is_url, local
 
 UNIT_ROWS = 1000
 """At most so many rows in one Parquet part."""
@@ -67,7 +66,6 @@ NOT_IN_KEY = frozenset(
 )
 """Settings that change no number: what photos, weights, class names, defense and target maps there are is in the key
 by their digests."""
-FILES = ("weights", "classes", "defense")
 CUT = 2
 """Version of the rule that units are cut by: units of another rule are other units."""
 
@@ -152,7 +150,7 @@ def _told(error: ValidationError) -> str:
     first = error.errors()[0]
     word = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return str(registry.unknown("setting", word, Settings.model_fields))
+        return str(core.unknown("setting", word, Settings.model_fields))
     if first["type"] == "missing":
         return f"The plan does not say '{word}'."
     flag = "--" + word.partition(".")[0].replace("_", "-")
@@ -368,9 +366,7 @@ def make_plan(settings: Settings, earlier: Settings | None = None) -> tuple[Plan
     settings = _adaptive(settings.placed())
     for name in settings.options:
         if name not in (*settings.interpreter, *settings.attack):
-            raise registry.unknown(
-                "interpreter or attack in this plan", name, (*settings.interpreter, *settings.attack)
-            )
+            raise core.unknown("interpreter or attack in this plan", name, (*settings.interpreter, *settings.attack))
     device, here = _devices(settings)
     classifier = registry.build_classifier(settings.classifier, settings.classifier_options, here)
     interpreters = {
@@ -459,16 +455,6 @@ def _adaptive(settings: Settings) -> Settings:
         return settings
     own = {"defense": settings.defense, **settings.options.get("ensemble", {})}
     return settings.model_copy(update={"interpreter": chosen, "options": {**settings.options, "ensemble": own}})
-
-
-def absolute_files(options: Mapping[str, Any]) -> dict[str, Any]:
-    """A part's options, its files' places absolute."""
-    return {k: _absolute(v) if k in FILES and isinstance(v, str) else v for k, v in options.items()}
-
-
-def _absolute(path: str) -> str:
-    """So that plan.yaml can be run from anywhere."""
-    return str(Path(path).expanduser().absolute())
 
 
 def _by_device(table: Mapping[str, float], device: str) -> float:
@@ -604,7 +590,7 @@ def choose_device(word: str) -> str:
         return next(name for name, is_there in there.items() if is_there)
     kind = word.partition(":")[0]
     if kind not in there:
-        raise registry.unknown("device", word, there)
+        raise core.unknown("device", word, there)
     if not there[kind]:
         raise UnderfireError(
             f"--device {word}: this machine has none that PyTorch can use; it has "

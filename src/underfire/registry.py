@@ -6,18 +6,15 @@ into the folders, other packages' parts by their entry points (groups ``underfir
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
 from underfire import calibration
-from underfire.core import Classifier, ClassifierOptions, Defense, Interpreter, UnderfireError
+from underfire.core import Classifier, ClassifierOptions, Defense, Interpreter, UnderfireError, unknown
 
-LISTED = 30
-"""Known names that an error spells out."""
 KINDS = ("classifiers", "interpreters", "attacks", "defenses", "executors")
 _makers: dict[str, dict[str, Callable[..., Any]]] = {kind: {} for kind in KINDS}
 _imported: set[str] = set()
@@ -96,15 +93,6 @@ def build_defense(path: str, classifier: Classifier) -> Defense:
     """
     built: Defense = maker("defenses", calibration.read(path).defense)(classifier, path)
     return built
-
-
-def unknown(what: str, word: str, known: Iterable[str]) -> UnderfireError:
-    """The error for a word that is none of the ``known`` ones, naming the nearest."""
-    known = list(known)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    hint = f" Did you mean '{close[0]}'?" if close else ""
-    listed = ", ".join(known[:LISTED]) + (f" and {len(known) - LISTED} more" if len(known) > LISTED else "")
-    return UnderfireError(f"There is no {what} '{word}'.{hint} Known: {listed or 'none'}.")
 
 
 def _import_folder(kind: str) -> None:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from underfire import images
-from underfire.clean import Levels, npy, slug
-from underfire.core import Classifier, Interpreter, Outcome, Photo, Unit
+from underfire.clean import Levels, npy
+from underfire.core import Classifier, Interpreter, Outcome, Photo, Record, Unit
+from underfire.core.place import slug
 from underfire.judge import explain, judge
-from underfire.record import Record
 from underfire.system import System, prepare
 
 if TYPE_CHECKING:

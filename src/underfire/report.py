@@ -17,12 +17,11 @@ import pyarrow.compute as pc
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from underfire import pictures, plots, words
-from underfire.core import UnderfireError
+from underfire.core import IOU_THRESHOLDS, UnderfireError
+from underfire.core.place import Place, Remote, write_whole
 from underfire.defended import defended
 from underfire.findings import Findings, Line, Panel, load, pretty, select
-from underfire.place import Place, Remote, write_whole
 from underfire.published import IMAGENET_CLASSES, network_of, printed, published
-from underfire.record import IOU_THRESHOLDS
 
 HERE = Path(__file__).parent
 REASONS_LISTED = 20

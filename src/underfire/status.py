@@ -13,7 +13,7 @@ from rich.console import Console
 
 from underfire import findings
 from underfire.core import UnderfireError
-from underfire.place import Place, listing
+from underfire.core.place import Place, listing
 from underfire.store import FAILED, Store
 from underfire.study_numbers import FILE, parts
 

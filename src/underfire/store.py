@@ -32,9 +32,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from underfire import lease
-from underfire.core import UnderfireError
-from underfire.place import TEMPORARY, Place, listing, read_many, temporary_name, write_many, write_whole
-from underfire.record import SCHEMA_VERSION, Record, Scale
+from underfire.core import SCHEMA_VERSION, Record, Scale, UnderfireError
+from underfire.core.place import TEMPORARY, Place, listing, read_many, temporary_name, write_many, write_whole
 
 STAGES: dict[str, type] = {"scale": Scale, "records": Record, "transfer": Record}
 FAILED = "failed"

@@ -15,11 +15,11 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from underfire import audit, registry, words
+from underfire import audit, core, registry, words
 from underfire import plan as planning
-from underfire.clean import slug
 from underfire.core import Classifier, ClassifierOptions, UnderfireError
-from underfire.hashing import digest_of
+from underfire.core.hashing import digest_of
+from underfire.core.place import slug
 from underfire.images import DEMO
 from underfire.plan import Settings, Triple
 from underfire.study_numbers import ATTACKS, FILE, IMAGENET, ORDER, TRAINED
@@ -184,7 +184,7 @@ class Agenda:
         known = (*named, *ATTACKS, *([TRAINED] if "rts" in named else []))
         for part in subject.options:
             if part not in known:
-                raise registry.unknown("interpreter or attack in this study", part, known)
+                raise core.unknown("interpreter or attack in this study", part, known)
         for name in named:
             try:
                 self._build(i, name, classifier)
@@ -220,9 +220,7 @@ class Agenda:
             count = getattr(counts, experiment)
             for name in count if isinstance(count, dict) else ():
                 if name not in known:
-                    raise registry.unknown(
-                        f"interpreter in the study's counts of photos for '{experiment}'", name, known
-                    )
+                    raise core.unknown(f"interpreter in the study's counts of photos for '{experiment}'", name, known)
         mine = self.interpreters[i]
         for n, group in _groups(mine, counts.main):
             yield self._part(i, "main", f"main-{n}", group, n)

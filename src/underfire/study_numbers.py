@@ -17,8 +17,8 @@ from typing import Any
 import yaml
 
 from underfire.core import UnderfireError
+from underfire.core.place import Place
 from underfire.metrics import NOTHING, Estimate, mean, mean_curve, rate
-from underfire.place import Place
 from underfire.published import network_of
 from underfire.store import Store
 

@@ -16,11 +16,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from underfire import pictures, plots, study_verdicts, words
 from underfire import study_numbers as numbers
-from underfire.core import UnderfireError, evenly
+from underfire.core import IOU_THRESHOLDS, UnderfireError, evenly
 from underfire.findings import pretty
 from underfire.plot_bars import bars
 from underfire.published import printed, published
-from underfire.record import IOU_THRESHOLDS
 from underfire.study_numbers import StudyNumbers, Subject
 
 HERE = Path(__file__).parent

@@ -18,10 +18,9 @@ import yaml
 
 from underfire import audit, system, transfer
 from underfire import plan as planning
-from underfire.core import Outcome, UnderfireError, Unit
-from underfire.place import write_whole
+from underfire.core import Outcome, Record, UnderfireError, Unit
+from underfire.core.place import write_whole
 from underfire.plan import Plan
-from underfire.record import Record
 from underfire.report import write_report
 from underfire.store import Store
 from underfire.study import Agenda, Part, read

@@ -28,10 +28,10 @@ from torchvision.transforms.v2 import functional as transforms
 
 from underfire import images as pixels
 from underfire.core import Classifier, Images, Labels, Photo, UnderfireError, evenly
+from underfire.core.place import write_whole
 from underfire.interpreters import rts_loss as loss
 from underfire.interpreters.rts import Card, maps_of, packed, read_card
 from underfire.interpreters.rts_net import MaskNet
-from underfire.place import write_whole
 from underfire.sheet import Explained, sheet
 
 SMALLEST = 16

@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from underfire import audit
-from underfire.core import Photo, Unit
+from underfire.core import SCHEMA_VERSION, Photo, Record, Unit
 from underfire.plan import Plan
-from underfire.record import SCHEMA_VERSION, Record
 from underfire.store import Store
 
 STAGE = "transfer"

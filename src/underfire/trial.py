@@ -15,9 +15,10 @@ from typing import Any
 
 import torch
 
-from underfire import goals, images
-from underfire.clean import Clean, Levels, labels, load, look, npy, slug
+from underfire import images
+from underfire.clean import Clean, Levels, labels, load, look, npy
 from underfire.core import (
+    COLUMNS,
     Cell,
     Found,
     Goal,
@@ -25,12 +26,15 @@ from underfire.core import (
     Job,
     Outcome,
     Photo,
+    Record,
+    Scale,
     UnderfireError,
     Unit,
     Victim,
+    hashing,
 )
+from underfire.core.place import slug
 from underfire.judge import judge, measure_scale
-from underfire.record import COLUMNS, Record, Scale
 from underfire.rejudge import failed, rejudge
 from underfire.system import System, prepare
 
@@ -200,7 +204,7 @@ class Trial:
             self._models(able),
             self.job.target_map.drawn,
         )
-        seeds = [goals.seed_of(self.job.seed, c.photo, cell.attack.name) for c in able]
+        seeds = [hashing.seed_of(self.job.seed, c.photo, cell.attack.name) for c in able]
         classifier.meter.open(len(able))
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.job.precision == "bf16"):
             found = cell.attack.run(Victim(classifier, against), x, goal, seeds)

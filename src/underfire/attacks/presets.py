@@ -17,8 +17,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from underfire.attacks.search import Schedule, Settings, Stages
-from underfire.core import UnderfireError
-from underfire.registry import unknown
+from underfire.core import UnderfireError, unknown
 
 PRESET_NAMES = {
     "paper": "The published recipe, at its published cost.",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from underfire.classifiers.meter import PassMeter
 from underfire.core import ClassNames, Images, Meter, Preprocess, UnderfireError
-from underfire.hashing import spell
+from underfire.core.hashing import spell
 
 Features = Callable[[Tensor], Tensor]
 

@@ -14,8 +14,7 @@ from safetensors import SafetensorError, safe_open
 from timm.data import ImageNetInfo
 from torch import Tensor, nn
 
-from underfire.core import ClassifierOptions, ClassNames, Preprocess, UnderfireError
-from underfire.registry import unknown
+from underfire.core import ClassifierOptions, ClassNames, Preprocess, UnderfireError, unknown
 
 State = dict[str, Tensor]
 INTERPOLATIONS = ("bilinear", "bicubic", "lanczos", "nearest")

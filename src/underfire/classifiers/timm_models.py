@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from underfire.classifiers import checkpoints
 from underfire.classifiers.base import TorchClassifier
 from underfire.classifiers.folding import fold_batch_norm
-from underfire.core import ClassifierOptions, Preprocess, UnderfireError
-from underfire.registry import register, unknown
+from underfire.core import ClassifierOptions, Preprocess, UnderfireError, unknown
+from underfire.registry import register
 
 # The weights the paper attacked: torchvision's, from timm's hub.
 TORCHVISION_TAG = "tv_in1k"

@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from underfire import calibration, images, judge, registry
+from underfire import calibration, core, images, judge
 from underfire.calibration import Calibration, Member
 from underfire.core import Classifier, Images, PerImage, Photo, UnderfireError
+from underfire.core.place import absolute_files
 from underfire.interpreters import disagreement
 from underfire.interpreters.ensemble import MEMBERS, Ensemble, log_probability
-from underfire.plan import absolute_files
 from underfire.registry import register
 
 BATCH = 8
@@ -245,7 +245,7 @@ def refuse_strangers(members: Sequence[str], options: Mapping[str, Any]) -> None
     """Raise UnderfireError for settings of what is no member."""
     for name in options:
         if name not in members:
-            raise registry.unknown("member of this alarm", name, members)
+            raise core.unknown("member of this alarm", name, members)
 
 
 def _refuse_few(usable: Collection[str], false_alarms: float, source: str, files: int, why: str = "") -> None:

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from underfire import maps
-from underfire.core import Classifier, Goal, ImageErrors, Images, Labels, Maps, Terms, UnderfireError
+from underfire.core import Classifier, Goal, ImageErrors, Images, Labels, Maps, Terms, UnderfireError, unknown
 from underfire.interpreters.smooth import Slope, smoothed
-from underfire.registry import register, unknown
+from underfire.registry import register
 
 SCORES = ("logodds", "logit")
 RESOLUTIONS = ("56", "full")

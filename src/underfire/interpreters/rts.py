@@ -19,9 +19,9 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from underfire import maps
-from underfire.core import Classifier, Goal, Images, Labels, Maps, PerImage, Terms, UnderfireError
+from underfire.core import Classifier, Goal, Images, Labels, Maps, PerImage, Terms, UnderfireError, unknown
 from underfire.interpreters.rts_net import MaskNet
-from underfire.registry import register, unknown
+from underfire.registry import register
 
 PACKAGED = Path(__file__).parent / "weights"
 FORMAT = "underfire rts 1"

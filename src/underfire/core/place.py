@@ -7,6 +7,7 @@ have. On an object store a write is whole or not at all; there is no renaming, n
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,7 +16,7 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias, TypeVar
 
-from underfire.core import UnderfireError
+from underfire.core.errors import UnderfireError
 
 WAITS = (0.5, 1, 2, 4, 8, 16, 30)
 """Seconds between the tries of a store that has answered before and now does not: a minute in all."""
@@ -251,3 +252,21 @@ def write_many(folder: Remote, files: Mapping[str, bytes]) -> None:
 def local(where: Place) -> Path | None:
     """The path of a place on this machine; None for one behind a URL."""
     return where if isinstance(where, Path) else None
+
+
+FILES = ("weights", "classes", "defense")
+
+
+def absolute_files(options: Mapping[str, Any]) -> dict[str, Any]:
+    """A part's options, its files' places absolute."""
+    return {k: _absolute(v) if k in FILES and isinstance(v, str) else v for k, v in options.items()}
+
+
+def _absolute(path: str) -> str:
+    """So that plan.yaml can be run from anywhere."""
+    return str(Path(path).expanduser().absolute())
+
+
+def slug(path: str) -> str:
+    """The readable part of an output file's name: ASCII, at most 40 characters."""
+    return re.sub(r"[^A-Za-z0-9_]+", "-", PurePosixPath(path).stem).strip("-")[:40] or "image"

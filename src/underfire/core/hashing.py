@@ -11,6 +11,8 @@ import hashlib
 import json
 from typing import Any
 
+from underfire.core.types import Photo
+
 ADDED = {"spelled": False}
 """Metadata of a field that an earlier version did not have: while it holds its default, a digest does not change."""
 
@@ -38,3 +40,9 @@ def spell(value: Any) -> str:
 def digest_of(content: Any) -> str:
     """SHA-256 in hexadecimal of lists, mappings, numbers and words; of a mapping the order does not count."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def seed_of(seed: int, photo: Photo, purpose: str) -> int:
+    """A seed that depends on (seed, image digest) and on what it is for, never on the batch."""
+    digest = hashlib.sha256(f"{seed}/{photo.sha256}/{purpose}".encode()).digest()
+    return int.from_bytes(digest[:8], "big")

@@ -1,0 +1,75 @@
+"""The vocabulary of every other room: shapes, value types, protocols, the Record and errors. Imports no torch."""
+
+from __future__ import annotations
+
+from underfire.core.errors import LISTED, ImageErrors, UnderfireError, unknown
+from underfire.core.protocols import (
+    Attack,
+    Classifier,
+    Defense,
+    Found,
+    Goal,
+    Interpreter,
+    Meter,
+    Perturbation,
+    Surrogate,
+    Terms,
+    Victim,
+    Walk,
+)
+from underfire.core.record import COLUMNS, IOU_THRESHOLDS, SCHEMA_VERSION, Record, Scale
+from underfire.core.types import (
+    LEVELS,
+    ClassifierOptions,
+    ClassNames,
+    Images,
+    Labels,
+    Maps,
+    PerImage,
+    Photo,
+    Preprocess,
+    TargetMap,
+    evenly,
+)
+from underfire.core.work import Cell, Executor, Job, Outcome, Unit, Workplace
+
+__all__ = [
+    "COLUMNS",
+    "IOU_THRESHOLDS",
+    "LEVELS",
+    "LISTED",
+    "SCHEMA_VERSION",
+    "Attack",
+    "Cell",
+    "ClassNames",
+    "Classifier",
+    "ClassifierOptions",
+    "Defense",
+    "Executor",
+    "Found",
+    "Goal",
+    "ImageErrors",
+    "Images",
+    "Interpreter",
+    "Job",
+    "Labels",
+    "Maps",
+    "Meter",
+    "Outcome",
+    "PerImage",
+    "Perturbation",
+    "Photo",
+    "Preprocess",
+    "Record",
+    "Scale",
+    "Surrogate",
+    "TargetMap",
+    "Terms",
+    "UnderfireError",
+    "Unit",
+    "Victim",
+    "Walk",
+    "Workplace",
+    "evenly",
+    "unknown",
+]
