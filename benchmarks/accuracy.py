@@ -11,18 +11,18 @@ from pathlib import Path
 import torch
 
 import underfire
-from underfire import images
+from underfire.images import photos, pixels
 
 
 @torch.no_grad()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, default=Path(__file__).parents[2] / "shared")
-    folder = images.Folder(str(parser.parse_args().shared / "data" / "in1k-samples"))
+    folder = photos.Folder(str(parser.parse_args().shared / "data" / "in1k-samples"))
     classifier = underfire.classifier("efficientnet-lite0")
     first = five = 0
     for path in folder.paths:
-        x = images.to_tensor([images.load(folder.bytes(path), path, classifier.preprocess)])
+        x = pixels.to_tensor([pixels.load(folder.bytes(path), path, classifier.preprocess)])
         likely = classifier.logits(x)[0].topk(5).indices.tolist()
         label = classifier.classes.ids.index(Path(path).stem)
         first, five = first + (likely[0] == label), five + (label in likely)

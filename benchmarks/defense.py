@@ -25,11 +25,14 @@ import numpy as np
 import torch
 
 import measure
-from underfire import detection, images, metrics, notebook
+from underfire import notebook
 from underfire.audit import run
 from underfire.defenses.ensemble import EnsembleAlarm, calibrate
+from underfire.images import photos as images
+from underfire.images import pixels
 from underfire.interpreters.rts import PACKAGED, read_card
 from underfire.interpreters.rts_loss import saliency_metric
+from underfire.metrics import detection, estimate
 from underfire.plan import Settings
 
 RESULTS = Path(__file__).parent / "results"
@@ -179,7 +182,7 @@ def rts_a(part: str, source: Path, limit: int | None) -> Iterator[dict[str, Any]
         ours = notebook.interpreter("rts-a", classifier)
         folder, t = images.Folder(held), read_card(RTS_A).threshold
         for photo in folder.photos(limit or (ADAPTIVE if part == "rts-a-benign" else None)):
-            x = images.to_tensor([images.load(folder.bytes(photo.path), photo.path, classifier.preprocess)])
+            x = pixels.to_tensor([pixels.load(folder.bytes(photo.path), photo.path, classifier.preprocess)])
             y = classifier.logits(x).detach().argmax(1)
             m, m_plain = ours.explain(x, y), plain.explain(x, y)
             row = {"image": photo.path, "map_l1": float((m_plain - m).abs().mean())}
@@ -205,7 +208,7 @@ def from_plain(out: Path, row: dict[str, Any], classifier: Any, plain: Any) -> f
     """L1 of RTSᴬ's map of the attacked picture to plain RTS's map of the benign one, the paper's column."""
     if row["error"]:
         return None
-    x = images.to_tensor([images.decode_png((out / row["clean"]).read_bytes())])
+    x = pixels.to_tensor([pixels.decode_png((out / row["clean"]).read_bytes())])
     with torch.no_grad():
         wanted = plain.explain(x, classifier.logits(x).argmax(1))[0].numpy()
     shown = np.load(out / row["adversarial_map"]).astype(np.float64)
@@ -234,9 +237,9 @@ def show() -> None:
     known = {part: stored(part) if result(part).exists() else [] for part in ("benign", "mask-benign")}
     for part, rows in known.items():
         if rows:
-            raised = metrics.rate([row["clean_alarm"] for row in rows])
+            raised = estimate.rate([row["clean_alarm"] for row in rows])
             print(f"{part:20} n {len(rows)}: alarms on {raised.value:.1%} ({raised.low:.1%} to {raised.high:.1%})")
-            new = metrics.rate([row["clean_alarm"] for row in rows if row["unseen"]])
+            new = estimate.rate([row["clean_alarm"] for row in rows if row["unseen"]])
             print(f"{'':20} n {new.n}, which RTS was not trained on: {new.value:.1%} ({new.low:.1%} to {new.high:.1%})")
     for part in FORGE:
         benign_rows = known["mask-benign" if part.startswith("mask-") else "benign"]
@@ -249,11 +252,11 @@ def show() -> None:
         area = detection.auc(quiet, scores)
         alike = detection.auc([row["clean_alarm_score"] for row in benign_rows if row["unseen"]], scores)
         at_5, at_1 = (detection.detection(quiet, scores, a).value for a in (0.05, 0.01))
-        found, won = (metrics.rate([row[name] for row in rows]) for name in ("alarm", "success"))
+        found, won = (estimate.rate([row[name] for row in rows]) for name in ("alarm", "success"))
         past, hidden = (
-            metrics.rate([row[name] and not row["alarm"] for row in rows]) for name in ("success", "forged")
+            estimate.rate([row[name] and not row["alarm"] for row in rows]) for name in ("success", "forged")
         )
-        passes, l1 = (metrics.mean([row[name] for row in rows]).value for name in ("passes", "map_l1"))
+        passes, l1 = (estimate.mean([row[name] for row in rows]).value for name in ("passes", "map_l1"))
         print(
             f"{part:20} n {len(rows)}:",
             f"AUC {area.value:.3f} ({area.low:.3f} to {area.high:.3f}), against photos new to RTS {alike.value:.3f},",
@@ -274,13 +277,13 @@ def show() -> None:
                 "passes in all"
             )
     if result("rts-a-benign").exists():
-        print(f"rts-a-benign: L1 {metrics.mean([row['map_l1'] for row in stored('rts-a-benign')]).value:.4f}")
+        print(f"rts-a-benign: L1 {estimate.mean([row['map_l1'] for row in stored('rts-a-benign')]).value:.4f}")
         card = read_card(RTS_A)
         print("rts-a card:", {name: round(value, 4) for name, value in card.figures.items()})
     if result("rts-a-saliency").exists():
         rows = stored("rts-a-saliency")
         pairs = [(row["plain_saliency_metric"], row["saliency_metric"]) for row in rows]
-        plain, ours, change = (metrics.mean(v) for v in (*zip(*pairs, strict=True), [a - p for p, a in pairs]))
+        plain, ours, change = (estimate.mean(v) for v in (*zip(*pairs, strict=True), [a - p for p, a in pairs]))
         print(
             f"rts-a-saliency: n {change.n}: RTS {plain.value:+.4f}, RTSᴬ {ours.value:+.4f}, difference "
             f"{change.value:+.4f} ({change.low:+.4f} to {change.high:+.4f}), none on {sum(a == p for p, a in pairs)}, "

@@ -19,11 +19,11 @@ from typing import Any
 import torch
 
 import underfire
-from underfire import images, maps
 from underfire.attacks.adv2 import Adv2
 from underfire.attacks.pgd import Pgd
 from underfire.core import Goal, Images, Photo, Victim
-from underfire.goals import draw_class
+from underfire.images import maps, photos, pixels
+from underfire.images.targets import draw_class
 from underfire.interpreters.mask import Mask
 from underfire.system import prepare
 
@@ -87,10 +87,10 @@ class Bench:
     def __init__(self, folder: Path, chosen: list[int], keep: Path | None) -> None:
         self.classifier: Any = underfire.classifier()
         self.mask = Mask(self.classifier)
-        source = images.Folder(str(folder))
+        source = photos.Folder(str(folder))
         self.names = [source.paths[i] for i in chosen]
-        levels = [images.load(source.bytes(name), name, self.classifier.preprocess) for name in self.names]
-        self.x = images.to_tensor(levels)
+        levels = [pixels.load(source.bytes(name), name, self.classifier.preprocess) for name in self.names]
+        self.x = pixels.to_tensor(levels)
         y = self.classifier.logits(self.x).argmax(1)
         targets = [self._target(source.bytes(name), name, int(c)) for name, c in zip(self.names, y, strict=True)]
         kept = keep and keep / f"goal-{'-'.join(map(str, chosen))}.pt"
@@ -110,7 +110,7 @@ class Bench:
         self.classifier.meter.open(len(self.x))
         found = attack.run(Victim(self.classifier, (self.mask,)), self.x, self.goal, [0] * len(self.x))
         passes, seconds = self.classifier.meter.close(), time.perf_counter() - start
-        x_hat: Images = images.to_tensor(images.to_levels(found.images))
+        x_hat: Images = pixels.to_tensor(pixels.to_levels(found.images))
         with torch.no_grad():
             p = self.classifier.logits(x_hat).softmax(1).gather(1, self.goal.labels[:, None])[:, 0]
         m, wanted = self.mask.explain(x_hat, self.goal.labels), self.goal.maps["mask"]

@@ -20,10 +20,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mask_attempts import Bench
-from underfire import images
 from underfire.attacks.pgd import Ball
 from underfire.attacks.search import Schedule
 from underfire.core import Images, Labels
+from underfire.images import photos
 from underfire.interpreters.mask_blend import Blend
 from underfire.interpreters.mask_match import Shadow, log_odds
 from underfire.system import prepare
@@ -44,7 +44,7 @@ def main() -> None:
     given = parser.parse_args()
     prepare(1)
     folder = given.shared / "data" / "in1k-samples"
-    paths = images.Folder(str(folder)).paths
+    paths = photos.Folder(str(folder)).paths
     bench = Bench(folder, [paths.index(name) for name in given.photos], None)
     for eps in given.eps:
         judge(bench, withstanding(bench, eps, given.steps), eps, given.steps)

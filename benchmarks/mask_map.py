@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from mask_attempts import Bench
-from underfire import maps
 from underfire.core import LEVELS, Labels, Maps
+from underfire.images import maps
 from underfire.interpreters.mask import Mask
 from underfire.interpreters.mask_blend import Blend
 from underfire.interpreters.mask_walk import class_score

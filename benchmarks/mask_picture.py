@@ -12,7 +12,7 @@ import matplotlib as mpl
 import torch
 
 import underfire
-from underfire import images, maps
+from underfire.images import maps, photos, pixels
 from underfire.interpreters.mask import Mask
 from underfire.interpreters.mask_blend import Blend
 from underfire.system import prepare
@@ -28,8 +28,8 @@ def main() -> None:
     given = parser.parse_args()
     prepare(1)
     classifier = underfire.classifier()
-    levels = images.load(images.Folder(images.DEMO).bytes(given.photo), given.photo, classifier.preprocess)
-    x = images.to_tensor([levels])
+    levels = pixels.load(photos.Folder(photos.DEMO).bytes(given.photo), given.photo, classifier.preprocess)
+    x = pixels.to_tensor([levels])
     y = classifier.logits(x).argmax(1)
     m = Mask(classifier).explain(x, y)
     left = Blend(x, m.shape[-1]).images(1 - m)

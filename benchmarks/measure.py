@@ -17,10 +17,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from underfire import metrics, notebook
+from underfire import notebook
 from underfire.audit import run
-from underfire.images import Folder
+from underfire.images.photos import Folder
 from underfire.interpreters.rts import find, read_card
+from underfire.metrics import estimate, summary
 from underfire.plan import Settings
 
 HERE = Path(__file__).parent
@@ -170,7 +171,7 @@ def measure(name: str, shared: Path) -> None:
 
 
 def show(name: str, rows: list[dict[str, Any]]) -> None:
-    for s in metrics.summarise([{**dict.fromkeys(("iou_curve",), [None] * 9), **row} for row in rows]):
+    for s in summary.summarise([{**dict.fromkeys(("iou_curve",), [None] * 9), **row} for row in rows]):
         cell = s.cell
         print(
             f"{name:18} {cell['attack']:>10} {cell['preset']:9} judge {cell['interpreter']:5} n {s.n:3} (+{s.errors}) "
@@ -183,10 +184,10 @@ def show(name: str, rows: list[dict[str, Any]]) -> None:
 
 def bends(rows: list[dict[str, Any]], attack: str) -> str:
     flow = [row["flow_mean_px"] for row in rows if row["attack"] == attack and row.get("flow_mean_px") is not None]
-    return f" flow {number(metrics.mean(flow), 2)} px" if flow else ""
+    return f" flow {number(estimate.mean(flow), 2)} px" if flow else ""
 
 
-def number(e: metrics.Estimate, digits: int) -> str:
+def number(e: estimate.Estimate, digits: int) -> str:
     return "–" if e.value is None else f"{e.value:.{digits}f}"
 
 

@@ -11,8 +11,8 @@ from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from toys import CLASSES, STD, ToyNet, goal_for, pictures, toy, victim
-from underfire import images, maps
 from underfire.classifiers.base import TorchClassifier
+from underfire.images import maps, photos, pixels
 from underfire.interpreters.cam import Cam
 
 Array = np.ndarray[Any, Any]
@@ -44,8 +44,8 @@ def test_a_toys_map_is_grad_cams() -> None:
 
 
 def test_the_default_networks_map_is_grad_cams(lite0: TorchClassifier) -> None:
-    folder = images.Folder(images.DEMO)
-    x = images.to_tensor([images.load(folder.bytes(p), p, lite0.preprocess) for p in ("chelsea.png", "coffee.png")])
+    folder = photos.Folder(photos.DEMO)
+    x = pixels.to_tensor([pixels.load(folder.bytes(p), p, lite0.preprocess) for p in ("chelsea.png", "coffee.png")])
     y = [282, 967]
     raw = library_map(lite0.module, lite0.module.get_submodule("bn2"), (x - 0.5) / 0.5, y)
     got = Cam(lite0).explain(x, torch.tensor(y))

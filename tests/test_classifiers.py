@@ -18,12 +18,14 @@ from torch import Tensor, nn
 
 from toys import CLASSES, ToyNet, pictures, seeded, toy
 from underfire import classifier as named
-from underfire import images, wrap
+from underfire import wrap
 from underfire.classifiers import checkpoints
 from underfire.classifiers.base import TorchClassifier, weights_digest
 from underfire.classifiers.check import check
 from underfire.classifiers.folding import fold_batch_norm
 from underfire.core import Classifier, ClassifierOptions, Preprocess, UnderfireError
+from underfire.images import photos as images
+from underfire.images import pixels
 
 BASE = Preprocess(224, 256)
 NONE = ClassifierOptions()
@@ -33,7 +35,7 @@ def predicted(classifier: Classifier, paths: list[Path], batch: int = 8) -> list
     found: list[int] = []
     for start in range(0, len(paths), batch):
         part = paths[start : start + batch]
-        x = images.to_tensor([images.load(p.read_bytes(), p.name, classifier.preprocess) for p in part])
+        x = pixels.to_tensor([pixels.load(p.read_bytes(), p.name, classifier.preprocess) for p in part])
         with torch.no_grad():
             found += classifier.logits(x).argmax(1).tolist()
     return found

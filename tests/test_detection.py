@@ -13,10 +13,10 @@ from scipy.optimize import nnls
 from sklearn.metrics import roc_auc_score, roc_curve
 from torch import Tensor
 
-from underfire import calibration
 from underfire.core import UnderfireError
-from underfire.detection import auc, detection, roc
 from underfire.interpreters import disagreement
+from underfire.metrics import conformal
+from underfire.metrics.detection import auc, detection, roc
 
 VALUES = st.lists(st.integers(0, 6).map(float), min_size=1, max_size=12)
 
@@ -57,18 +57,18 @@ def test_detection_at_a_rate_by_hand() -> None:
 
 def test_the_threshold_is_the_conformal_order_statistic() -> None:
     scores = [float(v) for v in range(1, 100)]  # n = 99: k = ⌈100 · 0.95⌉ = 95
-    assert calibration.threshold(scores[::-1], 0.05) == 95.0
-    assert calibration.threshold(scores, 0.01) == 99.0
+    assert conformal.threshold(scores[::-1], 0.05) == 95.0
+    assert conformal.threshold(scores, 0.01) == 99.0
     with pytest.raises(UnderfireError, match=r"--false-alarms 0.005 needs at least 266 benign images"):
-        calibration.threshold(scores, 0.005)
+        conformal.threshold(scores, 0.005)
 
 
 @given(st.integers(2, 200))
 def test_enough_images_are_enough(one_in: int) -> None:
     a = 1 / one_in
-    n = calibration.images_needed(a)
+    n = conformal.images_needed(a)
     for images, enough in ((n, True), (n - 1, False)):
-        left = images - calibration.fitted(images)
+        left = images - conformal.fitted(images)
         assert (math.ceil(round((left + 1) * (1 - a), 9)) <= left) is enough
 
 
@@ -77,7 +77,7 @@ def test_the_threshold_keeps_its_promise_on_new_images() -> None:
     rates = []
     for _ in range(200):
         scores = rng.normal(size=150)
-        rates.append((rng.normal(size=400) > calibration.threshold(scores.tolist(), 0.05)).mean())
+        rates.append((rng.normal(size=400) > conformal.threshold(scores.tolist(), 0.05)).mean())
     assert np.mean(rates) <= 0.05 + 0.003
 
 

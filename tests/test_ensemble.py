@@ -14,13 +14,15 @@ from torch import Tensor
 
 import toys
 from e2e import photo, photos, records, underfire
-from underfire import calibration, images
+from underfire import calibration
 from underfire.attacks.adv2 import Adv2
 from underfire.core import Goal, ImageErrors, Images, Terms, UnderfireError, Victim
 from underfire.defenses import ensemble as defense
+from underfire.images import pixels
 from underfire.interpreters import disagreement
 from underfire.interpreters.cam import Cam
 from underfire.interpreters.ensemble import CHECK, Ensemble, Joint, log_probability
+from underfire.metrics import conformal
 
 MEMBERS = ("cam", "grad")
 TOY = ("--classifier", "toy", "--threads", "1")
@@ -30,7 +32,7 @@ CALIBRATE = ("defend", "calibrate", *TOY, "--interpreter", "cam", "--interpreter
 def saved(folder: Path, n: int, seed: int = 0) -> Path:
     """Pictures of the toys' kind as files."""
     folder.mkdir()
-    for i, levels in enumerate(images.to_levels(toys.pictures(n, seed))):
+    for i, levels in enumerate(pixels.to_levels(toys.pictures(n, seed))):
         Image.fromarray(levels).resize((toys.SIZE * 2, toys.SIZE * 2), Image.Resampling.NEAREST).save(
             folder / f"{i:03d}.png"
         )
@@ -62,7 +64,7 @@ def test_a_file_says_what_was_written(tmp_path: Path) -> None:
     ensemble, path = learnt(tmp_path)
     known = calibration.read(path)
     assert known.names == MEMBERS and len(known.photos) == 24 and len(known.scores) == 24 - 6
-    assert known.threshold == ensemble.threshold == calibration.threshold(known.scores, 0.2)
+    assert known.threshold == ensemble.threshold == conformal.threshold(known.scores, 0.2)
     known.write(tmp_path / "again.json")
     assert (tmp_path / "again.json").read_bytes() == path.read_bytes()
 
@@ -117,9 +119,9 @@ def test_too_few_images_say_how_many(tmp_path: Path) -> None:
 
 def test_pictures_that_were_attacked_are_refused(tmp_path: Path) -> None:
     folder = saved(tmp_path / "mixed", 30)
-    png = images.encode_png(images.to_levels(toys.pictures(1, 7))[0], "adv2 against cam")
+    png = pixels.encode_png(pixels.to_levels(toys.pictures(1, 7))[0], "adv2 against cam")
     (folder / "forged.png").write_bytes(png)
-    assert np.array_equal(images.decode_png(png), images.to_levels(toys.pictures(1, 7))[0])
+    assert np.array_equal(pixels.decode_png(png), pixels.to_levels(toys.pictures(1, 7))[0])
     with pytest.raises(UnderfireError, match=r"forged.png' was made by underfire \(adv2 against cam\)"):
         defense.calibrate(_Double(None).classifier, str(folder), MEMBERS, false_alarms=0.2)
     (tmp_path / "out" / "records").mkdir(parents=True)
@@ -408,7 +410,7 @@ def test_an_audit_with_a_defense_tells_what_it_changes(deployed: Path, tmp_path:
         assert r["alarm"] == (r["alarm_score"] > known.threshold) and r["clean_alarm"] is not None
         assert r["alarm_passes"] == pytest.approx(1 + 1 + 2 * (1 + 3))
     png = (tmp_path / "out" / str(rows[0]["adversarial"])).read_bytes()
-    assert images.forged_note(png)
+    assert pixels.forged_note(png)
     ran = underfire("check", tmp_path / "out" / str(rows[0]["adversarial"]), *TOY, "--defense", deployed / "alarm.json")
     assert ran.code in (0, 1) and "was made by underfire: here it is resized" in ran.err
     page = (tmp_path / "out" / "report.html").read_text()

@@ -11,11 +11,11 @@ from captum.attr import Saliency
 from torch import Tensor, nn
 
 from toys import pictures, seeded
-from underfire import maps
 from underfire.attacks.adv2 import Adv2
 from underfire.attacks.pgd import Pgd
 from underfire.classifiers.base import TorchClassifier, wrap
 from underfire.core import Goal, ImageErrors, UnderfireError, Victim
+from underfire.images import maps
 from underfire.interpreters.grad import Grad
 
 SIZE = 16

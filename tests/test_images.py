@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageOps
 
-from underfire import images
 from underfire.core import Preprocess, UnderfireError
+from underfire.images import photos as images
+from underfire.images import pixels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,7 +42,7 @@ def file(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
 
 
 def load(content: bytes, policy: Preprocess = AS_IT_IS) -> NDArray[np.uint8]:
-    return images.load(content, "holiday.png", policy)
+    return pixels.load(content, "holiday.png", policy)
 
 
 def refusal(content: bytes) -> str:
@@ -131,7 +132,7 @@ def test_load_is_resize_then_crop(shape: tuple[int, int], interpolation: str) ->
     whole = picture.resize(size, Image.Resampling[interpolation.upper()])
     expected = np.asarray(whole.crop((left, top, left + 32, top + 32)))
     got = load(file(picture), Preprocess(32, 36, interpolation=interpolation))
-    assert images.linf_levels(got, expected) <= 2
+    assert pixels.linf_levels(got, expected) <= 2
 
 
 def test_a_panorama_is_cropped_before_it_is_enlarged(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,48 +171,48 @@ _pictures = arrays(np.uint8, st.tuples(st.integers(1, 3), st.integers(1, 5), st.
 
 @given(_pictures)
 def test_levels_survive_the_way_to_a_tensor_and_back(levels: NDArray[np.uint8]) -> None:
-    np.testing.assert_array_equal(images.to_levels(images.to_tensor(levels)), levels)
+    np.testing.assert_array_equal(pixels.to_levels(pixels.to_tensor(levels)), levels)
 
 
 def test_every_level_survives_in_both_precisions() -> None:
     levels = np.arange(256, dtype=np.uint8).repeat(3).reshape(1, 16, 16, 3)
-    x = images.to_tensor(levels)
-    np.testing.assert_array_equal(images.to_levels(x.double()), levels)
-    np.testing.assert_array_equal(images.to_levels(x), levels)
+    x = pixels.to_tensor(levels)
+    np.testing.assert_array_equal(pixels.to_levels(x.double()), levels)
+    np.testing.assert_array_equal(pixels.to_levels(x), levels)
 
 
 @given(st.floats(0, 255))
 def test_rounding_goes_to_the_nearest_level_and_never_truncates(level: float) -> None:
-    got = images.to_levels(torch.full((1, 3, 1, 1), level / 255, dtype=torch.float64))
+    got = pixels.to_levels(torch.full((1, 3, 1, 1), level / 255, dtype=torch.float64))
     assert abs(int(got[0, 0, 0, 0]) - level) <= 0.5 + 1e-9
 
 
 def test_what_lies_outside_the_range_is_clamped() -> None:
     x = torch.tensor([-0.1, 1.1, 0.999]).view(1, 3, 1, 1)
-    assert images.to_levels(x)[0, 0, 0].tolist() == [0, 255, 255]
+    assert pixels.to_levels(x)[0, 0, 0].tolist() == [0, 255, 255]
 
 
 def test_the_tensor_is_channels_first_in_the_unit_interval() -> None:
-    x = images.to_tensor([np.dstack([np.full((2, 3), v, np.uint8) for v in (0, 51, 255)])])
+    x = pixels.to_tensor([np.dstack([np.full((2, 3), v, np.uint8) for v in (0, 51, 255)])])
     assert x.shape == (1, 3, 2, 3)
     torch.testing.assert_close(x[0, :, 0, 0], torch.tensor([0, 0.2, 1]))
 
 
 @given(arrays(np.uint8, st.tuples(st.integers(1, 20), st.integers(1, 20), st.just(3))))
 def test_png_is_lossless_and_its_bytes_repeat(levels: NDArray[np.uint8]) -> None:
-    png = images.encode_png(levels)
-    np.testing.assert_array_equal(images.decode_png(png), levels)
-    assert images.encode_png(levels.copy()) == png
+    png = pixels.encode_png(levels)
+    np.testing.assert_array_equal(pixels.decode_png(png), levels)
+    assert pixels.encode_png(levels.copy()) == png
 
 
 def test_linf_does_not_wrap_around() -> None:
     a, b = np.zeros((2, 2, 3), np.uint8), np.full((2, 2, 3), 255, np.uint8)
-    assert images.linf_levels(a, b) == images.linf_levels(b, a) == 255
+    assert pixels.linf_levels(a, b) == pixels.linf_levels(b, a) == 255
 
 
 def test_jpeg_changes_a_photo_a_little() -> None:
     rgb = smooth(32, 32)
-    assert 0 < images.linf_levels(images.jpeg(rgb), rgb) < 30
+    assert 0 < pixels.linf_levels(pixels.jpeg(rgb), rgb) < 30
 
 
 # -- folders --------------------------------------------------------------------------------------------------------
@@ -263,7 +264,7 @@ def test_limit_takes_photos_evenly_spaced(n: int, limit: int) -> None:
 def test_the_demo_photos_are_there_and_load() -> None:
     folder = images.Folder(images.DEMO)
     for p in folder.photos(None):
-        assert images.load(folder.bytes(p.path), p.path, POLICY).shape == (32, 32, 3)
+        assert pixels.load(folder.bytes(p.path), p.path, POLICY).shape == (32, 32, 3)
 
 
 def test_a_missing_folder_is_named_as_the_user_wrote_it() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from underfire import maps
+from underfire.images import maps
 
 Array = np.ndarray[Any, Any]
 

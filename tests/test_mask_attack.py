@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from test_mask import SIDE, SIZE, predicted, small
 from toys import pictures
-from underfire import goals, images, maps
 from underfire.attacks.adv2 import Adv2
 from underfire.attacks.pgd import Ball, BallWalk, Pgd
 from underfire.attacks.search import Schedule, Settings, lead, search
 from underfire.attacks.stadv import Adv2Stadv
 from underfire.classifiers.base import TorchClassifier
 from underfire.core import LEVELS, Goal, Images, Photo, UnderfireError, Victim
+from underfire.images import maps, pixels, targets
 from underfire.interpreters.mask import Mask
 from underfire.interpreters.mask_bilevel import Bilevel
 from underfire.interpreters.mask_match import FALL, Match, log_odds, surplus
@@ -295,7 +295,7 @@ def test_the_published_attack_keeps_the_target_at_the_published_cost() -> None:
     step, full, last = 3 + 4 * 3 + 4 * 7 + 10, 3 * 60, 3 * 60
     # The last look takes no step (no backward, no bisection), but it takes its mask steps and asks for the real map.
     assert classifier.meter.close() == pytest.approx([21 * 3 + 20 * step + full + last] * 4, abs=40)
-    x_hat = images.to_tensor(images.to_levels(found.images)).double()
+    x_hat = pixels.to_tensor(pixels.to_levels(found.images)).double()
     assert predicted(classifier, x_hat).tolist() == goal.labels.tolist()
 
 
@@ -307,8 +307,8 @@ def test_the_attack_brings_the_map_nearer_than_pgd() -> None:
     distance = {}
     for attack in (Pgd.make("fast", None, 8), made):
         classifier.meter.open(6)
-        found = images.to_levels(attack.run(Victim(classifier, (mask,)), x, goal, range(6)).images)
-        x_hat = images.to_tensor(found).double()
+        found = pixels.to_levels(attack.run(Victim(classifier, (mask,)), x, goal, range(6)).images)
+        x_hat = pixels.to_tensor(found).double()
         assert predicted(classifier, x_hat).tolist() == goal.labels.tolist()
         distance[attack.name] = float(maps.l1(mask.explain(x_hat, goal.labels), goal.maps["mask"]).mean())
     assert distance["adv2"] < 0.8 * distance["pgd"]
@@ -323,7 +323,7 @@ def test_pngs_do_not_depend_on_the_batch(preset: str) -> None:
 
     def run(part: Images) -> np.ndarray[Any, Any]:
         goal = goal_of(classifier, mask, part)
-        return images.to_levels(made.run(Victim(classifier, (mask,)), part, goal, range(len(part))).images)
+        return pixels.to_levels(made.run(Victim(classifier, (mask,)), part, goal, range(len(part))).images)
 
     alone = np.concatenate([run(x[n : n + 1]) for n in range(3)])
     np.testing.assert_array_equal(run(x), alone)
@@ -337,8 +337,8 @@ def test_without_checks_the_last_confident_success_is_kept() -> None:
 
     class Seen(Ball):
         def walk(self, x: Images) -> Any:
-            walk, images = super().walk(x), BallWalk.images
-            walk.images = lambda: shown.append(found := images(walk)) or found  # type: ignore[method-assign, func-returns-value]
+            walk, pixels = super().walk(x), BallWalk.images
+            walk.images = lambda: shown.append(found := pixels(walk)) or found  # type: ignore[method-assign, func-returns-value]
             return walk
 
     options: dict[str, Any] = {"steps": 25, "check": 0, "confidence": 0.5, "stop_confidence": 0.5, "stop_l1": 1.0}
@@ -454,9 +454,9 @@ def test_bends_reach_the_class_and_stay_in_the_estimate() -> None:
     goal = goal_of(classifier, mask, x)
     made = Adv2Stadv.make("fast", "mask", 8, max_shift=9.0, steps=steps, surrogate={"record": 30})
     classifier.meter.open(2)
-    found = images.to_levels(made.run(Victim(classifier, (mask,)), x, goal, range(2)).images)
+    found = pixels.to_levels(made.run(Victim(classifier, (mask,)), x, goal, range(2)).images)
     passes = max(classifier.meter.close())
-    x_hat = images.to_tensor(found).double()
+    x_hat = pixels.to_tensor(found).double()
     assert predicted(classifier, x_hat).tolist() == goal.labels.tolist()
     assert passes == 3 * 30 + 20 * steps + 10  # the last look takes no step
     made = Adv2Stadv.make("fast", "mask", 8)
@@ -465,7 +465,7 @@ def test_bends_reach_the_class_and_stay_in_the_estimate() -> None:
 
 def drawn_goal(classifier: TorchClassifier, mask: Mask, x: Images) -> Goal:
     goal = goal_of(classifier, mask, x)
-    shapes = [goals.draw_shape("circle", 0, Photo(str(i), str(i)), (SIDE, SIDE)) for i in range(len(x))]
+    shapes = [targets.draw_shape("circle", 0, Photo(str(i), str(i)), (SIDE, SIDE)) for i in range(len(x))]
     return Goal(goal.labels, goal.source, {"mask": torch.from_numpy(np.stack(shapes))}, drawn=True)
 
 
@@ -489,9 +489,9 @@ def test_a_drawn_map_is_come_nearer_to_within_the_estimate() -> None:
     distance = {}
     for attack in (Pgd.make("fast", None, 8), Adv2.make("fast", "mask", 8, drawn=True, steps=50)):
         classifier.meter.open(2)
-        found = images.to_levels(attack.run(Victim(classifier, (mask,)), x, goal, range(2)).images)
+        found = pixels.to_levels(attack.run(Victim(classifier, (mask,)), x, goal, range(2)).images)
         passes = max(classifier.meter.close())
-        x_hat = images.to_tensor(found).double()
+        x_hat = pixels.to_tensor(found).double()
         assert predicted(classifier, x_hat).tolist() == goal.labels.tolist()
         distance[attack.name] = float(maps.l1(mask.explain(x_hat, goal.labels), goal.maps["mask"]).mean())
     assert distance["adv2"] < 0.7 * distance["pgd"]

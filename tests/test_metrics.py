@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from underfire.metrics import CELL, NOTHING, Estimate, mean, rate, summarise
+from underfire.metrics.estimate import NOTHING, Estimate, mean, rate
+from underfire.metrics.summary import CELL, summarise
 
 Z = 1.959963984540054  # 97.5 % quantile of the normal distribution
 

@@ -151,7 +151,7 @@ def test_a_scheme_without_its_library_is_said(url: str, said: str, folder: Path)
 def test_any_name_of_a_photo_goes_through_s3(name: str, folder: Path, out: Remote) -> None:
     content = next(folder.iterdir()).read_bytes()
     (out / "in" / name).write_bytes(content)
-    from underfire.images import Folder, planned
+    from underfire.images.photos import Folder, planned
 
     there = Folder(str(out / "in"))
     photo = there.photos(None)[0]

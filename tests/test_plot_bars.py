@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from underfire.metrics import NOTHING, Estimate
+from underfire.metrics.estimate import NOTHING, Estimate
 from underfire.plot_bars import LEFT, RIGHT, W, bars
 
 

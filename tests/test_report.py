@@ -19,7 +19,8 @@ from PIL import Image
 
 from underfire import findings, pictures, published, report, words
 from underfire.core import Record, Scale, UnderfireError
-from underfire.metrics import Estimate
+from underfire.images import overlay
+from underfire.metrics.estimate import Estimate
 from underfire.store import Store, schema
 
 VOID = {"meta", "link", "img", "br", "path", "circle"}
@@ -269,9 +270,9 @@ def test_pick_puts_misses_first_and_takes_thirds() -> None:
 
 def test_change_is_magnified_by_a_whole_number() -> None:
     clean = np.full((4, 4, 3), 100, np.uint8)
-    assert pictures.difference(clean, clean + np.uint8(8))[1] == 15
-    assert pictures.difference(clean, clean)[1] == 127
-    assert pictures.difference(clean, clean[:2])[0] is None
+    assert overlay.difference(clean, clean + np.uint8(8))[1] == 15
+    assert overlay.difference(clean, clean)[1] == 127
+    assert overlay.difference(clean, clean[:2])[0] is None
 
 
 def test_numbers_as_text() -> None:

@@ -17,9 +17,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from e2e import underfire
-from underfire import images, notebook, sheet, train
+from underfire import notebook, sheet, train
 from underfire.classifiers.base import TorchClassifier, wrap
 from underfire.core import Goal, UnderfireError
+from underfire.images import pixels
 from underfire.interpreters import rts as rts_files
 from underfire.interpreters import rts_loss as loss
 from underfire.interpreters.rts import Card, Rts, load, packed, read_card
@@ -498,7 +499,7 @@ def test_the_packaged_network_is_worth_what_its_card_says(name: str, shared: Pat
     assert len(held) == card.figures["validation_photos"]
     side = classifier.preprocess.input_size
     with torch.no_grad():
-        labels = [int(classifier.logits(images.to_tensor([photos.square(photo, side)])).argmax()) for photo in held]
+        labels = [int(classifier.logits(pixels.to_tensor([photos.square(photo, side)])).argmax()) for photo in held]
     shown = [train.Shown(photo, label, True) for photo, label in zip(held, labels, strict=True)]
     training = train.Training(
         classifier, photos, [replace(s, validation=False) for s in shown[:2]] + shown, TrainSettings()

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toys import CLASSES, BlindCam, goal_for, pictures, toy, victim
-from underfire import images, maps, registry
+from underfire import registry
 from underfire.attacks import search as search_module
 from underfire.attacks.adv2 import Adv2
 from underfire.attacks.pgd import Ball, Pgd
@@ -23,6 +23,7 @@ from underfire.attacks.search import Schedule, Settings, Stages, ranking, search
 from underfire.attacks.stadv import Adv2Stadv, Stadv
 from underfire.classifiers.meter import PassMeter
 from underfire.core import LEVELS, Goal, ImageErrors, Images, Labels, Maps, PerImage, Terms, UnderfireError, Victim
+from underfire.images import maps, pixels
 
 # -- schedules ------------------------------------------------------------------------------------------------------
 
@@ -161,7 +162,7 @@ class Scripted:
         me: Any = self
         system = Victim(me, (me,) if with_map else ())
         found = search(system, x, goal, me, settings, self.surrogate if with_map else None)
-        levels = images.to_levels(found.images)[:, 0, 0, 0].tolist()
+        levels = pixels.to_levels(found.images)[:, 0, 0, 0].tolist()
         assert levels == found.extras["flow_mean_px"].tolist()  # measured where the image that is kept was
         return levels, found.steps.tolist()
 
@@ -417,7 +418,7 @@ def in_batches(size: int, attack: Callable[[Any, Images, Goal], Images]) -> np.n
     parts = []
     for start in range(0, len(x), size):
         part = x[start : start + size]
-        parts.append(images.to_levels(attack(system, part, goal_for(cam, part))))
+        parts.append(pixels.to_levels(attack(system, part, goal_for(cam, part))))
     return np.concatenate(parts)
 
 
@@ -440,7 +441,7 @@ def test_an_attack_moves_the_prediction_and_adv2_also_keeps_the_map() -> None:
     distance = {}
     for maker in (Pgd, Adv2):
         made: Any = maker.make("fast", "cam", 16, stop_confidence=None, steps=30)
-        x_hat = images.to_tensor(images.to_levels(made.run(system, x, goal, range(6)).images)).double()
+        x_hat = pixels.to_tensor(pixels.to_levels(made.run(system, x, goal, range(6)).images)).double()
         assert system.classifier.logits(x_hat).argmax(1).tolist() == goal.labels.tolist()
         distance[maker.name] = float(maps.l1(cam.explain(x_hat, goal.labels), goal.maps["cam"]).mean())
     assert distance["adv2"] < 0.7 * distance["pgd"]

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from e2e import TOY, photos, records, underfire
 from toys import goal_for, pictures, victim
-from underfire import images, maps
 from underfire.attacks.flow import REFERENCE, Flow, roughness, warp
 from underfire.attacks.search import Schedule
 from underfire.attacks.stadv import Adv2Stadv, Stadv
 from underfire.core import LEVELS
+from underfire.images import maps, pixels
 
 
 def random_flow(n: int, size: int, reach: float = 2.0, seed: int = 0) -> Tensor:
@@ -77,9 +77,9 @@ def test_roughness_sums_over_the_four_direct_neighbours() -> None:
 @pytest.mark.parametrize("size", [32, 33, 128, 224, 260])
 def test_no_flow_is_the_identity_to_the_byte(size: int) -> None:
     x = pictures(1, size, size=size).float()
-    levels = images.to_levels(x)[0]
+    levels = pixels.to_levels(x)[0]
     walk = Flow(2.0).walk(x)
-    assert images.encode_png(images.to_levels(walk.images())[0]) == images.encode_png(levels)
+    assert pixels.encode_png(pixels.to_levels(walk.images())[0]) == pixels.encode_png(levels)
     assert {k: v.tolist() for k, v in walk.measures().items()} == {"flow_mean_px": [0.0], "flow_max_px": [0.0]}
 
 
@@ -136,7 +136,7 @@ def test_bending_moves_the_prediction_and_its_adv2_also_keeps_the_map() -> None:
     for maker in (Stadv, Adv2Stadv):
         made = maker.make("fast", "cam", 8, max_shift=30.0, steps=60, stop_confidence=None, step=4.0, smooth=0.0)
         found = made.run(system, x, goal, range(6))
-        x_hat = images.to_tensor(images.to_levels(found.images)).double()
+        x_hat = pixels.to_tensor(pixels.to_levels(found.images)).double()
         won[maker.name] = int((system.classifier.logits(x_hat).argmax(1) == goal.labels).sum())
         distance[maker.name] = float(maps.l1(cam.explain(x_hat, goal.labels), goal.maps["cam"]).mean())
         assert float(found.extras["flow_max_px"].max()) <= 30.0 + 1e-9

@@ -21,7 +21,7 @@ from underfire import audit, registry, study, study_numbers, study_page, study_r
 from underfire.classifiers.base import TorchClassifier
 from underfire.core import ClassifierOptions, UnderfireError
 from underfire.interpreters.rts import Card, packed
-from underfire.metrics import mean
+from underfire.metrics.estimate import mean
 from underfire.store import Store
 from underfire.study import Study
 

@@ -14,8 +14,9 @@ from PIL import Image
 
 from e2e import extended, photos, records, underfire
 from toys import toy
-from underfire import classifier, goals, images
+from underfire import classifier, goals
 from underfire.core import LEVELS, Photo, TargetMap, UnderfireError
+from underfire.images import pixels, targets
 
 QUICK = ("--classifier", "toy", "--threads", "1", "--set", "pgd.steps=2", "--set", "adv2.steps=40")
 
@@ -27,47 +28,47 @@ def photo_of(i: int) -> Photo:
 @given(seed=st.integers(0, 5), i=st.integers(0, 99), k=st.integers(3, 9), data=st.data())
 def test_a_drawn_class_is_none_of_those_taken_and_always_the_same(seed: int, i: int, k: int, data: Any) -> None:
     but = data.draw(st.lists(st.integers(0, k - 1), max_size=2))
-    drawn = goals.draw_class(seed, photo_of(i), "target map", k, but)
+    drawn = targets.draw_class(seed, photo_of(i), "target map", k, but)
     assert 0 <= drawn < k
     assert drawn not in but
-    assert drawn == goals.draw_class(seed, photo_of(i), "target map", k, but[::-1])
+    assert drawn == targets.draw_class(seed, photo_of(i), "target map", k, but[::-1])
 
 
 def test_all_classes_left_are_equally_likely() -> None:
-    drawn = [goals.draw_class(0, photo_of(i), "target", 5, [3, 1]) for i in range(3000)]
+    drawn = [targets.draw_class(0, photo_of(i), "target", 5, [3, 1]) for i in range(3000)]
     assert np.bincount(drawn, minlength=5)[[1, 3]].tolist() == [0, 0]
     assert min(np.bincount(drawn)[[0, 2, 4]]) > 900
 
 
 def test_no_class_left_is_said() -> None:
     with pytest.raises(UnderfireError, match="2 classes has no class besides 0, 1"):
-        goals.draw_class(0, photo_of(0), "target map", 2, [0, 1])
+        targets.draw_class(0, photo_of(0), "target map", 2, [0, 1])
 
 
 def test_a_drawn_photo_is_another_one_whatever_the_order_it_is_asked_in() -> None:
     everyone = [photo_of(i) for i in range(6)]
-    drawn = [goals.draw_photo(3, photo, everyone) for photo in everyone]
+    drawn = [targets.draw_photo(3, photo, everyone) for photo in everyone]
     assert all(a.sha256 != b.sha256 for a, b in zip(drawn, everyone, strict=True))
-    assert drawn[4:] == [goals.draw_photo(3, photo, everyone) for photo in everyone[4:]]
+    assert drawn[4:] == [targets.draw_photo(3, photo, everyone) for photo in everyone[4:]]
     assert len({photo.path for photo in drawn}) > 1
     with pytest.raises(UnderfireError, match="two different photos"):
-        goals.draw_photo(0, photo_of(0), [photo_of(0), Photo("copy.png", photo_of(0).sha256)])
+        targets.draw_photo(0, photo_of(0), [photo_of(0), Photo("copy.png", photo_of(0).sha256)])
 
 
-@pytest.mark.parametrize("kind", goals.SHAPES)
+@pytest.mark.parametrize("kind", targets.SHAPES)
 @pytest.mark.parametrize("size", [(4, 4), (7, 7), (56, 56), (28, 20)])
 def test_a_shape_is_one_blob_from_zero_to_one_at_a_place_of_its_own(kind: str, size: tuple[int, int]) -> None:
-    drawn = [goals.draw_shape(kind, 0, photo_of(i), size) for i in range(20)]
+    drawn = [targets.draw_shape(kind, 0, photo_of(i), size) for i in range(20)]
     for m in drawn:
         assert m.shape == size
         assert (m.min(), m.max()) == (0, 1)
         assert 0.03 < m.mean() < 0.5
     assert len({m.tobytes() for m in drawn}) == 20
-    np.testing.assert_array_equal(drawn[7], goals.draw_shape(kind, 0, photo_of(7), size))
+    np.testing.assert_array_equal(drawn[7], targets.draw_shape(kind, 0, photo_of(7), size))
 
 
 def test_a_large_circle_is_round_and_a_box_has_corners() -> None:
-    circle, box = (goals.draw_shape(kind, 0, photo_of(1), (200, 200)) for kind in goals.SHAPES)
+    circle, box = (targets.draw_shape(kind, 0, photo_of(1), (200, 200)) for kind in targets.SHAPES)
     for m, share in ((circle, np.pi / 4), (box, 1.0)):
         rows, columns = np.nonzero(m > 0.5)
         assert len(rows) / (np.ptp(rows) + 1) / (np.ptp(columns) + 1) == pytest.approx(share, abs=0.02)
@@ -80,12 +81,12 @@ def test_a_file_is_read_as_grey_at_the_map_s_size(tmp_path: Path) -> None:
     target = goals.target_map_of(f"file:{tmp_path / 'wanted.png'}", toy())
     wanted = np.zeros((7, 7))
     wanted[:3, :2] = 1
-    np.testing.assert_array_equal(goals.read_map(target, (7, 7)), wanted)
+    np.testing.assert_array_equal(targets.read_map(target, (7, 7)), wanted)
     assert target.word == "file:wanted.png"
     grey[0, 0] = 9
     Image.fromarray(grey).save(tmp_path / "wanted.png")
     with pytest.raises(UnderfireError, match="has changed"):
-        goals.read_map(target, (7, 7))
+        targets.read_map(target, (7, 7))
 
 
 @pytest.mark.parametrize(
@@ -107,7 +108,7 @@ def test_words_that_mean_nothing_are_told_back(word: str, said: str) -> None:
         goals.target_map_of(word, toy())
 
 
-@pytest.mark.parametrize("content", [b"no picture", images.encode_png(np.full((4, 4, 3), 7, np.uint8))])
+@pytest.mark.parametrize("content", [b"no picture", pixels.encode_png(np.full((4, 4, 3), 7, np.uint8))])
 def test_a_file_that_is_no_map_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "m.png").write_bytes(content)
     with pytest.raises(UnderfireError, match=r"m\.png: "):
@@ -184,7 +185,7 @@ def test_the_map_of_a_class_is_the_interpreter_s_for_that_class(folder: Path, tm
         net = classifier("toy")
     for row in rows.values():
         with Image.open(tmp_path / "out" / row["clean"]) as picture:
-            x = images.to_tensor([np.array(picture)])
+            x = pixels.to_tensor([np.array(picture)])
         label = net.classes.names.index(row["target_map_of"])
         wanted = Cam(net).explain(x, net.logits(x).argmax(1) * 0 + label)[0].numpy()
         np.testing.assert_allclose(np.load(tmp_path / "out" / row["wanted_map"]), wanted, atol=2e-3)

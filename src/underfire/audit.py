@@ -16,11 +16,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
-from underfire import made_with, metrics, registry, system, trial
+from underfire import made_with, registry, system, trial
 from underfire import plan as planning
 from underfire.core import Executor, Outcome, UnderfireError, Unit, Workplace
 from underfire.core.hashing import digest_of
 from underfire.core.place import Place, Remote, place, slug
+from underfire.metrics import summary
 from underfire.plan import Plan, Settings
 from underfire.store import FAILED, Store
 
@@ -268,4 +269,4 @@ def provenance(outcome: Outcome) -> dict[str, str]:
 
 def measured_scale(store: Store) -> dict[str, float]:
     """map_l1 up to which a map counts as untouched: the 95th percentile of what JPEG 90 does (method, section 5.5)."""
-    return metrics.untouched_scale((row["interpreter"], row["jpeg_l1"]) for row in store.rows("scale"))
+    return summary.untouched_scale((row["interpreter"], row["jpeg_l1"]) for row in store.rows("scale"))

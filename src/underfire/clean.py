@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from underfire import goals, images
 from underfire.core import Classifier, Interpreter, Job, Photo, UnderfireError
+from underfire.images import photos as images
+from underfire.images import pixels, targets
 from underfire.judge import explain
 from underfire.system import System
 
@@ -68,7 +69,7 @@ def load(
     levels, errors = {}, {}
     for i, photo in enumerate(photos):
         try:
-            levels[i] = images.load(images.planned(folder, photo), photo.path, classifier.preprocess)
+            levels[i] = pixels.load(images.planned(folder, photo), photo.path, classifier.preprocess)
         except images.PhotoLostError:  # no property of this photo, but a mistake that the user can mend
             raise
         except UnderfireError as e:
@@ -96,7 +97,7 @@ def look(
     if not levels:
         return [], {}
     classifier, rows, errors = system.classifier, list(levels), dict[int, str]()
-    x = images.to_tensor([levels[i] for i in rows]).to(system.device)
+    x = pixels.to_tensor([levels[i] for i in rows]).to(system.device)
     classifier.meter.open(len(rows))
     z = classifier.logits(x)
     passes = classifier.meter.close()
@@ -129,7 +130,7 @@ def target_class(job: Job, photo: Photo, z: Tensor, source: int) -> int:
         return job.target
     if job.target == "least-likely":
         return int(z.argmin())
-    return goals.draw_class(job.seed, photo, "target", len(z), [source])
+    return targets.draw_class(job.seed, photo, "target", len(z), [source])
 
 
 def labels(system: System, classes: Sequence[int]) -> Tensor:
@@ -158,7 +159,7 @@ def _models(
         for c in clean:
             wanted = job.target_map.value
             if wanted == "random":
-                wanted = goals.draw_class(job.seed, c.photo, "target map", len(names), [c.source, c.target])
+                wanted = targets.draw_class(job.seed, c.photo, "target map", len(names), [c.source, c.target])
             c.wanted_of = names[int(wanted)]
             models[c.row] = c.x, int(wanted)
         return models
@@ -166,7 +167,7 @@ def _models(
     if not able:
         return {}
     meter = system.classifier.meter
-    x = images.to_tensor([partners[c.row][1] for c in able]).to(system.device)
+    x = pixels.to_tensor([partners[c.row][1] for c in able]).to(system.device)
     meter.open(len(able))
     source = system.classifier.logits(x).argmax(1).tolist()
     for c, passes in zip(able, meter.close(), strict=True):
@@ -195,9 +196,9 @@ def _wanted_maps(
     for c in able:
         size = (c.maps[name].shape[0], c.maps[name].shape[1])
         if target.kind == "shape":
-            c.wanted[name] = torch.from_numpy(goals.draw_shape(str(target.value), job.seed, c.photo, size))
+            c.wanted[name] = torch.from_numpy(targets.draw_shape(str(target.value), job.seed, c.photo, size))
         elif target.kind == "file":
-            c.wanted[name] = torch.from_numpy(goals.read_map(target, size))
+            c.wanted[name] = torch.from_numpy(targets.read_map(target, size))
         else:
             c.wanted[name] = c.maps[name]
 

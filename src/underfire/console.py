@@ -14,13 +14,14 @@ from rich import progress as bars
 from rich.console import Console
 from rich.table import Table
 
-from underfire import metrics, registry, study, study_run, system, train, transfer
 from underfire import plan as planning
+from underfire import registry, study, study_run, system, train, transfer
 from underfire.attacks.presets import PRESET_NAMES
 from underfire.audit import stored_plan
 from underfire.core import Classifier, Outcome
 from underfire.core.place import Place, slug
 from underfire.defenses.adversarial import JUDGED_STEPS, adversarial_training
+from underfire.metrics import estimate, summary
 from underfire.plan import Lane, Plan, Settings
 from underfire.store import Store
 from underfire.study_page import write_study
@@ -121,7 +122,7 @@ def show_results(out: Place) -> tuple[int, int]:
     )
     for name in ("attack", "judged by"):
         table.add_column(name, overflow="fold")
-    summaries = metrics.summarise(rows)
+    summaries = summary.summarise(rows)
     defended = any(s.alarm.n for s in summaries)
     for name in ("n", "success", "forged", *(["alarm"] if defended else []), "conf.", "map L1", "IoU", "passes", "s"):
         table.add_column(name, justify="right", overflow="fold")
@@ -162,13 +163,13 @@ def _say_failed(rows: list[dict[str, Any]]) -> None:
         say(f"  … and {len(reasons) - ERRORS_SHOWN} more")
 
 
-def _rate(e: metrics.Estimate) -> str:
+def _rate(e: estimate.Estimate) -> str:
     if e.value is None or e.low is None or e.high is None:
         return "–"
     return f"{e.value:.0%}\n[dim]{e.low:.0%}–{e.high:.0%}[/]"
 
 
-def _number(e: metrics.Estimate, digits: int) -> str:
+def _number(e: estimate.Estimate, digits: int) -> str:
     return "–" if e.value is None else f"{e.value:.{digits}f}"
 
 

@@ -19,8 +19,8 @@ from underfire.console import ERRORS_SHOWN, Progress, _console, classifier_of, s
 from underfire.core import UnderfireError
 from underfire.core.place import slug, write_whole
 from underfire.defenses.ensemble import EnsembleAlarm, Verdict, calibrate
-from underfire.images import encode_png, forged_note
-from underfire.pictures import over
+from underfire.images.overlay import over
+from underfire.images.pixels import encode_png, forged_note
 from underfire.plan import Settings
 from underfire.train import out_folder_writable
 

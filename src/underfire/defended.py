@@ -8,10 +8,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from underfire import plots, words
-from underfire.detection import auc, detection, roc
 from underfire.findings import Findings, Line, good, pretty, select
-from underfire.metrics import rate
-from underfire.pictures import read_photo, uri
+from underfire.images.overlay import uri
+from underfire.metrics.detection import auc, detection, roc
+from underfire.metrics.estimate import rate
+from underfire.pictures import read_photo
 
 RATES = (0.05, 0.01)
 """Shares of false alarms at which detection is told, where there are original photos enough."""

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from underfire.core import UnderfireError
 from underfire.core.place import Place
-from underfire.metrics import CELL, Estimate, Summary, summarise
+from underfire.metrics.estimate import Estimate
+from underfire.metrics.summary import CELL, Summary, summarise
 from underfire.store import Store
 
 Cell = dict[str, Any]

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from underfire import images, maps
 from underfire.core import ClassNames, ImageErrors, Images, Interpreter, Maps, Photo, Scale, UnderfireError
+from underfire.images import maps, pixels
 from underfire.system import System
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ def measure_scale(
         failed = dict(errors)
         if levels:
             index = list(levels)
-            x = images.to_tensor([levels[i] for i in index]).to(system.device)
-            x_jpeg = images.to_tensor([images.jpeg(levels[i]) for i in index]).to(system.device)
+            x = pixels.to_tensor([levels[i] for i in index]).to(system.device)
+            x_jpeg = pixels.to_tensor([pixels.jpeg(levels[i]) for i in index]).to(system.device)
             with torch.no_grad():
                 source = system.classifier.logits(x).argmax(1)
             before, bad_before = explain(interpreter, x, source)
@@ -99,7 +99,7 @@ def judge(
     if not levels:
         return {}, {}
     classifier = system.classifier
-    x = images.to_tensor(levels).to(system.device)
+    x = pixels.to_tensor(levels).to(system.device)
     y = torch.tensor(targets, dtype=torch.int64, device=system.device)
     classifier.meter.open(len(x))
     z = classifier.logits(x).double()

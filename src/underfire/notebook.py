@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from underfire import calibration, goals, metrics, registry
-from underfire import images as pixels
+from underfire import calibration, goals, registry
 from underfire.classifiers.check import check
 from underfire.core import (
     LEVELS,
@@ -30,7 +29,10 @@ from underfire.core import (
     UnderfireError,
 )
 from underfire.defenses.ensemble import EnsembleAlarm
+from underfire.images import pixels, targets
+from underfire.images.photos import Folder
 from underfire.judge import explain, measure_scale
+from underfire.metrics import summary
 from underfire.plan import taken
 from underfire.system import System
 from underfire.trial import Trial
@@ -141,7 +143,7 @@ def attack(
         threads=torch.get_num_threads(),
         precision="fp32",
         device=device,
-        scale=metrics.untouched_scale((row.interpreter, row.jpeg_l1) for row in jpeg),
+        scale=summary.untouched_scale((row.interpreter, row.jpeg_l1) for row in jpeg),
     )
     partners = _partners(wanted, seed, photos, levels, classifier)
     trial = Trial(system, job, "notebook", photos, levels, errors, partners)
@@ -164,7 +166,7 @@ def _partners(
         one = pixels.load(path.read_bytes(), path.name, classifier.preprocess)
         return {i: (Photo(str(path), wanted.digest), one) for i in levels}
     known = {photos[i]: pixels_of for i, pixels_of in levels.items()}
-    drawn = {i: goals.draw_photo(seed, photos[i], list(known)) for i in levels}
+    drawn = {i: targets.draw_photo(seed, photos[i], list(known)) for i in levels}
     return {i: (photo, known[photo]) for i, photo in drawn.items()}
 
 
@@ -206,7 +208,7 @@ def _read(
             path, content = f"image-{i}.png", pixels.encode_png(one)
         else:
             path = str(one)
-            content = pixels.Folder(path).bytes(Path(path).name)
+            content = Folder(path).bytes(Path(path).name)
         photos.append(Photo(path, hashlib.sha256(content).hexdigest()))
         try:
             levels[i] = pixels.load(content, path, classifier.preprocess)

@@ -5,7 +5,6 @@ Pictures on the page are compressed for display; the PNGs beside the records are
 
 from __future__ import annotations
 
-import base64
 import io
 from dataclasses import dataclass
 from typing import Any
@@ -13,18 +12,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image
 
 from underfire.core.place import Place
 from underfire.findings import Findings, Line, Panel, good, select
+from underfire.images.overlay import Pixels, difference, overlay, uri
 
-SIDE = 224
-"""Longest side of a small picture, px: the input size of most classifiers, and sharp at 110 px on a fine screen."""
-COLOURMAP = "inferno"  # perceptually uniform, and dark to bright also without colour vision
-OVERLAY = 0.65
-"""Weight of the map's colour over the grey photo."""
 ATTACKS_SHOWN = 4
 """Attacks beside one photo; with more the page would grow with the square of the interpreters."""
 _COLUMNS = [
@@ -33,8 +27,6 @@ _COLUMNS = [
     *("target_map", "target_map_of", "wanted_map"),
     *("clean", "adversarial", "clean_map", "adversarial_map"),
 ]
-
-Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -185,46 +177,3 @@ def read_map(out: Place, name: str | None) -> NDArray[np.float32] | None:
     except (OSError, ValueError, EOFError):
         return None
     return np.asarray(found, np.float32) if found.ndim == 2 else None
-
-
-def difference(clean: Pixels, after: Pixels) -> tuple[str | None, int]:
-    """The change around mid-grey, magnified by a whole number so that the largest one just fits; and that number."""
-    if clean.shape != after.shape:
-        return None, 1
-    delta = after.astype(np.int16) - clean
-    factor = max(1, 127 // max(1, int(np.abs(delta).max())))
-    # Noise compresses badly: a lower quality keeps these from outweighing all the other pictures.
-    return uri(np.clip(128 + factor * delta, 0, 255).astype(np.uint8), quality=50), factor
-
-
-def overlay(photo: Pixels | None, m: NDArray[np.float32] | None) -> str | None:
-    """The map in colour over the grey photo, as a data URI."""
-    return None if photo is None or m is None else uri(over(photo, m))
-
-
-def over(photo: Pixels, m: NDArray[Any]) -> Pixels:
-    """The map (h, w) in colour over the grey photo (H, W, 3)."""
-    height, width = photo.shape[:2]
-    large = Image.fromarray(np.asarray(m, np.float32)).resize((width, height), Image.Resampling.BICUBIC)
-    colour = colormaps[COLOURMAP](np.clip(np.asarray(large), 0, 1))[..., :3] * 255
-    grey = np.asarray(Image.fromarray(photo).convert("L"), np.float64)[..., None]
-    mixed: Pixels = np.rint(OVERLAY * colour + (1 - OVERLAY) * grey).astype(np.uint8)
-    return mixed
-
-
-def uri(pixels: Pixels | None, quality: int = 78, side: int = SIDE) -> str | None:
-    """A small picture as a data URI."""
-    if pixels is None:
-        return None
-    picture = Image.fromarray(pixels)
-    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=quality, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def legend() -> list[str]:
-    """Colours of the map scale from 0 to 1, as they look over a mid-grey photo."""
-    stops = colormaps[COLOURMAP](np.linspace(0, 1, 7))[:, :3] * 255
-    mixed = np.rint(OVERLAY * stops + (1 - OVERLAY) * 128).astype(int)
-    return ["#" + "".join(f"{v:02x}" for v in stop) for stop in mixed]

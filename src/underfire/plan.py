@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from underfire import core, goals, images, registry
+from underfire import core, goals, registry
 from underfire.core import (
     SCHEMA_VERSION,
     Attack,
@@ -37,6 +37,8 @@ from underfire.core import (
 )
 from underfire.core.hashing import digest_of, spell
 from underfire.core.place import FILES, Place, _absolute, absolute_files, is_url, local
+from underfire.images import targets
+from underfire.images.photos import DEMO, Folder
 
 UNIT_ROWS = 1000
 """At most so many rows in one Parquet part."""
@@ -134,7 +136,7 @@ class Settings(BaseModel):
     def placed(self) -> Settings:
         """The same with absolute paths, so that they hold from anywhere."""
         own = {key: _absolute(path) for key in FILES if (path := getattr(self, key)) is not None}
-        if self.images != images.DEMO and not is_url(self.images):
+        if self.images != DEMO and not is_url(self.images):
             own["images"] = _absolute(self.images)
         parts = {part: absolute_files(chosen) for part, chosen in self.options.items()}
         return self.model_copy(update={**own, "options": parts} if parts else own)
@@ -268,7 +270,7 @@ class Plan:
         if target.kind != "image":
             return ()
         if target.value == "random":
-            return tuple(goals.draw_photo(self.job.seed, photo, self.photos) for photo in photos)
+            return tuple(targets.draw_photo(self.job.seed, photo, self.photos) for photo in photos)
         return (Photo(str(target.value), target.digest),) * len(photos)
 
     def _key(self, stage: str, photos: tuple[Photo, ...], job: Job) -> str:
@@ -403,7 +405,7 @@ def make_plan(settings: Settings, earlier: Settings | None = None) -> tuple[Plan
         }
     )
     lanes = tuple(_lanes(cells, interpreters, settings.batch_size or 1, device, goal_maps, alarm_passes))
-    folder = images.Folder(settings.images)
+    folder = Folder(settings.images)
     photos = tuple(folder.photos(settings.limit))
     target_map = goals.target_map_of(settings.target_map, classifier, local(folder.root))
     if target_map.digest:  # a file's place, so that plan.yaml can be run from anywhere

@@ -8,7 +8,7 @@ from html import escape
 from markupsafe import Markup
 
 from underfire import words
-from underfire.metrics import Estimate
+from underfire.metrics.estimate import Estimate
 from underfire.plots import COLOURS
 
 W, LEFT, RIGHT = 460, 92, 62

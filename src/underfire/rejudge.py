@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from underfire import images
 from underfire.clean import Levels, npy
 from underfire.core import Classifier, Interpreter, Outcome, Photo, Record, Unit
 from underfire.core.place import slug
+from underfire.images import photos, pixels
 from underfire.judge import explain, judge
 from underfire.system import System, prepare
 
@@ -29,7 +29,7 @@ def rejudge(unit: Unit) -> Outcome:
     start = time.perf_counter()
     prepare(unit.job.threads)
     system = System.of_job(unit.job)
-    folder = images.Folder(unit.job.source)
+    folder = photos.Folder(unit.job.source)
     shown = {name: _shown(folder.bytes(name), system.classifier) for name in _names(unit.made)}
     records: list[Record] = []
     files: dict[str, bytes] = {}
@@ -49,7 +49,7 @@ def _names(made: Sequence[Record]) -> list[str]:
 def _shown(png: bytes, classifier: Classifier) -> Levels:
     """A PNG as this classifier sees it: resized where its input is of another size, never cropped again."""
     size = classifier.preprocess.input_size
-    return images.load(png, "PNG", dataclasses.replace(classifier.preprocess, resize=size))
+    return pixels.load(png, "PNG", dataclasses.replace(classifier.preprocess, resize=size))
 
 
 @torch.no_grad()
@@ -61,7 +61,7 @@ def _judged(
     # Each record's photo; its lanes may have a clean PNG each.
     at = [number[Photo(r.image, r.image_sha256)] for r in unit.made]
     clean = dict(zip(at, (str(r.clean) for r in unit.made), strict=True))
-    x = images.to_tensor([shown[clean[n]] for n in range(len(unit.photos))]).to(system.device)
+    x = pixels.to_tensor([shown[clean[n]] for n in range(len(unit.photos))]).to(system.device)
     z = system.classifier.logits(x).double()
     benign, no_map = explain(interpreter, x, z.argmax(1))
     able = [i for i, n in enumerate(at) if n in benign]

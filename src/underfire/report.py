@@ -21,6 +21,7 @@ from underfire.core import IOU_THRESHOLDS, UnderfireError
 from underfire.core.place import Place, Remote, write_whole
 from underfire.defended import defended
 from underfire.findings import Findings, Line, Panel, load, pretty, select
+from underfire.images import overlay
 from underfire.published import IMAGENET_CLASSES, network_of, printed, published
 
 HERE = Path(__file__).parent
@@ -227,7 +228,7 @@ def defense(context: Context) -> Section | None:
 def samples(context: Context) -> Section | None:
     """Photos, maps and predictions before and after."""
     galleries = pictures.galleries(context.found, context.samples) if context.samples else []
-    data = {"galleries": galleries, "legend": pictures.legend()}
+    data = {"galleries": galleries, "legend": overlay.legend()}
     return Section("samples", "See for yourself", data) if galleries else None
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from underfire.pictures import Pixels, over
+from underfire.images.overlay import Pixels, over
 
 TILE, GAP, LINE = 168, 8, 18
 """Side of a picture, space between two, height of a caption, px."""

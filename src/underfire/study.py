@@ -20,7 +20,7 @@ from underfire import plan as planning
 from underfire.core import Classifier, ClassifierOptions, UnderfireError
 from underfire.core.hashing import digest_of
 from underfire.core.place import slug
-from underfire.images import DEMO
+from underfire.images.photos import DEMO
 from underfire.plan import Settings, Triple
 from underfire.study_numbers import ATTACKS, FILE, IMAGENET, ORDER, TRAINED
 

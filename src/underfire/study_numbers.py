@@ -18,7 +18,7 @@ import yaml
 
 from underfire.core import UnderfireError
 from underfire.core.place import Place
-from underfire.metrics import NOTHING, Estimate, mean, mean_curve, rate
+from underfire.metrics.estimate import NOTHING, Estimate, mean, mean_curve, rate
 from underfire.published import network_of
 from underfire.store import Store
 

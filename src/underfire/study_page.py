@@ -18,6 +18,7 @@ from underfire import pictures, plots, study_verdicts, words
 from underfire import study_numbers as numbers
 from underfire.core import IOU_THRESHOLDS, UnderfireError, evenly
 from underfire.findings import pretty
+from underfire.images import overlay
 from underfire.plot_bars import bars
 from underfire.published import printed, published
 from underfire.study_numbers import StudyNumbers, Subject
@@ -161,7 +162,7 @@ def samples(context: Context) -> dict[str, Any]:
         chosen = evenly(sorted({r["image"] for r in shown}), context.samples)
         if chosen:
             panels.append((subject, names, [_panel(subject, names, image) for image in chosen]))
-    return {"panels": panels, "legend": pictures.legend()} if panels else {}
+    return {"panels": panels, "legend": overlay.legend()} if panels else {}
 
 
 def _main(subject: Subject) -> list[numbers.Row]:
@@ -175,12 +176,12 @@ def _panel(subject: Subject, names: Sequence[str], image: str) -> dict[str, Any]
     first = by[shown[0]]
     clean = pictures.read_photo(first["out"], first["clean"])
     benign = [_map(by.get(("adv2", name)), "clean", "clean_map") for name in names]
-    rows = [("benign", None, first["source_class_name"], first["clean_confidence"], pictures.uri(clean), benign)]
+    rows = [("benign", None, first["source_class_name"], first["clean_confidence"], overlay.uri(clean), benign)]
     for attack in ("pgd", "adv2"):
         of = [by.get((attack, name)) for name in names]
         one = next((row for row in of if row is not None), None)
         if one is not None:
-            photo = pictures.uri(pictures.read_photo(one["out"], one["adversarial"]))
+            photo = overlay.uri(pictures.read_photo(one["out"], one["adversarial"]))
             maps = [_map(row, "adversarial", "adversarial_map") for row in of]
             said = one["against"], one["predicted_class_name"], one["predicted_confidence"]
             rows.append((pretty(attack), *said, photo, maps))
@@ -191,7 +192,7 @@ def _map(row: numbers.Row | None, photo: str, m: str) -> tuple[str | None, float
     """Overlay, L1 to benign and whether the class was reached, of one map."""
     if row is None:
         return None, None, None
-    found = pictures.overlay(pictures.read_photo(row["out"], row[photo]), pictures.read_map(row["out"], row[m]))
+    found = overlay.overlay(pictures.read_photo(row["out"], row[photo]), pictures.read_map(row["out"], row[m]))
     return (found, None, None) if photo == "clean" else (found, row["map_l1"], row["success"])
 
 

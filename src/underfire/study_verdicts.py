@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from underfire import study_numbers as numbers
 from underfire import words
 from underfire.findings import pretty
-from underfire.metrics import Estimate
+from underfire.metrics.estimate import Estimate
 from underfire.published import network_of, published
 from underfire.study_numbers import TRAINED, Seen, StudyNumbers, Subject
 

@@ -26,9 +26,10 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
-from underfire import images as pixels
 from underfire.core import Classifier, Images, Labels, Photo, UnderfireError, evenly
 from underfire.core.place import write_whole
+from underfire.images import pixels
+from underfire.images.photos import Folder
 from underfire.interpreters import rts_loss as loss
 from underfire.interpreters.rts import Card, maps_of, packed, read_card
 from underfire.interpreters.rts_net import MaskNet
@@ -114,7 +115,7 @@ class Photos:
     """The photos of one training, decoded when they are needed."""
 
     def __init__(self, source: str, limit: int | None, classifier: Classifier) -> None:
-        self.folder, self.classifier = pixels.Folder(source), classifier
+        self.folder, self.classifier = Folder(source), classifier
         self.policy = classifier.preprocess
         self.photos = self.folder.photos(limit)
         self.skipped: dict[str, str] = {}

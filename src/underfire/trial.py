@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 
-from underfire import images
 from underfire.clean import Clean, Levels, labels, load, look, npy
 from underfire.core import (
     COLUMNS,
@@ -34,6 +33,8 @@ from underfire.core import (
     hashing,
 )
 from underfire.core.place import slug
+from underfire.images import photos as images
+from underfire.images import pixels
 from underfire.judge import judge, measure_scale
 from underfire.rejudge import failed, rejudge
 from underfire.system import System, prepare
@@ -135,7 +136,7 @@ class Trial:
 
     def _keep(self, c: Clean) -> None:
         """The clean picture and its maps, for the store."""
-        self.files[f"{self._stem(c)}.clean.png"] = images.encode_png(c.levels)
+        self.files[f"{self._stem(c)}.clean.png"] = pixels.encode_png(c.levels)
         for name, m in c.maps.items():
             self.files[f"{self._stem(c)}.clean.{name}.npy"] = npy(m)
         if self.job.target_map.kind != "benign":
@@ -211,11 +212,11 @@ class Trial:
         passes = classifier.meter.close()
         _check_extras(cell, found)
         note = f"{cell.attack.name} against {cell.against or 'the prediction'}"
-        png = [images.encode_png(levels, note) for levels in images.to_levels(found.images)]
+        png = [pixels.encode_png(levels, note) for levels in pixels.to_levels(found.images)]
         forged = {}
         for n, c in enumerate(able):
-            levels = images.decode_png(png[n])
-            linf = images.linf_levels(levels, c.levels)
+            levels = pixels.decode_png(png[n])
+            linf = pixels.linf_levels(levels, c.levels)
             if cell.attack.eps is not None and linf > cell.attack.eps:
                 raise ImageErrors({n: f"{cell.attack.name} left its budget: {linf} of {cell.attack.eps} levels."})
             name = f"{self._stem(c)}.{_cell_name(cell)}.png"
@@ -299,7 +300,7 @@ def alarms(system: System, levels: Mapping[int, Levels]) -> dict[int, dict[str, 
     """What the defense says of each picture, by row, as columns of the record; nothing without a defense."""
     if system.alarm is None or not levels:
         return {}
-    x = images.to_tensor(list(levels.values())).to(system.device)
+    x = pixels.to_tensor(list(levels.values())).to(system.device)
     system.classifier.meter.open(len(x))
     _, scores, _ = system.alarm.scores(x)
     passes = system.classifier.meter.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from underfire.core import LEVELS
-from underfire.metrics import Estimate
+from underfire.metrics.estimate import Estimate
 
 MISSING = "–"
 NBSP = "\u00a0"

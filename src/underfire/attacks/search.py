@@ -21,7 +21,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from underfire import maps
 from underfire.core import (
     Found,
     Goal,
@@ -37,6 +36,7 @@ from underfire.core import (
     Victim,
     Walk,
 )
+from underfire.images import maps
 
 YIELD, RECOVER, SMALLEST_SHARE = 0.8, 1.1, 1e-3
 """How fast an image's own λ shrinks and recovers, and how small it gets."""

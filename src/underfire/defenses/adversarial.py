@@ -26,12 +26,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from underfire import maps
 from underfire.attacks.adv2 import Adv2
 from underfire.attacks.pgd import Ball
 from underfire.attacks.search import Schedule, search
 from underfire.attacks.search import Settings as SearchSettings
 from underfire.core import Classifier, Goal, Images, Labels, Maps, UnderfireError, Victim, evenly
+from underfire.images import maps
 from underfire.interpreters import rts
 from underfire.interpreters.rts import RtsA, RtsSurrogate, cross_entropy, maps_of
 from underfire.interpreters.rts_net import Doubt, MaskNet

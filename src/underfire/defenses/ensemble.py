@@ -16,12 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from underfire import calibration, core, images, judge
+from underfire import calibration, core, judge
 from underfire.calibration import Calibration, Member
 from underfire.core import Classifier, Images, PerImage, Photo, UnderfireError
 from underfire.core.place import absolute_files
+from underfire.images import photos as images
+from underfire.images import pixels
 from underfire.interpreters import disagreement
 from underfire.interpreters.ensemble import MEMBERS, Ensemble, log_probability
+from underfire.metrics import conformal
 from underfire.registry import register
 
 BATCH = 8
@@ -74,8 +77,8 @@ class EnsembleAlarm:
         """
         folder = images.Folder(str(path))
         content = folder.bytes(Path(path).name)
-        levels = images.load(content, str(path), self.classifier.preprocess)
-        x = images.to_tensor([levels]).to(getattr(self.classifier, "device", "cpu"))
+        levels = pixels.load(content, str(path), self.classifier.preprocess)
+        x = pixels.to_tensor([levels]).to(getattr(self.classifier, "device", "cpu"))
         z, score, shown = self.scores(x)
         p, c = z.double().softmax(1)[0].max(0)
         return Verdict(
@@ -209,7 +212,7 @@ def calibrate(
     found, unexplained, skipped = _distances(ensemble, folder, photos, told)
     order = sorted(found, key=lambda sha: hashlib.sha256(f"calibrate/{sha}".encode()).hexdigest())
     _refuse_few(order, false_alarms, source, len(photos), next(iter(skipped.values()), ""))
-    n = calibration.fitted(len(order))
+    n = conformal.fitted(len(order))
     d = torch.stack([found[sha] for sha in order])
     mean, covariance = disagreement.statistics(d[:n])
     scores = sorted(disagreement.score(d[n:], mean, covariance).tolist())
@@ -220,7 +223,7 @@ def calibrate(
         tuple(Member(name, absolute_files(ensemble.options[name]), names[name].digest) for name in names),
         tuple(mean.tolist()),
         tuple(map(tuple, covariance.tolist())),
-        calibration.threshold(scores, false_alarms, len(unexplained)),
+        conformal.threshold(scores, false_alarms, len(unexplained)),
         false_alarms,
         tuple(scores),
         tuple(sorted([*order, *unexplained])),
@@ -250,7 +253,7 @@ def refuse_strangers(members: Sequence[str], options: Mapping[str, Any]) -> None
 
 def _refuse_few(usable: Collection[str], false_alarms: float, source: str, files: int, why: str = "") -> None:
     """Raise UnderfireError where so many different photos are too few; ``why`` is what is wrong with another one."""
-    needed = calibration.images_needed(false_alarms)
+    needed = conformal.images_needed(false_alarms)
     if len(usable) < needed:
         n = f"{len(usable)} benign images" + (f" of use among {files} files" if len(usable) < files else "")
         reason = f" ({why.removesuffix('.')})" if why else " (the same photo counts once)" * (len(usable) < files)
@@ -286,12 +289,12 @@ def _distances(
         levels = []
         for photo in photos[first : first + BATCH]:
             try:
-                levels.append(images.load(folder.bytes(photo.path), photo.path, ensemble.classifier.preprocess))
+                levels.append(pixels.load(folder.bytes(photo.path), photo.path, ensemble.classifier.preprocess))
                 part.append(photo)
             except UnderfireError as e:
                 skipped[photo.path] = str(e)
         if part:
-            x = images.to_tensor(levels).to(getattr(ensemble.classifier, "device", "cpu"))
+            x = pixels.to_tensor(levels).to(getattr(ensemble.classifier, "device", "cpu"))
             d, failed = _of_batch(ensemble, x)
             skipped |= {part[row].path: f"{part[row].path}: {reason}" for row, reason in failed.items()}
             found |= {photo.sha256: d[row] for row, photo in enumerate(part) if row not in failed}
@@ -302,7 +305,7 @@ def _distances(
 
 def _refuse_forged(folder: images.Folder, photo: Photo) -> None:
     try:
-        note = images.forged_note(folder.bytes(photo.path))
+        note = pixels.forged_note(folder.bytes(photo.path))
     except UnderfireError:  # what cannot be read is left out, by name, when its turn comes
         return
     if note:

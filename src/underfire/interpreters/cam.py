@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import torch
 
-from underfire import maps
 from underfire.core import Classifier, Goal, Images, Labels, Maps, Terms
+from underfire.images import maps
 from underfire.registry import register
 
 

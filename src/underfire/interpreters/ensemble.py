@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from underfire import calibration, maps, registry
+from underfire import calibration, registry
 from underfire.core import Classifier, Goal, Images, Labels, Maps, PerImage, Surrogate, Terms, UnderfireError
+from underfire.images import maps
 from underfire.interpreters import disagreement
 from underfire.registry import register
 

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from underfire import maps
 from underfire.core import Classifier, Goal, ImageErrors, Images, Labels, Maps, Terms, UnderfireError, unknown
+from underfire.images import maps
 from underfire.interpreters.smooth import Slope, smoothed
 from underfire.registry import register
 

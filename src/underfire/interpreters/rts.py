@@ -18,8 +18,8 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from underfire import maps
 from underfire.core import Classifier, Goal, Images, Labels, Maps, PerImage, Terms, UnderfireError, unknown
+from underfire.images import maps
 from underfire.interpreters.rts_net import MaskNet
 from underfire.registry import register
 

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from underfire import maps
 from underfire.core import Images, Labels, Maps, PerImage
+from underfire.images import maps
 
 BLUR = 14
 """The blurred fill keeps 224 / 16 = 14 averages a side: about a Gaussian of σ 10 px, the paper's, at any input size."""

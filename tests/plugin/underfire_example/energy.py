@@ -1,4 +1,5 @@
-from underfire import core, maps
+from underfire import core
+from underfire.images import maps
 
 
 class Energy:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from underfire import calibration
-from underfire.metrics import NOTHING, Estimate, rate
+from underfire.metrics import conformal
+from underfire.metrics.estimate import NOTHING, Estimate, rate
 
 RESAMPLED = 2000
 """Bootstrap samples behind an interval."""
@@ -58,7 +58,7 @@ def auc(benign: Scores, attacked: Scores, seed: int = 0) -> Estimate:
 def detection(benign: Scores, attacked: Scores, false_alarms: float) -> Estimate:
     """Share of attacked images found at a rate of false alarms; nothing where the benign ones are too few for it."""
     b, a = numbers(benign), numbers(attacked)
-    if len(b) < calibration.smallest(false_alarms):
+    if len(b) < conformal.smallest(false_alarms):
         return NOTHING
-    threshold = calibration.threshold(b.tolist(), false_alarms)
+    threshold = conformal.threshold(b.tolist(), false_alarms)
     return rate((a > threshold).tolist())

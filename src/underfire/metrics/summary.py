@@ -2,49 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
+
+from underfire.metrics.estimate import Estimate, mean, mean_curve, rate
 
 Row = dict[str, Any]
 SCALE_PERCENTILE = 95
 CELL = ("classifier", "attack", "preset", "against", "judge_classifier", "interpreter", "defense", "eps")
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean or rate with its 95 % interval; ``value`` is None where there is nothing to average (n = 0)."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-    n: int
-
-
-NOTHING = Estimate(None, None, None, 0)
-
-
-def rate(flags: Sequence[bool | None]) -> Estimate:
-    """Share of True with Wilson's 95 % interval; what is None does not count."""
-    known = [flag for flag in flags if flag is not None]
-    if not known:
-        return NOTHING
-    interval = stats.binomtest(sum(known), len(known)).proportion_ci(0.95, method="wilson")
-    return Estimate(sum(known) / len(known), float(interval.low), float(interval.high), len(known))
-
-
-def mean(values: Sequence[float]) -> Estimate:
-    """Mean with Student's 95 % interval; the interval is None for a single value."""
-    if not values:
-        return NOTHING
-    middle = float(np.mean(values))
-    if len(values) == 1:
-        return Estimate(middle, None, None, 1)
-    half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
-    return Estimate(middle, middle - half, middle + half, len(values))
 
 
 def untouched_scale(jpeg_l1: Iterable[tuple[str, float | None]]) -> dict[str, float]:
@@ -125,9 +93,3 @@ def _unnoticed(row: Row) -> bool | None:
     """Forged, and no alarm; None without a defense or a scale."""
     forged, alarm = row.get("forged"), row.get("alarm")
     return None if forged is None or alarm is None else forged and not alarm
-
-
-def mean_curve(curves: list[list[float | None]]) -> tuple[float | None, ...]:
-    """Mean at each threshold over the curves that have a value there; empty without curves."""
-    columns = ([v for v in column if v is not None] for column in zip(*curves, strict=True))
-    return tuple(float(np.mean(values)) if values else None for values in columns)

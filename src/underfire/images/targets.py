@@ -1,0 +1,85 @@
+"""Draw what is wanted of a photo: a class, another photo, a shape, each from (seed, image digest) alone."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from underfire.core import LEVELS, Photo, TargetMap, UnderfireError
+from underfire.core.hashing import seed_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+SHAPES = ("circle", "box")
+
+
+SAMPLES = 16
+"""A drawn map's pixel is the mean of so many points a side: maps of 7×7 need soft edges."""
+
+
+def draw_class(seed: int, photo: Photo, purpose: str, k: int, but: Sequence[int]) -> int:
+    """One of ``k`` classes for one photo, none of ``but``, all others equally likely."""
+    rest = sorted(set(but))
+    if len(rest) >= k:
+        raise UnderfireError(f"A classifier of {k} classes has no class besides {', '.join(map(str, rest))}.")
+    drawn = int(np.random.default_rng(seed_of(seed, photo, purpose)).integers(k - len(rest)))
+    for taken in rest:
+        drawn += drawn >= taken
+    return drawn
+
+
+def draw_photo(seed: int, photo: Photo, photos: Sequence[Photo]) -> Photo:
+    """Another photo of the same audit, all equally likely."""
+    others = [other for other in photos if other.sha256 != photo.sha256]
+    if not others:
+        raise UnderfireError("--target-map image:random needs at least two different photos: give more photos.")
+    return others[int(np.random.default_rng(seed_of(seed, photo, "target map")).integers(len(others)))]
+
+
+def draw_shape(kind: str, seed: int, photo: Photo, size: tuple[int, int]) -> NDArray[np.float64]:
+    """A map (h, w) with one circle or box of ones at a place of the photo's own, the rest zeros, soft edges."""
+    rng = np.random.default_rng(seed_of(seed, photo, "target map"))
+    h, w = rng.uniform(0.15, 0.3, 2)  # half of the height and width, as shares of the side
+    if kind == "circle":
+        w = h
+    row, column = rng.uniform(h, 1 - h), rng.uniform(w, 1 - w)
+    y = ((np.arange(size[0] * SAMPLES) + 0.5) / (size[0] * SAMPLES) - row)[:, None] / h
+    x = ((np.arange(size[1] * SAMPLES) + 0.5) / (size[1] * SAMPLES) - column)[None] / w
+    inside = x**2 + y**2 <= 1 if kind == "circle" else np.maximum(abs(x), abs(y)) <= 1
+    m = inside.reshape(size[0], SAMPLES, size[1], SAMPLES).mean((1, 3))
+    return np.asarray((m - m.min()) / np.ptp(m), np.float64)  # a coarse map may have no pixel that is all inside
+
+
+def read_map(target: TargetMap, size: tuple[int, int]) -> NDArray[np.float64]:
+    """The map (h, w) in [0, 1] of a file; UnderfireError if it is not the file any more that the plan was made with."""
+    content = _content(str(target.value))
+    if hashlib.sha256(content).hexdigest() != target.digest:
+        raise UnderfireError(f"'{target.value}' has changed since the plan was made: run again.")
+    grey = _grey(content, str(target.value))
+    return np.asarray(grey.resize(size[::-1], Image.Resampling.BOX), np.float64) / LEVELS
+
+
+def _content(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as e:
+        raise UnderfireError(f"Cannot read the target map '{path}' ({e.strerror}).") from e
+
+
+def _grey(content: bytes, path: str) -> Image.Image:
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            grey = picture.convert("L")
+    except Exception as e:  # decoders raise whatever they like on broken files
+        raise UnderfireError(f"--target-map file:{path}: that is no picture that can be read.") from e
+    if grey.getextrema()[0] == grey.getextrema()[1]:
+        raise UnderfireError(f"--target-map file:{path}: one grey all over is no map.")
+    return grey

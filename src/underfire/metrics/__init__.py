@@ -1,0 +1,1 @@
+"""Statistics: estimates with intervals, conformal thresholds, detection. No torch."""
