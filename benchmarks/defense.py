@@ -33,7 +33,7 @@ from underfire.images import pixels
 from underfire.interpreters.rts import PACKAGED, read_card
 from underfire.interpreters.rts_loss import saliency_metric
 from underfire.metrics import detection, estimate
-from underfire.plan import Settings
+from underfire.plan.settings import Settings
 
 RESULTS = Path(__file__).parent / "results"
 WORK = Path(tempfile.gettempdir()) / "underfire-benchmark-defense"

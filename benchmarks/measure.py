@@ -22,7 +22,7 @@ from underfire.audit import run
 from underfire.images.photos import Folder
 from underfire.interpreters.rts import find, read_card
 from underfire.metrics import estimate, summary
-from underfire.plan import Settings
+from underfire.plan.settings import Settings
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"

@@ -26,7 +26,8 @@ import numpy as np
 from PIL import Image
 
 from underfire import audit, core, trial
-from underfire import plan as planning
+from underfire.plan import make, units
+from underfire.plan import settings as planning
 from underfire.store import Store
 
 RESULTS = Path(__file__).parent / "results" / "scale.csv"
@@ -114,8 +115,8 @@ def no_ops(folder: str, began: float) -> None:
     """The driver of an audit whose worker returns rows without looking at the photos."""
     photos = tuple(core.Photo(f"{i:06d}.png", f"{i:064x}") for i in range(TASKS // 2))
     settings = planning.Settings.parse({"images": "demo", "limit": 1, "batch_size": 8, "threads": 1})
-    plan, classifier = planning.make_plan(settings)
-    plan = planning.Plan(**(vars(plan) | {"photos": photos}))
+    plan, classifier = make.make_plan(settings)
+    plan = units.Plan(**(vars(plan) | {"photos": photos}))
     name = classifier.name
     executor = audit.executor_of(plan, Path(folder))
     first: list[float] = []

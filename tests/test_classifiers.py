@@ -19,13 +19,13 @@ from torch import Tensor, nn
 from toys import CLASSES, ToyNet, pictures, seeded, toy
 from underfire import classifier as named
 from underfire import wrap
-from underfire.classifiers import checkpoints
+from underfire.classifiers import inputs, weights
 from underfire.classifiers.base import TorchClassifier, weights_digest
-from underfire.classifiers.check import check
 from underfire.classifiers.folding import fold_batch_norm
 from underfire.core import Classifier, ClassifierOptions, Preprocess, UnderfireError
 from underfire.images import photos as images
 from underfire.images import pixels
+from underfire.plan.check import check
 
 BASE = Preprocess(224, 256)
 NONE = ClassifierOptions()
@@ -341,17 +341,17 @@ def saved(path: Path, content: object) -> str:
     ids=["bare", "state_dict", "model", "model_state_dict", "module.", "both", "_orig_mod.", "twice"],
 )
 def test_training_checkpoints_are_unwrapped(tmp_path: Path, content: object) -> None:
-    state, metadata = checkpoints.read(saved(tmp_path / "net.pth", content))
+    state, metadata = weights.read(saved(tmp_path / "net.pth", content))
     assert metadata == {}
     assert state.keys() == STATE.keys()
-    checkpoints.fit(ToyNet(), state, "net.pth", "toy")
+    weights.fit(ToyNet(), state, "net.pth", "toy")
 
 
 def test_a_misfit_names_keys_and_shapes() -> None:
     state = {k: v for k, v in STATE.items() if k != "first.bias"} | {"extra.weight": torch.zeros(1)}
     state["head.weight"] = torch.zeros(9, 6)
     with pytest.raises(UnderfireError) as e:
-        checkpoints.fit(ToyNet(), state, "net.pth", "toy")
+        weights.fit(ToyNet(), state, "net.pth", "toy")
     for part in (
         "'net.pth'",
         "toy",
@@ -364,27 +364,27 @@ def test_a_misfit_names_keys_and_shapes() -> None:
 
 def test_the_first_three_of_many_misfits_are_enough() -> None:
     with pytest.raises(UnderfireError, match=r"6 missing \([^,]+, [^,]+, [^,]+, …\)"):
-        checkpoints.fit(ToyNet(), {}, "net.pth", "toy")
+        weights.fit(ToyNet(), {}, "net.pth", "toy")
 
 
 def test_a_misfit_leaves_the_network_as_it_was() -> None:
     module = seeded(ToyNet())
     before = weights_digest(module, BASE)
     with pytest.raises(UnderfireError):
-        checkpoints.fit(module, {"first.bias": torch.zeros(4)}, "net.pth", "toy")
+        weights.fit(module, {"first.bias": torch.zeros(4)}, "net.pth", "toy")
     assert weights_digest(module, BASE) == before
 
 
 def test_the_packages_names_map_in_order_and_only_with_equal_shapes() -> None:
     renamed = {f"old{i}": v for i, v in enumerate(STATE.values())}
     module = ToyNet()
-    checkpoints.fit_in_order(module, renamed, "toy")
+    weights.fit_in_order(module, renamed, "toy")
     torch.testing.assert_close(module.state_dict()["head.bias"], STATE["head.bias"])
     renamed["old1"] = torch.zeros(5)
     with pytest.raises(UnderfireError, match=r"old1 \(5,\) for first.bias \(4,\)"):
-        checkpoints.fit_in_order(ToyNet(), renamed, "toy")
+        weights.fit_in_order(ToyNet(), renamed, "toy")
     with pytest.raises(UnderfireError, match=r"5 entries for 6"):
-        checkpoints.fit_in_order(ToyNet(), dict(list(STATE.items())[:5]), "toy")
+        weights.fit_in_order(ToyNet(), dict(list(STATE.items())[:5]), "toy")
 
 
 class Evil:
@@ -400,7 +400,7 @@ def test_a_checkpoint_that_would_run_code_is_not_loaded(tmp_path: Path, legacy: 
     path = tmp_path / "evil.pth"
     torch.save({"state_dict": STATE, "hook": Evil()}, path, _use_new_zipfile_serialization=not legacy)
     with pytest.raises(UnderfireError, match=r"would run code"):
-        checkpoints.read(str(path))
+        weights.read(str(path))
     assert not (tmp_path / "executed").exists()
 
 
@@ -410,7 +410,7 @@ def test_other_files_are_no_checkpoints(tmp_path: Path, name: str, content: byte
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(UnderfireError, match=name):
-        checkpoints.read(str(path))
+        weights.read(str(path))
 
 
 def test_a_truncated_safetensors_file_is_told(tmp_path: Path) -> None:
@@ -418,29 +418,29 @@ def test_a_truncated_safetensors_file_is_told(tmp_path: Path) -> None:
     save_file(STATE, path)
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(UnderfireError, match=r"no whole safetensors file"):
-        checkpoints.read(str(path))
+        weights.read(str(path))
 
 
 def test_a_truncated_checkpoint_is_told(tmp_path: Path) -> None:
     path = Path(saved(tmp_path / "net.pth", STATE))
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(UnderfireError, match=r"no checkpoint"):
-        checkpoints.read(str(path))
+        weights.read(str(path))
 
 
 def test_a_missing_file_is_named() -> None:
     with pytest.raises(UnderfireError, match=r"no weights file 'not/there.pth'"):
-        checkpoints.read("not/there.pth")
+        weights.read("not/there.pth")
 
 
 def test_a_checkpoint_without_weights_is_told(tmp_path: Path) -> None:
     with pytest.raises(UnderfireError, match=r"no weights by name"):
-        checkpoints.read(saved(tmp_path / "net.pth", {"epoch": 3}))
+        weights.read(saved(tmp_path / "net.pth", {"epoch": 3}))
 
 
 def test_a_safetensors_file_brings_its_metadata(tmp_path: Path) -> None:
     save_file(STATE, tmp_path / "net.safetensors", {"input_size": "128"})
-    state, metadata = checkpoints.read(str(tmp_path / "net.safetensors"))
+    state, metadata = weights.read(str(tmp_path / "net.safetensors"))
     assert metadata == {"input_size": "128"}
     assert state.keys() == STATE.keys()
 
@@ -451,18 +451,18 @@ def test_a_safetensors_file_brings_its_metadata(tmp_path: Path) -> None:
 @pytest.mark.parametrize("side", ["128", "3,128,128", "[3, 128, 128]", "(128, 128)", "128.0"])
 @pytest.mark.parametrize("mean", ["0.1,0.2,0.3", "[0.1, 0.2, 0.3]", "(0.1, 0.2, 0.3)"])
 def test_metadata_may_be_commas_or_json(side: str, mean: str) -> None:
-    found = checkpoints.policy(BASE, {"input_size": side, "resize": "140", "mean": mean}, NONE)
+    found = inputs.policy(BASE, {"input_size": side, "resize": "140", "mean": mean}, NONE)
     assert found == Preprocess(128, 140, mean=(0.1, 0.2, 0.3))
 
 
 def test_flags_override_metadata_and_metadata_the_architecture() -> None:
     metadata = {"input_size": "128", "std": "0.5,0.5,0.5", "interpolation": "bilinear"}
-    found = checkpoints.policy(BASE, metadata, ClassifierOptions(input_size=64, resize=70))
+    found = inputs.policy(BASE, metadata, ClassifierOptions(input_size=64, resize=70))
     assert found == Preprocess(64, 70, std=(0.5, 0.5, 0.5), interpolation="bilinear")
 
 
 def test_a_new_input_size_keeps_the_share_of_the_picture() -> None:
-    assert checkpoints.policy(BASE, {}, ClassifierOptions(input_size=112)).resize == 128
+    assert inputs.policy(BASE, {}, ClassifierOptions(input_size=112)).resize == 128
 
 
 @pytest.mark.parametrize(
@@ -477,7 +477,7 @@ def test_a_new_input_size_keeps_the_share_of_the_picture() -> None:
 )
 def test_an_odd_policy_is_refused(metadata: dict[str, str], message: str) -> None:
     with pytest.raises(UnderfireError, match=message):
-        checkpoints.policy(BASE, metadata, NONE)
+        inputs.policy(BASE, metadata, NONE)
 
 
 @pytest.mark.parametrize(
@@ -487,28 +487,28 @@ def test_an_odd_policy_is_refused(metadata: dict[str, str], message: str) -> Non
 )
 def test_class_names_from_a_file(tmp_path: Path, text: str) -> None:
     (tmp_path / "names.txt").write_text(text, encoding="utf-8")
-    found = checkpoints.class_names(2, {}, ClassifierOptions(classes=str(tmp_path / "names.txt")))
+    found = inputs.class_names(2, {}, ClassifierOptions(classes=str(tmp_path / "names.txt")))
     assert found.names == ("cat", "dog")
 
 
 def test_wordnet_ids_are_spelled_out() -> None:
-    found = checkpoints.class_names(2, {"classes": json.dumps(["n01443537", "n02123045"])}, NONE)
+    found = inputs.class_names(2, {"classes": json.dumps(["n01443537", "n02123045"])}, NONE)
     assert found.ids == ("n01443537", "n02123045")
     assert found.names[1].startswith("tabby")
 
 
 def test_names_in_the_metadata_may_be_commas() -> None:
-    assert checkpoints.class_names(2, {"classes": "cat, dog"}, NONE).names == ("cat", "dog")
+    assert inputs.class_names(2, {"classes": "cat, dog"}, NONE).names == ("cat", "dog")
 
 
 def test_without_names_there_are_numbers() -> None:
-    assert checkpoints.class_names(3, {}, NONE).names == ("class 0", "class 1", "class 2")
+    assert inputs.class_names(3, {}, NONE).names == ("class 0", "class 1", "class 2")
 
 
 def test_the_wrong_number_of_names_is_told(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("cat\ndog\n")
     with pytest.raises(UnderfireError, match=r"2 class names \(.*names.txt\) for a classifier of 3"):
-        checkpoints.class_names(3, {}, ClassifierOptions(classes=str(tmp_path / "names.txt")))
+        inputs.class_names(3, {}, ClassifierOptions(classes=str(tmp_path / "names.txt")))
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe\x00", b'["cat", '])
@@ -516,4 +516,4 @@ def test_an_unreadable_names_file_is_named(tmp_path: Path, content: bytes | None
     if content is not None:
         (tmp_path / "names.txt").write_bytes(content)
     with pytest.raises(UnderfireError, match=r"names\.txt"):
-        checkpoints.class_names(2, {}, ClassifierOptions(classes=str(tmp_path / "names.txt")))
+        inputs.class_names(2, {}, ClassifierOptions(classes=str(tmp_path / "names.txt")))

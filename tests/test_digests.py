@@ -12,7 +12,8 @@ import pytest
 from underfire import registry
 from underfire.core import Preprocess
 from underfire.core.hashing import ADDED, spell
-from underfire.plan import Settings, make_plan
+from underfire.plan.make import make_plan
+from underfire.plan.settings import Settings
 
 if TYPE_CHECKING:
     from underfire.classifiers.base import TorchClassifier

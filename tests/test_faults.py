@@ -281,13 +281,14 @@ def test_a_clock_that_jumps_changes_nothing(
 
 def test_one_worker_builds_one_classifier_for_all_lanes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from e2e import extended
-    from underfire import plan as planning
+    from underfire.plan import make
+    from underfire.plan import settings as planning
 
     with extended():
         settings = planning.Settings.parse(
             {"images": str(folder), "classifier": "toy", "interpreter": ("cam", "grad"), "attack": ("adv2",)}
         )
-        plan, _ = planning.make_plan(settings)
+        plan, _ = make.make_plan(settings)
         units = list(plan.units({}))
         systems = [System.of_job(unit.job) for unit in units]
     assert len({unit.job.interpreters for unit in units}) == 2

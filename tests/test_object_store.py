@@ -10,10 +10,10 @@ import pytest
 
 import s3
 from e2e import TOY, photos, records, underfire
-from underfire import lease, trial
+from underfire import trial
 from underfire.core import Outcome, UnderfireError, Unit, place
 from underfire.core.place import Place, Remote, listing
-from underfire.store import Store
+from underfire.store import Store, lease
 
 N = 6
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # aiobotocore's sockets, closed when collected

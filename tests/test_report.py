@@ -379,7 +379,7 @@ def test_other_classes_than_imagenets_stand_beside_no_published_cells(tmp_path: 
 
 
 def test_the_digest_of_imagenets_classes_is_what_a_plan_has() -> None:
-    from underfire.classifiers.checkpoints import class_names
+    from underfire.classifiers.inputs import class_names
     from underfire.core import ClassifierOptions
     from underfire.core.hashing import digest_of
 

@@ -488,13 +488,15 @@ def test_judgements_again_forge_nothing_and_measure_as_the_judge_s_own_audit_doe
 def test_the_same_pictures_under_the_same_judge_have_the_same_numbers(
     whole: tuple[Path, list[str | Path]],
 ) -> None:
-    from underfire import audit, plan, transfer
+    from underfire import audit, transfer
+    from underfire.plan import make
+    from underfire.plan import settings as settings_
 
     out, _ = whole
     source = out / "toy" / "main-3"
     with extended():
-        settings = plan.read(source / "plan.yaml")
-        planned, _classifier = plan.make_plan(settings, settings)
+        settings = settings_.read(source / "plan.yaml")
+        planned, _classifier = make.make_plan(settings, settings)
         scale = audit.measured_scale(Store(source))
         transfer.run(source, planned, scale, ["cam"], lambda r: r.against == "cam", audit.Quiet())
     own = {r["image"]: r for r in Store(source).rows() if r["against"] == "cam"}

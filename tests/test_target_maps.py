@@ -14,9 +14,10 @@ from PIL import Image
 
 from e2e import extended, photos, records, underfire
 from toys import toy
-from underfire import classifier, goals
+from underfire import classifier
 from underfire.core import LEVELS, Photo, TargetMap, UnderfireError
 from underfire.images import pixels, targets
+from underfire.plan import targets as goals
 
 QUICK = ("--classifier", "toy", "--threads", "1", "--set", "pgd.steps=2", "--set", "adv2.steps=40")
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from underfire.classifiers.base import wrap
     from underfire.core import Classifier, Interpreter, Record, UnderfireError
     from underfire.notebook import Result, alarm, attack, classifier, interpreter
-    from underfire.plan import Settings
+    from underfire.plan.settings import Settings
     from underfire.report import write_report
 
 try:

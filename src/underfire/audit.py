@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from underfire import made_with, registry, system, trial
-from underfire import plan as planning
 from underfire.core import Executor, Outcome, UnderfireError, Unit, Workplace
 from underfire.core.hashing import digest_of
 from underfire.core.place import Place, Remote, place, slug
 from underfire.metrics import summary
-from underfire.plan import Plan, Settings
+from underfire.plan import make
+from underfire.plan import settings as planning
+from underfire.plan.settings import Settings
+from underfire.plan.units import Plan
 from underfire.store import FAILED, Store
 
 DEFAULT_OUT = "underfire-out"
@@ -80,12 +82,12 @@ def run(settings: Settings, out: Place | None = None, watcher: Watcher | None = 
     Raises:
         UnderfireError: a mistake of the user's, or another plan's results in ``out``.
     """
-    from underfire.classifiers.check import check  # noqa: PLC0415 (registers nothing; needs torch)
+    from underfire.plan.check import check  # noqa: PLC0415 (registers nothing; needs torch)
 
     watcher = watcher or Quiet()
     out = out or default_out(settings)
     stored = stored_plan(out)
-    plan, classifier = planning.make_plan(settings, stored)
+    plan, classifier = make.make_plan(settings, stored)
     system.prepare(plan.job.threads)
     check(classifier, str(getattr(classifier, "device", plan.job.device)))
     name = classifier.name

@@ -18,7 +18,7 @@ from underfire.core import UnderfireError
 from underfire.core.place import Place, is_url, place
 
 if TYPE_CHECKING:
-    from underfire.plan import Settings
+    from underfire.plan.settings import Settings
 
 ALARM, MISTAKE, SOME_FAILED, STOPPED = 1, 2, 3, 130
 
@@ -547,7 +547,7 @@ def _options(words: list[str]) -> dict[str, dict[str, Any]]:
 
 
 def _settings(plan: str | None, flags: dict[str, Any]) -> Settings:
-    from underfire import plan as planning  # noqa: PLC0415
+    from underfire.plan import settings as planning  # noqa: PLC0415
 
     if plan is None and "images" not in flags:
         raise UnderfireError("Nothing to attack: give --images DIR (or FILE, or 'demo'), or a PLAN.yaml.")

@@ -14,7 +14,6 @@ from rich import progress as bars
 from rich.console import Console
 from rich.table import Table
 
-from underfire import plan as planning
 from underfire import registry, study, study_run, system, train, transfer
 from underfire.attacks.presets import PRESET_NAMES
 from underfire.audit import stored_plan
@@ -22,7 +21,11 @@ from underfire.core import Classifier, Outcome
 from underfire.core.place import Place, slug
 from underfire.defenses.adversarial import JUDGED_STEPS, adversarial_training
 from underfire.metrics import estimate, summary
-from underfire.plan import Lane, Plan, Settings
+from underfire.plan import device as planning
+from underfire.plan import make
+from underfire.plan.cost import Lane
+from underfire.plan.settings import Settings
+from underfire.plan.units import Plan
 from underfire.store import Store
 from underfire.study_page import write_study
 
@@ -175,7 +178,7 @@ def _number(e: estimate.Estimate, digits: int) -> str:
 
 def show_plan(settings: Settings, out: Place) -> None:
     """Tasks, passes and time of a run."""
-    plan, classifier = planning.make_plan(settings, stored_plan(out))
+    plan, classifier = make.make_plan(settings, stored_plan(out))
     seconds = system.seconds_a_pass(classifier, plan.settings.batch_size or 1, plan.job.device, plan.job.threads)
     s = plan.settings
     table = Table(title=f"{_count(len(plan.photos), 'photo')}, {s.classifier}, ε = {s.eps}/255, preset {s.preset}")

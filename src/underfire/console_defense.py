@@ -21,7 +21,7 @@ from underfire.core.place import slug, write_whole
 from underfire.defenses.ensemble import EnsembleAlarm, Verdict, calibrate
 from underfire.images.overlay import over
 from underfire.images.pixels import encode_png, forged_note
-from underfire.plan import Settings
+from underfire.plan.settings import Settings
 from underfire.train import out_folder_writable
 
 ENOUGH = 100

@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import yaml
 from numpy.typing import NDArray
 
 from underfire.core import UnderfireError
 from underfire.core.place import Place
 from underfire.metrics.estimate import Estimate
 from underfire.metrics.summary import CELL, Summary, summarise
-from underfire.store import Store
+from underfire.store import Store, read_plan
 
 Cell = dict[str, Any]
 PRETTY = {
@@ -160,26 +159,6 @@ def load(out: Place) -> Findings:
     if not table.num_rows:
         raise UnderfireError(f"'{out}' has no finished records yet: let the audit finish a unit, then ask again.")
     return Findings(out, plan, table, scale, _panels(plan, table, scale))
-
-
-def read_plan(out: Place) -> Mapping[str, Any]:
-    """The plan.yaml of a folder of results.
-
-    Raises:
-        UnderfireError: not such a folder.
-    """
-    path = out / "plan.yaml"
-    try:
-        plan = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError) as e:
-        raise UnderfireError(
-            f"'{out}' is no folder of an underfire audit (it has no plan.yaml): give the folder named by --out."
-        ) from e
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
-        raise UnderfireError(f"Cannot read '{path}': {e}") from e
-    if not isinstance(plan, dict):
-        raise UnderfireError(f"'{path}' holds no settings: run the audit again with a new --out.")
-    return plan
 
 
 def select(table: pa.Table, **equal: Any) -> pa.Table:

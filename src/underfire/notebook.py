@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from underfire import calibration, goals, registry
-from underfire.classifiers.check import check
+from underfire import calibration, registry
 from underfire.core import (
     LEVELS,
     Attack,
@@ -33,7 +32,9 @@ from underfire.images import pixels, targets
 from underfire.images.photos import Folder
 from underfire.judge import explain, measure_scale
 from underfire.metrics import summary
-from underfire.plan import taken
+from underfire.plan import targets as goals
+from underfire.plan.check import check
+from underfire.plan.make import taken
 from underfire.system import System
 from underfire.trial import Trial
 

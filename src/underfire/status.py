@@ -11,10 +11,9 @@ from typing import Any
 import pyarrow.compute as pc
 from rich.console import Console
 
-from underfire import findings
 from underfire.core import UnderfireError
 from underfire.core.place import Place, listing
-from underfire.store import FAILED, Store
+from underfire.store import FAILED, Store, read_plan
 from underfire.study_numbers import FILE, parts
 
 RECENT = 200
@@ -55,7 +54,7 @@ def status(out: Place) -> Status:
     Raises:
         UnderfireError: no output folder of an audit.
     """
-    resolved = findings.read_plan(out).get("resolved")
+    resolved = read_plan(out).get("resolved")
     if not isinstance(resolved, Mapping) or not isinstance(resolved.get("units"), int):
         raise UnderfireError(
             f"'{out / 'plan.yaml'}' does not say how many units there are: it was not written by a run."

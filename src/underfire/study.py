@@ -16,12 +16,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from underfire import audit, core, registry, words
-from underfire import plan as planning
 from underfire.core import Classifier, ClassifierOptions, UnderfireError
 from underfire.core.hashing import digest_of
 from underfire.core.place import slug
 from underfire.images.photos import DEMO
-from underfire.plan import Settings, Triple
+from underfire.plan import device as planning
+from underfire.plan.settings import Settings, Triple, together
 from underfire.study_numbers import ATTACKS, FILE, IMAGENET, ORDER, TRAINED
 
 INTERPRETERS = ORDER
@@ -268,7 +268,7 @@ def _folders(names: Sequence[str]) -> list[str]:
 
 def _trained_on(subject: Subject, classifier: Classifier) -> str:
     """What a classifier was trained on, in words; it is not ImageNet where the classes are not ImageNet's 1,000."""
-    from underfire.classifiers.checkpoints import class_names  # noqa: PLC0415 (torch is slow to import)
+    from underfire.classifiers.inputs import class_names  # noqa: PLC0415 (torch is slow to import)
 
     told, known = classifier.classes, class_names(1000, {}, ClassifierOptions())
     said = subject.trained_on or (IMAGENET if subject.weights is None else "other data")
@@ -303,7 +303,7 @@ def asked(plan: Path | None, flags: Mapping[str, Any], quick: bool) -> Study:
             f"'{plan}' studies {len(subjects)} classifiers, each with its own '{next(iter(of_subject))}': say it in "
             "the plan, not beside it."
         )
-    subjects = [planning.together(subject, of_subject) for subject in subjects]
+    subjects = [together(subject, of_subject) for subject in subjects]
     if quick:
         of_study["photos"] = QUICK
         subjects = [{k: v for k, v in subject.items() if k != "photos"} for subject in subjects]

@@ -17,10 +17,10 @@ from typing import Any, Protocol
 import yaml
 
 from underfire import audit, system, transfer
-from underfire import plan as planning
 from underfire.core import Outcome, Record, UnderfireError, Unit
 from underfire.core.place import write_whole
-from underfire.plan import Plan
+from underfire.plan import make as planning
+from underfire.plan.units import Plan
 from underfire.report import write_report
 from underfire.store import Store
 from underfire.study import Agenda, Part, read

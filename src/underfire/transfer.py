@@ -17,7 +17,7 @@ from typing import Any
 
 from underfire import audit
 from underfire.core import SCHEMA_VERSION, Photo, Record, Unit
-from underfire.plan import Plan
+from underfire.plan.units import Plan
 from underfire.store import Store
 
 STAGE = "transfer"

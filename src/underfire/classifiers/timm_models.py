@@ -12,7 +12,7 @@ import timm.data
 import torch
 from torch import Tensor, nn
 
-from underfire.classifiers import checkpoints
+from underfire.classifiers import inputs, weights
 from underfire.classifiers.base import TorchClassifier
 from underfire.classifiers.folding import fold_batch_norm
 from underfire.core import ClassifierOptions, Preprocess, UnderfireError, unknown
@@ -47,12 +47,12 @@ def any_timm(variant: str, options: ClassifierOptions) -> TorchClassifier:
 
 
 def _build(name: str, architecture: str, options: ClassifierOptions) -> TorchClassifier:
-    state, metadata = checkpoints.read(options.weights) if options.weights else ({}, {})
+    state, metadata = weights.read(options.weights) if options.weights else ({}, {})
     if not options.weights:
         module = _fetched(name, architecture)
     else:
         module = timm.create_model(architecture, pretrained=False, num_classes=_outputs(architecture, state))
-        checkpoints.fit(module, state, options.weights, name)
+        weights.fit(module, state, options.weights, name)
     return classifier(name, module, metadata, options)
 
 
@@ -88,8 +88,8 @@ def classifier(name: str, module: nn.Module, metadata: dict[str, str], options: 
     built = TorchClassifier(
         module,
         name=name,
-        preprocess=checkpoints.policy(base, metadata, options),
-        classes=checkpoints.class_names(k, metadata, options),
+        preprocess=inputs.policy(base, metadata, options),
+        classes=inputs.class_names(k, metadata, options),
         features=getattr(module, "forward_features", None),
         scores=getattr(module, "forward_head", None),
         pyramid=_pyramid(module),

@@ -18,74 +18,23 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import hashlib
 import io
-import re
 import shutil
-import types
-import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 
-from underfire import lease
 from underfire.core import SCHEMA_VERSION, Record, Scale, UnderfireError
 from underfire.core.place import TEMPORARY, Place, listing, read_many, temporary_name, write_many, write_whole
+from underfire.store import lease
+from underfire.store.parquet import decode, encode, schema, sound
 
 STAGES: dict[str, type] = {"scale": Scale, "records": Record, "transfer": Record}
 FAILED = "failed"
-_ARROW: dict[Any, pa.DataType] = {
-    str: pa.string(),
-    int: pa.int64(),
-    float: pa.float64(),
-    bool: pa.bool_(),
-    list[float | None]: pa.list_(pa.float64()),
-}
-_SEAL = re.compile(rb"sha256=([0-9a-f]{64})")
-_NO_SEAL = b"sha256=" + b"0" * 64
-
-
-def schema(row: type) -> pa.Schema:
-    """The fixed Arrow schema of a row type: never a null-typed column, whatever the values."""
-    columns = []
-    for name, hint in typing.get_type_hints(row).items():
-        plain = [t for t in typing.get_args(hint) if t is not types.NoneType] if _optional(hint) else [hint]
-        columns.append(pa.field(name, _ARROW[plain[0]], nullable=_optional(hint)))
-    return pa.schema(columns)
-
-
-def _optional(hint: Any) -> bool:
-    return types.NoneType in typing.get_args(hint)
-
-
-def encode(table: pa.Table) -> bytes:
-    """A Parquet file that carries the SHA-256 of itself, taken with zeros in the digest's place."""
-    buffer = io.BytesIO()
-    with pq.ParquetWriter(buffer, table.schema) as writer:
-        writer.write_table(table)
-        writer.add_key_value_metadata({"underfire.seal": _NO_SEAL.decode()})
-    content = buffer.getvalue()
-    at = content.rindex(_NO_SEAL)  # the footer is last, and its key-value pairs come after all that a row can say
-    seal = b"sha256=" + hashlib.sha256(content).hexdigest().encode()
-    return content[:at] + seal + content[at + len(seal) :]
-
-
-def decode(content: bytes) -> pa.Table | None:
-    """The table of a sealed Parquet file; None where a byte of it is not as it was written."""
-    return pq.ParquetFile(io.BytesIO(content)).read() if sound(content) else None
-
-
-def sound(content: bytes) -> bool:
-    """Whether a sealed Parquet file is as it was written, to the last bit."""
-    found = list(_SEAL.finditer(content))
-    if not found:
-        return False
-    start, end = found[-1].span()
-    unsealed = content[:start] + _NO_SEAL + content[end:]
-    return hashlib.sha256(unsealed).hexdigest().encode() == found[-1][1]
 
 
 class Store:
@@ -246,3 +195,23 @@ def _told(root: Place) -> Iterator[None]:
         if e.errno in (errno.ENOTDIR, errno.EEXIST):
             raise UnderfireError(f"'{root}' is not a folder: give another one with --out.") from e
         raise UnderfireError(f"Cannot write into '{root}' ({e.strerror or e}): give another folder with --out.") from e
+
+
+def read_plan(out: Place) -> Mapping[str, Any]:
+    """The plan.yaml of a folder of results.
+
+    Raises:
+        UnderfireError: not such a folder.
+    """
+    path = out / "plan.yaml"
+    try:
+        plan = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as e:
+        raise UnderfireError(
+            f"'{out}' is no folder of an underfire audit (it has no plan.yaml): give the folder named by --out."
+        ) from e
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
+        raise UnderfireError(f"Cannot read '{path}': {e}") from e
+    if not isinstance(plan, dict):
+        raise UnderfireError(f"'{path}' holds no settings: run the audit again with a new --out.")
+    return plan

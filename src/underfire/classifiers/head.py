@@ -1,0 +1,62 @@
+"""Find the head: the feature maps whose average, through one linear layer, gives the logits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from torch import Tensor, nn
+
+
+def pooled(linear: nn.Linear, maps: Tensor) -> Tensor:
+    """Logits (N, K) of feature maps (N, C, h, w): averaged, then through the linear layer."""
+    logits: Tensor = linear(maps.mean((2, 3)))
+    return logits
+
+
+def last_linear(module: nn.Module) -> nn.Linear | None:
+    """The linear layer that was registered last; None without one."""
+    linears = [m for m in module.modules() if isinstance(m, nn.Linear)]
+    return linears[-1] if linears else None
+
+
+def traced(module: nn.Module, x: Tensor) -> Iterator[tuple[Features, Features | None]]:
+    """Candidates for the last feature maps of an unknown network: each module's (N, C, h, w) output, last first.
+
+    torchvision's DenseNet applies its last ReLU as a function, so the rectified output is a candidate too.
+    """
+    linear = last_linear(module)
+    if linear is None:
+        return
+    ran: list[nn.Module] = []
+
+    def note(m: nn.Module, _args: object, out: object) -> None:
+        if isinstance(out, Tensor) and out.dim() == 4 and out.shape[1] == linear.in_features and out.shape[-1] > 1:
+            ran.append(m)
+
+    hooks = [m.register_forward_hook(note) for m in module.modules() if m is not module]
+    try:
+        module(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for part in reversed(ran[-8:]):
+        yield partial(_output_of, module, part), None
+        yield partial(_rectified_output_of, module, part), None
+
+
+def _rectified_output_of(module: nn.Module, part: nn.Module, x: Tensor) -> Tensor:
+    return _output_of(module, part, x).relu()
+
+
+def _output_of(module: nn.Module, part: nn.Module, x: Tensor) -> Tensor:
+    caught: list[Tensor] = []
+    hook = part.register_forward_hook(lambda _m, _args, out: caught.append(out))
+    try:
+        module(x)
+    finally:
+        hook.remove()
+    return caught[-1]
+
+
+Features = Callable[[Tensor], Tensor]
