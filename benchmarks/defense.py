@@ -30,7 +30,7 @@ from underfire.audit import run
 from underfire.defenses.ensemble import EnsembleAlarm, calibrate
 from underfire.images import photos as images
 from underfire.images import pixels
-from underfire.interpreters.rts import PACKAGED, read_card
+from underfire.interpreters.rts.card import PACKAGED, read_card
 from underfire.interpreters.rts_loss import saliency_metric
 from underfire.metrics import detection, estimate
 from underfire.plan.settings import Settings

@@ -22,10 +22,10 @@ import underfire
 from underfire.attacks.adv2 import Adv2
 from underfire.attacks.pgd import Pgd
 from underfire.core import Goal, Images, Photo, Victim
+from underfire.executors.process import prepare
 from underfire.images import maps, photos, pixels
 from underfire.images.targets import draw_class
-from underfire.interpreters.mask import Mask
-from underfire.system import prepare
+from underfire.interpreters.mask.mask import Mask
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "mask-attempts.csv"

@@ -23,10 +23,10 @@ from mask_attempts import Bench
 from underfire.attacks.pgd import Ball
 from underfire.attacks.search import Schedule
 from underfire.core import Images, Labels
+from underfire.executors.process import prepare
 from underfire.images import photos
-from underfire.interpreters.mask_blend import Blend
-from underfire.interpreters.mask_match import Shadow, log_odds
-from underfire.system import prepare
+from underfire.interpreters.mask.blend import Blend
+from underfire.interpreters.mask.match import Shadow, log_odds
 
 RESULT = Path(__file__).parent / "results" / "mask-limit.csv"
 COLUMNS = ("image", "eps", "steps", "log_odds", "benign_log_odds", "deleted", "benign_deleted", "unmasked_log_odds")

@@ -21,11 +21,11 @@ from torch import Tensor
 
 from mask_attempts import Bench
 from underfire.core import LEVELS, Labels, Maps
+from underfire.executors.process import prepare
 from underfire.images import maps
-from underfire.interpreters.mask import Mask
-from underfire.interpreters.mask_blend import Blend
-from underfire.interpreters.mask_walk import class_score
-from underfire.system import prepare
+from underfire.interpreters.mask.blend import Blend
+from underfire.interpreters.mask.mask import Mask
+from underfire.interpreters.mask.walk import class_score
 
 RESULT = Path(__file__).parent / "results" / "mask-map.csv"
 SHIFTS = 16

@@ -12,10 +12,10 @@ import matplotlib as mpl
 import torch
 
 import underfire
+from underfire.executors.process import prepare
 from underfire.images import maps, photos, pixels
-from underfire.interpreters.mask import Mask
-from underfire.interpreters.mask_blend import Blend
-from underfire.system import prepare
+from underfire.interpreters.mask.blend import Blend
+from underfire.interpreters.mask.mask import Mask
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt

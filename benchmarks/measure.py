@@ -20,7 +20,7 @@ from typing import Any
 from underfire import notebook
 from underfire.audit import run
 from underfire.images.photos import Folder
-from underfire.interpreters.rts import find, read_card
+from underfire.interpreters.rts.card import find, read_card
 from underfire.metrics import estimate, summary
 from underfire.plan.settings import Settings
 

@@ -24,9 +24,9 @@ import underfire
 from underfire.attacks.adv2 import Adv2
 from underfire.attacks.pgd import Pgd
 from underfire.core import Goal, Victim
+from underfire.executors.process import prepare
 from underfire.interpreters.grad import Grad
 from underfire.interpreters.smooth import Slope, smoothed
-from underfire.system import prepare
 
 RESULT = Path(__file__).parent / "results" / "overhead.csv"
 

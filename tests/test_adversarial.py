@@ -14,8 +14,9 @@ from test_rts import SIZE, Noted, colours, few, squares, started
 from underfire import train
 from underfire.core import Goal, Photo, UnderfireError
 from underfire.defenses import adversarial
-from underfire.interpreters.rts import Card, Rts, RtsA, cross_entropy, load, maps_of, packed, read_card
-from underfire.interpreters.rts_net import Doubt, MaskNet
+from underfire.interpreters.rts.card import Card, load, packed, read_card
+from underfire.interpreters.rts.net import Doubt, MaskNet
+from underfire.interpreters.rts.rts import Rts, RtsA, cross_entropy, maps_of
 
 
 @pytest.fixture(autouse=True)

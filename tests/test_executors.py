@@ -11,7 +11,7 @@ import pytest
 
 from underfire import registry
 from underfire.core import Executor, Outcome, UnderfireError, Unit, Workplace
-from underfire.executors.stream import HOPELESS, TRIES
+from underfire.executors.crew import HOPELESS, TRIES
 from works import Trouble, units
 
 KINDS = ("inline", "processes", "ray")

@@ -13,9 +13,9 @@ from toys import CLASSES, pictures, seeded
 from underfire import registry
 from underfire.classifiers.base import TorchClassifier, wrap
 from underfire.core import ImageErrors, UnderfireError
-from underfire.interpreters.mask import Mask
-from underfire.interpreters.mask_blend import Blend, blur, gaussian_matrix, odd
-from underfire.interpreters.mask_walk import Objective, Walk, flat_images, jitters, shifted
+from underfire.interpreters.mask.blend import Blend, blur, gaussian_matrix, odd
+from underfire.interpreters.mask.mask import Mask
+from underfire.interpreters.mask.walk import Objective, Walk, flat_images, jitters, shifted
 
 SIZE, SIDE = 48, 5
 """At 48 px the blur has 5 px and the mask's Gaussian 3."""

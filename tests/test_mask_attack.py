@@ -19,10 +19,10 @@ from underfire.attacks.stadv import Adv2Stadv
 from underfire.classifiers.base import TorchClassifier
 from underfire.core import LEVELS, Goal, Images, Photo, UnderfireError, Victim
 from underfire.images import maps, pixels, targets
-from underfire.interpreters.mask import Mask
-from underfire.interpreters.mask_bilevel import Bilevel
-from underfire.interpreters.mask_match import FALL, Match, log_odds, surplus
-from underfire.interpreters.mask_walk import BETA1, BETA2, Process, class_score
+from underfire.interpreters.mask.bilevel import Bilevel
+from underfire.interpreters.mask.mask import Mask
+from underfire.interpreters.mask.match import FALL, Match, log_odds, surplus
+from underfire.interpreters.mask.walk import BETA1, BETA2, Process, class_score
 
 
 def masked(steps: int = 40) -> tuple[TorchClassifier, Mask]:

@@ -21,10 +21,11 @@ from underfire import notebook, sheet, train
 from underfire.classifiers.base import TorchClassifier, wrap
 from underfire.core import Goal, UnderfireError
 from underfire.images import pixels
-from underfire.interpreters import rts as rts_files
 from underfire.interpreters import rts_loss as loss
-from underfire.interpreters.rts import Card, Rts, load, packed, read_card
-from underfire.interpreters.rts_net import MaskNet
+from underfire.interpreters.rts import card as rts_files
+from underfire.interpreters.rts.card import Card, load, packed, read_card
+from underfire.interpreters.rts.net import MaskNet
+from underfire.interpreters.rts.rts import Rts
 from underfire.train import TrainSettings, Unwatched
 
 SIZE, K = 64, 4

@@ -20,7 +20,7 @@ from test_study import TOY, agenda, noted, part, put, row
 from underfire import audit, registry, study, study_numbers, study_page, study_run, study_verdicts, words
 from underfire.classifiers.base import TorchClassifier
 from underfire.core import ClassifierOptions, UnderfireError
-from underfire.interpreters.rts import Card, packed
+from underfire.interpreters.rts.card import Card, packed
 from underfire.metrics.estimate import mean
 from underfire.store import Store
 from underfire.study import Study

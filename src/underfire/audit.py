@@ -16,10 +16,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
-from underfire import made_with, registry, system, trial
+from underfire import made_with, registry, trial
 from underfire.core import Executor, Outcome, UnderfireError, Unit, Workplace
 from underfire.core.hashing import digest_of
 from underfire.core.place import Place, Remote, place, slug
+from underfire.executors import process
 from underfire.metrics import summary
 from underfire.plan import make
 from underfire.plan import settings as planning
@@ -88,7 +89,7 @@ def run(settings: Settings, out: Place | None = None, watcher: Watcher | None = 
     out = out or default_out(settings)
     stored = stored_plan(out)
     plan, classifier = make.make_plan(settings, stored)
-    system.prepare(plan.job.threads)
+    process.prepare(plan.job.threads)
     check(classifier, str(getattr(classifier, "device", plan.job.device)))
     name = classifier.name
     del classifier  # the workers have their own

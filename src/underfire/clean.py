@@ -15,7 +15,7 @@ from torch import Tensor
 from underfire.core import Classifier, Interpreter, Job, Photo, UnderfireError
 from underfire.images import photos as images
 from underfire.images import pixels, targets
-from underfire.judge import explain
+from underfire.interpreters.checked import explain
 from underfire.system import System
 
 Levels: TypeAlias = "NDArray[np.uint8]"

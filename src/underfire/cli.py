@@ -161,8 +161,6 @@ OutFlag = Annotated[
 ]
 FolderArgument = Annotated[str, typer.Argument(metavar="DIR|URL", help="The output folder of a run, finished or not.")]
 SamplesFlag = Annotated[int, typer.Option("--samples", metavar="N", min=0, help="Rows of pictures in the report.")]
-
-
 Flags: TypeAlias = "dict[str, Any]"
 """Settings as they were given on the command line."""
 FLAGS: dict[str, Any] = {

@@ -14,12 +14,13 @@ from rich import progress as bars
 from rich.console import Console
 from rich.table import Table
 
-from underfire import registry, study, study_run, system, train, transfer
+from underfire import registry, study, study_run, train, transfer
 from underfire.attacks.presets import PRESET_NAMES
 from underfire.audit import stored_plan
 from underfire.core import Classifier, Outcome
 from underfire.core.place import Place, slug
 from underfire.defenses.adversarial import JUDGED_STEPS, adversarial_training
+from underfire.executors import process
 from underfire.metrics import estimate, summary
 from underfire.plan import device as planning
 from underfire.plan import make
@@ -179,7 +180,7 @@ def _number(e: estimate.Estimate, digits: int) -> str:
 def show_plan(settings: Settings, out: Place) -> None:
     """Tasks, passes and time of a run."""
     plan, classifier = make.make_plan(settings, stored_plan(out))
-    seconds = system.seconds_a_pass(classifier, plan.settings.batch_size or 1, plan.job.device, plan.job.threads)
+    seconds = process.seconds_a_pass(classifier, plan.settings.batch_size or 1, plan.job.device, plan.job.threads)
     s = plan.settings
     table = Table(title=f"{_count(len(plan.photos), 'photo')}, {s.classifier}, ε = {s.eps}/255, preset {s.preset}")
     table.add_column("task")
@@ -281,7 +282,7 @@ class TrainProgress:
 
 def classifier_of(settings: Settings) -> Classifier:
     """The classifier that settings name, ready to be asked."""
-    system.prepare(settings.threads or os.cpu_count() or 1)
+    process.prepare(settings.threads or os.cpu_count() or 1)
     device = planning.choose_device(settings.device)
     return registry.build_classifier(settings.classifier, settings.classifier_options, device)
 

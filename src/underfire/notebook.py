@@ -30,7 +30,8 @@ from underfire.core import (
 from underfire.defenses.ensemble import EnsembleAlarm
 from underfire.images import pixels, targets
 from underfire.images.photos import Folder
-from underfire.judge import explain, measure_scale
+from underfire.interpreters.checked import explain
+from underfire.judge import measure_scale
 from underfire.metrics import summary
 from underfire.plan import targets as goals
 from underfire.plan.check import check

@@ -16,9 +16,11 @@ import torch
 from underfire.clean import Levels, npy
 from underfire.core import Classifier, Interpreter, Outcome, Photo, Record, Unit
 from underfire.core.place import slug
+from underfire.executors.process import prepare
 from underfire.images import photos, pixels
-from underfire.judge import explain, judge
-from underfire.system import System, prepare
+from underfire.interpreters.checked import explain
+from underfire.judge import judge
+from underfire.system import System
 
 if TYPE_CHECKING:
     from torch import Tensor

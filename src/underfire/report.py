@@ -29,8 +29,6 @@ REASONS_LISTED = 20
 """Reasons listed for missing results; the rest is counted."""
 PHOTOS_NAMED = 20
 """Photos named for each reason; the rest is counted."""
-
-
 LOW_BAR = 0.5
 """Forged by an attack that ignores the map on more photos than this: the page warns that the scale tells little."""
 PATHS = frozenset({"images", "weights", "classes"})

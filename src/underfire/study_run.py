@@ -16,9 +16,10 @@ from typing import Any, Protocol
 
 import yaml
 
-from underfire import audit, system, transfer
+from underfire import audit, transfer
 from underfire.core import Outcome, Record, UnderfireError, Unit
 from underfire.core.place import write_whole
+from underfire.executors import process
 from underfire.plan import make as planning
 from underfire.plan.units import Plan
 from underfire.report import write_report
@@ -76,7 +77,7 @@ def estimate(agenda: Agenda, out: Path) -> list[Estimate]:
         audit.refuse_other_plan(folder, stored, plan, f"underfire study '{out}'")
         if part.subject not in speed:
             size = plan.settings.batch_size or 1
-            speed[part.subject] = system.seconds_a_pass(classifier, size, plan.job.device, plan.job.threads)
+            speed[part.subject] = process.seconds_a_pass(classifier, size, plan.job.device, plan.job.threads)
         costs = _missing(plan, Store(folder), {i: agenda.map_passes[part.subject, i] for i in plan.job.interpreters})
         busy = max(1, min(plan.settings.workers, len(costs)))
         found.append(Estimate(part, plan, sum(costs), speed[part.subject] / busy))

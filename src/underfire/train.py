@@ -31,8 +31,9 @@ from underfire.core.place import write_whole
 from underfire.images import pixels
 from underfire.images.photos import Folder
 from underfire.interpreters import rts_loss as loss
-from underfire.interpreters.rts import Card, maps_of, packed, read_card
-from underfire.interpreters.rts_net import MaskNet
+from underfire.interpreters.rts.card import Card, packed, read_card
+from underfire.interpreters.rts.net import MaskNet
+from underfire.interpreters.rts.rts import maps_of
 from underfire.sheet import Explained, sheet
 
 SMALLEST = 16

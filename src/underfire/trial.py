@@ -33,11 +33,12 @@ from underfire.core import (
     hashing,
 )
 from underfire.core.place import slug
+from underfire.executors.process import prepare
 from underfire.images import photos as images
 from underfire.images import pixels
 from underfire.judge import judge, measure_scale
 from underfire.rejudge import failed, rejudge
-from underfire.system import System, prepare
+from underfire.system import System
 
 ALARM = ("alarm_score", "alarm")
 """Columns that the clean PNG has too."""

@@ -32,9 +32,9 @@ from underfire.attacks.search import Schedule, search
 from underfire.attacks.search import Settings as SearchSettings
 from underfire.core import Classifier, Goal, Images, Labels, Maps, UnderfireError, Victim, evenly
 from underfire.images import maps
-from underfire.interpreters import rts
-from underfire.interpreters.rts import RtsA, RtsSurrogate, cross_entropy, maps_of
-from underfire.interpreters.rts_net import Doubt, MaskNet
+from underfire.interpreters.rts import card as rts
+from underfire.interpreters.rts.net import Doubt, MaskNet
+from underfire.interpreters.rts.rts import RtsA, RtsSurrogate, cross_entropy, maps_of
 from underfire.train import Photos, Shown, Training, TrainSettings, seed_of
 
 JUDGED = 64
@@ -316,7 +316,7 @@ def adversarial_training(
         raise UnderfireError(f"--from {plain}: this network is of an adversarial training; start from a plain one.")
     path = rts.find(classifier, plain)
     teacher, card = rts.load(path), rts.read_card(path)
-    settings = AdversarialSettings(teacher=rts.digest_of(path), limit=how.limit, seed=how.seed)
+    settings = AdversarialSettings(teacher=rts.file_digest(path), limit=how.limit, seed=how.seed)
     return settings, partial(AdversarialTraining, teacher=teacher, threshold=card.threshold, held=card.validation)
 
 

@@ -16,13 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from underfire import calibration, core, judge
+from underfire import calibration, core
 from underfire.calibration import Calibration, Member
 from underfire.core import Classifier, Images, PerImage, Photo, UnderfireError
 from underfire.core.place import absolute_files
 from underfire.images import photos as images
 from underfire.images import pixels
-from underfire.interpreters import disagreement
+from underfire.interpreters import checked, disagreement
 from underfire.interpreters.ensemble import MEMBERS, Ensemble, log_probability
 from underfire.metrics import conformal
 from underfire.registry import register
@@ -136,7 +136,7 @@ def look(ensemble: Ensemble, x: Images) -> Seen:
     failed: dict[int, str] = {}
     for name, member in ensemble.members.items():
         for found, images_of in ((shown, x), (again, copy)):
-            found[name], errors = judge.explain(member, images_of, z.argmax(1))
+            found[name], errors = checked.explain(member, images_of, z.argmax(1))
             failed |= {row: reason for row, reason in errors.items() if row not in failed}
     return Seen(z, log_p, shown, again, failed)
 

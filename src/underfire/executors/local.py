@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from underfire.core import Unit, Workplace
-from underfire.executors.stream import Crewed, Failure, Result, Work, attempt
+from underfire.executors.crew import Crewed, Failure, Result, Work, attempt
 from underfire.registry import register
 
 

@@ -13,7 +13,7 @@ import warnings
 from typing import Any
 
 from underfire.core import UnderfireError, Unit, Workplace
-from underfire.executors.stream import TRIES, Crewed, Failure, Result, Work, attempt
+from underfire.executors.crew import TRIES, Crewed, Failure, Result, Work, attempt
 from underfire.registry import register
 
 # An actor's process reads this file before it loads torch; why passive: see cli.py.

@@ -13,15 +13,9 @@ from PIL import Image
 
 SIDE = 224
 """Longest side of a small picture, px: the input size of most classifiers, and sharp at 110 px on a fine screen."""
-
-
 COLOURMAP = "inferno"  # perceptually uniform, and dark to bright also without colour vision
-
-
 OVERLAY = 0.65
 """Weight of the map's colour over the grey photo."""
-
-
 Pixels = NDArray[np.uint8]
 
 

@@ -14,8 +14,6 @@ from underfire.core import Photo, UnderfireError, evenly
 from underfire.core.place import Place, place, read_many
 
 DEMO = "demo"
-
-
 DEMO_PHOTOS = (
     "astronaut.png",
     "chelsea.png",
@@ -24,11 +22,7 @@ DEMO_PHOTOS = (
     "motorcycle_left.png",
     "rocket.jpg",
 )
-
-
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-
-
 UNREADABLE = "unreadable"
 """Stands for the digest of a file that could not be read when the audit was planned."""
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 
 SHAPES = ("circle", "box")
-
-
 SAMPLES = 16
 """A drawn map's pixel is the mean of so many points a side: maps of 7×7 need soft edges."""
 

@@ -12,16 +12,10 @@ from underfire.plan.settings import UNIT_ROWS
 
 FIRST_ORDER = 3.0
 """F of a step that takes first derivatives only."""
-
-
 MEMORY_SHARE = 4
 """A batch may take one part in so many of the memory."""
-
-
 SPLIT = 0.1
 """An interpreter gets units of its own where forging the attacks on the prediction again adds at most this share."""
-
-
 UNIT_PASSES = {"cpu": 40_000, "mps": 200_000, "cuda": 1_500_000}
 """F that a unit should cost at most (some ten minutes on two CPU cores, or on one GPU): what a kill loses."""
 

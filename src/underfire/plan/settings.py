@@ -16,23 +16,15 @@ from underfire.images.photos import DEMO
 
 UNIT_ROWS = 1000
 """At most so many rows in one Parquet part."""
-
-
 AUTO = ("batch_size", "threads", "precision")
 """Settings that are filled in when not given, and taken from the plan that is there when a run goes on."""
-
-
 NOT_IN_KEY = frozenset(
     {"images", "weights", "classes", "device", "workers", "executor", "address", "gpus", "resolved", "target_map"}
     | {"defense"}
 )
 """Settings that change no number: what photos, weights, class names, defense and target maps there are is in the key
 by their digests."""
-
-
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-
-
 Triple = tuple[Finite, Finite, Finite]
 
 

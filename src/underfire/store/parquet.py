@@ -19,11 +19,7 @@ _ARROW: dict[Any, pa.DataType] = {
     bool: pa.bool_(),
     list[float | None]: pa.list_(pa.float64()),
 }
-
-
 _SEAL = re.compile(rb"sha256=([0-9a-f]{64})")
-
-
 _NO_SEAL = b"sha256=" + b"0" * 64
 
 

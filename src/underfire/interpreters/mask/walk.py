@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from underfire.core import LEVELS, Classifier, Images, Labels, Maps, PerImage, UnderfireError
-from underfire.interpreters.mask_blend import Blend, blur
+from underfire.interpreters.mask.blend import Blend, blur
 
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
 START = 0.5

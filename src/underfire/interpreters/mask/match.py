@@ -24,8 +24,8 @@ import torch
 from torch import Tensor
 
 from underfire.core import Images, Labels, Maps, PerImage, Terms, UnderfireError
-from underfire.interpreters.mask_blend import Blend
-from underfire.interpreters.mask_walk import Process, Visit, Walk, at_least
+from underfire.interpreters.mask.blend import Blend
+from underfire.interpreters.mask.walk import Process, Visit, Walk, at_least
 from underfire.interpreters.smooth import Slope, smoothed
 
 GOLDEN = (5**0.5 - 1) / 2

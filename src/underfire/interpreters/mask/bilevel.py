@@ -20,8 +20,8 @@ from torch import Tensor
 
 from underfire.core import Images, Labels, Maps, Terms
 from underfire.images import maps
-from underfire.interpreters.mask_blend import Blend
-from underfire.interpreters.mask_walk import Process, Walk, at_least, class_score
+from underfire.interpreters.mask.blend import Blend
+from underfire.interpreters.mask.walk import Process, Walk, at_least, class_score
 from underfire.interpreters.smooth import Slope, smoothed
 
 

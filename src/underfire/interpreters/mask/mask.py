@@ -15,9 +15,9 @@ from typing import Any
 from torch import Tensor
 
 from underfire.core import Classifier, Goal, ImageErrors, Images, Labels, Maps, Surrogate, UnderfireError, unknown
-from underfire.interpreters.mask_bilevel import Bilevel
-from underfire.interpreters.mask_match import Match
-from underfire.interpreters.mask_walk import Objective, Process, at_least, flat_images
+from underfire.interpreters.mask.bilevel import Bilevel
+from underfire.interpreters.mask.match import Match
+from underfire.interpreters.mask.walk import Objective, Process, at_least, flat_images
 from underfire.registry import register
 
 SURROGATES: dict[str, type] = {"match": Match, "bilevel": Bilevel}

@@ -33,8 +33,6 @@ WIDTH = (24, 32, 48)
 EfficientNet-Lite0."""
 GATE = 64
 """Rank of the gate ⟨P w, Q F⟩."""
-
-
 LOOK = 16
 """Channels of the doubt's look at each of the three finer levels."""
 TRUSTING = -4.0

@@ -1,0 +1,7 @@
+"""RTS: real-time saliency (Dabkowski & Gal 2017), the paper's model-guided interpreter, with its packaged networks."""
+
+from __future__ import annotations
+
+from underfire.interpreters.rts.rts import Rts, RtsA
+
+__all__ = ["Rts", "RtsA"]

@@ -1,0 +1,128 @@
+"""The file of a trained RTS network: safetensors with a card that says what it was trained for and what it is worth."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from underfire.core import Classifier, UnderfireError
+from underfire.interpreters.rts.net import MaskNet
+
+PACKAGED = Path(__file__).parent / "weights"
+FORMAT = "underfire rts 1"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a trained decoder is: all of it is in its file.
+
+    Args:
+        classifier: the classifier's name.
+        classifier_digest: of its weights and input policy; the decoder fits no other.
+        threshold: t of the saliency metric, chosen on training photos.
+        settings: of the training.
+        figures: what it is worth on photos of classes not trained on.
+        validation: SHA-256 digests of those photos' files.
+        kind: 'rts', or 'rts-a' where it was trained on forged images too.
+    """
+
+    classifier: str
+    classifier_digest: str
+    threshold: float
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    figures: Mapping[str, float] = field(default_factory=dict)
+    validation: tuple[str, ...] = ()
+    kind: str = "rts"
+
+
+def packed(net: MaskNet, card: Card) -> bytes:
+    """The file of a decoder: safetensors in half precision, with its card."""
+    state = {key: value.detach().cpu().half().contiguous() for key, value in net.state_dict().items()}
+    # One entry: safetensors writes several in random order, and equal trainings shall give equal files.
+    known = {"format": FORMAT, "channels": net.channels, "doubts": net.doubt is not None, **asdict(card)}
+    metadata = {"underfire": json.dumps(known, sort_keys=True)}
+    content: bytes = save(state, metadata)
+    return content
+
+
+def read_card(path: Path) -> Card:
+    """The card of a decoder's file.
+
+    Raises:
+        UnderfireError: missing, truncated, or another kind of file.
+    """
+    known = _open(path)[0]
+    fields = {key: known[key] for key in ("classifier", "classifier_digest", "threshold", "settings", "figures")}
+    return Card(**fields, validation=tuple(known["validation"]), kind=known.get("kind", "rts"))
+
+
+def load(path: Path) -> MaskNet:
+    """The network of a decoder's file, in float32."""
+    known, state = _open(path)
+    net = MaskNet(known["channels"], known.get("doubts", False))
+    try:
+        net.load_state_dict({key: value.float() for key, value in state.items()})
+    except RuntimeError as e:
+        raise UnderfireError(f"'{path}' does not fit this version's RTS network: train it again.") from e
+    return net.eval().requires_grad_(False)
+
+
+def _open(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if not path.is_file():
+        raise UnderfireError(f"There is no RTS file '{path}': `underfire train rts` makes one.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            known = json.loads((file.metadata() or {}).get("underfire", "{}"))
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except SafetensorError as e:
+        raise UnderfireError(f"'{path}' is no whole RTS file ({e}): copy it again, or train it again.") from e
+    if known.get("format") != FORMAT:
+        raise UnderfireError(f"'{path}' is no RTS file of this version: `underfire train rts` makes one.")
+    return known, state
+
+
+def packaged() -> Iterator[Path]:
+    """The decoders that come with underfire."""
+    yield from sorted(PACKAGED.glob("rts-*.safetensors"))
+
+
+def find(classifier: Classifier, weights: str | None, kind: str = "rts") -> Path:
+    """The decoder's file for a classifier: the one named, or the packaged one that was trained for exactly it.
+
+    Raises:
+        UnderfireError: there is none, or it was trained for another classifier or in another way.
+    """
+    how = "underfire train rts --adversarial" if kind == "rts-a" else "underfire train rts"
+    if weights is None:
+        for path in packaged():
+            card = read_card(path)
+            if card.classifier_digest == classifier.digest and card.kind == kind:
+                return path
+        raise UnderfireError(
+            f"{kind.upper()} has no trained network for '{classifier.name}' with these weights: train one with `{how} "
+            f"--classifier {classifier.name} --images DIR --out {kind}.safetensors`, then name it with "
+            f"--set {kind}.weights={kind}.safetensors."
+        )
+    path = Path(weights).expanduser()
+    card = read_card(path)
+    if card.classifier_digest != classifier.digest:
+        raise UnderfireError(
+            f"'{weights}' was trained for '{card.classifier}' with other weights or sizes than those of "
+            f"'{classifier.name}' here: train one for it with `{how} --classifier {classifier.name}`."
+        )
+    if card.kind != kind:
+        raise UnderfireError(f"'{weights}' holds a network of '{card.kind}': name it with --set {card.kind}.weights=.")
+    return path
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
