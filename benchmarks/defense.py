@@ -26,10 +26,11 @@ import torch
 
 import measure
 from underfire import notebook
-from underfire.audit import run
-from underfire.defenses.ensemble import EnsembleAlarm, calibrate
-from underfire.images import photos as images
+from underfire.audit.run import run
+from underfire.defenses.ensemble.alarm import EnsembleAlarm
+from underfire.defenses.ensemble.calibrate import calibrate
 from underfire.images import pixels
+from underfire.images.photos import Folder
 from underfire.interpreters.rts.card import PACKAGED, read_card
 from underfire.interpreters.rts_loss import saliency_metric
 from underfire.metrics import detection, estimate
@@ -133,7 +134,7 @@ def rows_of(part: str, source: Path, limit: int | None) -> Iterator[dict[str, An
 
 def photos(source: Path, which: str) -> Path:
     """A folder with links to the photos of one role."""
-    order = sorted(images.Folder(str(source)).photos(None), key=lambda photo: photo.sha256)
+    order = sorted(Folder(str(source)).photos(None), key=lambda photo: photo.sha256)
     held = measure.unseen()
     unseen, seen = ([p for p in order if (p.sha256 in held) is side] for side in (True, False))
     roles = {"calibrate": [*unseen[::2], *seen[:150]], "benign": [*unseen[1::2], *seen[150:300]]}
@@ -180,7 +181,7 @@ def rts_a(part: str, source: Path, limit: int | None) -> Iterator[dict[str, Any]
     plain = notebook.interpreter("rts", classifier)
     if not part.startswith("rts-a-curve"):
         ours = notebook.interpreter("rts-a", classifier)
-        folder, t = images.Folder(held), read_card(RTS_A).threshold
+        folder, t = Folder(held), read_card(RTS_A).threshold
         for photo in folder.photos(limit or (ADAPTIVE if part == "rts-a-benign" else None)):
             x = pixels.to_tensor([pixels.load(folder.bytes(photo.path), photo.path, classifier.preprocess)])
             y = classifier.logits(x).detach().argmax(1)

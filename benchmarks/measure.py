@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from underfire import notebook
-from underfire.audit import run
+from underfire.audit.run import run
 from underfire.images.photos import Folder
 from underfire.interpreters.rts.card import find, read_card
 from underfire.metrics import estimate, summary

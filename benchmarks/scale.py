@@ -25,10 +25,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from underfire import audit, core, trial
+from underfire import core
+from underfire.audit.desk import Desk, Quiet
+from underfire.audit.run import executor_of, measured_scale
 from underfire.plan import make, units
-from underfire.plan import settings as planning
+from underfire.plan.settings import Settings
 from underfire.store import Store
+from underfire.trial.rows import failed_rows
 
 RESULTS = Path(__file__).parent / "results" / "scale.csv"
 TASKS, UNIT = 100_000, 64
@@ -114,25 +117,25 @@ def driver() -> Iterator[Line]:
 def no_ops(folder: str, began: float) -> None:
     """The driver of an audit whose worker returns rows without looking at the photos."""
     photos = tuple(core.Photo(f"{i:06d}.png", f"{i:064x}") for i in range(TASKS // 2))
-    settings = planning.Settings.parse({"images": "demo", "limit": 1, "batch_size": 8, "threads": 1})
+    settings = Settings.parse({"images": "demo", "limit": 1, "batch_size": 8, "threads": 1})
     plan, classifier = make.make_plan(settings)
     plan = units.Plan(**(vars(plan) | {"photos": photos}))
     name = classifier.name
-    executor = audit.executor_of(plan, Path(folder))
+    executor = executor_of(plan, Path(folder))
     first: list[float] = []
 
     def work(unit: core.Unit) -> core.Outcome:
         first[:] = first or [time.monotonic()]
-        return core.Outcome(unit, trial.failed_rows(unit, name, "no-op"), {})
+        return core.Outcome(unit, failed_rows(unit, name, "no-op"), {})
 
     with Store(Path(folder)).open() as store, contextlib.closing(executor):
         if not store.done("records"):
             store.write("plan.yaml", plan.dump().encode())
         else:  # one unit is missing, so that there is work to start
             store.discard("records", min(store.done("records")))
-        desk = audit.Desk(store, executor, audit.Quiet(), name, work)
+        desk = Desk(store, executor, Quiet(), name, work)
         desk.stage("scale", plan.scale_units)
-        audit.measured_scale(store)
+        measured_scale(store)
         resumed = bool(store.done("records"))
         desk.stage("records", functools.partial(plan.units, {}))
         assert store.table().num_rows == TASKS

@@ -20,7 +20,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import torch
 
-from underfire import audit, console, study, study_run
+from underfire import console, study, study_run
+from underfire.audit import desk, run
 from underfire.core import Outcome
 from underfire.store import STAGES, Store, encode
 
@@ -57,7 +58,7 @@ def main() -> None:
         for one in planned:
             if one.part.folder in given.folders:
                 settings = one.part.settings.model_copy(update={"workers": given.workers})
-                audit.run(settings, WORK / one.part.folder, Keeping(one.part.folder))
+                run.run(settings, WORK / one.part.folder, Keeping(one.part.folder))
     else:
         console.run_study(HERE / "study.yaml", {}, quick=False, out=WORK, samples=0)
         PAGE.parent.mkdir(exist_ok=True)
@@ -66,7 +67,7 @@ def main() -> None:
             keep(one.part.folder)
 
 
-class Keeping(audit.Quiet):
+class Keeping(desk.Quiet):
     """Keeps what is finished, unit by unit."""
 
     def __init__(self, folder: str) -> None:

@@ -23,8 +23,8 @@ from underfire.classifiers import inputs, weights
 from underfire.classifiers.base import TorchClassifier, weights_digest
 from underfire.classifiers.folding import fold_batch_norm
 from underfire.core import Classifier, ClassifierOptions, Preprocess, UnderfireError
-from underfire.images import photos as images
 from underfire.images import pixels
+from underfire.images.photos import DEMO, Folder
 from underfire.plan.check import check
 
 BASE = Preprocess(224, 256)
@@ -67,7 +67,7 @@ def test_lite0_passes_its_own_check(lite0: TorchClassifier) -> None:
 
 
 def test_lite0_knows_a_cat_and_a_cup(lite0: TorchClassifier) -> None:
-    root = Path(str(images.Folder(images.DEMO).root))
+    root = Path(str(Folder(DEMO).root))
     cat, coffee = predicted(lite0, [root / "chelsea.png", root / "coffee.png"])
     assert any(word in lite0.classes.names[cat] for word in ("tabby", "tiger cat", "Egyptian cat"))
     assert any(word in lite0.classes.names[coffee] for word in ("espresso", "cup", "coffee mug"))

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from e2e import TOY, photo, photos, records, temporaries, underfire
-from underfire import trial
 from underfire.core import Outcome, Unit
+from underfire.trial import unit as trial
 
 
 def _times(out: Path) -> dict[str, int]:
@@ -135,14 +135,14 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(tmp_path: Path, mon
             raise KeyboardInterrupt
         return honest(unit)
 
-    monkeypatch.setattr(trial, "run_unit", stopping)
+    monkeypatch.setattr("underfire.audit.desk.run_unit", stopping)
     said = underfire(*command)
     assert said.code == 130
     assert f"underfire run '{tmp_path / 'out' / 'plan.yaml'}'" in said.out
     assert len(list((tmp_path / "out" / "records").glob("*.parquet"))) == 2
     assert not temporaries(tmp_path / "out")
     ran.clear()
-    monkeypatch.setattr(trial, "run_unit", lambda unit: ran.append(unit.name) or honest(unit))  # type: ignore[func-returns-value]
+    monkeypatch.setattr("underfire.audit.desk.run_unit", lambda unit: ran.append(unit.name) or honest(unit))  # type: ignore[func-returns-value]
     assert underfire("run", tmp_path / "out" / "plan.yaml").code == 0
     assert len(ran) == 2
     assert len(records(tmp_path / "out")) == 4 * 2

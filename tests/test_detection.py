@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from torch import Tensor
 
 from underfire.core import UnderfireError
-from underfire.interpreters import disagreement
+from underfire.defenses.ensemble import score
 from underfire.metrics import conformal
 from underfire.metrics.detection import auc, detection, roc
 
@@ -91,7 +91,7 @@ def test_distances_and_score_by_hand() -> None:
     generator = torch.Generator().manual_seed(2)
     shown, again = ([torch.rand(3, s, s, generator=generator, dtype=torch.float64) for s in (7, 14, 56)] for _ in "ab")
     log_p = torch.tensor([-0.1, -1.0, -7.0]).double()
-    d = disagreement.distances(shown, again, log_p)
+    d = score.distances(shown, again, log_p)
     for k in range(3):
         wanted = [1 - np.corrcoef(coarse(a[k]), coarse(b[k]))[0, 1] for a, b in zip(shown, again, strict=True)]
         assert d[k].tolist() == pytest.approx([-float(log_p[k]), *wanted], abs=1e-6)
@@ -104,14 +104,14 @@ def some_distances(k: int, n: int = 60) -> tuple[Tensor, Tensor, Tensor]:
     root = torch.rand(k, k, generator=generator, dtype=torch.float64)
     covariance = root @ root.T + 0.02 * torch.eye(k, dtype=torch.float64)
     v = mean + 2 * torch.randn(n, k, generator=generator, dtype=torch.float64)
-    return v.exp() - disagreement.FLOOR, mean, covariance
+    return v.exp() - score.FLOOR, mean, covariance
 
 
 @pytest.mark.parametrize("k", [1, 2, 4, 5])
 def test_the_score_is_the_least_distance_to_all_that_agrees_as_well(k: int) -> None:
     d, mean, covariance = some_distances(k)
     d = d.clamp_min(1e-3)
-    s = disagreement.score(d, mean, covariance)
+    s = score.alarm_score(d, mean, covariance)
     r = np.log(d.numpy() + 0.02) - mean.numpy()
     root = np.linalg.cholesky(np.linalg.inv(covariance.numpy())).T  # rᵀ Σ⁻¹ r = ‖root · r‖²
     for one, found in zip(r, s.tolist(), strict=True):  # u ≤ 0 by non-negative least squares
@@ -123,15 +123,15 @@ def test_the_score_is_the_least_distance_to_all_that_agrees_as_well(k: int) -> N
 def test_more_disagreement_never_scores_less(k: int) -> None:
     d, mean, covariance = some_distances(k)
     d = d.clamp_min(1e-3).requires_grad_()
-    (slope,) = torch.autograd.grad(disagreement.score(d, mean, covariance).sum(), d)
+    (slope,) = torch.autograd.grad(score.alarm_score(d, mean, covariance).sum(), d)
     assert float(slope.min()) >= 0 and float(slope.max()) > 0
     more = d.detach() + torch.rand(d.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    assert bool((disagreement.score(more, mean, covariance) >= disagreement.score(d, mean, covariance) - 1e-9).all())
+    assert bool((score.alarm_score(more, mean, covariance) >= score.alarm_score(d, mean, covariance) - 1e-9).all())
 
 
 def test_statistics_by_hand() -> None:
     d = torch.rand(40, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    mean, covariance = disagreement.statistics(d)
+    mean, covariance = score.statistics(d)
     v = np.log(d.numpy() + 0.02)
     wanted = np.cov(v.T) + np.diag(0.1 * np.diag(np.cov(v.T)) + 1e-6)
     assert mean.tolist() == pytest.approx(v.mean(0).tolist()) and np.allclose(covariance.numpy(), wanted)
@@ -139,7 +139,7 @@ def test_statistics_by_hand() -> None:
 
 def test_a_flat_map_agrees_with_none_and_has_a_gradient() -> None:
     flat = torch.zeros(1, 7, 7, dtype=torch.float64, requires_grad=True)
-    d = disagreement.distances([flat], [torch.rand(1, 7, 7, dtype=torch.float64)], torch.zeros(1).double())
+    d = score.distances([flat], [torch.rand(1, 7, 7, dtype=torch.float64)], torch.zeros(1).double())
     assert float(d.detach()[0, 1]) == pytest.approx(1.0)
     (slope,) = torch.autograd.grad(d.sum(), flat)
     assert bool(slope.isfinite().all())
@@ -149,13 +149,13 @@ def test_what_stays_the_same_scores_nothing() -> None:
     m = torch.rand(4, 14, 14, dtype=torch.float64)
     mean, covariance = torch.full((2,), -3.0).double(), torch.eye(2).double()
     log_p = torch.zeros(4).double()
-    same = disagreement.score(disagreement.distances([m], [0.5 * m + 0.1], log_p), mean, covariance)
-    other = disagreement.score(disagreement.distances([m], [1 - m], log_p), mean, covariance)
+    same = score.alarm_score(score.distances([m], [0.5 * m + 0.1], log_p), mean, covariance)
+    other = score.alarm_score(score.distances([m], [1 - m], log_p), mean, covariance)
     assert float(same.max()) == 0 and float(other.min()) > 1
 
 
 def test_the_copy_is_a_little_smoother() -> None:
     x = torch.rand(1, 3, 64, 64, dtype=torch.float64)
-    copy = disagreement.smoothed(x)
+    copy = score.smoothed(x)
     assert copy.shape == x.shape and float(copy.std()) < float(x.std())
-    torch.testing.assert_close(disagreement.smoothed(torch.full_like(x, 0.3)), torch.full_like(x, 0.3))
+    torch.testing.assert_close(score.smoothed(torch.full_like(x, 0.3)), torch.full_like(x, 0.3))

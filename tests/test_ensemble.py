@@ -14,14 +14,15 @@ from torch import Tensor
 
 import toys
 from e2e import photo, photos, records, underfire
-from underfire import calibration
 from underfire.attacks.adv2 import Adv2
 from underfire.core import Goal, ImageErrors, Images, Terms, UnderfireError, Victim
-from underfire.defenses import ensemble as defense
+from underfire.defenses.ensemble import calibration
+from underfire.defenses.ensemble.attack import Joint
+from underfire.defenses.ensemble.calibrate import calibrate
+from underfire.defenses.ensemble.interpreter import CHECK, Ensemble
+from underfire.defenses.ensemble.score import alarm_score, distances, log_probability, smoothed
 from underfire.images import pixels
-from underfire.interpreters import disagreement
 from underfire.interpreters.cam import Cam
-from underfire.interpreters.ensemble import CHECK, Ensemble, Joint, log_probability
 from underfire.metrics import conformal
 
 MEMBERS = ("cam", "grad")
@@ -43,7 +44,7 @@ def learnt(tmp_path: Path, n: int = 24) -> tuple[Ensemble, Path]:
     """A toy with a calibrated alarm."""
     classifier = toys.toy()
     photos_of = _Double(classifier)
-    known, _ = defense.calibrate(photos_of.classifier, str(saved(tmp_path / "benign", n)), MEMBERS, false_alarms=0.2)
+    known, _ = calibrate(photos_of.classifier, str(saved(tmp_path / "benign", n)), MEMBERS, false_alarms=0.2)
     path = tmp_path / "alarm.json"
     known.write(path)
     return Ensemble(classifier, defense=str(path)), path
@@ -102,19 +103,19 @@ def test_another_classifier_or_member_set_is_refused(tmp_path: Path) -> None:
 
 def test_too_few_images_say_how_many(tmp_path: Path) -> None:
     with pytest.raises(UnderfireError, match=r"has 6 benign images: --false-alarms 0.05 needs at least 26"):
-        defense.calibrate(toys.toy(), str(saved(tmp_path / "few", 6)), MEMBERS)
+        calibrate(toys.toy(), str(saved(tmp_path / "few", 6)), MEMBERS)
     broken = saved(tmp_path / "broken", 5)
     (broken / "broken.png").write_bytes(b"no picture")
     with pytest.raises(UnderfireError, match=r"has 5 benign images of use among 6 files \(.*broken.png.* no image"):
-        defense.calibrate(toys.toy(), str(broken), MEMBERS, false_alarms=0.2)
+        calibrate(toys.toy(), str(broken), MEMBERS, false_alarms=0.2)
     same = saved(tmp_path / "same", 1)
     first = next(same.iterdir()).read_bytes()
     for i in range(30):
         (same / f"again{i}.png").write_bytes(first)
     with pytest.raises(UnderfireError, match=r"has 1 benign images of use among 31 files \(the same photo counts once"):
-        defense.calibrate(toys.toy(), str(same), MEMBERS)
+        calibrate(toys.toy(), str(same), MEMBERS)
     with pytest.raises(UnderfireError, match=r"--false-alarms 1.5: give a share"):
-        defense.calibrate(toys.toy(), str(tmp_path / "few"), MEMBERS, false_alarms=1.5)
+        calibrate(toys.toy(), str(tmp_path / "few"), MEMBERS, false_alarms=1.5)
 
 
 def test_pictures_that_were_attacked_are_refused(tmp_path: Path) -> None:
@@ -123,12 +124,12 @@ def test_pictures_that_were_attacked_are_refused(tmp_path: Path) -> None:
     (folder / "forged.png").write_bytes(png)
     assert np.array_equal(pixels.decode_png(png), pixels.to_levels(toys.pictures(1, 7))[0])
     with pytest.raises(UnderfireError, match=r"forged.png' was made by underfire \(adv2 against cam\)"):
-        defense.calibrate(_Double(None).classifier, str(folder), MEMBERS, false_alarms=0.2)
+        calibrate(_Double(None).classifier, str(folder), MEMBERS, false_alarms=0.2)
     (tmp_path / "out" / "records").mkdir(parents=True)
     (tmp_path / "out" / "plan.yaml").write_text("images: demo")
     inside = saved(tmp_path / "out" / "images", 30)
     with pytest.raises(UnderfireError, match="holds results of the audit in"):
-        defense.calibrate(toys.toy(), str(inside), MEMBERS)
+        calibrate(toys.toy(), str(inside), MEMBERS)
 
 
 # -- the attacker who knows -------------------------------------------------------------------------------------------
@@ -266,11 +267,11 @@ def test_a_member_without_a_twin_leaves_the_others_score_to_the_attacker() -> No
     joint.parts["grad"] = Blind(joint.parts["grad"])  # type: ignore[assignment]
     x = toys.pictures(4, 9).requires_grad_()
     score = joint.terms(x).loss - joint.parts["cam"].terms(x).loss - joint.parts["grad"].terms(x).loss
-    cam, copy = Cam(classifier), disagreement.smoothed(x)
+    cam, copy = Cam(classifier), smoothed(x)
     log_p = log_probability(classifier.logits(copy), order[:, 1])
-    d = disagreement.distances([cam.explain(x, order[:, 1])], [cam.explain(copy, order[:, 1])], log_p)
+    d = distances([cam.explain(x, order[:, 1])], [cam.explain(copy, order[:, 1])], log_p)
     covariance = torch.tensor(ensemble.covariance)[:2, :2]
-    expected = disagreement.score(d, d.new_tensor([-3.0, -3.0]), covariance.to(d))
+    expected = alarm_score(d, d.new_tensor([-3.0, -3.0]), covariance.to(d))
     torch.testing.assert_close(score, expected, rtol=1e-3, atol=1e-3)
     joint.parts["cam"] = Blind(joint.parts["cam"])  # type: ignore[assignment]
     with pytest.raises(UnderfireError, match="none of its members cam, grad has a map that can be differentiated"):
@@ -384,7 +385,7 @@ def test_a_photo_that_a_member_cannot_explain_is_named_and_counts_as_an_alarm(
         return explain(self, x, y)
 
     monkeypatch.setattr(Cam, "explain", but_flat)
-    known, skipped = defense.calibrate(_Double(toys.toy()).classifier, str(folder), MEMBERS, false_alarms=0.2)
+    known, skipped = calibrate(_Double(toys.toy()).classifier, str(folder), MEMBERS, false_alarms=0.2)
     assert len(known.photos) == 25 and skipped == {"flat.png": "flat.png: nothing to see"}
     assert (len(known.scores), known.unexplained) == (18, 1)
     assert known.threshold == sorted(known.scores)[16 - 1]  # of 19, of which the one without a map is the largest

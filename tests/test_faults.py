@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 
 from e2e import TOY, installed, photos, records, temporaries, underfire
-from underfire import trial
 from underfire.core import Unit, place
 from underfire.store import FAILED, Store
-from underfire.system import System
+from underfire.trial import unit as trial
+from underfire.trial.system import System
 
 N = 12
 Rows = list[dict[str, Any]]
@@ -189,7 +189,7 @@ def test_photos_that_vanish_under_way_are_never_recorded_as_bad(
                 path.unlink() if way == "emptied" else path.write_bytes(path.read_bytes() + b" ")
         return real(unit)
 
-    monkeypatch.setattr(trial, "run_unit", disturbed)
+    monkeypatch.setattr("underfire.audit.desk.run_unit", disturbed)
     ran = underfire(*command(there), "--out", out)
     assert ran.code == 2
     assert str(there) in ran.err
@@ -282,10 +282,10 @@ def test_a_clock_that_jumps_changes_nothing(
 def test_one_worker_builds_one_classifier_for_all_lanes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from e2e import extended
     from underfire.plan import make
-    from underfire.plan import settings as planning
+    from underfire.plan.settings import Settings
 
     with extended():
-        settings = planning.Settings.parse(
+        settings = Settings.parse(
             {"images": str(folder), "classifier": "toy", "interpreter": ("cam", "grad"), "attack": ("adv2",)}
         )
         plan, _ = make.make_plan(settings)

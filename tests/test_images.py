@@ -15,8 +15,8 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageOps
 
 from underfire.core import Preprocess, UnderfireError
-from underfire.images import photos as images
 from underfire.images import pixels
+from underfire.images.photos import DEMO, Folder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -227,7 +227,7 @@ def photo(path: Path, seed: int = 0) -> Path:
 def test_photos_of_the_same_name_in_two_folders_are_two(tmp_path: Path) -> None:
     for seed, name in enumerate(("b/one.png", "a/one.png", "one.png")):
         photo(tmp_path / name, seed)
-    photos = images.Folder(str(tmp_path)).photos(None)
+    photos = Folder(str(tmp_path)).photos(None)
     assert [p.path for p in photos] == ["a/one.png", "b/one.png", "one.png"]
     assert len({p.sha256 for p in photos}) == 3
 
@@ -235,24 +235,24 @@ def test_photos_of_the_same_name_in_two_folders_are_two(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["Käfer ☀️ 猫.png", "x" * 240 + ".png", "with space.PNG", "two.dots.jpeg"])
 def test_odd_names_are_kept(tmp_path: Path, name: str) -> None:
     photo(tmp_path / name)
-    assert images.Folder(str(tmp_path)).photos(None)[0].path == name
+    assert Folder(str(tmp_path)).photos(None)[0].path == name
 
 
 def test_hidden_and_foreign_files_are_skipped(tmp_path: Path) -> None:
     for name in (".hidden.png", ".cache/thumb.png", "notes.txt", "seen.png"):
         photo(tmp_path / name)
-    assert images.Folder(str(tmp_path)).paths == ["seen.png"]
+    assert Folder(str(tmp_path)).paths == ["seen.png"]
 
 
 def test_one_file_is_a_folder_of_one(tmp_path: Path) -> None:
     path = photo(tmp_path / "only.png")
     photo(tmp_path / "other.png")
-    assert [p.path for p in images.Folder(str(path)).photos(None)] == ["only.png"]
+    assert [p.path for p in Folder(str(path)).photos(None)] == ["only.png"]
 
 
 @given(n=st.integers(1, 40), limit=st.integers(1, 50))
 def test_limit_takes_photos_evenly_spaced(n: int, limit: int) -> None:
-    folder = images.Folder(images.DEMO)
+    folder = Folder(DEMO)
     folder.paths = [f"{i:03d}.png" for i in range(n)]
     chosen = [int(p.path[:3]) for p in folder.photos(limit)]
     gaps = {b - a for a, b in zip(chosen, [*chosen[1:], n], strict=True)}
@@ -262,25 +262,25 @@ def test_limit_takes_photos_evenly_spaced(n: int, limit: int) -> None:
 
 
 def test_the_demo_photos_are_there_and_load() -> None:
-    folder = images.Folder(images.DEMO)
+    folder = Folder(DEMO)
     for p in folder.photos(None):
         assert pixels.load(folder.bytes(p.path), p.path, POLICY).shape == (32, 32, 3)
 
 
 def test_a_missing_folder_is_named_as_the_user_wrote_it() -> None:
     with pytest.raises(UnderfireError, match="'~/no/such/thing'"):
-        images.Folder("~/no/such/thing")
+        Folder("~/no/such/thing")
 
 
 def test_a_folder_without_images_is_named_and_says_what_counts(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(UnderfireError, match=r"No images in '.*\.jpg") as e:
-        images.Folder(str(tmp_path)).photos(None)
+        Folder(str(tmp_path)).photos(None)
     assert str(tmp_path) in str(e.value)
 
 
 def test_a_photo_that_vanishes_is_told_when_its_turn_comes(tmp_path: Path) -> None:
-    folder = images.Folder(str(photo(tmp_path / "gone.png").parent))
+    folder = Folder(str(photo(tmp_path / "gone.png").parent))
     assert folder.paths == ["gone.png"]
     (tmp_path / "gone.png").unlink()
     assert [p.sha256 for p in folder.photos(None)] == ["unreadable"]

@@ -10,10 +10,10 @@ import pytest
 
 import s3
 from e2e import TOY, photos, records, underfire
-from underfire import trial
 from underfire.core import Outcome, UnderfireError, Unit, place
 from underfire.core.place import Place, Remote, listing
 from underfire.store import Store, lease
+from underfire.trial import unit as trial
 
 N = 6
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # aiobotocore's sockets, closed when collected
@@ -90,7 +90,7 @@ def test_a_store_out_of_order_for_a_while_loses_nothing(
             s3.out_of_order(address, next(turns, 0))
         return real(unit)
 
-    monkeypatch.setattr(trial, "run_unit", disturbed)
+    monkeypatch.setattr("underfire.audit.desk.run_unit", disturbed)
     assert run(folder, other) == 0
     assert records(other) == records(local)
     assert not Store(other).done("failed")

@@ -22,10 +22,23 @@ from underfire.classifiers.base import TorchClassifier, wrap
 from underfire.core import Goal, UnderfireError
 from underfire.images import pixels
 from underfire.interpreters import rts_loss as loss
-from underfire.interpreters.rts import card as rts_files
-from underfire.interpreters.rts.card import Card, load, packed, read_card
+from underfire.interpreters.rts.card import Card, find, load, packaged, packed, read_card
 from underfire.interpreters.rts.net import MaskNet
 from underfire.interpreters.rts.rts import Rts
+from underfire.interpreters.rts_loss import (
+    Weights,
+    area,
+    blend,
+    blurred,
+    fill,
+    objective,
+    probability_without,
+    random_block,
+    saliency_metric,
+    smoothness,
+    tight_box,
+    top_region,
+)
 from underfire.train import TrainSettings, Unwatched
 
 SIZE, K = 64, 4
@@ -107,21 +120,19 @@ def test_area_and_smoothness_by_hand() -> None:
     m = random_maps()
     for k, one in enumerate(m.tolist()):
         n = len(one)
-        assert float(loss.area(m)[k]) == pytest.approx(sum(map(sum, one)) / n**2, abs=1e-12)
+        assert float(area(m)[k]) == pytest.approx(sum(map(sum, one)) / n**2, abs=1e-12)
         across = [(one[i][j + 1] - one[i][j]) ** 2 for i in range(n) for j in range(n - 1)]
         down = [(one[i + 1][j] - one[i][j]) ** 2 for i in range(n - 1) for j in range(n)]
-        assert float(loss.smoothness(m)[k]) == pytest.approx(
-            sum(across) / len(across) + sum(down) / len(down), abs=1e-12
-        )
+        assert float(smoothness(m)[k]) == pytest.approx(sum(across) / len(across) + sum(down) / len(down), abs=1e-12)
 
 
 def test_blend_keeps_where_the_mask_is_one() -> None:
     x = torch.rand(2, 3, 16, 16, dtype=torch.float64)
     behind = torch.rand(2, 3, 16, 16, dtype=torch.float64)
     ones = torch.ones(2, 4, 4, dtype=torch.float64)
-    assert torch.equal(loss.blend(x, ones, behind), x)
-    assert torch.equal(loss.blend(x, 0 * ones, behind), behind)
-    torch.testing.assert_close(loss.blend(x, 0.25 * ones, behind), 0.25 * x + 0.75 * behind)
+    assert torch.equal(blend(x, ones, behind), x)
+    assert torch.equal(blend(x, 0 * ones, behind), behind)
+    torch.testing.assert_close(blend(x, 0.25 * ones, behind), 0.25 * x + 0.75 * behind)
 
 
 def test_the_objective_term_by_term() -> None:
@@ -130,8 +141,8 @@ def test_the_objective_term_by_term() -> None:
     classifier.to("cpu")
     x = torch.rand(3, 3, SIZE, SIZE, dtype=torch.float64)
     behind, m, y = torch.rand_like(x), random_maps(3, 16), torch.tensor([0, 1, 2])
-    lam = loss.Weights(tv=3.0, area=2.0, destroy=5.0, power=0.3)
-    terms = loss.objective(classifier.logits, x, y, m, behind, lam)
+    lam = Weights(tv=3.0, area=2.0, destroy=5.0, power=0.3)
+    terms = objective(classifier.logits, x, y, m, behind, lam)
     for k in range(3):
         u = F.interpolate(m[k : k + 1, None], (SIZE, SIZE), mode="bilinear", align_corners=False)
         kept = classifier.logits(x[k : k + 1] * u + behind[k : k + 1] * (1 - u))[0].tolist()
@@ -144,24 +155,24 @@ def test_the_objective_term_by_term() -> None:
         assert float(terms["keep"][k]) == pytest.approx(-math.log(probability(kept, c)), rel=1e-4)
         assert float(terms["destroy"][k]) == pytest.approx(5 * (probability(lost, c) + 1e-6) ** 0.3, rel=1e-4)
         assert float(terms["area"][k]) == pytest.approx(2 * float(m[k].mean()))
-        assert float(terms["smoothness"][k]) == pytest.approx(3 * float(loss.smoothness(m)[k]))
+        assert float(terms["smoothness"][k]) == pytest.approx(3 * float(smoothness(m)[k]))
 
 
 def test_the_fill_is_of_the_seed_alone_and_of_both_kinds() -> None:
     x = torch.rand(4, 3, 32, 32)
     seeds = [2, 3, 4, 5]
-    filled = loss.fill(x, seeds)
-    assert torch.equal(filled[1], loss.fill(x[1:2], [3])[0])
-    assert torch.equal(filled[1], loss.blurred(x)[1]), "odd seeds blur"
+    filled = fill(x, seeds)
+    assert torch.equal(filled[1], fill(x[1:2], [3])[0])
+    assert torch.equal(filled[1], blurred(x)[1]), "odd seeds blur"
     assert torch.equal(filled[0], loss.flat(x, seeds)[0]), "even seeds paint"
     assert float(filled.min()) >= 0 and float(filled.max()) <= 1
 
 
 def test_blur_leaves_a_flat_picture_and_takes_detail_away() -> None:
     flat = torch.full((1, 3, 64, 64), 0.3)
-    torch.testing.assert_close(loss.blurred(flat), flat)
+    torch.testing.assert_close(blurred(flat), flat)
     stripes = (torch.arange(64) % 2).float().expand(1, 3, 64, 64)
-    assert float(loss.blurred(stripes).std()) < 0.1
+    assert float(blurred(stripes).std()) < 0.1
 
 
 # -- what a map is worth ----------------------------------------------------------------------------------------------
@@ -170,9 +181,9 @@ def test_blur_leaves_a_flat_picture_and_takes_detail_away() -> None:
 def test_the_tightest_box() -> None:
     m = torch.zeros(8, 8)
     m[2, 3], m[5, 4] = 0.9, 0.6
-    assert loss.tight_box(m, 0.5) == (2 / 8, 3 / 8, 6 / 8, 5 / 8)
-    assert loss.tight_box(m, 0.7) == (2 / 8, 3 / 8, 3 / 8, 4 / 8)
-    assert loss.tight_box(m, 0.95) == (0, 0, 1, 1), "nothing reaches t: nothing is cropped"
+    assert tight_box(m, 0.5) == (2 / 8, 3 / 8, 6 / 8, 5 / 8)
+    assert tight_box(m, 0.7) == (2 / 8, 3 / 8, 3 / 8, 4 / 8)
+    assert tight_box(m, 0.95) == (0, 0, 1, 1), "nothing reaches t: nothing is cropped"
 
 
 def test_the_saliency_metric_by_hand() -> None:
@@ -184,21 +195,19 @@ def test_the_saliency_metric_by_hand() -> None:
     crop = torch.tensor([0.9, 0.1, 0.1])[None, :, None, None].expand(1, 3, SIZE, SIZE)
     p = float(classifier.logits(crop).softmax(1)[0, 0])
     wanted = math.log(0.25 * 0.5) - math.log(p)
-    assert float(loss.saliency_metric(classifier.logits, x, torch.tensor([0]), m, 0.5)[0]) == pytest.approx(
-        wanted, abs=1e-4
-    )
+    assert float(saliency_metric(classifier.logits, x, torch.tensor([0]), m, 0.5)[0]) == pytest.approx(wanted, abs=1e-4)
     m = torch.zeros(1, 16, 16)
     m[:, 5, 9] = 1  # 1/256 of the area counts as 5 %
-    value = float(loss.saliency_metric(classifier.logits, x, torch.tensor([0]), m, 0.5)[0])
+    value = float(saliency_metric(classifier.logits, x, torch.tensor([0]), m, 0.5)[0])
     assert value == pytest.approx(math.log(0.05) - math.log(p), abs=1e-4)
 
 
 def test_regions_have_their_area() -> None:
     m = random_maps(4, 10)
-    top = loss.top_region(m, 0.2)
+    top = top_region(m, 0.2)
     assert top.sum((1, 2)).tolist() == [20] * 4
     assert all(float(m[k][top[k] == 1].min()) >= float(m[k][top[k] == 0].max()) for k in range(4))
-    block = loss.random_block(m, 0.2, [1, 2, 3, 1])
+    block = random_block(m, 0.2, [1, 2, 3, 1])
     assert block.sum((1, 2)).tolist() == [16] * 4
     assert torch.equal(block[0], block[3])
 
@@ -209,12 +218,10 @@ def test_what_is_left_without_a_region() -> None:
     x[:, :, 16:32, 16:32] = torch.tensor([0.9, 0.1, 0.1])[:, None, None]
     y, region = torch.tensor([0]), torch.zeros(1, 16, 16)
     whole = float(classifier.logits(x).softmax(1)[0, 0])
-    assert float(loss.probability_without(classifier.logits, x, y, region)[0]) == pytest.approx(whole)
+    assert float(probability_without(classifier.logits, x, y, region)[0]) == pytest.approx(whole)
     region[:, 4:8, 4:8] = 1
-    z = classifier.logits(torch.where(F.interpolate(region[:, None], (SIZE, SIZE)) > 0, loss.blurred(x), x))
-    assert float(loss.probability_without(classifier.logits, x, y, region)[0]) == pytest.approx(
-        float(z.softmax(1)[0, 0])
-    )
+    z = classifier.logits(torch.where(F.interpolate(region[:, None], (SIZE, SIZE)) > 0, blurred(x), x))
+    assert float(probability_without(classifier.logits, x, y, region)[0]) == pytest.approx(float(z.softmax(1)[0, 0]))
 
 
 # -- the network ------------------------------------------------------------------------------------------------------
@@ -303,7 +310,7 @@ def test_an_attack_step_is_counted_with_the_decoder(lite0: TorchClassifier) -> N
 
 
 def test_the_packaged_file_is_small_and_has_a_card() -> None:
-    for path in rts_files.packaged():
+    for path in packaged():
         card = read_card(path)
         assert path.stat().st_size < 8e6
         assert card.figures["drop_top"] > card.figures["drop_random"] > 0 and card.validation
@@ -493,7 +500,7 @@ def test_the_command_says_what_is_missing(tmp_path: Path) -> None:
 )
 def test_the_packaged_network_is_worth_what_its_card_says(name: str, shared: Path) -> None:
     classifier = notebook.classifier(name)
-    path = rts_files.find(classifier, None)
+    path = find(classifier, None)
     card = read_card(path)
     photos = train.Photos(str(shared / "data" / "in1k-samples"), None, classifier)
     held = [photo for photo in photos.photos if photo.sha256 in set(card.validation)]

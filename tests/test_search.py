@@ -15,11 +15,10 @@ from hypothesis import strategies as st
 
 from toys import CLASSES, BlindCam, goal_for, pictures, toy, victim
 from underfire import registry
-from underfire.attacks import search as search_module
 from underfire.attacks.adv2 import Adv2
 from underfire.attacks.pgd import Ball, Pgd
 from underfire.attacks.presets import PRESET_NAMES, PRESETS
-from underfire.attacks.search import Schedule, Settings, Stages, ranking, search
+from underfire.attacks.search import Schedule, Settings, Stages, _Live, ranking, search
 from underfire.attacks.stadv import Adv2Stadv, Stadv
 from underfire.classifiers.meter import PassMeter
 from underfire.core import LEVELS, Goal, ImageErrors, Images, Labels, Maps, PerImage, Terms, UnderfireError, Victim
@@ -489,7 +488,7 @@ def test_toys_have_the_classes_they_say() -> None:
 def test_an_image_s_map_yields_while_its_target_is_not_there_and_recovers_after() -> None:
     system, cam = victim()
     x = pictures(2)
-    live = search_module._Live(system, x, goal_for(cam, x), Ball(8).walk(x))
+    live = _Live(system, x, goal_for(cam, x), Ball(8).walk(x))
     live.weigh(torch.tensor([False, True]))
     assert live.share.tolist() == pytest.approx([0.8, 1.0])
     live.weigh(torch.tensor([True, True]))

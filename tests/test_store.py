@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from e2e import TOY, photos, records, underfire
+from underfire.audit.status import pace
 from underfire.core import COLUMNS, Record
-from underfire.status import pace
 from underfire.store import FAILED, Store, decode, sound
 
 

@@ -488,17 +488,17 @@ def test_judgements_again_forge_nothing_and_measure_as_the_judge_s_own_audit_doe
 def test_the_same_pictures_under_the_same_judge_have_the_same_numbers(
     whole: tuple[Path, list[str | Path]],
 ) -> None:
-    from underfire import audit, transfer
+    from underfire.audit import desk, run, transfer
     from underfire.plan import make
-    from underfire.plan import settings as settings_
+    from underfire.plan.settings import read
 
     out, _ = whole
     source = out / "toy" / "main-3"
     with extended():
-        settings = settings_.read(source / "plan.yaml")
+        settings = read(source / "plan.yaml")
         planned, _classifier = make.make_plan(settings, settings)
-        scale = audit.measured_scale(Store(source))
-        transfer.run(source, planned, scale, ["cam"], lambda r: r.against == "cam", audit.Quiet())
+        scale = run.measured_scale(Store(source))
+        transfer.run(source, planned, scale, ["cam"], lambda r: r.against == "cam", desk.Quiet())
     own = {r["image"]: r for r in Store(source).rows() if r["against"] == "cam"}
     again = [r for r in Store(source).rows("transfer") if (r["against"], r["interpreter"]) == ("cam", "cam")]
     again = [r for r in again if r["judge_classifier"] == "toy"]

@@ -17,7 +17,8 @@ from torch import Tensor
 import test_rts
 from e2e import extended, photo, photos, records, underfire
 from test_study import TOY, agenda, noted, part, put, row
-from underfire import audit, registry, study, study_numbers, study_page, study_run, study_verdicts, words
+from underfire import registry, study, study_numbers, study_page, study_run, study_verdicts, words
+from underfire.audit import run
 from underfire.classifiers.base import TorchClassifier
 from underfire.core import ClassifierOptions, UnderfireError
 from underfire.interpreters.rts.card import Card, packed
@@ -41,7 +42,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_study_stopped_in_the_middle_goes_on_from_its_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, begun = audit.run, list[Path]()
+    whole, begun = run.run, list[Path]()
 
     def stopped(settings: Any, out: Path, watcher: Any) -> Any:
         if begun:
@@ -49,7 +50,7 @@ def test_a_study_stopped_in_the_middle_goes_on_from_its_folder(folder: Path, mon
         begun.append(out)
         return whole(settings, out, watcher)
 
-    monkeypatch.setattr(audit, "run", stopped)
+    monkeypatch.setattr(run, "run", stopped)
     ran = underfire("study", folder / "plan.yaml", "--out", folder / "out")
     assert ran.code == 130
     assert "the same command goes on" in ran.out
@@ -60,7 +61,7 @@ def test_a_study_stopped_in_the_middle_goes_on_from_its_folder(folder: Path, mon
         ("toy/random-1", "not begun"),
     ]
     before = {p: p.stat().st_mtime_ns for p in (folder / "out").rglob("*.parquet")}
-    monkeypatch.setattr(audit, "run", whole)
+    monkeypatch.setattr(run, "run", whole)
     monkeypatch.chdir(folder / "in")  # what study.yaml names lies where it lay
     ran = underfire("study", folder / "out")
     assert ran.code == 0, ran.err
@@ -196,14 +197,14 @@ def test_a_section_that_cannot_be_is_left_out_with_its_reason_and_the_rest_goes_
 
 
 def test_an_audit_that_breaks_stops_no_other(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = audit.run
+    whole = run.run
 
     def broken(settings: Any, out: Path, watcher: Any) -> Any:
         if out.name == "main-1":
             raise UnderfireError("The moon is in the way.")
         return whole(settings, out, watcher)
 
-    monkeypatch.setattr(audit, "run", broken)
+    monkeypatch.setattr(run, "run", broken)
     ran = underfire("study", folder / "plan.yaml", "--out", folder / "out")
     assert ran.code == 3
     assert "Not finished: toy/main-1. The moon is in the way." in ran.out

@@ -17,7 +17,7 @@ from toys import toy
 from underfire import classifier
 from underfire.core import LEVELS, Photo, TargetMap, UnderfireError
 from underfire.images import pixels, targets
-from underfire.plan import targets as goals
+from underfire.plan.targets import target_map_of
 
 QUICK = ("--classifier", "toy", "--threads", "1", "--set", "pgd.steps=2", "--set", "adv2.steps=40")
 
@@ -79,7 +79,7 @@ def test_a_file_is_read_as_grey_at_the_map_s_size(tmp_path: Path) -> None:
     grey = np.zeros((14, 14), np.uint8)
     grey[:6, :4] = LEVELS
     Image.fromarray(grey).save(tmp_path / "wanted.png")
-    target = goals.target_map_of(f"file:{tmp_path / 'wanted.png'}", toy())
+    target = target_map_of(f"file:{tmp_path / 'wanted.png'}", toy())
     wanted = np.zeros((7, 7))
     wanted[:3, :2] = 1
     np.testing.assert_array_equal(targets.read_map(target, (7, 7)), wanted)
@@ -106,19 +106,19 @@ def test_a_file_is_read_as_grey_at_the_map_s_size(tmp_path: Path) -> None:
 )
 def test_words_that_mean_nothing_are_told_back(word: str, said: str) -> None:
     with pytest.raises(UnderfireError, match=said):
-        goals.target_map_of(word, toy())
+        target_map_of(word, toy())
 
 
 @pytest.mark.parametrize("content", [b"no picture", pixels.encode_png(np.full((4, 4, 3), 7, np.uint8))])
 def test_a_file_that_is_no_map_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "m.png").write_bytes(content)
     with pytest.raises(UnderfireError, match=r"m\.png: "):
-        goals.target_map_of(f"file:{tmp_path / 'm.png'}", toy())
+        target_map_of(f"file:{tmp_path / 'm.png'}", toy())
 
 
 def test_words() -> None:
-    assert goals.target_map_of("benign", toy()) == TargetMap()
-    assert goals.target_map_of("class:class 2", toy()) == TargetMap("class", 2)
+    assert target_map_of("benign", toy()) == TargetMap()
+    assert target_map_of("class:class 2", toy()) == TargetMap("class", 2)
     assert [t.key for t in (TargetMap(), TargetMap("class", "random"), TargetMap("file", "/a/b.png", "12"))] == [
         *("benign", "class:random", "file:12")
     ]

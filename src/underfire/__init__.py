@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from underfire.audit import Audit, run
+    from underfire.audit.run import Audit, run
     from underfire.classifiers.base import wrap
     from underfire.core import Classifier, Interpreter, Record, UnderfireError
     from underfire.notebook import Result, alarm, attack, classifier, interpreter

@@ -246,14 +246,16 @@ def run(
     """
     folder = place(out) if out else None
     try:
-        from underfire import audit, console  # noqa: PLC0415 (torch is slow to import; `report` does without)
+        from underfire import console  # noqa: PLC0415 (torch is slow to import; `report` does without)
+        from underfire.audit import run as audit_run  # noqa: PLC0415
+        from underfire.audit.folder import default_out  # noqa: PLC0415 (torch is slow to import; `report` does without)
         from underfire.report import write_report  # noqa: PLC0415
 
         settings = _settings(plan, flags)
         beside = place(plan).parent if plan else None
-        folder = folder or (beside if beside and (beside / "records").is_dir() else audit.default_out(settings))
+        folder = folder or (beside if beside and (beside / "records").is_dir() else default_out(settings))
         with console.Progress() as watcher:
-            audit.run(settings, folder, watcher)
+            audit_run.run(settings, folder, watcher)
         page = write_report(folder, samples)
         failed, good = console.show_results(folder)
         console.say(f"Report: {page}")
@@ -279,16 +281,17 @@ def plan(
     out: OutFlag = None,
 ) -> None:
     """Show the tasks, passes and time of a run, and run nothing (but a second of timing)."""
-    from underfire import audit, console  # noqa: PLC0415
+    from underfire import console  # noqa: PLC0415
+    from underfire.audit.folder import default_out  # noqa: PLC0415
 
     settings = _settings(plan, flags)
-    console.show_plan(settings, place(out) if out else audit.default_out(settings))
+    console.show_plan(settings, place(out) if out else default_out(settings))
 
 
 @app.command(epilog=_examples("underfire status underfire-out/photos-1a2b3c4d", "underfire status s3://bucket/audit"))
 def status(folder: FolderArgument) -> None:
     """Tell what is done of a run, how fast it goes and what failed: from its output folder alone."""
-    from underfire.status import show_status  # noqa: PLC0415
+    from underfire.audit.status import show_status  # noqa: PLC0415
 
     show_status(place(folder))
 
@@ -491,7 +494,8 @@ def check(
 
     The classifier is the one that FILE names; its own weights and sizes are given again.
     """
-    from underfire import calibration, console_defense  # noqa: PLC0415
+    from underfire import console_defense  # noqa: PLC0415
+    from underfire.defenses.ensemble import calibration  # noqa: PLC0415
 
     settings = _settings(None, {"images": images[0], "classifier": calibration.read(defense).classifier, **flags})
     raised, readable = console_defense.check(images, defense, settings, members, as_json, save)
@@ -545,14 +549,14 @@ def _options(words: list[str]) -> dict[str, dict[str, Any]]:
 
 
 def _settings(plan: str | None, flags: dict[str, Any]) -> Settings:
-    from underfire.plan import settings as planning  # noqa: PLC0415
+    from underfire.plan.settings import Settings, read, together  # noqa: PLC0415
 
     if plan is None and "images" not in flags:
         raise UnderfireError("Nothing to attack: give --images DIR (or FILE, or 'demo'), or a PLAN.yaml.")
     if plan is None:
-        return planning.Settings.parse(flags)
-    there = planning.read(place(plan)).model_dump(exclude_unset=True)
-    return planning.Settings.parse(planning.together(there, flags))
+        return Settings.parse(flags)
+    there = read(place(plan)).model_dump(exclude_unset=True)
+    return Settings.parse(together(there, flags))
 
 
 def main() -> None:

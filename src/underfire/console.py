@@ -14,17 +14,18 @@ from rich import progress as bars
 from rich.console import Console
 from rich.table import Table
 
-from underfire import registry, study, study_run, train, transfer
+from underfire import registry, study, study_run, train
 from underfire.attacks.presets import PRESET_NAMES
-from underfire.audit import stored_plan
+from underfire.audit import transfer
+from underfire.audit.folder import stored_plan
 from underfire.core import Classifier, Outcome
 from underfire.core.place import Place, slug
 from underfire.defenses.adversarial import JUDGED_STEPS, adversarial_training
 from underfire.executors import process
 from underfire.metrics import estimate, summary
-from underfire.plan import device as planning
 from underfire.plan import make
 from underfire.plan.cost import Lane
+from underfire.plan.device import choose_device
 from underfire.plan.settings import Settings
 from underfire.plan.units import Plan
 from underfire.store import Store
@@ -283,7 +284,7 @@ class TrainProgress:
 def classifier_of(settings: Settings) -> Classifier:
     """The classifier that settings name, ready to be asked."""
     process.prepare(settings.threads or os.cpu_count() or 1)
-    device = planning.choose_device(settings.device)
+    device = choose_device(settings.device)
     return registry.build_classifier(settings.classifier, settings.classifier_options, device)
 
 

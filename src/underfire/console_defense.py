@@ -18,7 +18,8 @@ from rich.table import Table
 from underfire.console import ERRORS_SHOWN, Progress, _console, classifier_of, say
 from underfire.core import UnderfireError
 from underfire.core.place import slug, write_whole
-from underfire.defenses.ensemble import EnsembleAlarm, Verdict, calibrate
+from underfire.defenses.ensemble.alarm import EnsembleAlarm, Verdict
+from underfire.defenses.ensemble.calibrate import calibrate
 from underfire.images.overlay import over
 from underfire.images.pixels import encode_png, forged_note
 from underfire.plan.settings import Settings

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from underfire import calibration, registry
+from underfire import registry
 from underfire.core import (
     LEVELS,
     Attack,
@@ -27,17 +27,18 @@ from underfire.core import (
     TargetMap,
     UnderfireError,
 )
-from underfire.defenses.ensemble import EnsembleAlarm
+from underfire.defenses.ensemble import calibration
+from underfire.defenses.ensemble.alarm import EnsembleAlarm
 from underfire.images import pixels, targets
 from underfire.images.photos import Folder
 from underfire.interpreters.checked import explain
-from underfire.judge import measure_scale
 from underfire.metrics import summary
-from underfire.plan import targets as goals
 from underfire.plan.check import check
 from underfire.plan.make import taken
-from underfire.system import System
-from underfire.trial import Trial
+from underfire.plan.targets import class_of, target_map_of
+from underfire.trial.system import System
+from underfire.trial.unit import Trial
+from underfire.trial.yardstick import measure_scale
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -125,7 +126,7 @@ def attack(
     judge = globals()["interpreter"](interpreter, classifier) if isinstance(interpreter, str) else interpreter
     maker: Any = registry.maker("attacks", attack)
     against = judge.name if maker.fools_interpreter else None
-    wanted = goals.target_map_of(target_map, classifier)
+    wanted = target_map_of(target_map, classifier)
     made: Attack = maker.make(preset, against, eps, **taken(maker, drawn=wanted.drawn), **options)
     photos, levels, errors = _read(images, classifier)
     system = System(classifier, {judge.name: judge}, device)
@@ -139,7 +140,7 @@ def attack(
         cells=(Cell(made, against),),
         preset=preset,
         eps=eps,
-        target=goals.class_of(str(target), classifier),
+        target=class_of(str(target), classifier),
         target_map=wanted,
         seed=seed,
         threads=torch.get_num_threads(),

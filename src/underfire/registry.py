@@ -7,15 +7,18 @@ into the folders, other packages' parts by their entry points (groups ``underfir
 from __future__ import annotations
 
 import importlib
+import json
 import pkgutil
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, TypeVar
 
-from underfire import calibration
 from underfire.core import Classifier, ClassifierOptions, Defense, Interpreter, UnderfireError, unknown
 
 KINDS = ("classifiers", "interpreters", "attacks", "defenses", "executors")
+FOLDERS = {"interpreters": ("interpreters", "defenses")}
+"""Where our own parts of a kind lie, if not in its folder alone: a defense may show a map of its own."""
 _makers: dict[str, dict[str, Callable[..., Any]]] = {kind: {} for kind in KINDS}
 _imported: set[str] = set()
 M = TypeVar("M", bound=Callable[..., Any])
@@ -91,14 +94,24 @@ def build_defense(path: str, classifier: Classifier) -> Defense:
     Raises:
         UnderfireError: no such file, or one of another classifier.
     """
-    built: Defense = maker("defenses", calibration.read(path).defense)(classifier, path)
+    built: Defense = maker("defenses", _kind_of_alarm(path))(classifier, path)
     return built
+
+
+def _kind_of_alarm(path: str) -> str:
+    """The key ``defense`` of an alarm's file; what cannot be read goes to the ensemble, which says what is wrong."""
+    try:
+        content = json.loads(Path(path).expanduser().read_bytes())
+    except (OSError, ValueError):
+        return "ensemble"
+    return str(content.get("defense", "ensemble")) if isinstance(content, dict) else "ensemble"
 
 
 def _import_folder(kind: str) -> None:
     if kind in _imported:
         return
-    package = importlib.import_module(f"underfire.{kind}")
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"underfire.{kind}.{module.name}")
+    for folder in FOLDERS.get(kind, (kind,)):
+        package = importlib.import_module(f"underfire.{folder}")
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"underfire.{folder}.{module.name}")
     _imported.add(kind)

@@ -15,12 +15,13 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from underfire import audit, core, registry, words
+from underfire import core, registry, words
+from underfire.audit.folder import DEFAULT_OUT
 from underfire.core import Classifier, ClassifierOptions, UnderfireError
 from underfire.core.hashing import digest_of
 from underfire.core.place import slug
 from underfire.images.photos import DEMO
-from underfire.plan import device as planning
+from underfire.plan.device import choose_device
 from underfire.plan.settings import Settings, Triple, together
 from underfire.study_numbers import ATTACKS, FILE, IMAGENET, ORDER, TRAINED
 
@@ -139,7 +140,7 @@ def read(path: Path) -> Study:
 def default_out(study: Study) -> Path:
     """A folder that the study as asked for names."""
     given = study.model_dump(mode="json", exclude={"workers", "device", "resolved"})
-    return Path(audit.DEFAULT_OUT) / f"study-{digest_of(given)[:8]}"
+    return Path(DEFAULT_OUT) / f"study-{digest_of(given)[:8]}"
 
 
 class Agenda:
@@ -162,7 +163,7 @@ class Agenda:
         if len(set(names)) < len(names):
             raise UnderfireError(f"A study takes each classifier once, not {', '.join(names)}: run another study.")
         self.folders = _folders(names)
-        self.device = planning.choose_device(study.device)
+        self.device = choose_device(study.device)
         self.left_out: list[tuple[str, str, str]] = []
         self.map_passes: dict[tuple[int, str], float] = {}
         self.trained_on: list[str] = []

@@ -16,11 +16,14 @@ from typing import Any, Protocol
 
 import yaml
 
-from underfire import audit, transfer
+from underfire.audit import desk, transfer
+from underfire.audit import run as audit_run
+from underfire.audit.folder import refuse_other_plan, stored_plan
+from underfire.audit.run import measured_scale
 from underfire.core import Outcome, Record, UnderfireError, Unit
 from underfire.core.place import write_whole
 from underfire.executors import process
-from underfire.plan import make as planning
+from underfire.plan.make import make_plan
 from underfire.plan.units import Plan
 from underfire.report import write_report
 from underfire.store import Store
@@ -72,9 +75,9 @@ def estimate(agenda: Agenda, out: Path) -> list[Estimate]:
     found = []
     for part in agenda.parts:
         folder = out / part.folder
-        stored = audit.stored_plan(folder)
-        plan, classifier = planning.make_plan(part.settings, stored)
-        audit.refuse_other_plan(folder, stored, plan, f"underfire study '{out}'")
+        stored = stored_plan(folder)
+        plan, classifier = make_plan(part.settings, stored)
+        refuse_other_plan(folder, stored, plan, f"underfire study '{out}'")
         if part.subject not in speed:
             size = plan.settings.batch_size or 1
             speed[part.subject] = process.seconds_a_pass(classifier, size, plan.job.device, plan.job.threads)
@@ -155,7 +158,7 @@ class Crossing:
     @property
     def scale(self) -> dict[str, float]:
         """The judge's own."""
-        return audit.measured_scale(Store(self.out / self.judge.part.folder))
+        return measured_scale(Store(self.out / self.judge.part.folder))
 
     def wanted(self, r: Record) -> bool:
         """Whether a record's pictures are judged again."""
@@ -168,7 +171,7 @@ class Crossing:
         units = transfer.units(self.folder, self.judge.plan, self.scale, self.name, self.wanted)
         return [unit for unit in units if unit.name not in done]
 
-    def run(self, watcher: audit.Watcher) -> None:
+    def run(self, watcher: desk.Watcher) -> None:
         """Judge what is missing."""
         transfer.run(self.folder, self.judge.plan, self.scale, [self.name], self.wanted, watcher)
 
@@ -197,7 +200,7 @@ def run(agenda: Agenda, planned: Sequence[Estimate], out: Path, watcher: Watcher
         folder = out / one.part.folder
         watcher.part(n, len(planned) + 1, one.part.folder)
         with log.work(one.part.folder, tally):
-            audit.run(one.part.settings, folder, tally)
+            audit_run.run(one.part.settings, folder, tally)
             if tally.worked or not (folder / "report.html").is_file():
                 write_report(folder)
     watcher.part(len(planned) + 1, len(planned) + 1, "transfer")

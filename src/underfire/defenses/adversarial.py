@@ -32,7 +32,7 @@ from underfire.attacks.search import Schedule, search
 from underfire.attacks.search import Settings as SearchSettings
 from underfire.core import Classifier, Goal, Images, Labels, Maps, UnderfireError, Victim, evenly
 from underfire.images import maps
-from underfire.interpreters.rts import card as rts
+from underfire.interpreters.rts.card import file_digest, find, load, read_card
 from underfire.interpreters.rts.net import Doubt, MaskNet
 from underfire.interpreters.rts.rts import RtsA, RtsSurrogate, cross_entropy, maps_of
 from underfire.train import Photos, Shown, Training, TrainSettings, seed_of
@@ -312,11 +312,11 @@ def adversarial_training(
     """Settings and maker of a training that starts at a plain network's file, by default the packaged one."""
     if how.precision != "fp32":
         raise UnderfireError(f"--precision {how.precision}: --adversarial trains in float32 alone; leave it out.")
-    if plain and rts.read_card(Path(plain).expanduser()).kind == RtsA.name:
+    if plain and read_card(Path(plain).expanduser()).kind == RtsA.name:
         raise UnderfireError(f"--from {plain}: this network is of an adversarial training; start from a plain one.")
-    path = rts.find(classifier, plain)
-    teacher, card = rts.load(path), rts.read_card(path)
-    settings = AdversarialSettings(teacher=rts.file_digest(path), limit=how.limit, seed=how.seed)
+    path = find(classifier, plain)
+    teacher, card = load(path), read_card(path)
+    settings = AdversarialSettings(teacher=file_digest(path), limit=how.limit, seed=how.seed)
     return settings, partial(AdversarialTraining, teacher=teacher, threshold=card.threshold, held=card.validation)
 
 

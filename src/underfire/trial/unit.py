@@ -10,23 +10,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from underfire.clean import Clean, Levels, labels, load, look, npy
 from underfire.core import (
-    COLUMNS,
     Cell,
-    Found,
     Goal,
     ImageErrors,
     Job,
     Outcome,
     Photo,
     Record,
-    Scale,
     UnderfireError,
     Unit,
     Victim,
@@ -34,14 +29,15 @@ from underfire.core import (
 )
 from underfire.core.place import slug
 from underfire.executors.process import prepare
-from underfire.images import photos as images
 from underfire.images import pixels
-from underfire.judge import judge, measure_scale
-from underfire.rejudge import failed, rejudge
-from underfire.system import System
-
-ALARM = ("alarm_score", "alarm")
-"""Columns that the clean PNG has too."""
+from underfire.images.photos import Folder
+from underfire.trial.forge import Forged, _check_extras, out_of_memory
+from underfire.trial.goal import Clean, Levels, labels, load, look
+from underfire.trial.judge import ALARM, alarms, judge
+from underfire.trial.rejudge import rejudge
+from underfire.trial.rows import _cell_name, identity, npy
+from underfire.trial.system import System
+from underfire.trial.yardstick import measure_scale
 
 
 def run_unit(unit: Unit) -> Outcome:
@@ -50,7 +46,7 @@ def run_unit(unit: Unit) -> Outcome:
         return rejudge(unit)
     start = time.perf_counter()
     prepare(unit.job.threads)
-    folder = images.Folder(unit.job.source)
+    folder = Folder(unit.job.source)
     system = System.of_job(unit.job)
     rows: list[Any] = []
     files: dict[str, bytes] = {}
@@ -69,45 +65,6 @@ def run_unit(unit: Unit) -> Outcome:
         rows += trial.records
         files |= trial.files
     return Outcome(unit, rows, files, time.perf_counter() - start)
-
-
-def failed_rows(unit: Unit, classifier: str, why: str) -> list[Any]:
-    """The rows of a unit that could not be worked on: ``why`` in each, and no number.
-
-    Args:
-        unit: what failed.
-        classifier: the built classifier's own name.
-        why: one sentence.
-    """
-    if unit.stage == "scale":
-        return [Scale(p.path, p.sha256, name, None, why) for name in unit.job.interpreters for p in unit.photos]
-    if unit.stage == "transfer":
-        names = unit.job.interpreters
-        return [failed(record, classifier, name, f"'{record.image}': {why}") for record in unit.made for name in names]
-    return [
-        Record(**identity(unit.job, classifier, cell, name, photo), error=f"'{photo.path}': {why}")
-        for cell in unit.job.cells
-        for name in (unit.job.interpreters if cell.against is None else [cell.against])
-        for photo in unit.photos
-    ]
-
-
-def identity(job: Job, classifier: str, cell: Cell, judge: str, photo: Photo) -> dict[str, Any]:
-    """The columns that say which judgement a row is."""
-    return {
-        "image": photo.path,
-        "image_sha256": photo.sha256,
-        "classifier": classifier,
-        "against": cell.against,
-        "attack": cell.attack.name,
-        "preset": job.preset,
-        "judge_classifier": classifier,
-        "interpreter": judge,
-        "defense": job.defense,
-        "target_map": job.target_map.word,
-        "seed": job.seed,
-        "eps": cell.attack.eps,
-    }
 
 
 class Trial:
@@ -283,51 +240,3 @@ class Trial:
 
     def _path(self, file: str) -> str:
         return f"images/{self.unit}/{file}"
-
-
-@dataclass(frozen=True)
-class Forged:
-    """One adversarial image as read back from its PNG."""
-
-    levels: Levels
-    file: str
-    linf: int
-    steps: int
-    passes: float
-    extras: Mapping[str, float]
-
-
-def alarms(system: System, levels: Mapping[int, Levels]) -> dict[int, dict[str, Any]]:
-    """What the defense says of each picture, by row, as columns of the record; nothing without a defense."""
-    if system.alarm is None or not levels:
-        return {}
-    x = pixels.to_tensor(list(levels.values())).to(system.device)
-    system.classifier.meter.open(len(x))
-    _, scores, _ = system.alarm.scores(x)
-    passes = system.classifier.meter.close()
-    threshold = system.alarm.threshold
-    return {
-        row: {
-            "alarm_score": float(score) if bool(score.isfinite()) else None,
-            "alarm": bool(score > threshold),
-            "alarm_threshold": threshold,
-            "alarm_passes": passes[n],
-        }
-        for n, (row, score) in enumerate(zip(levels, scores, strict=True))
-    }
-
-
-def out_of_memory(e: BaseException) -> bool:
-    """Whether an exception means that memory ran out; PyTorch's allocator for the CPU has no exception of its own."""
-    known = isinstance(e, (MemoryError, torch.OutOfMemoryError))
-    return known or (isinstance(e, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(e))
-
-
-def _cell_name(cell: Cell) -> str:
-    return cell.attack.name if cell.against is None else f"{cell.attack.name}-{cell.against}"
-
-
-def _check_extras(cell: Cell, found: Found) -> None:
-    unknown = [name for name in found.extras if name not in COLUMNS]
-    if unknown:
-        raise UnderfireError(f"Attack '{cell.attack.name}' returned '{unknown[0]}', which is no column of a record.")

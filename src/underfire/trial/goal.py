@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -13,10 +12,10 @@ import torch
 from torch import Tensor
 
 from underfire.core import Classifier, Interpreter, Job, Photo, UnderfireError
-from underfire.images import photos as images
 from underfire.images import pixels, targets
+from underfire.images.photos import Folder, PhotoLostError, planned
 from underfire.interpreters.checked import explain
-from underfire.system import System
+from underfire.trial.system import System
 
 Levels: TypeAlias = "NDArray[np.uint8]"
 """(H, W, 3) pixels, 0 to 255."""
@@ -62,15 +61,13 @@ class Clean:
     errors: dict[str, str] = field(default_factory=dict)
 
 
-def load(
-    folder: images.Folder, photos: Sequence[Photo], classifier: Classifier
-) -> tuple[dict[int, Levels], dict[int, str]]:
+def load(folder: Folder, photos: Sequence[Photo], classifier: Classifier) -> tuple[dict[int, Levels], dict[int, str]]:
     """Pixels by row, and why others have none."""
     levels, errors = {}, {}
     for i, photo in enumerate(photos):
         try:
-            levels[i] = pixels.load(images.planned(folder, photo), photo.path, classifier.preprocess)
-        except images.PhotoLostError:  # no property of this photo, but a mistake that the user can mend
+            levels[i] = pixels.load(planned(folder, photo), photo.path, classifier.preprocess)
+        except PhotoLostError:  # no property of this photo, but a mistake that the user can mend
             raise
         except UnderfireError as e:
             errors[i] = str(e)
@@ -222,10 +219,3 @@ def _maps_of_models(
             c.errors[name] = f"'{c.photo.path}': its target map: {errors[n]}"
         else:
             c.wanted[name] = found[n]
-
-
-def npy(m: Tensor) -> bytes:
-    """A map (h, w) as a float16 .npy file."""
-    buffer = io.BytesIO()
-    np.save(buffer, m.numpy().astype(np.float16))
-    return buffer.getvalue()

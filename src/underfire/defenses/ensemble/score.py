@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
-from underfire.core import Images, Maps, PerImage
+from underfire.core import Images, Labels, Maps, PerImage
 
 GRID = 7
 """Cells a side that maps are compared on: CAM's own size on a 224 px EfficientNet-Lite0, and coarse enough for GRAD."""
@@ -69,7 +69,7 @@ def statistics(d: Tensor) -> tuple[Tensor, Tensor]:
     return v.mean(0), covariance + (SHRINK * covariance.diag() + FLAT).diag()
 
 
-def score(d: Tensor, mean: Tensor, covariance: Tensor) -> PerImage:
+def alarm_score(d: Tensor, mean: Tensor, covariance: Tensor) -> PerImage:
     """S (N,) of distances (N, k), with the μ and Σ of the same k."""
     r = _logarithm(d) - mean
     best = torch.zeros_like(r[:, 0])
@@ -85,3 +85,8 @@ def score(d: Tensor, mean: Tensor, covariance: Tensor) -> PerImage:
 
 def _logarithm(d: Tensor) -> Tensor:
     return (d.clamp_min(0) + FLOOR).log()
+
+
+def log_probability(z: Tensor, y: Labels) -> PerImage:
+    """Log p_y (N,) of logits (N, K)."""
+    return z.log_softmax(1).gather(1, y[:, None])[:, 0]

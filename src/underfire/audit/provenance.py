@@ -1,13 +1,30 @@
-"""What results are made with: told by every finished part, and put together by a study's page."""
+"""Say what a part was made with: version, commit, hardware, date. None of it changes a number."""
 
 from __future__ import annotations
 
 import os
 import platform
 import subprocess
+from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
+
+from underfire.core import Outcome
+
+
+def provenance(outcome: Outcome) -> dict[str, str]:
+    """What belongs to the part and not to the results."""
+    return {
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        "host": platform.node(),
+        "hardware": hardware(outcome.unit.job.device),
+        "machine": platform.machine(),
+        "seconds": f"{outcome.seconds:.3f}",
+        "underfire_version": underfire(),
+        "torch": version("torch"),
+        "timm": version("timm"),
+    }
 
 
 @lru_cache
@@ -25,7 +42,7 @@ def hardware(device: str) -> str:
 @lru_cache
 def underfire() -> str:
     """The installed version, and the commit where the source tree is a git checkout of its own."""
-    here = Path(__file__).resolve().parent
+    here = Path(__file__).resolve().parents[1]
     git = ["git", "-C", str(here), "rev-parse", "--show-toplevel", "--short", "HEAD"]
     try:
         done = subprocess.run(git, capture_output=True, text=True, check=False)

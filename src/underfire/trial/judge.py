@@ -9,39 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from underfire.core import ClassNames, Photo, Scale
+from underfire.core import ClassNames
 from underfire.images import maps, pixels
 from underfire.interpreters.checked import explain
-from underfire.system import System
+from underfire.trial.goal import Levels
+from underfire.trial.system import System
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-
-def measure_scale(
-    system: System, photos: Sequence[Photo], levels: Mapping[int, NDArray[np.uint8]], errors: Mapping[int, str]
-) -> list[Scale]:
-    """What JPEG quality 90 does to each clean photo's map, by interpreter (method, section 5.5)."""
-    rows = []
-    for name, interpreter in system.interpreters.items():
-        found: dict[int, float] = {}
-        failed = dict(errors)
-        if levels:
-            index = list(levels)
-            x = pixels.to_tensor([levels[i] for i in index]).to(system.device)
-            x_jpeg = pixels.to_tensor([pixels.jpeg(levels[i]) for i in index]).to(system.device)
-            with torch.no_grad():
-                source = system.classifier.logits(x).argmax(1)
-            before, bad_before = explain(interpreter, x, source)
-            after, bad_after = explain(interpreter, x_jpeg, source)
-            for row, i in enumerate(index):
-                bad = bad_before.get(row) or bad_after.get(row)
-                if bad:
-                    failed[i] = bad
-                else:
-                    found[i] = float((before[row] - after[row]).abs().mean())
-        rows += [Scale(p.path, p.sha256, name, found.get(i), failed.get(i)) for i, p in enumerate(photos)]
-    return rows
 
 
 @torch.no_grad()
@@ -123,4 +98,28 @@ def verdict(
         "untouched_l1": scale,
         "untouched": untouched,
         "forged": None if untouched is None else success and untouched,
+    }
+
+
+ALARM = ("alarm_score", "alarm")
+"""Columns that the clean PNG has too."""
+
+
+def alarms(system: System, levels: Mapping[int, Levels]) -> dict[int, dict[str, Any]]:
+    """What the defense says of each picture, by row, as columns of the record; nothing without a defense."""
+    if system.alarm is None or not levels:
+        return {}
+    x = pixels.to_tensor(list(levels.values())).to(system.device)
+    system.classifier.meter.open(len(x))
+    _, scores, _ = system.alarm.scores(x)
+    passes = system.classifier.meter.close()
+    threshold = system.alarm.threshold
+    return {
+        row: {
+            "alarm_score": float(score) if bool(score.isfinite()) else None,
+            "alarm": bool(score > threshold),
+            "alarm_threshold": threshold,
+            "alarm_passes": passes[n],
+        }
+        for n, (row, score) in enumerate(zip(levels, scores, strict=True))
     }

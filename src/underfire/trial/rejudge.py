@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from underfire.clean import Levels, npy
 from underfire.core import Classifier, Interpreter, Outcome, Photo, Record, Unit
 from underfire.core.place import slug
 from underfire.executors.process import prepare
 from underfire.images import photos, pixels
 from underfire.interpreters.checked import explain
-from underfire.judge import judge
-from underfire.system import System
+from underfire.trial.goal import Levels
+from underfire.trial.judge import judge
+from underfire.trial.rows import failed, npy
+from underfire.trial.system import System
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -111,10 +112,3 @@ def _again(record: Record, classifier: Classifier, name: str, z: Tensor, columns
         clean_confidence=float(z.softmax(0)[source]),
         **columns,
     )
-
-
-def failed(record: Record, classifier: str, name: str, why: str) -> Record:
-    """The row of a PNG that could not be judged: ``why``, and no number."""
-    kept = ("image", "image_sha256", "classifier", "against", "attack", "preset", "defense", "seed", "eps")
-    same = {column: getattr(record, column) for column in (*kept, "target_map")}
-    return Record(**same, judge_classifier=classifier, interpreter=name, error=why)

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from underfire import audit
+from underfire.audit.desk import Desk, Watcher
+from underfire.audit.run import executor_of
 from underfire.core import SCHEMA_VERSION, Photo, Record, Unit
 from underfire.plan.units import Plan
 from underfire.store import Store
@@ -29,7 +30,7 @@ def run(
     scale: dict[str, float],
     judges: Sequence[str],
     wanted: Callable[[Record], bool],
-    watcher: audit.Watcher,
+    watcher: Watcher,
 ) -> None:
     """Judge what is missing, and nothing twice.
 
@@ -41,8 +42,8 @@ def run(
         wanted: which of the audit's good records are judged again.
         watcher: who is told.
     """
-    with Store(out).open() as store, contextlib.closing(audit.executor_of(judge, out)) as executor:
-        desk = audit.Desk(store, executor, watcher, judge.settings.classifier)
+    with Store(out).open() as store, contextlib.closing(executor_of(judge, out)) as executor:
+        desk = Desk(store, executor, watcher, judge.settings.classifier)
         for name in judges:
             desk.stage(STAGE, functools.partial(iter, units(out, judge, scale, name, wanted)))
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from underfire import core
 from underfire.core import UnderfireError
 from underfire.core.place import write_whole
 
@@ -125,3 +126,10 @@ def _frozen(value: Any) -> Any:
 def digest(path: str | Path) -> str:
     """SHA-256 of a defense file."""
     return hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest()
+
+
+def refuse_strangers(members: Sequence[str], options: Mapping[str, Any]) -> None:
+    """Raise UnderfireError for settings of what is no member."""
+    for name in options:
+        if name not in members:
+            raise core.unknown("member of this alarm", name, members)

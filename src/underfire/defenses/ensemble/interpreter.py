@@ -1,0 +1,157 @@
+"""Ensemble interpretation (paper, section 5.3): several interpreters explain a prediction; their disagreement alarms.
+
+    shown      the mean of the members' maps
+    alarm      `disagreement`, calibrated on benign images
+    attack     Σ_i w_i ℓ_i  +  w · max(0, s − s* + margin)       each member towards its own benign map, the alarm quiet
+
+The attack is the adaptive one of an adversary who knows the members, the score and its threshold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from underfire import registry
+from underfire.core import Classifier, Goal, Images, Labels, Maps, PerImage, UnderfireError
+from underfire.defenses.ensemble import calibration
+from underfire.defenses.ensemble.attack import Joint
+from underfire.defenses.ensemble.score import alarm_score, distances, log_probability, smoothed
+from underfire.images import maps
+from underfire.registry import register
+
+MEMBERS = ("cam", "grad", "rts")
+SIZE = 56
+"""Side of the map shown."""
+CHEAP = 50.0
+"""F up to which a member's map is looked at on the way of an attack."""
+CHECK = 5
+"""Steps from one look at the real maps to the next, as the presets have it; for the estimate."""
+
+
+@register("interpreters", "ensemble")
+class Ensemble:
+    """The mean map of several interpreters, and an alarm where they disagree.
+
+    Args:
+        classifier: one that all members can explain.
+        members: names of two or more interpreters; three cheap ones by default.
+        options: member -> options of its maker; they win over those of the file.
+        defense: a file of `underfire defend calibrate`, which then says members, options and statistics.
+        attack: settings of the attack on it, those of `Joint`.
+    """
+
+    name = "ensemble"
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        members: Sequence[str] | None = None,
+        options: Mapping[str, Mapping[str, Any]] | None = None,
+        defense: str | None = None,
+        attack: Mapping[str, Any] | None = None,
+    ) -> None:
+        known = calibration.read(defense) if defense else None
+        if known:
+            _refuse_other(classifier, known, members, str(defense))
+            members = known.names
+            options = {m.name: {**m.options, **(options or {}).get(m.name, {})} for m in known.members}
+        names = tuple(members or MEMBERS)
+        if len(set(names)) != len(names) or len(names) < 2 or self.name in names:
+            raise UnderfireError(
+                f"An ensemble of '{', '.join(names)}' has nothing to compare: name two or more members."
+            )
+        self.classifier, self.attack = classifier, dict(attack or {})
+        self.options = {name: dict((options or {}).get(name, {})) for name in names}
+        self.members = {name: registry.build_interpreter(name, classifier, self.options[name]) for name in names}
+        n = 1 + len(names)
+        self.mean: Sequence[float] = (0.0,) * n
+        self.covariance: Sequence[Sequence[float]] = torch.eye(n).tolist()
+        self.threshold = float("inf")
+        if known:
+            _refuse_other_digests(self, known, str(defense))
+            self.mean, self.covariance, self.threshold = known.mean, known.covariance, known.threshold
+        self.digest = "+".join(
+            [*(i.digest for i in self.members.values()), calibration.digest(defense) if defense else ""]
+        )
+        self.map_passes = sum(i.map_passes for i in self.members.values())
+        looks = 2 * (1 + sum(self.members[name].map_passes for name in self.cheap)) / CHECK
+        self.step_passes = 2 * sum(i.step_passes for i in self.members.values()) + looks
+
+    @property
+    def cheap(self) -> tuple[str, ...]:
+        """The members that can be asked on the way of an attack; all, where none can."""
+        cheap = tuple(name for name, member in self.members.items() if member.map_passes <= CHEAP)
+        return cheap or tuple(self.members)
+
+    def shown(self, x: Images, y: Labels, names: Sequence[str] | None = None) -> list[Maps]:
+        """The real maps of each member, or of some."""
+        return [self.members[name].explain(x, y) for name in names or self.members]
+
+    def explain(self, x: Images, y: Labels) -> Maps:
+        """The mean of the members' maps (N, 56, 56) in [0, 1]."""
+        return mean_map(self.shown(x, y))
+
+    def score_of(
+        self, shown: Sequence[Maps], again: Sequence[Maps], log_p: PerImage, names: Sequence[str] | None = None
+    ) -> PerImage:
+        """The alarm's score (N,) of maps of images and of their copies, see `disagreement`; of some members, or all."""
+        rows = [0, *(i for i, name in enumerate(self.members, 1) if names is None or name in names)]
+        d = distances(shown, again, log_p)
+        mean, covariance = d.new_tensor(self.mean), d.new_tensor(self.covariance)
+        return alarm_score(d, mean[rows], covariance[rows][:, rows])
+
+    def looks(
+        self, x: Images, y: Labels, names: Sequence[str] | None = None
+    ) -> tuple[list[Maps], list[Maps], PerImage]:
+        """The members' maps of images for classes ``y``, those of their copies, and log p_y of the copies."""
+        copy = smoothed(x)
+        with torch.no_grad():
+            log_p = log_probability(self.classifier.logits(copy), y)
+        return self.shown(x, y, names), self.shown(copy, y, names), log_p
+
+    def score(self, x: Images, y: Labels) -> PerImage:
+        """The alarm's score (N,) of ``x`` explained for the predictions ``y``; above `threshold` is an alarm."""
+        with torch.no_grad():
+            return self.score_of(*self.looks(x, y))
+
+    def surrogate(self, x: Images, goal: Goal, **options: Any) -> Joint:
+        """All members and the alarm at once; ``options`` are those of `Joint` and win over `attack`."""
+        options = {**self.attack, **options}
+        try:
+            return Joint(self, x, goal, **options)
+        except TypeError as e:
+            raise UnderfireError(f"The settings {options} do not suit the attack on an ensemble: {e}.") from e
+
+
+def mean_map(shown: Sequence[Maps]) -> Maps:
+    """The members' maps at one size, averaged."""
+    return torch.stack([maps.resize(m, (SIZE, SIZE)) for m in shown]).mean(0).clamp(0, 1)
+
+
+def _refuse_other(
+    classifier: Classifier, known: calibration.Calibration, members: Sequence[str] | None, path: str
+) -> None:
+    if known.classifier_digest != classifier.digest:
+        raise UnderfireError(
+            f"'{path}' was calibrated for '{known.classifier}' with other weights or sizes than those of "
+            f"'{classifier.name}' here: name that classifier with --classifier, --weights and its sizes, or calibrate "
+            "again, for the one that is deployed."
+        )
+    for name in members or ():
+        registry.maker("interpreters", name)  # a word that names nothing is no other member set
+    if members is not None and set(members) != set(known.names):
+        raise UnderfireError(
+            f"'{path}' was calibrated for the members {', '.join(known.names)}, not {', '.join(members)}: calibrate "
+            "again, with the members that are deployed."
+        )
+
+
+def _refuse_other_digests(ensemble: Ensemble, known: calibration.Calibration, path: str) -> None:
+    for member in known.members:
+        if ensemble.members[member.name].digest != member.digest:
+            raise UnderfireError(
+                f"'{path}' was calibrated with another network of '{member.name}' than the one here: calibrate again."
+            )
