@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 import measure
-from underfire import notebook
+from underfire import api
 from underfire.audit.run import run
 from underfire.defenses.ensemble.alarm import EnsembleAlarm
 from underfire.defenses.ensemble.calibrate import calibrate
@@ -154,7 +154,7 @@ def alarm_file(source: Path, part: str) -> Path:
     path = WORK / f"{kind}alarm.json"
     if not path.exists():
         members = WITH_MASK if kind else MEMBERS
-        known, _ = calibrate(notebook.classifier(), str(photos(source, f"{kind}calibrate")), members)
+        known, _ = calibrate(api.classifier(), str(photos(source, f"{kind}calibrate")), members)
         known.write(path)
         (RESULTS / f"defense-{kind}calibration.json").write_text(
             json.dumps({"threshold": known.threshold, "mean": known.mean}, indent=1) + "\n"
@@ -163,7 +163,7 @@ def alarm_file(source: Path, part: str) -> Path:
 
 
 def benign(part: str, source: Path) -> Iterator[dict[str, Any]]:
-    alarm = EnsembleAlarm(notebook.classifier(), str(alarm_file(source, part)))
+    alarm = EnsembleAlarm(api.classifier(), str(alarm_file(source, part)))
     folder, held = photos(source, part), measure.unseen()
     for path in sorted(folder.iterdir()):
         verdict = alarm.check(path)
@@ -177,10 +177,10 @@ def benign(part: str, source: Path) -> Iterator[dict[str, Any]]:
 def rts_a(part: str, source: Path, limit: int | None) -> Iterator[dict[str, Any]]:
     """Benign maps beside the plain network's; or the best of three restarts of an attack of so many passes."""
     held = str(measure.validation_photos(source))
-    classifier = notebook.classifier()
-    plain = notebook.interpreter("rts", classifier)
+    classifier = api.classifier()
+    plain = api.interpreter("rts", classifier)
     if not part.startswith("rts-a-curve"):
-        ours = notebook.interpreter("rts-a", classifier)
+        ours = api.interpreter("rts-a", classifier)
         folder, t = Folder(held), read_card(RTS_A).threshold
         for photo in folder.photos(limit or (ADAPTIVE if part == "rts-a-benign" else None)):
             x = pixels.to_tensor([pixels.load(folder.bytes(photo.path), photo.path, classifier.preprocess)])

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from underfire import notebook
+from underfire import api
 from underfire.audit.run import run
 from underfire.images.photos import Folder
 from underfire.interpreters.rts.card import find, read_card
@@ -142,7 +142,7 @@ def settings_of(case: dict[str, Any], shared: Path) -> Settings:
 
 def unseen() -> set[str]:
     """SHA-256 of the photos that EfficientNet-Lite0's packaged RTS network was not trained on."""
-    return set(read_card(find(notebook.classifier(), None)).validation)
+    return set(read_card(find(api.classifier(), None)).validation)
 
 
 def validation_photos(folder: Path) -> Path:

@@ -20,10 +20,14 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import torch
 
-from underfire import console, study, study_run
+from underfire import console
 from underfire.audit import desk, run
 from underfire.core import Outcome
 from underfire.store import STAGES, Store, encode
+from underfire.study import plan
+from underfire.study.agenda import Agenda
+from underfire.study.crossing import Estimate, crossings
+from underfire.study.run import estimate
 
 HERE = Path(__file__).parent
 KEPT = HERE / "results/study"
@@ -38,11 +42,11 @@ def main() -> None:
     parser.add_argument("--judge", action="store_true", help="judge what the named main audits made")
     parser.add_argument("--workers", type=int, default=1, help="of named audits")
     given = parser.parse_args()
-    agenda = study.Agenda(study.asked(HERE / "study.yaml", {}, quick=False))
+    agenda = Agenda(plan.asked(HERE / "study.yaml", {}, quick=False))
     unknown = set(given.folders) - {part.folder for part in agenda.parts}
     if unknown:
         parser.error(f"no audits of the study: {', '.join(sorted(unknown))}")
-    planned = study_run.estimate(agenda, WORK)
+    planned = estimate(agenda, WORK)
     for one in planned:
         restore(one)
     if given.list:
@@ -51,7 +55,7 @@ def main() -> None:
         mains = [one for one in planned if one.part.experiment == "main"]
         if not set(given.folders) <= {one.part.folder for one in mains} or any(one.passes for one in mains):
             parser.error("--judge takes folders of main audits, once all main audits are done")
-        for crossing in study_run.crossings(planned, WORK):
+        for crossing in crossings(planned, WORK):
             if crossing.made.part.folder in given.folders:
                 crossing.run(Keeping(crossing.made.part.folder))
     elif given.folders:
@@ -90,7 +94,7 @@ def keep(folder: str) -> None:
                 target.write_bytes(encode(table.replace_schema_metadata(meta)))
 
 
-def restore(one: study_run.Estimate) -> None:
+def restore(one: Estimate) -> None:
     """Put kept parts of a plan where the study looks for them; those of an older plan stay where they are."""
     kept, there = KEPT / one.part.folder, WORK / one.part.folder
     if one.part.experiment == "main" and not there.exists() and not Store(kept).done("transfer"):
@@ -102,7 +106,7 @@ def restore(one: study_run.Estimate) -> None:
             shutil.copy(kept / stage / f"{unit}.parquet", there / stage)
 
 
-def show(planned: list[study_run.Estimate]) -> None:
+def show(planned: list[Estimate]) -> None:
     for one in planned:
         units = {unit.name for unit in one.plan.units({})}
         print(

@@ -12,7 +12,7 @@ import yaml
 
 from e2e import TOY, photo, photos, records, temporaries, underfire
 from underfire.core import Outcome, Unit
-from underfire.trial import unit as trial
+from underfire.trial.unit import run_unit
 
 
 def _times(out: Path) -> dict[str, int]:
@@ -127,7 +127,7 @@ def test_where_a_file_lies_does_not_make_another_plan(tmp_path: Path, monkeypatc
 
 def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     command = ("run", "--images", photos(tmp_path / "in", 4), *TOY, "--out", tmp_path / "out", "--batch-size", "1")
-    honest, ran = trial.run_unit, []
+    honest, ran = run_unit, []
 
     def stopping(unit: Unit) -> Outcome:
         ran.append(unit.name)

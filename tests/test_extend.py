@@ -35,8 +35,9 @@ def test_the_page_shows_the_package_that_is_tested(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SHOWN[1:])
-def test_a_part_takes_at_most_thirty_lines(name: str) -> None:
-    assert len((PLUGIN / name).read_text(encoding="utf-8").splitlines()) <= 30
+def test_a_part_takes_at_most_thirty_lines_of_code(name: str) -> None:
+    lines = (PLUGIN / name).read_text(encoding="utf-8").splitlines()
+    assert sum(bool(line.strip()) for line in lines) <= 30
 
 
 def test_an_installed_package_is_listed_run_and_reported(tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ import pytest
 from e2e import TOY, installed, photos, records, temporaries, underfire
 from underfire.core import Unit, place
 from underfire.store import FAILED, Store
-from underfire.trial import unit as trial
 from underfire.trial.system import System
+from underfire.trial.unit import run_unit
 
 N = 12
 Rows = list[dict[str, Any]]
@@ -178,7 +178,7 @@ def test_photos_that_vanish_under_way_are_never_recorded_as_bad(
 ) -> None:
     there, away, out = tmp_path / "in", tmp_path / "away", tmp_path / "out"
     shutil.copytree(folder, there)
-    real = trial.run_unit
+    real = run_unit
 
     def disturbed(unit: Unit) -> Any:
         if unit.stage == "records" and len(Store(out).done("records")) == 3 and not away.exists():

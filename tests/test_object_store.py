@@ -13,7 +13,7 @@ from e2e import TOY, photos, records, underfire
 from underfire.core import Outcome, UnderfireError, Unit, place
 from underfire.core.place import Place, Remote, listing
 from underfire.store import Store, lease
-from underfire.trial import unit as trial
+from underfire.trial.unit import run_unit
 
 N = 6
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # aiobotocore's sockets, closed when collected
@@ -81,7 +81,7 @@ def test_a_store_out_of_order_for_a_while_loses_nothing(
     address: str, local: Path, folder: Path, out: Remote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(place, "WAITS", (0.1,) * 20)
-    real, other, turns = trial.run_unit, out / "other", iter((100,))
+    real, other, turns = run_unit, out / "other", iter((100,))
     worked_on: list[tuple[str, str]] = []
 
     def disturbed(unit: Unit) -> Outcome:

@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from underfire.metrics.estimate import NOTHING, Estimate
-from underfire.plot_bars import LEFT, RIGHT, W, bars
+from underfire.report.charts import LEFT, RIGHT, W, bars
 
 
 def test_bars_are_as_long_as_their_numbers_and_what_is_missing_has_none() -> None:

@@ -17,10 +17,11 @@ import pytest
 import yaml
 from PIL import Image
 
-from underfire import findings, pictures, published, report, words
 from underfire.core import Record, Scale, UnderfireError
 from underfire.images import overlay
 from underfire.metrics.estimate import Estimate
+from underfire.report import findings, gallery, published, text
+from underfire.report.page import SECTIONS, render, write_report
 from underfire.store import Store, schema
 
 VOID = {"meta", "link", "img", "br", "path", "circle"}
@@ -124,7 +125,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def page(out: Path) -> str:
-    return report.write_report(out, samples=6).read_text(encoding="utf-8")
+    return write_report(out, samples=6).read_text(encoding="utf-8")
 
 
 class _Reader(HTMLParser):
@@ -172,7 +173,7 @@ def test_page_is_self_contained(page: str) -> None:
 
 def test_every_section_stands_in_the_page(page: str) -> None:
     ids = {attrs.get("id") for attrs in _Reader(page).all("section")}
-    assert ids == {build.__name__ for build in report.SECTIONS} - {"defense"}, "no judge was defended"
+    assert ids == {build.__name__ for build in SECTIONS} - {"defense"}, "no judge was defended"
 
 
 def test_names_are_escaped_and_third_parties_stand_everywhere(page: str) -> None:
@@ -193,32 +194,32 @@ def test_headline_and_table_say_what_the_records_say(page: str) -> None:
 
 
 def test_same_records_give_the_same_bytes_and_no_temporary_stays(out: Path, page: str) -> None:
-    assert report.write_report(out, samples=6).read_text(encoding="utf-8") == page
+    assert write_report(out, samples=6).read_text(encoding="utf-8") == page
     assert not list(out.glob(".report-*"))
 
 
 def test_fewer_photos_than_planned_is_said(tmp_path: Path) -> None:
     _audit(tmp_path, n=2)
-    assert "4 of 9 photos have results" in report.write_report(tmp_path, 0).read_text(encoding="utf-8")
+    assert "4 of 9 photos have results" in write_report(tmp_path, 0).read_text(encoding="utf-8")
 
 
 def test_samples_are_counted_over_all_interpreters(out: Path, page: str) -> None:
     assert page.count('<article class="sample">') == 6
-    assert '<article class="sample">' not in report.render(findings.load(out), 0)
+    assert '<article class="sample">' not in render(findings.load(out), 0)
 
 
 def test_lost_pictures_leave_a_word(tmp_path: Path) -> None:
     _audit(tmp_path, n=1)
     for name in ("0.png", "0.npy"):
         (tmp_path / "images" / "u" / name).unlink()
-    assert "no picture" in report.write_report(tmp_path).read_text(encoding="utf-8")
+    assert "no picture" in write_report(tmp_path).read_text(encoding="utf-8")
 
 
 def test_nothing_forged_is_said_as_such(tmp_path: Path) -> None:
     with Store(tmp_path).open() as store:
         store.put("records", "u", [_row(0, "adv2", "cam", "cam", untouched=False, forged=False)], {}, {})
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(PLAN), encoding="utf-8")
-    page = report.write_report(tmp_path, 0).read_text(encoding="utf-8")
+    page = write_report(tmp_path, 0).read_text(encoding="utf-8")
     assert "forged no photo" in page
     assert "Mind the scale" not in page
 
@@ -228,7 +229,7 @@ def test_a_scale_that_lets_anything_pass_is_said(tmp_path: Path) -> None:
     with Store(tmp_path).open() as store:
         store.put("records", "u", rows, {}, {})
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(PLAN), encoding="utf-8")
-    assert "Mind the scale" in report.write_report(tmp_path, 0).read_text(encoding="utf-8")
+    assert "Mind the scale" in write_report(tmp_path, 0).read_text(encoding="utf-8")
 
 
 def test_only_errors_is_no_zero(tmp_path: Path) -> None:
@@ -236,7 +237,7 @@ def test_only_errors_is_no_zero(tmp_path: Path) -> None:
     with store.open():
         store.put("records", "u", [_row(0, "adv2", "cam", "cam", error="No map.")], {}, {})
     (tmp_path / "plan.yaml").write_text("attack: adv2\n", encoding="utf-8")
-    page = report.write_report(tmp_path).read_text(encoding="utf-8")
+    page = write_report(tmp_path).read_text(encoding="utf-8")
     _Reader(page)
     assert "No photo has a result yet" in page
     assert not re.search(r"(?<!\d)0\u00a0%|<td class=\"num\">0\.", page)
@@ -247,25 +248,25 @@ def test_other_folders_are_refused(tmp_path: Path, plan: str | None) -> None:
     if plan is not None:
         (tmp_path / "plan.yaml").write_text(plan, encoding="utf-8")
     with pytest.raises(UnderfireError, match=r"plan\.yaml"):
-        report.write_report(tmp_path)
+        write_report(tmp_path)
 
 
 def test_empty_audit_and_negative_samples_are_refused(tmp_path: Path) -> None:
     (tmp_path / "plan.yaml").write_text("{}\n", encoding="utf-8")
     with pytest.raises(UnderfireError, match="no finished records yet"):
-        report.write_report(tmp_path)
+        write_report(tmp_path)
     with pytest.raises(UnderfireError, match="--samples -1"):
-        report.write_report(tmp_path, samples=-1)
+        write_report(tmp_path, samples=-1)
 
 
 def test_pick_puts_misses_first_and_takes_thirds() -> None:
     l1 = [0.5, 0.1, 0.3, None, 0.2, 0.4, 0.05]
     rows = [_row(i, "adv2", "cam", "cam", map_l1=v, success=i != 1) for i, v in enumerate(l1)]
     table = pa.Table.from_pylist([vars(row) for row in rows], schema(Record))
-    picked = [(place, row["map_l1"]) for place, row in pictures.pick(table, 5)]
+    picked = [(place, row["map_l1"]) for place, row in gallery.pick(table, 5)]
     assert picked == [("worst", 0.1), ("worst", None), ("middle", 0.4), ("best", 0.2), ("best", 0.05)]
-    assert [row["map_l1"] for _, row in pictures.pick(table, 99)] == [0.1, None, 0.5, 0.4, 0.3, 0.2, 0.05]
-    assert pictures.pick(table, 0) == []
+    assert [row["map_l1"] for _, row in gallery.pick(table, 99)] == [0.1, None, 0.5, 0.4, 0.3, 0.2, 0.05]
+    assert gallery.pick(table, 0) == []
 
 
 def test_change_is_magnified_by_a_whole_number() -> None:
@@ -276,26 +277,26 @@ def test_change_is_magnified_by_a_whole_number() -> None:
 
 
 def test_numbers_as_text() -> None:
-    assert [words.number(v) for v in (None, 0.0, 0.00551, 0.5, 8162.4, 1e-6)] == [
+    assert [text.number(v) for v in (None, 0.0, 0.00551, 0.5, 8162.4, 1e-6)] == [
         *("–", "0", "0.0055", "0.50", "8,162", "< 0.0001")
     ]
-    assert [words.percent(*v) for v in ((None, 9), (1.0, 9), (0.996, 50), (0.9999, 5000), (0.123, 500))] == [
+    assert [text.percent(*v) for v in ((None, 9), (1.0, 9), (0.996, 50), (0.9999, 5000), (0.123, 500))] == [
         *("–", "100\u00a0%", ">\u00a099\u00a0%", ">\u00a099.9\u00a0%", "12.3\u00a0%")
     ]
-    assert words.share_interval(Estimate(0.5, 0.25, 0.75, 10)) == "25–75\u00a0%"
-    assert words.interval(Estimate(0.99, -0.2, 1.2, 10), 2, 0, 1) == "0\u2009–\u20091.0"
-    assert words.interval(Estimate(0.5, None, None, 1)) == ""
+    assert text.share_interval(Estimate(0.5, 0.25, 0.75, 10)) == "25–75\u00a0%"
+    assert text.interval(Estimate(0.99, -0.2, 1.2, 10), 2, 0, 1) == "0\u2009–\u20091.0"
+    assert text.interval(Estimate(0.5, None, None, 1)) == ""
 
 
 def test_page_stays_small_with_many_rows(tmp_path: Path) -> None:
     _audit(tmp_path, n=3)
-    few = report.write_report(tmp_path, 3).stat().st_size
+    few = write_report(tmp_path, 3).stat().st_size
     rows = [_row(i, a, g, "cam", map_l1=i / 3000) for i in range(3000) for a, g in (("adv2", "cam"), ("pgd", None))]
     rows += [_row(i, "pgd", None, "cam", error=f"Reason {i}.") for i in range(9000, 9100)]
     rows += [_row(i, "pgd", None, "cam", error="The map is flat.") for i in range(9100, 9200)]
     with Store(tmp_path).open() as store:
         store.put("records", "v", rows, {}, {})
-    page = report.write_report(tmp_path, 3)
+    page = write_report(tmp_path, 3)
     assert page.stat().st_size < few + 40_000
     text = page.read_text(encoding="utf-8")
     assert "202 of 3,200 photos miss a result; 200 of them have none at all" in text
@@ -319,7 +320,7 @@ def test_each_bad_photo_stands_once_whatever_fails_on_it(tmp_path: Path) -> None
     with Store(tmp_path).open() as store:
         store.put("records", "v", rows, {}, {})
         store.put("scale", "v", scales, {}, {})
-    text = _errors(report.write_report(tmp_path, 0).read_text(encoding="utf-8"))
+    text = _errors(write_report(tmp_path, 0).read_text(encoding="utf-8"))
     assert text.count("The file is no image: replace it.") == 1
     assert all(text.count(f"a/{i}&amp;.png") == (i < 30) for i in bad)
     assert "and 5 more" in text
@@ -332,7 +333,7 @@ def test_folders_above_the_photos_stay_private(tmp_path: Path, images: str) -> N
     _audit(tmp_path, n=1)
     plan = PLAN | {"images": images, "resolved": {"cache": "/srv/secret/cache"}}
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan), encoding="utf-8")
-    page = report.write_report(tmp_path, 0).read_text(encoding="utf-8")
+    page = write_report(tmp_path, 0).read_text(encoding="utf-8")
     assert "secret" not in page
     assert "<dd>photos</dd>" in page
     assert "<dd>cache</dd>" in page
@@ -343,7 +344,7 @@ def test_a_miss_shows_how_sure_the_classifier_was(tmp_path: Path) -> None:
     with Store(tmp_path).open() as store:
         store.put("records", "u", [_row(0, "pgd", None, "cam", predicted_confidence=0.62, **miss)], {}, {})
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(PLAN), encoding="utf-8")
-    page = report.write_report(tmp_path).read_text(encoding="utf-8")
+    page = write_report(tmp_path).read_text(encoding="utf-8")
     assert "fox, 62\u00a0% (wanted class: 3\u00a0%)" in page
 
 
@@ -356,7 +357,7 @@ def test_grad_stands_beside_its_published_cells(tmp_path: Path, classifier: str,
     with Store(tmp_path).open() as store:
         store.put("records", "u", [replace(row, **fixed) for row in rows], {}, {})
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(PLAN), encoding="utf-8")
-    page = report.write_report(tmp_path).read_text(encoding="utf-8")
+    page = write_report(tmp_path).read_text(encoding="utf-8")
     lines = re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)</tr>', page.partition('id="results"')[2], re.DOTALL)
     cells = {name: re.findall(r'pub">(.*?)</td>', cells) for name, cells in lines[:3]}
     assert cells == {
@@ -374,7 +375,7 @@ def test_other_classes_than_imagenets_stand_beside_no_published_cells(tmp_path: 
     for digest, shown in ((published.IMAGENET_CLASSES, True), ("0" * 64, False)):
         plan = {**PLAN, "resolved": {**PLAN.get("resolved", {}), "classes_digest": digest}}
         (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan), encoding="utf-8")
-        page = report.write_report(tmp_path).read_text(encoding="utf-8")
+        page = write_report(tmp_path).read_text(encoding="utf-8")
         assert ("Are the published figures comparable?" in page) is shown
 
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from e2e import underfire
-from underfire import notebook, sheet, train
+from underfire import api, sheet, train
 from underfire.classifiers.base import TorchClassifier, wrap
 from underfire.core import Goal, UnderfireError
 from underfire.images import pixels
@@ -499,7 +499,7 @@ def test_the_command_says_what_is_missing(tmp_path: Path) -> None:
     ["efficientnet-lite0", pytest.param("efficientnet-lite2", marks=(pytest.mark.long, pytest.mark.timeout(1800)))],
 )
 def test_the_packaged_network_is_worth_what_its_card_says(name: str, shared: Path) -> None:
-    classifier = notebook.classifier(name)
+    classifier = api.classifier(name)
     path = find(classifier, None)
     card = read_card(path)
     photos = train.Photos(str(shared / "data" / "in1k-samples"), None, classifier)

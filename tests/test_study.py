@@ -17,18 +17,25 @@ import pytest
 import yaml
 
 from e2e import extended, photos, underfire
-from underfire import published, registry, study, study_numbers, study_page, study_verdicts
+from underfire import registry
 from underfire.classifiers.base import TorchClassifier
 from underfire.core import ClassifierOptions, Preprocess, Record, UnderfireError
+from underfire.report import published
 from underfire.store import Store
-from underfire.study import Counts, Study, Subject
+from underfire.study import matrix, numbers, results
+from underfire.study import plan as study
+from underfire.study import verdicts as study_verdicts
+from underfire.study.agenda import INTERPRETERS, Agenda
+from underfire.study.page import render, write_study
+from underfire.study.plan import Counts, Study, Subject
+from underfire.study.verdicts import findings
 
 # -- which audits a study means -------------------------------------------------------------------------------------
 
 
-def agenda(**values: Any) -> study.Agenda:
+def agenda(**values: Any) -> Agenda:
     with extended():
-        return study.Agenda(Study.parse(values))
+        return Agenda(Study.parse(values))
 
 
 TOY: dict[str, Any] = {"classifier": "toy", "images": "photos", "trained_on": "nothing", "interpreter": ["grad", "cam"]}
@@ -93,7 +100,7 @@ def test_the_shared_study_names_four_interpreters_and_every_rts_network() -> Non
     root = Path(__file__).resolve().parents[1]
     shared_study = study.read(root / "benchmarks" / "study.yaml")
     for subject in shared_study.classifiers:
-        assert set(subject.interpreter or ()) == set(study.INTERPRETERS)  # named: a misfit is an error, not a gap
+        assert set(subject.interpreter or ()) == set(INTERPRETERS)  # named: a misfit is an error, not a gap
         if subject.classifier != "efficientnet-lite0":  # which has a packaged network
             weights = root / subject.options["rts"]["weights"]
             assert subject.classifier in weights.name
@@ -103,12 +110,12 @@ def test_the_shared_study_names_four_interpreters_and_every_rts_network() -> Non
 
 
 def test_rts_stands_beside_the_network_trained_against_the_attack_where_there_is_one() -> None:
-    made = study.Agenda(study.asked(None, {}, quick=True))
+    made = Agenda(study.asked(None, {}, quick=True))
     (part,) = [part for part in made.parts if part.experiment == "trained"]  # packaged for the default classifier
     assert (part.folder, part.settings.interpreter) == ("efficientnet-lite0/trained-2", ("rts-a",))
     assert not agenda(classifiers=[TOY]).trained
     none = Counts(main={"default": 2, "rts": 0})
-    assert "trained" not in {part.experiment for part in study.Agenda(Study.parse({"photos": none})).parts}
+    assert "trained" not in {part.experiment for part in Agenda(Study.parse({"photos": none})).parts}
 
 
 def test_nothing_to_study_is_said() -> None:
@@ -208,34 +215,34 @@ def by_hand(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_time_versions_and_machines_are_those_of_all_finished_parts(by_hand: Path) -> None:
-    study = study_numbers.load(by_hand)
+    study = results.load(by_hand)
     assert study.seconds == 7 * 45.5  # five audits' records and two's judgements by others
     made = "0.1.0, commit transfer; 0.1.0, commit records on 2 × abacus, in 5.31 minutes of one worker"
-    assert made in study_page.render(study, samples=0)
+    assert made in render(study, samples=0)
 
 
 def test_a_study_that_is_not_finished_says_which_audits_lack_photos(tmp_path: Path) -> None:
     rows = [row(i, "adv2", name, name, map_l1=0.1) for i, name in ((0, "cam"), (0, "grad"), (1, "cam"))]
     put(tmp_path / "a", "records", rows)  # the second photo lacks GRAD's
     parts = [part("main", "a", ["cam", "grad"]) | {"photos": 2}, part("bends", "b", ["cam"])]
-    page = study_page.render(study_numbers.load(noted(tmp_path, parts)), samples=0)
+    page = render(results.load(noted(tmp_path, parts)), samples=0)
     assert "<br>a: 1 of 2 photos<br>b: 0 of 9 photos</p>" in page
     # Tried is done, and its reason is told; a judgement across audits that failed lies among the failed rows too.
     put(tmp_path / "a", "records", [*rows, row(1, "adv2", "grad", "grad", error="It is dark.")])
     put(tmp_path / "a", "failed", [row(0, "adv2", "cam", "mask", error="It is late.")])
-    assert study_numbers.load(noted(tmp_path, parts[:1])).unfinished == []
+    assert results.load(noted(tmp_path, parts[:1])).unfinished == []
 
 
 def test_training_against_the_attack_is_measured_on_shared_photos(tmp_path: Path) -> None:
     put(tmp_path / "m", "records", [row(i, "adv2", "rts", "rts", map_l1=[0.01, 0.03, 9][i]) for i in range(3)])
     put(tmp_path / "t", "records", [row(i, "adv2", "rts-a", "rts-a", map_l1=0.1, success=i > 0) for i in range(2)])
-    study = study_numbers.load(noted(tmp_path, [part("main", "m", ["rts"]), part("trained", "t", ["rts-a"])]))
+    study = results.load(noted(tmp_path, [part("main", "m", ["rts"]), part("trained", "t", ["rts-a"])]))
     (subject,) = study.subjects
     assert subject.interpreters == ("rts",)  # the trained one has no cells beside it
-    found = study_numbers.training(subject)
+    found = numbers.training(subject)
     assert found is not None
     assert (found.l1.value, found.plain_l1.value, found.success.value) == pytest.approx((0.1, 0.02, 0.5))
-    verdict = study_verdicts.findings(study)[2]
+    verdict = findings(study)[2]
     assert verdict.verdict == "holds"  # five times as far
     assert "RTSᴬ’s map by L1 0.10" in verdict.number
     assert "(2 photos; against RTSᴬ it reaches its class on 50\u00a0%)" in verdict.number
@@ -243,13 +250,13 @@ def test_training_against_the_attack_is_measured_on_shared_photos(tmp_path: Path
 
 def test_photos_without_any_adv2_result_have_no_panel(tmp_path: Path) -> None:
     put(tmp_path / "m", "records", [row(0, "pgd", None, "cam", map_l1=0.3)])
-    page = study_page.render(study_numbers.load(noted(tmp_path, [part("main", "m", ["cam"])])), samples=2)
+    page = render(results.load(noted(tmp_path, [part("main", "m", ["cam"])])), samples=2)
     assert 'id="samples"' not in page
 
 
 def test_the_transfer_matrix_by_hand(by_hand: Path) -> None:
-    (subject,) = study_numbers.load(by_hand).subjects
-    cells = study_numbers.matrix(subject)
+    (subject,) = results.load(by_hand).subjects
+    cells = matrix.matrix(subject)
     assert {key: c.n for key, c in cells.items()} == dict.fromkeys(cells, 2)
     assert {key: pytest.approx(c.relative) for key, c in cells.items()} == {
         ("cam", "cam"): 0.03 / 0.3,  # photos 0 and 1 alone, since grad has no more
@@ -262,15 +269,15 @@ def test_the_transfer_matrix_by_hand(by_hand: Path) -> None:
 
 
 def test_effectiveness_and_distances_by_hand(by_hand: Path) -> None:
-    (subject,) = study_numbers.load(by_hand).subjects
-    cells = study_numbers.effectiveness(subject)
+    (subject,) = results.load(by_hand).subjects
+    cells = numbers.effectiveness(subject)
     assert cells["pgd", None].success.n == 3
     assert cells["adv2", "cam"].success.value == pytest.approx(2 / 3)
     assert cells["adv2", "grad"].success.value == 1
     assert cells["adv2-stadv", "cam"].success.value is None
-    far, near = (study_numbers.distance(subject, attack, "cam") for attack in ("pgd", "adv2"))
+    far, near = (numbers.distance(subject, attack, "cam") for attack in ("pgd", "adv2"))
     assert (far.l1.value, near.l1.value) == pytest.approx((0.5, 0.56 / 3))
-    assert study_numbers.ratio(far.l1, near.l1) == pytest.approx(1.5 / 0.56)
+    assert numbers.ratio(far.l1, near.l1) == pytest.approx(1.5 / 0.56)
 
 
 def test_what_travels_between_classifiers_by_hand(tmp_path: Path) -> None:
@@ -285,14 +292,14 @@ def test_what_travels_between_classifiers_by_hand(tmp_path: Path) -> None:
     put(tmp_path / "net", "transfer", seen)
     put(tmp_path / "web", "records", [replace(one, classifier="web", judge_classifier="web") for one in made])
     parts = [part("main", "net", ["cam"]), part("main", "web", ["cam"], subject=1)]
-    net, web = study_numbers.load(noted(tmp_path, parts, ("ImageNet", "ImageNet"))).subjects
-    (line,) = study_numbers.across(net, web)
+    net, web = results.load(noted(tmp_path, parts, ("ImageNet", "ImageNet"))).subjects
+    (line,) = matrix.across(net, web)
     assert (line.made, line.judge, line.interpreter) == (net, web, "cam")
     assert (line.adv2.value, line.pgd.value, line.at_home.value) == (0.5, 0, 1)  # at home on the same two photos
     assert line.cell.relative == pytest.approx(0.2 / 0.4)
     assert line.cell.iou == pytest.approx(0.6)
     assert line.cell.n == 2
-    assert study_numbers.across(web, net) == []
+    assert matrix.across(web, net) == []
 
 
 def test_the_curve_over_thresholds_by_hand(tmp_path: Path) -> None:
@@ -300,25 +307,25 @@ def test_the_curve_over_thresholds_by_hand(tmp_path: Path) -> None:
     put(
         tmp_path / "a", "records", [row(i, "adv2", "cam", "cam", map_l1=0.1, iou_curve=c) for i, c in enumerate(curves)]
     )
-    (subject,) = study_numbers.load(noted(tmp_path, [part("main", "a", ["cam"])])).subjects
-    curve = study_numbers.distance(subject, "adv2", "cam").curve
+    (subject,) = results.load(noted(tmp_path, [part("main", "a", ["cam"])])).subjects
+    curve = numbers.distance(subject, "adv2", "cam").curve
     assert curve[1] is None
     assert (curve[0], curve[8]) == pytest.approx((0.3, 0.6))
-    assert study_numbers.distance(subject, "pgd", "cam").curve == ()
+    assert numbers.distance(subject, "pgd", "cam").curve == ()
 
 
 def test_there_is_no_gap_where_the_wanted_maps_look_like_the_benign_ones(tmp_path: Path) -> None:
     for way, known in ((0.003, False), (0.005, True)):
         rows = [row(i, "adv2", "cam", "cam", map_l1=0.2, target_l1=way) for i in range(2)]
         put(tmp_path / f"{way}", "records", rows)
-        study = study_numbers.load(noted(tmp_path, [part("random", f"{way}", ["cam"])]))
-        gap = study_numbers.random_class(study.subjects[0], "cam")
+        study = results.load(noted(tmp_path, [part("random", f"{way}", ["cam"])]))
+        gap = numbers.random_class(study.subjects[0], "cam")
         assert (gap.gap.value is not None, gap.success.n) == (known, 2)
-        assert ("−3900\u00a0%" in study_page.render(study, samples=0)) == known
+        assert ("−3900\u00a0%" in render(study, samples=0)) == known
 
 
 def test_the_gap_by_hand(by_hand: Path) -> None:
-    gap = study_numbers.random_class(study_numbers.load(by_hand).subjects[0], "cam")
+    gap = numbers.random_class(results.load(by_hand).subjects[0], "cam")
     assert gap.gap.value == pytest.approx(1 - 0.5 / 0.6)  # the third photo's wanted map was there, and is lost
     assert gap.gap.n == 3
     assert gap.gap.value is not None
@@ -329,11 +336,11 @@ def test_the_gap_by_hand(by_hand: Path) -> None:
     assert gap.success.value == pytest.approx(2 / 3)
     assert gap.pgd_l1.value == pytest.approx(0.6)
     assert gap.benign_l1.value == pytest.approx(0.2)
-    assert study_numbers.random_class(study_numbers.load(by_hand).subjects[0], "grad").gap.value is None
+    assert numbers.random_class(results.load(by_hand).subjects[0], "grad").gap.value is None
 
 
 def test_the_smallest_budget_by_hand(by_hand: Path) -> None:
-    found = study_numbers.budget(study_numbers.load(by_hand).subjects[0], "cam")
+    found = numbers.budget(results.load(by_hand).subjects[0], "cam")
     assert found is not None
     assert [found.smallest[f"{i:064d}"] for i in range(3)] == [2, 1, None]
     assert [found.count(eps) for eps in (1, 2, 8, None)] == [1, 1, 0, 1]
@@ -341,8 +348,8 @@ def test_the_smallest_budget_by_hand(by_hand: Path) -> None:
 
 
 def test_verdicts_follow_the_numbers(by_hand: Path) -> None:
-    found = study_numbers.load(by_hand)
-    verdicts = study_verdicts.findings(found)
+    found = results.load(by_hand)
+    verdicts = findings(found)
     assert [v.verdict for v in verdicts] == ["holds in part", "does not hold", "not tested here"]
     assert "1 of 2 cells" not in verdicts[1].number
     checks = {(c.where, c.wanted): c.met for c in study_verdicts.checks(found)}
@@ -389,12 +396,12 @@ def test_published_numbers_are_shown_and_never_mixed_with_ours(by_hand: Path, mo
         page = re.sub(r"ADV² success at least.*?</tr>", "", page)
         return re.sub(r"\d+ of \d+ reached", "", page)
 
-    before = study_page.render(study_numbers.load(by_hand), 0)
+    before = render(results.load(by_hand), 0)
     assert before.count('<tr class="pub">') == 4
     assert re.search(r'ADV² <small>DenseNet-169</small></th>\n<td class="num pub">100\u00a0% \(0.98\)', before)
     cells = published.published()["success"]
     monkeypatch.setitem(published.published(), "success", [{**c, "success": 0.125, "confidence": 0.625} for c in cells])
-    after = study_page.render(study_numbers.load(by_hand), 0)
+    after = render(results.load(by_hand), 0)
     assert after.count("(0.625)") == 6
     assert after != before
     assert ours(after) == ours(before)
@@ -404,7 +411,7 @@ def test_other_data_s_cells_stand_beside_no_published_ones(by_hand: Path, tmp_pa
     parts = yaml.safe_load((by_hand / "study.yaml").read_text(encoding="utf-8"))["resolved"]["parts"]
     for one in parts:
         one["folder"] = str(by_hand / one["folder"])
-    page = study_page.render(study_numbers.load(noted(tmp_path / "study", parts, ("20 classes",))), 1)
+    page = render(results.load(noted(tmp_path / "study", parts, ("20 classes",))), 1)
     for name in ("effectiveness", "misinterpretation", "random_class", "transfer", "budget", "findings"):
         section = page.partition(f'<section id="{name}"')[2].partition("</section>")[0]
         assert "trained on 20 classes" in section, name
@@ -533,7 +540,7 @@ def test_the_page_has_the_seven_sections_and_loads_nothing(whole: tuple[Path, li
     assert "toy → toy2" in page
     assert page.count("trained on nothing") > 4
     assert page.count("<img") == page.count('alt="')
-    bare = study_page.render(study_numbers.load(out), 0)
+    bare = render(results.load(out), 0)
     assert "<img" not in bare
     assert 'id="samples"' not in bare
 
@@ -555,6 +562,6 @@ def test_the_page_is_made_without_torch(whole: tuple[Path, list[str | Path]], tm
 
 def test_a_folder_that_is_no_study_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnderfireError, match="no folder of an underfire study"):
-        study_page.write_study(tmp_path)
+        write_study(tmp_path)
     with pytest.raises(UnderfireError, match="no finished records yet"):
-        study_page.write_study(noted(tmp_path / "empty", [part("main", "x", ["cam"])]))
+        write_study(noted(tmp_path / "empty", [part("main", "x", ["cam"])]))

@@ -17,14 +17,20 @@ from torch import Tensor
 import test_rts
 from e2e import extended, photo, photos, records, underfire
 from test_study import TOY, agenda, noted, part, put, row
-from underfire import registry, study, study_numbers, study_page, study_run, study_verdicts, words
+from underfire import registry
 from underfire.audit import run
 from underfire.classifiers.base import TorchClassifier
 from underfire.core import ClassifierOptions, UnderfireError
 from underfire.interpreters.rts.card import Card, packed
 from underfire.metrics.estimate import mean
+from underfire.report.text import number
 from underfire.store import Store
-from underfire.study import Study
+from underfire.study import matrix, numbers, results, verdicts
+from underfire.study import plan as plan_
+from underfire.study.agenda import Agenda, _folders
+from underfire.study.page import render
+from underfire.study.plan import Study, Subject
+from underfire.study.run import estimate
 
 FEW = {"pgd": {"steps": 2}, "adv2": {"steps": 2, "warmup": 0}}
 SMALL = {"main": {"default": 2, "grad": 1}, "bends": 0, "random": {"default": 1, "grad": 0}, "budget": 0}
@@ -122,13 +128,13 @@ def test_lanes_of_one_audit_are_judged_across(folder: Path) -> None:
         assert r["error"] is None
         m = np.load(folder / "out" / "toy" / "main-3" / r["clean_map"])
         np.testing.assert_array_equal(clean.setdefault((r["image"], r["interpreter"]), m), m)
-    (one,) = study_numbers.load(folder / "out").subjects
-    assert {c.n for c in study_numbers.matrix(one).values()} == {2}
+    (one,) = results.load(folder / "out").subjects
+    assert {c.n for c in matrix.matrix(one).values()} == {2}
 
 
 def test_folders_of_classifiers_never_meet() -> None:
     names = ["timm:resnet50.a1_in1k", "timm:resnet50.tv_in1k", "x" * 50 + "a", "x" * 50 + "b", "efficientnet-lite0"]
-    found = study._folders(names)
+    found = _folders(names)
     assert found[:2] == ["timm-resnet50-a1_in1k", "timm-resnet50-tv_in1k"]
     assert found[4] == "efficientnet-lite0"
     assert len(set(found)) == 5
@@ -148,11 +154,11 @@ def test_rts_trained_against_the_attack_has_a_verdict_of_its_own(tmp_path: Path)
     rows = [row(i, "adv2", name, name, map_l1=far) for i in range(2) for name, far in (("rts", 0.02), ("rts-a", 0.1))]
     rows += [row(i, "pgd", None, name, map_l1=0.3) for i in range(2) for name in ("rts", "rts-a")]
     put(tmp_path / "main", "records", rows)
-    found = study_numbers.load(noted(tmp_path, [part("main", "main", ["rts", "rts-a"])]))
-    security, _, training = study_verdicts.findings(found)
+    found = results.load(noted(tmp_path, [part("main", "main", ["rts", "rts-a"])]))
+    security, _, training = verdicts.findings(found)
     assert training.verdict == "holds"
     assert "RTSᴬ’s map by L1 0.10 (0.10\u2009–\u20090.10), RTS’s by 0.020 (" in training.number
-    assert not any("RTSᴬ" in check.where for check in study_verdicts.checks(found))  # success is not asked against it
+    assert not any("RTSᴬ" in check.where for check in verdicts.checks(found))  # success is not asked against it
     assert "1 of 1 cell" in security.number  # RTSᴬ is a countermeasure, and no evidence of the need for one
 
 
@@ -161,7 +167,7 @@ def test_paths_of_a_plan_hold_from_anywhere(folder: Path, monkeypatch: pytest.Mo
     rts = {"rts": {"weights": "w.safetensors"}}
     made = agenda(classifiers=[TOY | {"images": "in", "interpreter": ["cam"]}], photos=SMALL).study.classifiers[0]
     assert made.images == str(folder / "in")
-    own = study.Subject(images="in", weights="net.pt", options=rts).settings()
+    own = Subject(images="in", weights="net.pt", options=rts).settings()
     assert (own["weights"], own["options"]["rts"]["weights"]) == (str(folder / "net.pt"), str(folder / "w.safetensors"))
 
 
@@ -226,7 +232,7 @@ def test_photos_without_a_result_are_told_and_make_the_exit_status(folder: Path)
 
 
 def test_settings_beside_a_plan_are_added_to_its_own(folder: Path) -> None:
-    made = study.asked(folder / "plan.yaml", {"options": {"adv2": {"check": 5}, "cam": {}}}, quick=False)
+    made = plan_.asked(folder / "plan.yaml", {"options": {"adv2": {"check": 5}, "cam": {}}}, quick=False)
     assert made.classifiers[0].options == FEW | {"adv2": FEW["adv2"] | {"check": 5}, "cam": {}}
 
 
@@ -266,8 +272,8 @@ def test_classes_that_are_not_imagenet_s_are_never_beside_its_cells() -> None:
 def test_lanes_that_share_a_count_are_estimated_each_on_its_own_photos(folder: Path) -> None:
     subject = TOY | {"images": str(folder / "in"), "interpreter": ["cam", "mask"]}
     with extended():
-        made = study.Agenda(Study.parse({"classifiers": [subject], "photos": SMALL | {"main": 2}, "threads": 1}))
-        (whole, *_) = study_run.estimate(made, folder / "none")
+        made = Agenda(Study.parse({"classifiers": [subject], "photos": SMALL | {"main": 2}, "threads": 1}))
+        (whole, *_) = estimate(made, folder / "none")
     lanes = whole.plan.lanes
     assert len(lanes) == 2  # MASK's share PGD with nobody
     scale = sum(1 + 2 * made.map_passes[0, name] for name in whole.plan.job.interpreters)
@@ -280,28 +286,28 @@ def test_lanes_that_share_a_count_are_estimated_each_on_its_own_photos(folder: P
 def test_a_perfect_map_is_infinitely_nearer_and_counts(tmp_path: Path) -> None:
     rows = [row(0, "pgd", None, "cam", map_l1=0.3, map_iou=0.2), row(0, "adv2", "cam", "cam", map_l1=0.0, map_iou=1.0)]
     put(tmp_path / "out" / "a", "records", rows)
-    found = study_numbers.load(noted(tmp_path / "out", [part("main", "a", ["cam"])]))
-    (check,) = [c for c in study_verdicts.checks(found) if "nearer" in c.wanted]
+    found = results.load(noted(tmp_path / "out", [part("main", "a", ["cam"])]))
+    (check,) = [c for c in verdicts.checks(found) if "nearer" in c.wanted]
     assert check.met is True
     assert check.found == "∞ ×, IoU 1.0 against 0.20"
-    assert study_verdicts.findings(found)[0].verdict == "holds"
-    assert "∞" in study_page.render(found, 0)
+    assert verdicts.findings(found)[0].verdict == "holds"
+    assert "∞" in render(found, 0)
     nothing = mean([0.0])
-    assert study_numbers.nearer(nothing, nothing) is None
-    assert study_numbers.ratio(nothing, mean([0.3])) == 0
-    assert words.number(float("inf")) == "∞"
-    assert words.number(9.97, 1) == "10"
+    assert numbers.nearer(nothing, nothing) is None
+    assert numbers.ratio(nothing, mean([0.3])) == 0
+    assert number(float("inf")) == "∞"
+    assert number(9.97, 1) == "10"
 
 
 def test_nearer_in_l1_alone_is_not_nearer(tmp_path: Path) -> None:
     rows = [row(0, "pgd", None, "cam", map_l1=0.3, map_iou=0.6), row(0, "adv2", "cam", "cam", map_l1=0.01, map_iou=0.5)]
     put(tmp_path / "out" / "a", "records", rows)
-    found = study_numbers.load(noted(tmp_path / "out", [part("main", "a", ["cam"])]))
-    assert [c.met for c in study_verdicts.checks(found) if "nearer" in c.wanted] == [False]
+    found = results.load(noted(tmp_path / "out", [part("main", "a", ["cam"])]))
+    assert [c.met for c in verdicts.checks(found) if "nearer" in c.wanted] == [False]
 
 
 def test_success_is_asked_for_as_printed_for_the_network() -> None:
-    asked = study_verdicts._published_success
+    asked = verdicts._published_success
     assert [asked("mask", name) for name in ("resnet50", "densenet169", "timm:resnet50.a1_in1k", "lite0")] == [
         *(0.98, 0.96, 0.98, 0.96)
     ]
@@ -315,8 +321,8 @@ def test_photos_not_tried_at_every_budget_are_in_none_of_its_numbers(tmp_path: P
     out = tmp_path / "out"
     put(out / "a", "records", at(8, range(3)))
     put(out / "b", "records", at(1, range(1, 5)))
-    found = study_numbers.load(noted(out, [part("main", "a", ["cam"]), part("budget", "b", ["cam"], 1)]))
-    budget = study_numbers.budget(found.subjects[0], "cam")
+    found = results.load(noted(out, [part("main", "a", ["cam"]), part("budget", "b", ["cam"], 1)]))
+    budget = numbers.budget(found.subjects[0], "cam")
     assert budget is not None
     assert set(budget.smallest) == {f"{i:064d}" for i in (1, 2)}
     assert {eps: c.success.n for eps, (c, _) in budget.cells.items()} == {1: 2, 8: 2}
@@ -334,8 +340,8 @@ def test_a_diagonal_that_is_not_the_smallest_says_why(tmp_path: Path) -> None:
         out = tmp_path / name
         put(out / "a", "records", [*rows("cam", 0.1, **more), *rows("grad", 0.1)])
         put(out / "a", "transfer", [row(0, "adv2", "grad", "cam", map_l1=0.05)])
-        found = study_numbers.load(noted(out, [part("main", "a", ["cam", "grad"])]))
-        (check,) = [c for c in study_verdicts.checks(found) if c.where.endswith("judged by CAM")]
+        found = results.load(noted(out, [part("main", "a", ["cam", "grad"])]))
+        (check,) = [c for c in verdicts.checks(found) if c.where.endswith("judged by CAM")]
         assert check.found == why
 
 
@@ -343,7 +349,7 @@ def test_what_has_no_result_is_told_with_its_reason_also_where_nothing_else_is(t
     put(tmp_path / "out" / "m", "records", [row(0, "pgd", None, "cam", map_l1=0.3)])
     put(tmp_path / "out" / "r", "records", [row(i, "pgd", None, "cam", error="It is dark.") for i in range(2)])
     parts = [part("main", "m", ["cam"]), part("random", "r", ["cam"])]
-    page = study_page.render(study_numbers.load(noted(tmp_path / "out", parts)), 0)
+    page = render(results.load(noted(tmp_path / "out", parts)), 0)
     assert "r, 2 judgements: It is dark." in page
 
 
@@ -352,7 +358,7 @@ def test_bends_show_their_way_and_their_passes(tmp_path: Path) -> None:
     bent = {"map_l1": 0.1, "flow_mean_px": 0.32, "passes": 301.0, "eps": None}
     put(tmp_path / "out" / "b", "records", [row(0, "stadv", None, "cam", **bent)])
     parts = [part("main", "m", ["cam"]), part("bends", "b", ["cam"])]
-    assert "mean flow 0.32 px, 301 F" in study_page.render(study_numbers.load(noted(tmp_path / "out", parts)), 0)
+    assert "mean flow 0.32 px, 301 F" in render(results.load(noted(tmp_path / "out", parts)), 0)
 
 
 # -- end to end on every interpreter --------------------------------------------------------------------------------

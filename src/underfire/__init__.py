@@ -16,12 +16,12 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from underfire.api import Result, alarm, attack, classifier, interpreter
     from underfire.audit.run import Audit, run
     from underfire.classifiers.base import wrap
     from underfire.core import Classifier, Interpreter, Record, UnderfireError
-    from underfire.notebook import Result, alarm, attack, classifier, interpreter
     from underfire.plan.settings import Settings
-    from underfire.report import write_report
+    from underfire.report.page import write_report
 
 try:
     __version__ = version("underfire")
@@ -29,20 +29,20 @@ except PackageNotFoundError:  # a source tree that is not installed
     __version__ = "0"
 
 _HOME = {
-    "Audit": "audit",
+    "Audit": "audit.run",
     "Classifier": "core",
     "Interpreter": "core",
-    "Record": "record",
-    "Result": "notebook",
-    "Settings": "plan",
+    "Record": "core",
+    "Result": "api",
+    "Settings": "plan.settings",
     "UnderfireError": "core",
-    "alarm": "notebook",
-    "attack": "notebook",
-    "classifier": "notebook",
-    "interpreter": "notebook",
-    "run": "audit",
+    "alarm": "api",
+    "attack": "api",
+    "classifier": "api",
+    "interpreter": "api",
+    "run": "audit.run",
     "wrap": "classifiers.base",
-    "write_report": "report",
+    "write_report": "report.page",
 }
 
 __all__ = [

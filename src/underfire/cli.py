@@ -249,7 +249,7 @@ def run(
         from underfire import console  # noqa: PLC0415 (torch is slow to import; `report` does without)
         from underfire.audit import run as audit_run  # noqa: PLC0415
         from underfire.audit.folder import default_out  # noqa: PLC0415 (torch is slow to import; `report` does without)
-        from underfire.report import write_report  # noqa: PLC0415
+        from underfire.report.page import write_report  # noqa: PLC0415
 
         settings = _settings(plan, flags)
         beside = place(plan).parent if plan else None
@@ -306,11 +306,11 @@ def report(
 ) -> None:
     """Write DIR/report.html or DIR/study.html again, from the records that are there."""
     if (Path(folder) / "study.yaml").is_file():
-        from underfire.study_page import write_study  # noqa: PLC0415
+        from underfire.study.page import write_study  # noqa: PLC0415
 
         typer.echo(f"The study: {write_study(Path(folder), 2 if samples is None else samples)}")
         return
-    from underfire.report import write_report  # noqa: PLC0415
+    from underfire.report.page import write_report  # noqa: PLC0415
 
     samples = 24 if samples is None else samples
     typer.echo(f"Report: {write_report(place(folder), samples)}")

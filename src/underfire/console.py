@@ -14,7 +14,7 @@ from rich import progress as bars
 from rich.console import Console
 from rich.table import Table
 
-from underfire import registry, study, study_run, train
+from underfire import registry, train
 from underfire.attacks.presets import PRESET_NAMES
 from underfire.audit import transfer
 from underfire.audit.folder import stored_plan
@@ -29,7 +29,11 @@ from underfire.plan.device import choose_device
 from underfire.plan.settings import Settings
 from underfire.plan.units import Plan
 from underfire.store import Store
-from underfire.study_page import write_study
+from underfire.study import crossing, run
+from underfire.study import plan as plan_
+from underfire.study.agenda import Agenda
+from underfire.study.page import write_study
+from underfire.study.plan import default_out, home
 
 STAGES = {
     "scale": "JPEG scale",
@@ -357,15 +361,15 @@ def run_study(
         How many judgements failed, those of audits that could not be run among them, and how many did not.
     """
     start = time.monotonic()
-    asked = study.asked(plan, flags, quick)
-    out = out or (study.home(plan) if plan else None) or study.default_out(asked)
-    agenda = study.Agenda(asked)
+    asked = plan_.asked(plan, flags, quick)
+    out = out or (home(plan) if plan else None) or default_out(asked)
+    agenda = Agenda(asked)
     for classifier, interpreter, why in agenda.left_out:
         say(f"Left out: {interpreter} on {classifier}. {why}")
-    planned = study_run.estimate(agenda, out)
+    planned = run.estimate(agenda, out)
     _show_estimate(agenda, planned, out)
     with StudyProgress() as watcher:
-        failed = study_run.run(agenda, planned, out, watcher)
+        failed = run.run(agenda, planned, out, watcher)
     say(f"Done in {_duration(time.monotonic() - start)}.")
     for name, why in failed.items():
         say(f"Not finished: {name}. {why}")
@@ -377,7 +381,7 @@ def run_study(
     return len(rows) - good + len(failed), good
 
 
-def _show_estimate(agenda: study.Agenda, planned: Sequence[study_run.Estimate], out: Path) -> None:
+def _show_estimate(agenda: Agenda, planned: Sequence[crossing.Estimate], out: Path) -> None:
     table = Table(title="What is missing, at most", box=box.SIMPLE_HEAD, title_justify="left")
     table.add_column("audit", overflow="fold")
     table.add_column("interpreters", overflow="fold")
@@ -388,7 +392,7 @@ def _show_estimate(agenda: study.Agenda, planned: Sequence[study_run.Estimate], 
         seconds = one.passes * one.seconds_a_pass
         row = (one.part.folder, ", ".join(settings.interpreter), str(len(one.plan.photos)), f"{one.passes:,.0f}")
         table.add_row(*row, _duration(seconds))
-    passes, seconds = study_run.estimate_transfer(agenda, planned, out)
+    passes, seconds = crossing.estimate_transfer(agenda, planned, out)
     table.add_row("judgements across", "", "", f"{passes:,.0f}", _duration(seconds))
     total = sum(one.passes for one in planned) + passes
     seconds += sum(one.passes * one.seconds_a_pass for one in planned)

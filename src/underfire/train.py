@@ -30,10 +30,20 @@ from underfire.core import Classifier, Images, Labels, Photo, UnderfireError, ev
 from underfire.core.place import write_whole
 from underfire.images import pixels
 from underfire.images.photos import Folder
-from underfire.interpreters import rts_loss as loss
 from underfire.interpreters.rts.card import Card, packed, read_card
 from underfire.interpreters.rts.net import MaskNet
 from underfire.interpreters.rts.rts import maps_of
+from underfire.interpreters.rts_loss import (
+    Weights,
+    area,
+    centre_blob,
+    fill,
+    objective,
+    probability_without,
+    random_block,
+    saliency_metric,
+    top_region,
+)
 from underfire.sheet import Explained, sheet
 
 SMALLEST = 16
@@ -74,7 +84,7 @@ class TrainSettings:
     seed: int = 0
     limit: int | None = None
     precision: str = "fp32"
-    lam: loss.Weights = field(default_factory=loss.Weights)
+    lam: Weights = field(default_factory=Weights)
 
 
 class TrainWatcher(Protocol):
@@ -305,8 +315,8 @@ class Training:
         both = maps_of(self.net, [torch.cat([f, f]) for f in levels], head[torch.cat([y, other])])
         m, m_absent = both.chunk(2)
         with self._cast(x):
-            terms = loss.objective(self.classifier.logits, x, y, m, loss.fill(x, seeds), s.lam)
-        terms["absent"] = s.lam.absent * loss.area(m_absent)
+            terms = objective(self.classifier.logits, x, y, m, fill(x, seeds), s.lam)
+        terms["absent"] = s.lam.absent * area(m_absent)
         self.learn(torch.stack(list(terms.values())).sum(0).mean())
         return {name: float(term.detach().mean()) for name, term in terms.items()}
 
@@ -338,14 +348,14 @@ class Training:
         metrics: dict[float, list[Tensor]] = {t: [] for t in thresholds}
         logits = self.classifier.logits
         for x, y, m, seeds in self.maps(shown):
-            block = loss.random_block(m, SHARE, seeds)
+            block = random_block(m, SHARE, seeds)
             p = logits(x).softmax(1).gather(1, y[:, None])[:, 0]
             for t in thresholds:
-                metrics[t].append(loss.saliency_metric(logits, x, y, m, t))
+                metrics[t].append(saliency_metric(logits, x, y, m, t))
             parts = {
-                "area": loss.area(m),
-                "drop_top": p - loss.probability_without(logits, x, y, loss.top_region(m, SHARE)),
-                "drop_random": p - loss.probability_without(logits, x, y, block),
+                "area": area(m),
+                "drop_top": p - probability_without(logits, x, y, top_region(m, SHARE)),
+                "drop_random": p - probability_without(logits, x, y, block),
             }
             for name, values in parts.items():
                 found.setdefault(name, []).append(values)
@@ -378,9 +388,9 @@ class Training:
     def _metrics(self, shown: Sequence[Shown], thresholds: Sequence[float], blob: bool) -> dict[float, float]:
         found: dict[float, list[Tensor]] = {t: [] for t in thresholds}
         for x, y, m, _ in self.maps(shown):
-            used = loss.centre_blob(len(m), (m.shape[1], m.shape[2])).to(m) if blob else m
+            used = centre_blob(len(m), (m.shape[1], m.shape[2])).to(m) if blob else m
             for t in thresholds:
-                found[t].append(loss.saliency_metric(self.classifier.logits, x, y, used, t))
+                found[t].append(saliency_metric(self.classifier.logits, x, y, used, t))
         return {t: _mean(values) for t, values in found.items()}
 
     # -- checkpoints --------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from rich.console import Console
 from underfire.core import UnderfireError
 from underfire.core.place import Place, listing
 from underfire.store import FAILED, Store, read_plan
-from underfire.study_numbers import FILE, parts
+from underfire.study.results import FILE, parts
 
 RECENT = 200
 """The pace is that of the last so many units."""

@@ -20,31 +20,14 @@ from underfire.core import UnderfireError
 from underfire.core.place import Place
 from underfire.metrics.estimate import Estimate
 from underfire.metrics.summary import CELL, Summary, summarise
+from underfire.report.text import pretty
 from underfire.store import Store, read_plan
 
 Cell = dict[str, Any]
-PRETTY = {
-    "pgd": "PGD",
-    "adv2": "ADV²",
-    "stadv": "StAdv",
-    "adv2-stadv": "ADV²-StAdv",
-    "cam": "CAM",
-    "grad": "GRAD",
-    "mask": "MASK",
-    "rts": "RTS",
-    "rts-a": "RTSᴬ",
-    "ensemble": "Ensemble",
-}
-"""Names as the paper writes them; every other name is shown as its author wrote it."""
 _MEASURED = (
     *("error", "success", "forged", "confidence", "map_l1", "map_iou", "map_rank", "untouched_l1"),
     *("goal_passes", "passes", "judge_passes", "seconds", "iou_curve", "alarm"),
 )
-
-
-def pretty(name: str) -> str:
-    """The name as the paper writes it, where it has one."""
-    return PRETTY.get(name.replace("_", "-"), name)
 
 
 @dataclass(frozen=True, eq=False)

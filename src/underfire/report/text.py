@@ -70,3 +70,21 @@ def levels(n: int) -> str:
 
 FILTERS = (percent, number, interval, share_interval, count, dash, levels)
 """What templates may use, by these names."""
+PRETTY = {
+    "pgd": "PGD",
+    "adv2": "ADV²",
+    "stadv": "StAdv",
+    "adv2-stadv": "ADV²-StAdv",
+    "cam": "CAM",
+    "grad": "GRAD",
+    "mask": "MASK",
+    "rts": "RTS",
+    "rts-a": "RTSᴬ",
+    "ensemble": "Ensemble",
+}
+"""Names as the paper writes them; every other name is shown as its author wrote it."""
+
+
+def pretty(name: str) -> str:
+    """The name as the paper writes it, where it has one."""
+    return PRETTY.get(name.replace("_", "-"), name)

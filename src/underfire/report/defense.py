@@ -7,12 +7,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from underfire import plots, words
-from underfire.findings import Findings, Line, good, pretty, select
 from underfire.images.overlay import uri
 from underfire.metrics.detection import auc, detection, roc
 from underfire.metrics.estimate import rate
-from underfire.pictures import read_photo
+from underfire.report import charts
+from underfire.report.findings import Findings, Line, good, select
+from underfire.report.gallery import read_photo
+from underfire.report.text import number, pretty
 
 RATES = (0.05, 0.01)
 """Shares of false alarms at which detection is told, where there are original photos enough."""
@@ -34,7 +35,7 @@ def defended(found: Findings) -> dict[str, Any] | None:
     aucs = {key: auc(benign["clean_alarm_score"], table["alarm_score"].to_pylist()) for key, table in scores.items()}
     shown = {label: line for label, line in lines.items() if scores[line.key].num_rows}
     curves = [roc(benign["clean_alarm_score"], scores[line.key]["alarm_score"].to_pylist()) for line in shown.values()]
-    about = "; ".join(f"{label}: AUC {words.number(aucs[line.key].value)}" for label, line in shown.items())
+    about = "; ".join(f"{label}: AUC {number(aucs[line.key].value)}" for label, line in shown.items())
     return {
         "kind": ", ".join(found.distinct("defense")),
         "threshold": rows["alarm_threshold"][0].as_py(),
@@ -50,8 +51,8 @@ def defended(found: Findings) -> dict[str, Any] | None:
         "blind": [(label, line) for label, line in shown.items() if line.cell["against"] != KNOWING],
         "knowing": [(label, line) for label, line in shown.items() if line.cell["against"] == KNOWING],
         "aim": found.plan.get("options", {}).get(KNOWING, {}).get("attack", {}).get("aim"),
-        "keys": [(label, i % plots.COLOURS) for i, label in enumerate(shown)],
-        "roc": plots.roc(
+        "keys": [(label, i % charts.COLOURS) for i, label in enumerate(shown)],
+        "roc": charts.roc(
             [(c.false_alarms, c.found) for c in curves],
             "defense-roc",
             f"Alarms on attacked over benign photos. {about}.",

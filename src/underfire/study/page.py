@@ -1,34 +1,31 @@
 """A study's folder -> OUT/study.html: one self-contained page with the paper's tables and figures. No torch.
 
-A section is one function here (what to say) and one macro of the same name in study.html.j2 (how to show it).
+A section is one function here (what to say) and one macro of the same name in templates/study.html.j2 (how to show it).
 """
 
 from __future__ import annotations
 
-import os
 import string
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-from underfire import pictures, plots, study_verdicts, words
-from underfire import study_numbers as numbers
-from underfire.core import IOU_THRESHOLDS, UnderfireError, evenly
-from underfire.findings import pretty
+from underfire.core import IOU_THRESHOLDS, evenly
 from underfire.images import overlay
-from underfire.plot_bars import bars
-from underfire.published import printed, published
-from underfire.study_numbers import StudyNumbers, Subject
+from underfire.report import gallery
+from underfire.report.charts import bars, overlap
+from underfire.report.html import fill, write
+from underfire.report.published import printed, published
+from underfire.report.text import number, pretty
+from underfire.study import matrix, numbers, results, verdicts
+from underfire.study.results import StudyNumbers, Subject
 
-HERE = Path(__file__).parent
 PAGE = "study.html"
 
 
 @dataclass(frozen=True)
-class Context:
+class StudyContext:
     """What a section may use: the numbers, and the page's own options."""
 
     study: StudyNumbers
@@ -45,26 +42,15 @@ def write_study(out: Path, samples: int = 2) -> Path:
     Raises:
         UnderfireError: no such folder, nothing in it yet, or it cannot be written.
     """
-    page = render(numbers.load(out), samples)
-    path, temporary = out / PAGE, out / f".{PAGE}-{os.getpid()}.tmp"
-    try:
-        temporary.write_text(page, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as e:
-        temporary.unlink(missing_ok=True)
-        raise UnderfireError(f"Cannot write '{path}' ({e.strerror}): make space or mend its permissions.") from e
-    return path
+    return write(out / PAGE, render(results.load(out), samples))
 
 
 def render(study: StudyNumbers, samples: int) -> str:
     """The page as text."""
-    context = Context(study, samples)
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update({"pretty": pretty} | {f.__name__: f for f in words.FILTERS})
+    context = StudyContext(study, samples)
     sections = [(n, build.__name__, title, build(context)) for n, (build, title) in enumerate(SECTIONS, 1)]
-    page = environment.get_template("study.html.j2").render(
+    return fill(
+        "study.html.j2",
         sections=[s for s in sections if s[3]],
         subjects=study.subjects,
         plan=study.plan,
@@ -76,21 +62,20 @@ def render(study: StudyNumbers, samples: int) -> str:
         version="; ".join(study.made_with("underfire_version")),
         hardware="; ".join(study.made_with("hardware")),
     )
-    return page.lstrip()
 
 
 # --- sections, in the order of the page
 
 
-def effectiveness(context: Context) -> dict[str, Any]:
+def effectiveness(context: StudyContext) -> dict[str, Any]:
     """Success (confidence) of every attack, beside the published cells where those may stand beside them."""
     networks = published()["networks"]
     tables = []
     for subject in context.study.subjects:
         cells = numbers.effectiveness(subject)
         rows = []
-        for attack in numbers.ATTACKS:
-            own = [None] if attack in numbers.PLAIN else list(subject.interpreters)
+        for attack in results.ATTACKS:
+            own = [None] if attack in results.PLAIN else list(subject.interpreters)
             if any(cells[attack, name].success.n for name in own):
                 rows.append((attack, [(name, cells[attack, name]) for name in own]))
         tables.append((subject, rows))
@@ -103,7 +88,7 @@ def effectiveness(context: Context) -> dict[str, Any]:
     return {"tables": tables, "published": theirs, "columns": columns, "setting": published()["setting"]}
 
 
-def misinterpretation(context: Context) -> dict[str, Any]:
+def misinterpretation(context: StudyContext) -> dict[str, Any]:
     """L1 and IoU against benign as bars, IoU over thresholds as curves, and both as a table."""
     charts = []
     for i, subject in enumerate(context.study.subjects):
@@ -119,7 +104,7 @@ def misinterpretation(context: Context) -> dict[str, Any]:
 def _chart(subject: Subject, lines: Sequence[Sequence[numbers.Distance]], key: str) -> dict[str, Any]:
     def said(column: str) -> str:
         return "; ".join(
-            f"{pretty(d.interpreter)}, {pretty(d.attack)}: {words.number(getattr(d, column).value)}"
+            f"{pretty(d.interpreter)}, {pretty(d.attack)}: {number(getattr(d, column).value)}"
             for pair in lines
             for d in pair
         )
@@ -127,12 +112,12 @@ def _chart(subject: Subject, lines: Sequence[Sequence[numbers.Distance]], key: s
     curves = [
         (
             pretty(pair[0].interpreter),
-            plots.overlap(
+            overlap(
                 [d.curve for d in pair],
                 IOU_THRESHOLDS,
                 f"{key}-{pair[0].interpreter}-c",
                 f"Mean IoU under {pretty(pair[0].interpreter)} at thresholds 0.1 to 0.9. "
-                + "; ".join(f"{pretty(d.attack)}: " + ", ".join(words.number(v) for v in d.curve) for d in pair),
+                + "; ".join(f"{pretty(d.attack)}: " + ", ".join(number(v) for v in d.curve) for d in pair),
             ),
         )
         for pair in lines
@@ -153,7 +138,7 @@ def _chart(subject: Subject, lines: Sequence[Sequence[numbers.Distance]], key: s
     }
 
 
-def samples(context: Context) -> dict[str, Any]:
+def samples(context: StudyContext) -> dict[str, Any]:
     """The panel: benign, PGD and ADV² inputs, predictions and maps, for each interpreter."""
     panels = []
     for subject in context.study.subjects if context.samples else ():
@@ -165,7 +150,7 @@ def samples(context: Context) -> dict[str, Any]:
     return {"panels": panels, "legend": overlay.legend()} if panels else {}
 
 
-def _main(subject: Subject) -> list[numbers.Row]:
+def _main(subject: Subject) -> list[results.Row]:
     return [row for part in subject.of("main") for row in part.rows]
 
 
@@ -174,29 +159,29 @@ def _panel(subject: Subject, names: Sequence[str], image: str) -> dict[str, Any]
     by = {(r["attack"], r["interpreter"]): r for r in _main(subject) if r["image"] == image}
     shown = [key for key in by if key[1] in names]
     first = by[shown[0]]
-    clean = pictures.read_photo(first["out"], first["clean"])
+    clean = gallery.read_photo(first["out"], first["clean"])
     benign = [_map(by.get(("adv2", name)), "clean", "clean_map") for name in names]
     rows = [("benign", None, first["source_class_name"], first["clean_confidence"], overlay.uri(clean), benign)]
     for attack in ("pgd", "adv2"):
         of = [by.get((attack, name)) for name in names]
         one = next((row for row in of if row is not None), None)
         if one is not None:
-            photo = overlay.uri(pictures.read_photo(one["out"], one["adversarial"]))
+            photo = overlay.uri(gallery.read_photo(one["out"], one["adversarial"]))
             maps = [_map(row, "adversarial", "adversarial_map") for row in of]
             said = one["against"], one["predicted_class_name"], one["predicted_confidence"]
             rows.append((pretty(attack), *said, photo, maps))
     return {"image": image, "rows": rows, "target": first["target_class_name"]}
 
 
-def _map(row: numbers.Row | None, photo: str, m: str) -> tuple[str | None, float | None, bool | None]:
+def _map(row: results.Row | None, photo: str, m: str) -> tuple[str | None, float | None, bool | None]:
     """Overlay, L1 to benign and whether the class was reached, of one map."""
     if row is None:
         return None, None, None
-    found = overlay.overlay(pictures.read_photo(row["out"], row[photo]), pictures.read_map(row["out"], row[m]))
+    found = overlay.overlay(gallery.read_photo(row["out"], row[photo]), gallery.read_map(row["out"], row[m]))
     return (found, None, None) if photo == "clean" else (found, row["map_l1"], row["success"])
 
 
-def random_class(context: Context) -> dict[str, Any]:
+def random_class(context: StudyContext) -> dict[str, Any]:
     """The prediction–interpretation gap, with a number."""
     lines = [
         (subject, gap)
@@ -212,30 +197,30 @@ def random_class(context: Context) -> dict[str, Any]:
         (pretty(g.interpreter), [g.gap]) if not many else (f"{pretty(g.interpreter)} {letters[s.told]}", [g.gap])
         for s, g in lines
     ]
-    about = "; ".join(f"{pretty(g.interpreter)} on {s.name}: {words.number(g.gap.value)}" for s, g in lines)
+    about = "; ".join(f"{pretty(g.interpreter)} on {s.name}: {number(g.gap.value)}" for s, g in lines)
     chart = bars(groups, "share of the way to a random class’s map", "gap", about, top=1.0)
     return {"lines": lines, "chart": chart, "letters": letters if many else {}}
 
 
-def transfer(context: Context) -> dict[str, Any]:
+def transfer(context: StudyContext) -> dict[str, Any]:
     """The matrices, and what travels between classifiers."""
     matrices = []
     for subject in context.study.subjects:
         if len(subject.interpreters) > 1:
-            cells = numbers.matrix(subject)
+            cells = matrix.matrix(subject)
             rows = [(a, [cells[a, judge] for judge in subject.interpreters]) for a in subject.interpreters]
             if any(c.n for _, of in rows for c in of):
                 matrices.append((subject, rows))
     pairs = [(a, b) for a in context.study.subjects for b in context.study.subjects if a is not b]
-    across = [line for a, b in pairs for line in numbers.across(a, b)]
-    columns = [check for check in study_verdicts.checks(context.study) if check.wanted == study_verdicts.DIAGONAL]
+    across = [line for a, b in pairs for line in matrix.across(a, b)]
+    columns = [check for check in verdicts.checks(context.study) if check.wanted == verdicts.DIAGONAL]
     exceptions = [check for check in columns if not check.met]
     known = len(columns) == sum(len(subject.interpreters) for subject, _ in matrices)
     data = {"matrices": matrices, "across": across, "exceptions": exceptions, "known": known}
     return data if matrices or across else {}
 
 
-def budget(context: Context) -> dict[str, Any]:
+def budget(context: StudyContext) -> dict[str, Any]:
     """Success and maps over ε, and the smallest ε that forges each photo."""
     tables = [
         (subject, found)
@@ -246,11 +231,11 @@ def budget(context: Context) -> dict[str, Any]:
     return {"tables": tables} if tables else {}
 
 
-def findings(context: Context) -> dict[str, Any]:
+def findings(context: StudyContext) -> dict[str, Any]:
     """The paper's three, and what was asked of this study."""
-    checks = study_verdicts.checks(context.study)
+    checks = verdicts.checks(context.study)
     return {
-        "verdicts": study_verdicts.findings(context.study),
+        "verdicts": verdicts.findings(context.study),
         "checks": checks,
         "met": sum(check.met is True for check in checks),
         "missed": sum(check.met is False for check in checks),
@@ -258,7 +243,7 @@ def findings(context: Context) -> dict[str, Any]:
     }
 
 
-SECTIONS: tuple[tuple[Callable[[Context], Mapping[str, Any]], str], ...] = (
+SECTIONS: tuple[tuple[Callable[[StudyContext], Mapping[str, Any]], str], ...] = (
     (effectiveness, "Effectiveness"),
     (misinterpretation, "Misinterpretation"),
     (samples, "Samples"),

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from underfire.core.place import Place
-from underfire.findings import Findings, Line, Panel, good, select
 from underfire.images.overlay import Pixels, difference, overlay, uri
+from underfire.report.findings import Findings, Line, Panel, good, select
 
 ATTACKS_SHOWN = 4
 """Attacks beside one photo; with more the page would grow with the square of the interpreters."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from underfire import study_numbers as numbers
-from underfire import words
-from underfire.findings import pretty
 from underfire.metrics.estimate import Estimate
-from underfire.published import network_of, published
-from underfire.study_numbers import TRAINED, Seen, StudyNumbers, Subject
+from underfire.report import text
+from underfire.report.published import network_of, published
+from underfire.report.text import MISSING, count, interval, percent, pretty
+from underfire.study import matrix, numbers
+from underfire.study.matrix import Seen
+from underfire.study.results import TRAINED, StudyNumbers, Subject
 
 HOLDS, PARTLY, FAILS, OPEN = "holds", "holds in part", "does not hold", "not tested here"
 ENOUGH = 0.95
@@ -61,7 +62,7 @@ def _overall(flags: list[bool]) -> str:
 
 
 def _of(flags: list[bool], what: str) -> str:
-    return f"{sum(flags)} of {words.count(len(flags), what)}"
+    return f"{sum(flags)} of {count(len(flags), what)}"
 
 
 def _security(study: StudyNumbers) -> Verdict:
@@ -77,7 +78,7 @@ def _security(study: StudyNumbers) -> Verdict:
         if own:
             rates, ratios = zip(*known, strict=True)
             told.append(
-                f"{subject.told}: success {_range(rates, words.percent)}, maps {_range(ratios, _three)} times "
+                f"{subject.told}: success {_range(rates, percent)}, maps {_range(ratios, _three)} times "
                 f"nearer to benign than PGD’s, both in {_of(own, 'cell')}"
             )
         flags += own
@@ -85,7 +86,7 @@ def _security(study: StudyNumbers) -> Verdict:
         "Interpretability gives existing systems limited security: prediction and explanation can be fooled at once.",
         "; ".join(told) or "no cell has a result",
         _overall(flags),
-        f"A cell counts where ADV² reaches its class on at least {words.percent(ENOUGH)} of the photos, with maps more "
+        f"A cell counts where ADV² reaches its class on at least {percent(ENOUGH)} of the photos, with maps more "
         "than twice as near to benign as PGD’s.",
     )
 
@@ -107,13 +108,13 @@ def _gap(study: StudyNumbers) -> Verdict:
             found = numbers.random_class(subject, name)
             if found.gap.value is not None and found.success.value is not None:
                 flags.append(found.success.value >= ENOUGH and found.gap.value >= HALF)
-                gaps.append(f"{pretty(name)} on {subject.told} {words.percent(found.gap.value)}")
+                gaps.append(f"{pretty(name)} on {subject.told} {percent(found.gap.value)}")
     return Verdict(
         "The prediction–interpretation gap is one cause: an interpreter describes a classifier’s behaviour only in "
         "part, so that its map can be made that of any other class while the prediction is a third one.",
         f"share of the way to a random class’s map: {'; '.join(gaps)}" if gaps else "no cell has a result",
         _overall(flags),
-        f"A cell counts where the class is reached on at least {words.percent(ENOUGH)} of the photos and the map goes "
+        f"A cell counts where the class is reached on at least {percent(ENOUGH)} of the photos and the map goes "
         "at least half of the way.",
     )
 
@@ -127,8 +128,8 @@ def _training(study: StudyNumbers) -> Verdict:
             flags.append(found.l1.value > 2 * found.plain_l1.value)
             told.append(
                 f"{subject.told}: ADV² moves RTSᴬ’s map by L1 {_with(found.l1)}, RTS’s by {_with(found.plain_l1)} "
-                f"({words.count(found.l1.n, 'photo')}; against RTSᴬ it reaches its class on "
-                f"{words.percent(found.success.value, found.success.n)})"
+                f"({count(found.l1.n, 'photo')}; against RTSᴬ it reaches its class on "
+                f"{percent(found.success.value, found.success.n)})"
             )
     return Verdict(
         "Adversarial training that narrows the gap makes interpreters more robust.",
@@ -141,13 +142,13 @@ def _training(study: StudyNumbers) -> Verdict:
 
 
 def _three(times: float) -> str:
-    return words.number(times, 3)  # 1.99 is not the 2.0 that was asked
+    return text.number(times, 3)  # 1.99 is not the 2.0 that was asked
 
 
 def _with(estimate: Estimate) -> str:
     """A mean, and its interval where there is one."""
-    around = words.interval(estimate, low=0)
-    return words.number(estimate.value) + (f" ({around})" if around else "")
+    around = interval(estimate, low=0)
+    return text.number(estimate.value) + (f" ({around})" if around else "")
 
 
 # -- what was asked of the study ------------------------------------------------------------------------------------
@@ -164,22 +165,22 @@ def _checks(subject: Subject) -> Iterator[Check]:
         where = f"{subject.told}, {pretty(name)}"
         mine = cells["adv2", name]
         goal = _published_success(name, subject.name)
-        yield _at_least(where, "ADV² success", mine.success, goal, words.percent)
-        yield _at_least(where, "ADV² confidence", mine.confidence, ENOUGH, words.number)
+        yield _at_least(where, "ADV² success", mine.success, goal, percent)
+        yield _at_least(where, "ADV² confidence", mine.confidence, ENOUGH, text.number)
         yield _closer(subject, name, where, "pgd", "adv2", CLOSER.get(name, 2.0))
         bent = cells["adv2-stadv", name]
         if bent.success.n:
-            yield _at_least(where, "ADV²-StAdv success", bent.success, ENOUGH, words.percent)
+            yield _at_least(where, "ADV²-StAdv success", bent.success, ENOUGH, percent)
             yield _at_most(where, "mean flow, px", bent.flow.value, MEAN_FLOW)
             yield _at_most(where, "ADV²-StAdv passes over ADV²’s", numbers.ratio(bent.passes, mine.passes), 2.0)
             yield _closer(subject, name, where, "stadv", "adv2-stadv", 1.0)
         gap = numbers.random_class(subject, name)
         if gap.success.n:
-            yield _at_least(where, "random class: success", gap.success, ENOUGH, words.percent)
+            yield _at_least(where, "random class: success", gap.success, ENOUGH, percent)
             if name in CLOSER:
                 share = numbers.ratio(gap.l1, gap.benign_l1)
                 yield _at_most(where, "random class: L1 to the wanted map over benign’s", share, HALF)
-    cells_ = numbers.matrix(subject)
+    cells_ = matrix.matrix(subject)
     for judge in _plain(subject):
         of = {a: c.relative for a in _plain(subject) if (c := cells_[a, judge]).relative is not None}
         if judge in of and len(of) > 1:
@@ -197,10 +198,10 @@ def _why(subject: Subject, other: Seen, own: Seen, judge: str) -> str:
     if own.l1 is not None and own.l1 <= scale:
         return ": both are within what JPEG does to its maps"
     if won is not None and won < 1:
-        return f": ADV² against it reaches its class on {words.percent(won, len(rows))} only"
+        return f": ADV² against it reaches its class on {percent(won, len(rows))} only"
     if own.relative is not None and own.relative > HALF:
         return ": ADV² against it is less than twice as near to benign as PGD"
-    return f": {words.number(other.relative)} of PGD’s distance against {words.number(own.relative)}"
+    return f": {text.number(other.relative)} of PGD’s distance against {text.number(own.relative)}"
 
 
 def _published_success(interpreter: str, classifier: str) -> float:
@@ -215,7 +216,7 @@ def _closer(subject: Subject, name: str, where: str, plain: str, joint: str, wan
     times = _times(subject, name, plain, joint)
     ious = [numbers.distance(subject, attack, name).iou.value for attack in (plain, joint)]
     far, near = ious
-    found = f"{_x(times)}, IoU {words.number(near)} against {words.number(far)}"
+    found = f"{_x(times)}, IoU {text.number(near)} against {text.number(far)}"
     met = None
     if times is not None and far is not None and near is not None:
         met = times > 1 and times >= wanted and (near > far or near == 1)
@@ -224,7 +225,7 @@ def _closer(subject: Subject, name: str, where: str, plain: str, joint: str, wan
 
 
 def _x(times: float | None) -> str:
-    return words.MISSING if times is None else f"{_three(times)} ×"
+    return MISSING if times is None else f"{_three(times)} ×"
 
 
 def _at_least(where: str, what: str, found: Estimate, goal: float, show: object) -> Check:
@@ -233,4 +234,4 @@ def _at_least(where: str, what: str, found: Estimate, goal: float, show: object)
 
 
 def _at_most(where: str, what: str, found: float | None, goal: float) -> Check:
-    return Check(where, f"{what} at most {goal:g}", words.number(found), None if found is None else found <= goal)
+    return Check(where, f"{what} at most {goal:g}", text.number(found), None if found is None else found <= goal)

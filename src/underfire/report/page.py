@@ -1,61 +1,32 @@
-"""Store + metrics -> OUT/report.html: one self-contained page for a security reviewer. No torch, no JavaScript.
+"""Write OUT/report.html: one self-contained page for a security reviewer.
 
 The page is a list of sections. A section is one function here (what to say) and one macro of the same name in
-report.html.j2 (how to show it): adding to the page is adding one of each to `SECTIONS`.
+templates/report.html.j2 (how to show it): adding to the page is adding one of each to `SECTIONS`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, overload
 
-import pyarrow as pa
 import pyarrow.compute as pc
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from underfire import pictures, plots, words
 from underfire.core import IOU_THRESHOLDS, UnderfireError
-from underfire.core.place import Place, Remote, write_whole
-from underfire.defended import defended
-from underfire.findings import Findings, Line, Panel, load, pretty, select
+from underfire.core.place import Place, Remote
 from underfire.images import overlay
-from underfire.published import IMAGENET_CLASSES, network_of, printed, published
+from underfire.report import gallery
+from underfire.report.charts import COLOURS, distribution, overlap
+from underfire.report.defense import defended
+from underfire.report.findings import Findings, Line, Panel, load
+from underfire.report.html import Context, Section, fill, write
+from underfire.report.problems import errors
+from underfire.report.published import IMAGENET_CLASSES, network_of, printed, published
+from underfire.report.settings import settings
+from underfire.report.text import number, pretty
 
-HERE = Path(__file__).parent
-REASONS_LISTED = 20
-"""Reasons listed for missing results; the rest is counted."""
-PHOTOS_NAMED = 20
-"""Photos named for each reason; the rest is counted."""
 LOW_BAR = 0.5
 """Forged by an attack that ignores the map on more photos than this: the page warns that the scale tells little."""
-PATHS = frozenset({"images", "weights", "classes"})
-"""Settings that are paths, relative ones too."""
-
-
-@dataclass(frozen=True)
-class Context:
-    """What a section may use: the findings, and the page's own options."""
-
-    found: Findings
-    samples: int
-
-
-@dataclass(frozen=True)
-class Section:
-    """One part of the page.
-
-    Args:
-        name: the macro that shows it, and its HTML id.
-        title: its heading.
-        data: what the macro needs.
-    """
-
-    name: str
-    title: str
-    data: Mapping[str, Any]
 
 
 @overload
@@ -77,27 +48,15 @@ def write_report(out: Place, samples: int = 24) -> Place:
     """
     if samples < 0:
         raise UnderfireError(f"--samples {samples} is below zero: give how many photos to show, or 0 for none.")
-    page = render(load(out), samples)
-    path = out / "report.html"
-    try:
-        write_whole(path, page.encode())
-    except OSError as e:
-        raise UnderfireError(f"Cannot write '{path}' ({e.strerror or e}): make space or mend its permissions.") from e
-    return path
+    return write(out / "report.html", render(load(out), samples))
 
 
 def render(found: Findings, samples: int) -> str:
     """The page as text."""
     context = Context(found, samples)
     sections = [section for build in SECTIONS if (section := build(context)) is not None]
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update({"pretty": pretty} | {f.__name__: f for f in words.FILTERS})
-    page = environment.get_template("report.html.j2").render(
-        sections=sections, classifiers=found.distinct("classifier"), unfinished=_unfinished(found)
-    )
-    return page.lstrip()  # the macros before the page leave empty lines
+    classifiers = found.distinct("classifier")
+    return fill("report.html.j2", sections=sections, classifiers=classifiers, unfinished=_unfinished(found))
 
 
 def _unfinished(found: Findings) -> tuple[int, int] | None:
@@ -198,18 +157,18 @@ def distances(context: Context) -> Section | None:
 
 def _chart(panel: Panel) -> dict[str, Any]:
     curves = [line.summary.iou_curve for line in panel.lines]
-    l1_words = (f"{line.label}: mean {words.number(line.summary.map_l1.value)}" for line in panel.lines)
-    iou_words = (f"{line.label}: " + ", ".join(words.number(v) for v in line.summary.iou_curve) for line in panel.lines)
+    l1_words = (f"{line.label}: mean {number(line.summary.map_l1.value)}" for line in panel.lines)
+    iou_words = (f"{line.label}: " + ", ".join(number(v) for v in line.summary.iou_curve) for line in panel.lines)
     return {
         "panel": panel,
-        "keys": [(line.label, i % plots.COLOURS) for i, line in enumerate(panel.lines)],
-        "l1": plots.distribution(
+        "keys": [(line.label, i % COLOURS) for i, line in enumerate(panel.lines)],
+        "l1": distribution(
             [line.l1 for line in panel.lines],
             panel.untouched_l1,
             f"{panel.key}-l1",
             f"Cumulative share of photos by L1 distance under {panel.title}. " + "; ".join(l1_words),
         ),
-        "iou": plots.overlap(
+        "iou": overlap(
             curves,
             IOU_THRESHOLDS,
             f"{panel.key}-iou",
@@ -225,119 +184,14 @@ def defense(context: Context) -> Section | None:
 
 def samples(context: Context) -> Section | None:
     """Photos, maps and predictions before and after."""
-    galleries = pictures.galleries(context.found, context.samples) if context.samples else []
+    galleries = gallery.galleries(context.found, context.samples) if context.samples else []
     data = {"galleries": galleries, "legend": overlay.legend()}
     return Section("samples", "See for yourself", data) if galleries else None
-
-
-def errors(context: Context) -> Section:
-    """What has no result: every such photo once, grouped by its reasons."""
-    found = context.found
-    places: dict[str, dict[str, list[str]]] = {}  # photo -> reason -> where it happened
-    for image, error, where in _failures(found):
-        reasons = places.setdefault(image, {}).setdefault(_reason(error, image), [])
-        if where not in reasons:
-            reasons.append(where)
-    groups: dict[tuple[str, ...], list[str]] = {}
-    for image in sorted(places):
-        groups.setdefault(tuple(sorted(places[image])), []).append(image)
-    everywhere = {_place(panel, line) for panel in found.panels for line in panel.lines}
-    kinds = [_kind(reasons, photos, places, everywhere) for reasons, photos in groups.items()]
-    kinds.sort(key=lambda kind: (-kind["n"], kind["reasons"]))
-    listed = kinds[:REASONS_LISTED]
-    data = {
-        "photos": len(places),
-        "of": found.photos,
-        "empty": len(places.keys() - set(found.with_results)),
-        "kinds": listed,
-        "more": len(kinds) - len(listed),
-        "more_photos": sum(kind["n"] for kind in kinds[len(listed) :]),
-    }
-    return Section("errors", "Photos without a result", data)
-
-
-def _failures(found: Findings) -> Iterator[tuple[str, str, str]]:
-    """Photo, error and where it happened, for all that failed."""
-    for panel in found.panels:
-        for line in panel.lines:
-            for image, error in _failed(select(found.table, **line.cell)):
-                yield image, error, _place(panel, line)
-    for interpreter in pc.unique(found.scale["interpreter"]).to_pylist():
-        for image, error in _failed(select(found.scale, interpreter=interpreter)):
-            yield image, error, f"untouched scale, {pretty(interpreter)}"
-
-
-def _place(panel: Panel, line: Line) -> str:
-    return f"{line.label} under {panel.title}"
-
-
-def _failed(table: pa.Table) -> Iterator[tuple[str, str]]:
-    bad = table.select(["image", "error"]).filter(pc.is_valid(table["error"]))
-    return zip(bad["image"].to_pylist(), bad["error"].to_pylist(), strict=True)
-
-
-def _reason(error: str, image: str) -> str:
-    """The error without its photo's name, so that the same one of many photos is one reason."""
-    name = f"'{image}'"
-    return "The file" + error[len(name) :] if error.startswith(name) else error.replace(name, "the file")
-
-
-def _kind(
-    reasons: tuple[str, ...],
-    photos: list[str],
-    places: Mapping[str, Mapping[str, list[str]]],
-    everywhere: set[str],
-) -> dict[str, Any]:
-    """One row of the table; a reason's places are empty where it failed everywhere."""
-    where = {reason: list(dict.fromkeys(w for photo in photos for w in places[photo][reason])) for reason in reasons}
-    return {
-        "n": len(photos),
-        "reasons": [(r, [] if everywhere <= set(where[r]) else where[r]) for r in reasons],
-        "photos": photos[:PHOTOS_NAMED],
-        "more": len(photos) - len(photos[:PHOTOS_NAMED]),
-    }
 
 
 def cost(context: Context) -> Section:
     """Forward-equivalents per image, in three columns, and seconds."""
     return Section("cost", "What it cost", {"panels": context.found.panels})
-
-
-def settings(context: Context) -> Section:
-    """The plan, as it stands in plan.yaml."""
-    return Section(
-        "settings",
-        "How it was run",
-        {"settings": [(name.removeprefix("resolved."), text) for name, text in _flat(context.found.plan)]},
-    )
-
-
-def _flat(settings: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Nested settings as dotted names with short texts."""
-    for name, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", _text(_last(value) if _is_path(name, value) else value)
-
-
-def _is_path(name: str, value: Any) -> bool:
-    """Whether a setting tells where something lies on this machine."""
-    return isinstance(value, str) and (name in PATHS or bool(re.match(r"[/~\\]|[A-Za-z]:[/\\]", value)))
-
-
-def _last(path: str) -> str:
-    """The last part of a path of any system: a report gets passed on, and the folders above are nobody's business."""
-    return re.split(r"[/\\]", path.rstrip("/\\"))[-1] or path
-
-
-def _text(value: Any) -> str:
-    if value is None or value in ([], {}):
-        return words.MISSING
-    if isinstance(value, list):
-        return ", ".join(map(str, value)) if len(value) <= 12 else f"{len(value):,} entries"
-    text = str(value)
-    return text if len(text) <= 200 else text[:199] + "…"
 
 
 SECTIONS: tuple[Callable[[Context], Section | None], ...] = (

@@ -1,0 +1,81 @@
+"""HTML: fill a template with sections, and write the page whole. What a section says is its own file's business."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from underfire.core import UnderfireError
+from underfire.core.place import Remote, write_whole
+from underfire.report.findings import Findings
+from underfire.report.text import FILTERS, pretty
+
+TEMPLATES = Path(__file__).parent / "templates"
+P = TypeVar("P", bound=Path | Remote)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a section may use: the findings, and the page's own options.
+
+    Args:
+        found: what the audit's folder says.
+        samples: photos shown with pictures.
+    """
+
+    found: Findings
+    samples: int
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of a page.
+
+    Args:
+        name: the macro that shows it, and its HTML id.
+        title: its heading.
+        data: what the macro needs.
+    """
+
+    name: str
+    title: str
+    data: Mapping[str, Any]
+
+
+def fill(template: str, **data: Any) -> str:
+    """Fill a template of `TEMPLATES`; the same data gives the same text."""
+    return _environment().get_template(template).render(**data).lstrip()  # macros before the page leave empty lines
+
+
+def write(path: P, page: str) -> P:
+    """Write a page whole or not at all.
+
+    Returns:
+        Its path.
+
+    Raises:
+        UnderfireError: it cannot be written.
+    """
+    try:
+        write_whole(path, page.encode())
+    except OSError as e:
+        raise UnderfireError(f"Cannot write '{path}' ({e.strerror or e}): make space or mend its permissions.") from e
+    return path
+
+
+@cache
+def _environment() -> Environment:
+    found = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters.update({"pretty": pretty} | {f.__name__: f for f in FILTERS})
+    return found

@@ -1,0 +1,50 @@
+"""Settings on the page: the plan as it stands in plan.yaml, without the folders of the machine."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from underfire.report import text
+from underfire.report.html import Context, Section
+
+PATHS = frozenset({"images", "weights", "classes"})
+"""Settings that are paths, relative ones too."""
+
+
+def settings(context: Context) -> Section:
+    """The plan, as it stands in plan.yaml."""
+    return Section(
+        "settings",
+        "How it was run",
+        {"settings": [(name.removeprefix("resolved."), text) for name, text in _flat(context.found.plan)]},
+    )
+
+
+def _flat(settings: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Nested settings as dotted names with short texts."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", _text(_last(value) if _is_path(name, value) else value)
+
+
+def _is_path(name: str, value: Any) -> bool:
+    """Whether a setting tells where something lies on this machine."""
+    return isinstance(value, str) and (name in PATHS or bool(re.match(r"[/~\\]|[A-Za-z]:[/\\]", value)))
+
+
+def _last(path: str) -> str:
+    """The last part of a path of any system: a report gets passed on, and the folders above are nobody's business."""
+    return re.split(r"[/\\]", path.rstrip("/\\"))[-1] or path
+
+
+def _text(value: Any) -> str:
+    if value is None or value in ([], {}):
+        return text.MISSING
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) if len(value) <= 12 else f"{len(value):,} entries"
+    whole = str(value)
+    return whole if len(whole) <= 200 else whole[:199] + "…"
