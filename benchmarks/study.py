@@ -20,8 +20,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import torch
 
-from underfire import console
 from underfire.audit import desk, run
+from underfire.cli.show_study import run_study
 from underfire.core import Outcome
 from underfire.store import STAGES, Store, encode
 from underfire.study import plan
@@ -64,7 +64,7 @@ def main() -> None:
                 settings = one.part.settings.model_copy(update={"workers": given.workers})
                 run.run(settings, WORK / one.part.folder, Keeping(one.part.folder))
     else:
-        console.run_study(HERE / "study.yaml", {}, quick=False, out=WORK, samples=0)
+        run_study(HERE / "study.yaml", {}, quick=False, out=WORK, samples=0)
         PAGE.parent.mkdir(exist_ok=True)
         shutil.copy(WORK / "study.html", PAGE)
         for one in planned:

@@ -19,7 +19,7 @@ from unittest import mock
 import numpy as np
 from PIL import Image
 
-from underfire import cli
+from underfire.cli import app
 from underfire.core.place import Place
 from underfire.store import Store
 
@@ -66,7 +66,7 @@ def underfire(*words: str | Path) -> Ran:
         contextlib.redirect_stderr(err),
     ):
         try:
-            cli.main()
+            app.main()
         except SystemExit as e:
             code = int(e.code or 0)
     return Ran(code, out.getvalue(), err.getvalue())

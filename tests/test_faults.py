@@ -268,7 +268,7 @@ def test_a_clock_that_jumps_changes_nothing(
         def now(cls, tz: datetime.tzinfo | None = None) -> Jumping:
             return cls.fromtimestamp(time.time(), tz)
 
-    monkeypatch.setattr("underfire.audit.datetime", Jumping)
+    monkeypatch.setattr("underfire.audit.provenance.datetime", Jumping)
     out = tmp_path / "out"
     assert underfire(*command(folder), "--out", out).code == 0
     for i, path in enumerate(sorted((out / "records").iterdir())):

@@ -549,7 +549,7 @@ def test_the_page_is_made_without_torch(whole: tuple[Path, list[str | Path]], tm
     out, _ = whole
     first = (out / "study.html").read_bytes()
     (tmp_path / "torch.py").write_text("raise ImportError('no torch here')")
-    code = "import sys, pathlib; from underfire.study_page import write_study; write_study(pathlib.Path(sys.argv[1]))"
+    code = "import sys, pathlib; from underfire.study.page import write_study; write_study(pathlib.Path(sys.argv[1]))"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {code}", str(out)],
         check=False,

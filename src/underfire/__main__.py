@@ -1,6 +1,6 @@
 """`python -m underfire` is `underfire`."""
 
-from underfire.cli import main
+from underfire.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -6,21 +6,15 @@ import itertools
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import pyarrow.compute as pc
-from rich.console import Console
 
 from underfire.core import UnderfireError
 from underfire.core.place import Place, listing
 from underfire.store import FAILED, Store, read_plan
-from underfire.study.results import FILE, parts
 
 RECENT = 200
 """The pace is that of the last so many units."""
 PAUSE = 20
 """A gap so many times the typical one is no work: the run was stopped, or a clock was set."""
-REASONS = 5
 
 
 @dataclass(frozen=True)
@@ -81,44 +75,3 @@ def pace(times: Sequence[float]) -> float | None:
     typical = statistics.median(gaps) or statistics.fmean(gaps)
     worked = [gap for gap in gaps if gap <= PAUSE * typical]
     return len(worked) / sum(worked) if sum(worked) > 0 else None
-
-
-def show_status(out: Place) -> None:
-    """Print it; of a study, a line for each of its audits."""
-    console = Console()
-
-    def say(line: str) -> None:
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
-
-    if (out / FILE).is_file():
-        for part in parts(out):
-            say(f"{part}: {_so_far(out / part)}")
-        return
-    now = status(out)
-    if now.scale_done < now.scale_units:
-        say(f"Clean maps: {now.scale_done} of {now.scale_units} units done.")
-    share = now.done / max(1, now.units)
-    say(f"{now.done} of {now.units} units done ({share:.1%}), {now.failed} failed, in '{out}'.")
-    left = now.seconds_left
-    if now.pace is not None and left:
-        say(f"Pace of the last units: {60 * now.pace:.3g} a minute; at that, {left / 3600:.2g} h are left.")
-    _say_errors(out, say)
-
-
-def _so_far(audit: Place) -> str:
-    if not (audit / "plan.yaml").is_file():
-        return "not begun"
-    now = status(audit)
-    return f"{now.done} of {now.units} units done, {now.failed} failed"
-
-
-def _say_errors(out: Place, say: Any) -> None:
-    """Judgements without a result, by reason."""
-    table = Store(out).table()
-    errors = table["error"].drop_null()
-    say(f"{table.num_rows} judgements, {len(errors)} of them without a result.")
-    counted = sorted(pc.value_counts(errors).to_pylist(), key=lambda found: -found["counts"])
-    for found in counted[:REASONS]:
-        say(f"  {found['counts']} × {found['values']}")
-    if len(counted) > REASONS:
-        say(f"  … and {len(counted) - REASONS} more reasons")

@@ -26,6 +26,20 @@ NOT_IN_KEY = frozenset(
 by their digests."""
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Triple = tuple[Finite, Finite, Finite]
+PHOTOS, CLASSIFIER, ATTACK, PLACE = "Photos", "Classifier", "Attack", "Where it runs"
+"""Groups of settings, as `--help` shows them."""
+
+
+def flag(group: str, metavar: str, text: str, shown: str = "") -> Any:
+    """Describe a setting once, for the command line's help and for whoever reads the model.
+
+    Args:
+        group: one of the four above.
+        metavar: what is given, such as ``PX``.
+        text: one sentence.
+        shown: the default in words, where it is no plain value.
+    """
+    return Field(description=text, json_schema_extra={"group": group, "metavar": metavar, "shown": shown})
 
 
 class Settings(BaseModel):
@@ -33,35 +47,86 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    images: str
-    classifier: str = "efficientnet-lite0"
-    weights: str | None = None
-    input_size: Annotated[int, Field(ge=16, le=4096)] | None = None
-    resize: Annotated[int, Field(ge=16, le=8192)] | None = None
-    mean: Triple | None = None
-    std: Triple | None = None
-    classes: str | None = None
-    interpreter: tuple[str, ...] = ("cam",)
-    attack: tuple[str, ...] = ("pgd", "adv2")
-    preset: str = "fast"
-    eps: int = Field(8, ge=1, le=255)
-    max_shift: Annotated[float, Field(ge=0, le=112, allow_inf_nan=False)] = 2.0
-    target: str = "random"
-    target_map: str = "benign"
-    defense: str | None = None
-    adaptive: bool = False
-    limit: Annotated[int, Field(ge=1)] | None = None
-    seed: Annotated[int, Field(ge=0)] = 0
+    images: Annotated[
+        str, flag(PHOTOS, "DIR|FILE|URL|demo", "A folder, one file, s3://…, or 'demo' (built-in photos).")
+    ]
+    limit: Annotated[
+        Annotated[int, Field(ge=1)] | None,
+        flag(PHOTOS, "N", "N photos, evenly spaced over the sorted paths.", "all"),
+    ] = None
+    classifier: Annotated[str, flag(CLASSIFIER, "NAME", "See `underfire list`; 'timm:NAME' for any timm network.")] = (
+        "efficientnet-lite0"
+    )
+    weights: Annotated[
+        str | None, flag(CLASSIFIER, "FILE", "Your own weights: safetensors, or a checkpoint without code.")
+    ] = None
+    input_size: Annotated[
+        Annotated[int, Field(ge=16, le=4096)] | None, flag(CLASSIFIER, "PX", "Side of the classifier's input.")
+    ] = None
+    resize: Annotated[
+        Annotated[int, Field(ge=16, le=8192)] | None,
+        flag(CLASSIFIER, "PX", "Shorter side of a photo before the centre crop."),
+    ] = None
+    mean: Annotated[
+        Triple | None, flag(CLASSIFIER, "R,G,B", "What is subtracted from pixels in [0, 1], by colour.")
+    ] = None
+    std: Annotated[Triple | None, flag(CLASSIFIER, "R,G,B", "What they are then divided by.")] = None
+    classes: Annotated[
+        str | None, flag(CLASSIFIER, "FILE", "Class names, one a line, in the order of the outputs.")
+    ] = None
+    interpreter: Annotated[tuple[str, ...], flag(ATTACK, "NAME", "Repeat for several.")] = ("cam",)
+    attack: Annotated[tuple[str, ...], flag(ATTACK, "NAME", "Repeat for several.")] = ("pgd", "adv2")
+    preset: Annotated[str, flag(ATTACK, "paper|fast|thorough", "How much the attacker spends.")] = "fast"
+    eps: Annotated[int, Field(ge=1, le=255), flag(ATTACK, "LEVELS", "L∞ budget in levels of 255.")] = 8
+    max_shift: Annotated[
+        float,
+        Field(ge=0, le=112, allow_inf_nan=False),
+        flag(ATTACK, "PX", "Budget of attacks that bend: px, at an input of 224 px."),
+    ] = 2.0
+    target: Annotated[str, flag(ATTACK, "random|least-likely|CLASS", "CLASS: an index, a WordNet id or a name.")] = (
+        "random"
+    )
+    target_map: Annotated[
+        str,
+        flag(
+            ATTACK,
+            "SOURCE",
+            "The map to be shown: benign, class:NAME|random, image:PATH|random, shape:circle|box or file:PNG.",
+        ),
+    ] = "benign"
+    defense: Annotated[
+        str | None, flag(ATTACK, "FILE", "An alarm that judges every picture too: docs/defenses.md.")
+    ] = None
+    adaptive: Annotated[bool, flag(ATTACK, "", "Attack the defense too: all its members and its score at once.")] = (
+        False
+    )
+    seed: Annotated[int, Field(ge=0), flag(ATTACK, "S", "Of every random choice.")] = 0
     options: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    batch_size: Annotated[int, Field(ge=1, le=UNIT_ROWS)] | None = None
-    threads: Annotated[int, Field(ge=1)] | None = None
-    precision: Literal["fp32", "bf16"] | None = None
-    device: str = "auto"
-    workers: Annotated[int, Field(ge=1)] = 1
-    executor: str = "local"
-    address: str | None = None
-    gpus: Annotated[float, Field(ge=0, le=64, allow_inf_nan=False)] | None = None
+    batch_size: Annotated[
+        Annotated[int, Field(ge=1, le=UNIT_ROWS)] | None,
+        flag(PLACE, "N", "Photos that share a batch.", "by cost"),
+    ] = None
+    threads: Annotated[
+        Annotated[int, Field(ge=1)] | None, flag(PLACE, "T", "CPU threads a worker.", "cores / workers")
+    ] = None
+    precision: Annotated[
+        Literal["fp32", "bf16"] | None,
+        flag(PLACE, "auto|fp32|bf16", "Of the search; the judge is always float32.", "auto"),
+    ] = None
+    device: Annotated[str, flag(PLACE, "auto|cpu|cuda|mps", "What the workers compute on.")] = "auto"
+    workers: Annotated[int, Field(ge=1), flag(PLACE, "N", "Processes.")] = 1
+    executor: Annotated[str, flag(PLACE, "local|ray", "Where the workers are: docs/scale.md.")] = "local"
+    address: Annotated[str | None, flag(PLACE, "auto|ray://…|local", "The Ray cluster.", "auto")] = None
+    gpus: Annotated[
+        Annotated[float, Field(ge=0, le=64, allow_inf_nan=False)] | None,
+        flag(PLACE, "G", "GPUs of each worker on Ray; 0.5: two share one.", "1 on cuda"),
+    ] = None
     resolved: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _auto_is_none(cls, value: Any) -> Any:
+        return None if value == "auto" else value
 
     @field_validator("interpreter", "attack", mode="before")
     @classmethod

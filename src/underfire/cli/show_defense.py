@@ -15,7 +15,9 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from underfire.console import ERRORS_SHOWN, Progress, _console, classifier_of, say
+from underfire.cli.flags import classifier_of
+from underfire.cli.progress import Progress, console, say
+from underfire.cli.show import ERRORS_SHOWN
 from underfire.core import UnderfireError
 from underfire.core.place import slug, write_whole
 from underfire.defenses.ensemble.alarm import EnsembleAlarm, Verdict
@@ -86,7 +88,7 @@ def check(
     raised = bad = False
     used: set[str] = set()
     with Progress("pictures") as bar:
-        if len(paths) > 1 and _console.is_terminal and not as_json:
+        if len(paths) > 1 and console.is_terminal and not as_json:
             bar.begin("check", len(paths), 0)
         try:
             for n, path in enumerate(paths, 1):
@@ -107,7 +109,7 @@ def check(
         finally:  # stopped halfway, it shows what it knows
             bar.stop()
             if table.row_count and not as_json:
-                _console.print(table)
+                console.print(table)
     return raised, not bad
 
 

@@ -1,0 +1,125 @@
+"""The verbs of one audit: run, plan, status, report, list. What is slow to import is imported where it is needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from underfire.cli.flags import (
+    MISTAKE,
+    SOME_FAILED,
+    STOPPED,
+    Flags,
+    FolderArgument,
+    OutFlag,
+    PlanFile,
+    SamplesFlag,
+    examples,
+    settings_of,
+    takes,
+)
+from underfire.core.place import Place, place
+
+verbs = typer.Typer()
+
+
+@verbs.command(
+    epilog=examples(
+        "underfire run --images demo",
+        "underfire run --images photos --limit 48 --preset thorough",
+        "underfire run --images scans --classifier resnet50 --weights mine.pt --out audit",
+        "underfire run audit/plan.yaml",
+    )
+)
+@takes()
+def run(
+    *,
+    plan: PlanFile = None,
+    flags: Flags,
+    out: OutFlag = None,
+    samples: SamplesFlag = 24,
+) -> None:
+    """Attack a classifier and its explanations, judge what came of it, write a report.
+
+    The same command again finishes what is missing and does nothing twice.
+    """
+    folder = place(out) if out else None
+    try:
+        from underfire.audit import run as audit_run
+        from underfire.audit.folder import default_out
+        from underfire.cli import progress, show
+        from underfire.report.page import write_report
+
+        settings = settings_of(plan, flags)
+        beside = place(plan).parent if plan else None
+        folder = folder or (beside if beside and (beside / "records").is_dir() else default_out(settings))
+        with progress.Progress() as watcher:
+            audit_run.run(settings, folder, watcher)
+        page = write_report(folder, samples)
+        failed, good = show.show_results(folder)
+        progress.say(f"Report: {page}")
+    except KeyboardInterrupt:
+        typer.echo(_how_to_go_on(folder))
+        raise typer.Exit(STOPPED) from None
+    if failed:
+        raise typer.Exit(SOME_FAILED if good else MISTAKE)
+
+
+def _how_to_go_on(folder: Place | None) -> str:
+    if folder is None or not (folder / "plan.yaml").is_file():
+        return "Stopped before anything was attacked: the same command starts again."
+    return f"Stopped. What is finished is in '{folder}'; go on with: underfire run '{folder / 'plan.yaml'}'"
+
+
+@verbs.command(epilog=examples("underfire plan --images photos --preset thorough"))
+@takes()
+def plan(
+    *,
+    plan: PlanFile = None,
+    flags: Flags,
+    out: OutFlag = None,
+) -> None:
+    """Show the tasks, passes and time of a run, and run nothing (but a second of timing)."""
+    from underfire.audit.folder import default_out
+    from underfire.cli import show
+
+    settings = settings_of(plan, flags)
+    show.show_plan(settings, place(out) if out else default_out(settings))
+
+
+@verbs.command(epilog=examples("underfire status underfire-out/photos-1a2b3c4d", "underfire status s3://bucket/audit"))
+def status(folder: FolderArgument) -> None:
+    """Tell what is done of a run, how fast it goes and what failed: from its output folder alone."""
+    from underfire.cli.show import show_status
+
+    show_status(place(folder))
+
+
+@verbs.command(epilog=examples("underfire report underfire-out/demo-1a2b3c4d"))
+def report(
+    folder: FolderArgument,
+    samples: Annotated[
+        int | None,
+        typer.Option("--samples", metavar="N", min=0, help="Photos shown. \\[default: 24; of a study 2 a classifier]"),
+    ] = None,
+) -> None:
+    """Write DIR/report.html or DIR/study.html again, from the records that are there."""
+    if (Path(folder) / "study.yaml").is_file():
+        from underfire.study.page import write_study
+
+        typer.echo(f"The study: {write_study(Path(folder), 2 if samples is None else samples)}")
+        return
+    from underfire.report.page import write_report
+
+    samples = 24 if samples is None else samples
+    typer.echo(f"Report: {write_report(place(folder), samples)}")
+
+
+@verbs.command("list")
+def list_() -> None:
+    """What can be named: classifiers, interpreters, attacks, presets, executors."""
+    from underfire.cli import show
+
+    show.show_names()

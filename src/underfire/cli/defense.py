@@ -1,0 +1,85 @@
+"""The verbs of a defense: `defend calibrate` and `check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from underfire.cli.flags import ALARM, MISTAKE, SOME_FAILED, Flags, examples, settings_of, takes
+from underfire.core import UnderfireError
+
+verbs = typer.Typer()
+defend_app = typer.Typer(help="Set up a defense.", no_args_is_help=True, rich_markup_mode="rich")
+
+
+@defend_app.command(
+    "calibrate",
+    epilog=examples(
+        "underfire defend calibrate --images benign --out alarm.json",
+        "underfire defend calibrate --images benign --interpreter cam --interpreter rts --false-alarms 0.01 "
+        "--out alarm.json",
+    ),
+)
+@takes(
+    *("images", "classifier", "weights", "input_size", "resize", "mean", "std"),
+    *("classes", "limit", "threads", "device", "set_"),
+)
+def calibrate(
+    *,
+    flags: Flags,
+    members: Annotated[
+        list[str] | None,
+        typer.Option("--interpreter", metavar="NAME", help="A member; repeat. \\[default: cam, grad, rts]"),
+    ] = None,
+    false_alarms: Annotated[
+        float, typer.Option("--false-alarms", metavar="SHARE", help="Of benign images that may raise an alarm.")
+    ] = 0.05,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The alarm's file.")],
+) -> None:
+    """Learn an alarm's threshold from benign photos: interpreters that disagree more than on these raise it."""
+    from underfire.cli import show_defense
+
+    if "images" not in flags:
+        raise UnderfireError(
+            "Nothing to calibrate on: give --images DIR, benign photos such as the classifier will see."
+        )
+    if not show_defense.calibrate_alarm(settings_of(None, flags), members, false_alarms, out):
+        raise typer.Exit(SOME_FAILED)
+
+
+@verbs.command(
+    epilog=examples(
+        "underfire check upload.jpg --defense alarm.json",
+        "underfire check uploads/*.png --defense alarm.json --json --save maps",
+    )
+)
+@takes(
+    *("classifier", "weights", "input_size", "resize", "mean", "std", "classes", "threads", "device", "set_"),
+)
+def check(
+    *,
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Pictures' files.")],
+    flags: Flags,
+    defense: Annotated[str, typer.Option("--defense", metavar="FILE", help="Of `underfire defend calibrate`.")],
+    members: Annotated[
+        list[str] | None,
+        typer.Option("--interpreter", metavar="NAME", help="A member that must be in FILE; repeat for all of them."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One object a line.")] = False,
+    save: Annotated[
+        Path | None, typer.Option("--save", metavar="DIR", help="Each member's map over the picture, as PNGs.")
+    ] = None,
+) -> None:
+    """Ask an alarm about images. Exit status: 0 no alarm, 1 an alarm, 2 bad input (the other images are still checked).
+
+    The classifier is the one that FILE names; its own weights and sizes are given again.
+    """
+    from underfire.cli import show_defense
+    from underfire.defenses.ensemble import calibration
+
+    settings = settings_of(None, {"images": images[0], "classifier": calibration.read(defense).classifier, **flags})
+    raised, readable = show_defense.check(images, defense, settings, members, as_json, save)
+    if raised or not readable:
+        raise typer.Exit(ALARM if readable else MISTAKE)

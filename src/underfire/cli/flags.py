@@ -1,0 +1,170 @@
+"""Flags: the fields of `Settings` as options of a command, and what was given as settings again."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import typer
+import yaml
+
+from underfire.core import UnderfireError
+from underfire.core.place import place
+from underfire.plan import settings as plan
+from underfire.plan.settings import ATTACK, Settings
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+    from underfire.core import Classifier
+
+ALARM, MISTAKE, SOME_FAILED, STOPPED = 1, 2, 3, 130
+"""Exit statuses."""
+Flags: TypeAlias = "dict[str, Any]"
+"""Settings as they were given on the command line."""
+PlanFile = Annotated[
+    str | None, typer.Argument(metavar="PLAN.yaml", help="Settings from a file; flags given beside it win.")
+]
+FolderArgument = Annotated[str, typer.Argument(metavar="DIR|URL", help="The output folder of a run, finished or not.")]
+OutFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--out",
+        metavar="DIR|URL",
+        help="\\[default: a folder in underfire-out/ named by the settings]",
+        rich_help_panel="Output",
+    ),
+]
+SamplesFlag = Annotated[
+    int,
+    typer.Option("--samples", metavar="N", min=0, help="Rows of pictures in the report.", rich_help_panel="Output"),
+]
+SetFlag = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="PART.KEY=VALUE",
+        help="A setting of an attack or interpreter: adv2.steps=120. Repeatable.",
+        rich_help_panel=ATTACK,
+    ),
+]
+
+
+def examples(*commands: str) -> str:
+    """Show commands below a help text, one a line."""
+    return "\n\n".join(["Examples:", *(f"  [cyan]{command}[/]" for command in commands)])
+
+
+def _option(name: str, field: FieldInfo) -> Any:
+    """The annotation of a parameter that gives one setting; what a value may be is the model's business."""
+    told: Any = field.json_schema_extra
+    shown = told["shown"] or _word(field.default)
+    text = f"{field.description} \\[default: {shown}]" if shown else field.description
+    panel, switch = told["group"], "--" + name.replace("_", "-")
+    if field.annotation is bool:
+        return Annotated[bool | None, typer.Option(switch, help=text, rich_help_panel=panel)]
+    kind: Any = list[str] | None if isinstance(field.default, tuple) else str | None
+    return Annotated[kind, typer.Option(switch, metavar=told["metavar"], help=text, rich_help_panel=panel)]
+
+
+def _word(default: Any) -> str:
+    if isinstance(default, tuple):
+        return ", ".join(default)
+    return str(default) if isinstance(default, str | int | float) and not isinstance(default, bool) else ""
+
+
+FLAGS: dict[str, Any] = {
+    **{name: _option(name, field) for name, field in Settings.model_fields.items() if field.description},
+    "set_": SetFlag,
+}
+"""Every setting that has a flag, in the order of the help."""
+
+
+def takes(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the flags of some settings, of all where none is named; what was given comes as ``flags``."""
+
+    def add(command: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(command, eval_str=True).parameters
+
+        @functools.wraps(command)
+        def filled(**given: Any) -> None:
+            rest = {name: given.pop(name) for name in own if name != "flags"}
+            command(flags=_given(given), **rest)
+
+        parameters = []
+        for name, parameter in own.items():
+            if name == "flags":
+                parameters += [_parameter(flag) for flag in names or FLAGS]
+            else:
+                parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+        filled.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        filled.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return filled
+
+    return add
+
+
+def _parameter(flag: str) -> inspect.Parameter:
+    return inspect.Parameter(flag, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=FLAGS[flag])
+
+
+def _given(flags: Flags) -> Flags:
+    """The flags that were given, as settings."""
+    given = {k: v for k, v in flags.items() if v is not None and v != []}
+    for key in ("mean", "std"):
+        if key in given:
+            given[key] = _three(key, given[key])
+    if "set_" in given:
+        given["options"] = _options(given.pop("set_"))
+    return given
+
+
+def _three(key: str, word: str) -> tuple[float, ...]:
+    try:
+        r, g, b = (float(part) for part in word.split(","))
+    except ValueError as e:
+        raise UnderfireError(f"--{key} {word}: give three numbers such as 0.5,0.5,0.5.") from e
+    return r, g, b
+
+
+def _options(words: list[str]) -> dict[str, dict[str, Any]]:
+    options: dict[str, dict[str, Any]] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        part, dot, name = key.partition(".")
+        if not (equals and dot and part and name):
+            raise UnderfireError(f"--set {word}: write it as PART.KEY=VALUE, such as adv2.steps=120.")
+        try:
+            options.setdefault(part, {})[name] = yaml.safe_load(value)
+        except yaml.YAMLError as e:
+            raise UnderfireError(f"--set {word}: '{value}' is no number, word or YAML value.") from e
+    return options
+
+
+def settings_of(file: str | None, flags: Flags) -> Settings:
+    """The settings of a plan file and the flags beside it, which win.
+
+    Raises:
+        UnderfireError: neither says which photos, or a setting is wrong.
+    """
+    if file is None and "images" not in flags:
+        raise UnderfireError("Nothing to attack: give --images DIR (or FILE, or 'demo'), or a PLAN.yaml.")
+    if file is None:
+        return Settings.parse(flags)
+    there = plan.read(place(file)).model_dump(exclude_unset=True)
+    return Settings.parse(plan.together(there, flags))
+
+
+def classifier_of(settings: Settings) -> Classifier:
+    """The classifier that settings name, ready to be asked; loads torch."""
+    import os
+
+    from underfire import registry
+    from underfire.executors.process import prepare
+    from underfire.plan.device import choose_device
+
+    prepare(settings.threads or os.cpu_count() or 1)
+    device = choose_device(settings.device)
+    return registry.build_classifier(settings.classifier, settings.classifier_options, device)

@@ -1,0 +1,159 @@
+"""Progress in the terminal: one listener of what an audit, a study or a training tells."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Self
+
+from rich import progress as bars
+from rich.console import Console
+
+from underfire.core import Outcome
+from underfire.report.text import count
+
+console = Console(stderr=False)
+
+
+def say(line: str) -> None:
+    """Print one line as it is."""
+    console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+
+STAGES = {
+    "scale": "JPEG scale",
+    "records": "Attacking",
+    "transfer": "Judging",
+    "calibrate": "Looking",
+    "check": "Looking",
+}
+
+
+class Progress:
+    """A bar for each stage: judgements done and a second, time left, running success rate, failed units."""
+
+    def __init__(self, counted: str = "judgements") -> None:
+        self.counted = counted
+        """What is done, in words."""
+
+    def __enter__(self) -> Self:
+        self._bars = bars.Progress(
+            bars.TextColumn("{task.description:<10}"),
+            bars.BarColumn(),
+            bars.MofNCompleteColumn(),
+            bars.TextColumn(self.counted),
+            bars.TextColumn("{task.fields[rate]}"),
+            bars.TimeRemainingColumn(),
+            bars.TextColumn("{task.fields[note]}"),
+            console=console,
+            refresh_per_second=4,
+        )
+        self._task: bars.TaskID | None = None
+        self._wins = self._shots = self._failed = 0
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Leave the bars as they are."""
+        if self._task is not None:
+            self._bars.stop()
+
+    def begin(self, stage: str, total: int, done: int) -> None:
+        """A new bar."""
+        self._bars.start()
+        self._task = self._bars.add_task(STAGES[stage], total=total, completed=done, rate="", note="")
+        self._start, self._here = time.monotonic(), 0
+        if done:
+            self._bars.update(self._task, note=f"{done} from an earlier run")
+
+    def advance(self, outcome: Outcome) -> None:
+        """A unit more."""
+        if self._task is None:
+            return
+        n = len(outcome.rows)
+        self._here += n
+        self._failed += outcome.error is not None
+        rate = f"{self._here / max(1e-9, time.monotonic() - self._start):.2f}/s"
+        note = ""
+        if outcome.unit.stage == "records":
+            good = [row.success for row in outcome.rows if row.error is None]
+            self._wins, self._shots = self._wins + sum(good), self._shots + len(good)
+            note = f"success {self._wins / self._shots:.1%}" if self._shots else "no result yet"
+        if self._failed:
+            note += f", {count(self._failed, 'unit')} failed"
+        self._bars.update(self._task, advance=n, rate=rate, note=note)
+
+    def done(self, n: int) -> None:
+        """So many in all, where there are no outcomes."""
+        if self._task is not None:
+            self._bars.update(self._task, completed=n)
+
+    def note(self, text: str) -> None:
+        """A line above the bars."""
+        self._bars.console.print(text, soft_wrap=True, markup=False, highlight=False)
+
+
+class TrainProgress:
+    """A bar for the steps with the objective's terms, and a line of figures for each epoch."""
+
+    def __enter__(self) -> TrainProgress:
+        self._bars = bars.Progress(
+            bars.TextColumn("{task.description:<10}"),
+            bars.BarColumn(bar_width=20),
+            bars.MofNCompleteColumn(),
+            bars.TextColumn("steps"),
+            bars.TimeRemainingColumn(),
+            bars.TextColumn("{task.fields[note]}"),
+            console=console,
+            refresh_per_second=2,
+        )
+        self._task: bars.TaskID | None = None
+        self._means: dict[str, float] = {}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._task is not None:
+            self._bars.stop()
+
+    def begin(self, photos: int, validation: int, epochs: int, steps: int, epoch: int) -> None:
+        """A bar over all epochs that may come."""
+        say(
+            f"{photos} photos to train on, {validation} of other classes to judge by"
+            + (f"; going on after epoch {epoch}" if epoch else "")
+        )
+        self._bars.start()
+        self._task = self._bars.add_task("Training", total=epochs * steps, completed=epoch * steps, note="")
+
+    def step(self, epoch: int, terms: Mapping[str, float]) -> None:
+        """A step more."""
+        if self._task is None:
+            return
+        self._means = {name: 0.9 * self._means.get(name, value) + 0.1 * value for name, value in terms.items()}
+        self._bars.update(
+            self._task, advance=1, note=" ".join(f"{name} {value:.2f}" for name, value in self._means.items())
+        )
+
+    def figures(self, epoch: int, figures: Mapping[str, float], best: bool) -> None:
+        """What an epoch brought."""
+        say(
+            f"epoch {epoch:3}: saliency metric {figures['saliency_metric']:+.3f}{' (best)' if best else ''}, the class "
+            f"loses {figures['drop_top']:.3f} without the map's top 20 %, {figures['drop_random']:.3f} without a "
+            "random 20 %"
+        )
+        if "forged_l1" in figures:
+            say(
+                f"           benign maps are {figures['benign_l1']:.3f} (L1) from the plain network's, forged ones "
+                f"{figures['forged_l1']:.3f} from benign ones"
+            )
+
+
+class StudyProgress(Progress):
+    """Bars as in an audit, below a line for each part."""
+
+    def part(self, n: int, of: int, name: str) -> None:
+        """The n-th part starts."""
+        self.stop()
+        say(f"[{n}/{of}] {name}")
+        self.__enter__()

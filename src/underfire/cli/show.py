@@ -1,0 +1,193 @@
+"""Tables in the terminal: results, estimates, status, names. Imports no torch by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow.compute as pc
+from rich import box
+from rich.table import Table
+
+from underfire.audit.folder import stored_plan
+from underfire.audit.status import status
+from underfire.cli.progress import console, say
+from underfire.core.place import Place
+from underfire.metrics import estimate, summary
+from underfire.plan.cost import Lane
+from underfire.plan.settings import Settings
+from underfire.plan.units import Plan
+from underfire.report.text import count
+from underfire.store import Store
+from underfire.study.results import FILE, parts
+
+ERRORS_SHOWN = 10
+REASONS = 5
+
+
+def show_results(out: Place) -> tuple[int, int]:
+    """The table at the end of a run; returns how many rows failed, and how many did not."""
+    rows = Store(out).rows()
+    table = Table(
+        title="Judged on the saved 8-bit PNGs with the real interpreter",
+        caption="rates with 95 % intervals; conf. is the target's probability; passes and seconds (s) per image",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        title_justify="left",
+        caption_justify="left",
+    )
+    for name in ("attack", "judged by"):
+        table.add_column(name, overflow="fold")
+    summaries = summary.summarise(rows)
+    defended = any(s.alarm.n for s in summaries)
+    for name in ("n", "success", "forged", *(["alarm"] if defended else []), "conf.", "map L1", "IoU", "passes", "s"):
+        table.add_column(name, justify="right", overflow="fold")
+    for s in summaries:
+        table.add_row(
+            s.cell["attack"] + (f" on {s.cell['against']}" if s.cell["against"] else ""),
+            s.cell["interpreter"],
+            f"{s.n}",
+            _rate(s.success),
+            _rate(s.forged),
+            *([_rate(s.alarm)] if defended else []),
+            _number(s.confidence, 3),
+            _number(s.map_l1, 4),
+            _number(s.map_iou, 3),
+            _number(s.passes, 0),
+            _number(s.seconds, 1),
+        )
+    console.print(table)
+    say_failed(rows)
+    return sum(row["error"] is not None for row in rows), sum(row["error"] is None for row in rows)
+
+
+def say_failed(rows: list[dict[str, Any]]) -> None:
+    """Each reason once, with the images that it does not name itself."""
+    reasons: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if row["error"] is not None:
+            reasons.setdefault(row["error"], {})[row["image"]] = None
+    if not reasons:
+        return
+    n = len({image for found in reasons.values() for image in found})
+    say(f"{n} image{'s' if n > 1 else ''} without a full result (all are in the report):")
+    for reason, found in list(reasons.items())[:ERRORS_SHOWN]:
+        named = [image for image in found if image not in reason]
+        shown = ", ".join(named[:3]) + (f" and {len(named) - 3} more" if len(named) > 3 else "")
+        say(f"  {shown}: {reason}" if shown else f"  {reason}")
+    if len(reasons) > ERRORS_SHOWN:
+        say(f"  … and {len(reasons) - ERRORS_SHOWN} more")
+
+
+def _rate(e: estimate.Estimate) -> str:
+    if e.value is None or e.low is None or e.high is None:
+        return "–"
+    return f"{e.value:.0%}\n[dim]{e.low:.0%}–{e.high:.0%}[/]"
+
+
+def _number(e: estimate.Estimate, digits: int) -> str:
+    return "–" if e.value is None else f"{e.value:.{digits}f}"
+
+
+def show_plan(settings: Settings, out: Place) -> None:
+    """Tasks, passes and time of a run."""
+    from underfire.executors.process import seconds_a_pass
+    from underfire.plan.make import make_plan
+
+    plan, classifier = make_plan(settings, stored_plan(out))
+    seconds = seconds_a_pass(classifier, plan.settings.batch_size or 1, plan.job.device, plan.job.threads)
+    s = plan.settings
+    table = Table(title=f"{count(len(plan.photos), 'photo')}, {s.classifier}, ε = {s.eps}/255, preset {s.preset}")
+    table.add_column("task")
+    table.add_column("images", justify="right")
+    table.add_column("passes at most", justify="right")
+    for cell, passes in zip(plan.job.cells, plan.cell_passes, strict=True):
+        name = f"{cell.attack.name} on {cell.against}" if cell.against else cell.attack.name
+        table.add_row(name, str(len(plan.photos)), f"{passes * len(plan.photos):,.0f}")
+    total = plan.image_passes * len(plan.photos)
+    scale = sum(plan.scale_passes * len(unit.photos) for unit in plan.scale_units()) / max(
+        1, len(plan.job.interpreters)
+    )
+    table.add_row("all of it, with the clean maps", str(len(plan.photos)), f"{total + scale:,.0f}")
+    console.print(table)
+    units = list(plan.units({}))
+    done = Store(out).done("records")
+    cost = {lane.interpreters: lane.passes for lane in plan.lanes}
+    missing = sum(cost[unit.job.interpreters] * len(unit.photos) for unit in units if unit.name not in done)
+    left = seconds * (missing + scale) / plan.settings.workers
+    say(
+        f"{count(len(units), 'unit')}: {'; '.join(_lane(plan, lane) for lane in plan.lanes)}; "
+        f"{count(s.workers, 'worker')} of {count(plan.job.threads, 'thread')} on {plan.job.device}; "
+        f"{sum(unit.name in done for unit in units)} of them done in '{out}'."
+    )
+    say(f"At {1 / seconds:.0f} passes/s: {duration(left)} at most; images that are done early cost less.")
+
+
+def _lane(plan: Plan, lane: Lane) -> str:
+    """What the units of a lane are, and cost."""
+    most = max(len(unit.photos) for unit in plan.units({}) if unit.job.interpreters == lane.interpreters)
+    return f"{'+'.join(lane.interpreters)} up to {count(most, 'image')} and {lane.passes * most:,.0f} passes each"
+
+
+def duration(seconds: float) -> str:
+    """Say how long, in the unit that fits."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def show_names() -> None:
+    """Everything that can be named, with its first line of documentation."""
+    from underfire import registry
+    from underfire.attacks.presets import PRESET_NAMES
+
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for kind in registry.KINDS:
+        names = registry.names(kind)
+        if names:
+            table.add_row(f"[bold]{kind}[/]", "")
+        for name in names:
+            shown = f"{name}:NAME" if name == "timm" else name
+            table.add_row(f"  {shown}", ((registry.maker(kind, name).__doc__ or "").strip().splitlines() or [""])[0])
+    table.add_row("[bold]presets[/]", "")
+    for name, reason in PRESET_NAMES.items():
+        table.add_row(f"  {name}", reason)
+    console.print(table)
+
+
+def show_status(out: Place) -> None:
+    """Print it; of a study, a line for each of its audits."""
+    if (out / FILE).is_file():
+        for part in parts(out):
+            say(f"{part}: {_so_far(out / part)}")
+        return
+    now = status(out)
+    if now.scale_done < now.scale_units:
+        say(f"Clean maps: {now.scale_done} of {now.scale_units} units done.")
+    share = now.done / max(1, now.units)
+    say(f"{now.done} of {now.units} units done ({share:.1%}), {now.failed} failed, in '{out}'.")
+    left = now.seconds_left
+    if now.pace is not None and left:
+        say(f"Pace of the last units: {60 * now.pace:.3g} a minute; at that, {left / 3600:.2g} h are left.")
+    _say_errors(out)
+
+
+def _so_far(audit: Place) -> str:
+    if not (audit / "plan.yaml").is_file():
+        return "not begun"
+    now = status(audit)
+    return f"{now.done} of {now.units} units done, {now.failed} failed"
+
+
+def _say_errors(out: Place) -> None:
+    """Judgements without a result, by reason."""
+    table = Store(out).table()
+    errors = table["error"].drop_null()
+    say(f"{table.num_rows} judgements, {len(errors)} of them without a result.")
+    counted = sorted(pc.value_counts(errors).to_pylist(), key=lambda found: -found["counts"])
+    for found in counted[:REASONS]:
+        say(f"  {found['counts']} × {found['values']}")
+    if len(counted) > REASONS:
+        say(f"  … and {len(counted) - REASONS} more reasons")

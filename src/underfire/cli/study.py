@@ -1,0 +1,56 @@
+"""The verb `study`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from underfire.cli.flags import MISTAKE, SOME_FAILED, STOPPED, Flags, OutFlag, examples, takes
+from underfire.core import UnderfireError
+from underfire.core.place import is_url
+
+verbs = typer.Typer()
+
+
+@verbs.command(
+    epilog=examples(
+        "underfire study --quick",
+        "underfire study --images photos --out paper",
+        "underfire study study.yaml",
+        "underfire study paper",
+    )
+)
+@takes(
+    *("images", "classifier", "weights", "input_size", "resize", "mean", "std", "classes", "interpreter"),
+    *("preset", "eps", "max_shift", "seed", "batch_size", "workers", "threads", "device", "precision", "set_"),
+)
+def study(
+    *,
+    plan: Annotated[
+        Path | None,
+        typer.Argument(metavar="PLAN.yaml|DIR", help="A study of several classifiers, or a study's folder; flags win."),
+    ] = None,
+    flags: Flags,
+    quick: Annotated[bool, typer.Option("--quick", help="A first look: two photos a cell, MASK on one.")] = False,
+    out: OutFlag = None,
+    samples: Annotated[
+        int, typer.Option("--samples", metavar="N", min=0, help="Photos shown for each classifier.")
+    ] = 2,
+) -> None:
+    """Rerun the paper's whole evaluation and write its tables and figures with yours beside them.
+
+    It says first how long it will take at most. The same command again finishes what is missing and does nothing twice.
+    """
+    from underfire.cli.show_study import run_study
+
+    try:
+        if out and is_url(out):
+            raise UnderfireError(f"--out {out}: a study writes into a folder of this machine; give one.")
+        failed, good = run_study(plan, flags, quick, Path(out) if out else None, samples)
+    except KeyboardInterrupt:
+        typer.echo("Stopped. What is finished is kept: the same command goes on.")
+        raise typer.Exit(STOPPED) from None
+    if failed:
+        raise typer.Exit(SOME_FAILED if good else MISTAKE)
