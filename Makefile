@@ -17,6 +17,7 @@ check: .venv
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 # Made once; made again when what it holds has changed. An interrupted install leaves no stamp and is made again.
 .venv: .venv/stamp

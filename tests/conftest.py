@@ -36,7 +36,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[Any]:
     """A Ray cluster of one node with one CPU; tests add nodes and take them away again."""
-    import cluster
+    from support import cluster
 
     started = cluster.start()
     yield started

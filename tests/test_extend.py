@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from e2e import PLUGIN, installed, photos, records
+from support.e2e import PLUGIN, installed, photos, records
 
 if TYPE_CHECKING:
     from underfire_example.energy import Energy
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         return Energy(classifier)
 
 
-DOCS = Path(__file__).parent.parent / "docs" / "extend.md"
+DOCS = Path(__file__).parents[1] / "docs" / "extend.md"
 SHOWN = ("pyproject.toml", "underfire_example/energy.py", "underfire_example/fgsm.py", "underfire_example/toy.py")
 
 

@@ -1,0 +1,156 @@
+"""The meter's count against the paper's weights and against hooks that count for themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from support.toys import BlindCam, ToyNet, goal_for, pictures, toy, victim
+from underfire.attacks.adv2 import Adv2
+from underfire.attacks.pgd import Pgd
+from underfire.classifiers.base import TorchClassifier
+from underfire.classifiers.meter import PassMeter
+from underfire.core import Victim
+
+
+class Recount:
+    """Rows that pass the first convolution, forward and backward, seen by hooks of its own."""
+
+    def __init__(self, classifier: TorchClassifier) -> None:
+        assert isinstance(classifier.module, ToyNet)
+        self.forward = self.backward = 0
+        classifier.module.first.register_forward_hook(self._note)
+
+    def _note(self, _module: object, _args: object, out: torch.Tensor) -> None:
+        self.forward += len(out)
+        if out.requires_grad:
+            out.register_hook(self._note_grad)  # type: ignore[no-untyped-call]
+
+    def _note_grad(self, grad: torch.Tensor) -> None:
+        self.backward += len(grad)
+
+    @property
+    def passes(self) -> float:
+        return self.forward + 2 * self.backward
+
+
+def test_a_forward_costs_one() -> None:
+    classifier = toy()
+    classifier.meter.open(3)
+    classifier.logits(pictures(3))
+    assert classifier.meter.close() == [1, 1, 1]
+
+
+def test_a_forward_without_a_graph_costs_one() -> None:
+    classifier = toy()
+    classifier.meter.open(2)
+    with torch.no_grad():
+        classifier.features(pictures(2).requires_grad_())
+    assert classifier.meter.close() == [1, 1]
+
+
+def test_forward_and_backward_cost_three() -> None:
+    classifier = toy()
+    classifier.meter.open(2)
+    x = pictures(2).requires_grad_()
+    torch.autograd.grad(classifier.logits(x).sum(), x)
+    assert classifier.meter.close() == [3, 3]
+
+
+def test_a_double_backward_costs_seven_in_all() -> None:
+    classifier = toy()
+    classifier.meter.open(2)
+    x = pictures(2).requires_grad_()
+    (slope,) = torch.autograd.grad(classifier.logits(x)[:, 0].sum(), x, create_graph=True)
+    torch.autograd.grad(slope.square().sum(), x)
+    assert classifier.meter.close() == [7, 7]
+
+
+def test_two_gradients_of_one_forward_cost_five() -> None:
+    classifier = toy()
+    classifier.meter.open(1)
+    x = pictures(1).requires_grad_()
+    z = classifier.logits(x)
+    for k in range(2):
+        torch.autograd.grad(z[0, k], x, retain_graph=True)
+    assert classifier.meter.close() == [5]
+
+
+def test_the_tap_changes_no_gradient_of_any_order() -> None:
+    meter = PassMeter()
+    x = pictures(2).requires_grad_()
+
+    def twice(tapped: torch.Tensor) -> torch.Tensor:
+        (slope,) = torch.autograd.grad(tapped.pow(3).sum(), x, create_graph=True)
+        return torch.autograd.grad(slope.pow(2).sum(), x)[0]
+
+    torch.testing.assert_close(twice(meter.tap(x)), twice(x), rtol=0, atol=0)
+
+
+def test_another_networks_cost_scales_forward_and_backward() -> None:
+    meter = PassMeter()
+    meter.open(2)
+    x = pictures(2).requires_grad_()
+    torch.autograd.grad(meter.tap(x, 0.5).sum(), x)
+    assert meter.close() == [1.5, 1.5]
+
+
+def test_only_live_images_are_charged() -> None:
+    meter = PassMeter()
+    meter.open(4)
+    meter.charge(4)
+    meter.select(torch.tensor([True, False, True, True]))
+    meter.charge(3)
+    meter.select(torch.tensor([False, True, False]))  # rows of those still live
+    meter.charge(1, 5)
+    assert meter.close() == [2, 1, 7, 2]
+
+
+def test_totals_are_conserved_when_rows_are_not_the_live_images() -> None:
+    meter = PassMeter()
+    meter.open(3)
+    meter.charge(7, 2)
+    assert sum(meter.close()) == pytest.approx(14)
+
+
+def test_nobody_left_is_no_error() -> None:
+    meter = PassMeter()
+    meter.open(2)
+    meter.select(torch.tensor([False, False]))
+    meter.charge(1)
+    assert meter.close() == [0, 0]
+
+
+def test_close_starts_a_fresh_ledger() -> None:
+    meter = PassMeter()
+    meter.open(2)
+    meter.charge(2)
+    meter.close()
+    assert meter.close() == [0]
+
+
+@pytest.mark.parametrize("blind", [False, True])
+@pytest.mark.parametrize("attack", ["pgd", "adv2"])
+def test_a_whole_search_is_counted_as_hooks_count_it(attack: str, blind: bool) -> None:
+    system, cam = victim()
+    classifier: Any = system.classifier
+    if blind:
+        cam = BlindCam(classifier)
+        system = Victim(classifier, (cam,))
+    x = pictures(5)
+    goal = goal_for(cam, x)
+    maker: Any = Pgd if attack == "pgd" else Adv2
+    # Easy to satisfy, so that images leave at different steps.
+    made = maker.make("fast", "cam", 8, steps=8, stop_confidence=0.9, stop_l1=1.0, check=3)
+    recount = Recount(classifier)
+    classifier.meter.open(len(x))
+    found = made.run(system, x, goal, range(5))
+    spent = classifier.meter.close()
+    assert sum(spent) == pytest.approx(recount.passes)
+    assert len(set(found.steps.tolist())) > 1
+    if not blind:
+        # k steps are k + 1 looks and k gradients; the last look of an image whose mates go on costs it a gradient too.
+        for steps, passes in zip(found.steps.tolist(), spent, strict=True):
+            assert passes in (3 * steps + 1, 3 * steps + 3)

@@ -1,0 +1,447 @@
+"""The ensemble's alarm: its file, its refusals, its command, and the attacker who knows it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from support import toys
+from support.e2e import photo, photos, records, underfire
+from underfire.attacks.adv2 import Adv2
+from underfire.core import Goal, ImageErrors, Images, Terms, UnderfireError, Victim
+from underfire.defenses.ensemble import calibration
+from underfire.defenses.ensemble.attack import Joint
+from underfire.defenses.ensemble.calibrate import calibrate
+from underfire.defenses.ensemble.interpreter import CHECK, Ensemble
+from underfire.defenses.ensemble.score import alarm_score, distances, log_probability, smoothed
+from underfire.images import pixels
+from underfire.interpreters.cam import Cam
+from underfire.metrics import conformal
+
+MEMBERS = ("cam", "grad")
+TOY = ("--classifier", "toy", "--threads", "1")
+CALIBRATE = ("defend", "calibrate", *TOY, "--interpreter", "cam", "--interpreter", "grad", "--false-alarms", "0.2")
+
+
+def saved(folder: Path, n: int, seed: int = 0) -> Path:
+    """Pictures of the toys' kind as files."""
+    folder.mkdir()
+    for i, levels in enumerate(pixels.to_levels(toys.pictures(n, seed))):
+        Image.fromarray(levels).resize((toys.SIZE * 2, toys.SIZE * 2), Image.Resampling.NEAREST).save(
+            folder / f"{i:03d}.png"
+        )
+    return folder
+
+
+def learnt(tmp_path: Path, n: int = 24) -> tuple[Ensemble, Path]:
+    """A toy with a calibrated alarm."""
+    classifier = toys.toy()
+    photos_of = _Double(classifier)
+    known, _ = calibrate(photos_of.classifier, str(saved(tmp_path / "benign", n)), MEMBERS, false_alarms=0.2)
+    path = tmp_path / "alarm.json"
+    known.write(path)
+    return Ensemble(classifier, defense=str(path)), path
+
+
+class _Double:
+    """The toys compute in float64, files come as float32."""
+
+    def __init__(self, classifier: object) -> None:
+        self.classifier = toys.toy()
+        plain = self.classifier.logits
+        features = self.classifier.features
+        self.classifier.logits = lambda x: plain(x.double())  # type: ignore[method-assign]
+        self.classifier.features = lambda x: features(x.double())  # type: ignore[method-assign]
+
+
+def test_a_file_says_what_was_written(tmp_path: Path) -> None:
+    ensemble, path = learnt(tmp_path)
+    known = calibration.read(path)
+    assert known.names == MEMBERS and len(known.photos) == 24 and len(known.scores) == 24 - 6
+    assert known.threshold == ensemble.threshold == conformal.threshold(known.scores, 0.2)
+    known.write(tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == path.read_bytes()
+
+
+def sealed_without(content: str, field: str) -> str:
+    left = {k: v for k, v in json.loads(content).items() if k not in (field, "seal")}
+    return json.dumps(left | {"seal": calibration._seal(left)})
+
+
+def test_a_file_that_is_not_whole_is_refused(tmp_path: Path) -> None:
+    _, path = learnt(tmp_path)
+    content = path.read_text()
+    for text, why in (
+        (content[: len(content) // 2], "is no whole defense file"),
+        (content.replace('"false_alarms": 0.2', '"false_alarms": 0.3'), "was changed after it was calibrated"),
+        ("{}", "is no defense file of this version"),
+        (sealed_without(content, "scores"), "is no whole defense file"),
+    ):
+        path.write_text(text)
+        with pytest.raises(UnderfireError, match=why):
+            calibration.read(path)
+    with pytest.raises(UnderfireError, match=r"There is no defense file"):
+        calibration.read(tmp_path / "none.json")
+
+
+def test_another_classifier_or_member_set_is_refused(tmp_path: Path) -> None:
+    _, path = learnt(tmp_path)
+    with pytest.raises(UnderfireError, match=r"alarm.json' was calibrated for 'toy' with other weights"):
+        Ensemble(toys.toy(2), defense=str(path))
+    with pytest.raises(UnderfireError, match=r"for the members cam, grad, not cam, rts"):
+        Ensemble(toys.toy(), ["cam", "rts"], defense=str(path))
+    with pytest.raises(UnderfireError, match="name two or more members"):
+        Ensemble(toys.toy(), ["cam"])
+
+
+def test_too_few_images_say_how_many(tmp_path: Path) -> None:
+    with pytest.raises(UnderfireError, match=r"has 6 benign images: --false-alarms 0.05 needs at least 26"):
+        calibrate(toys.toy(), str(saved(tmp_path / "few", 6)), MEMBERS)
+    broken = saved(tmp_path / "broken", 5)
+    (broken / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(UnderfireError, match=r"has 5 benign images of use among 6 files \(.*broken.png.* no image"):
+        calibrate(toys.toy(), str(broken), MEMBERS, false_alarms=0.2)
+    same = saved(tmp_path / "same", 1)
+    first = next(same.iterdir()).read_bytes()
+    for i in range(30):
+        (same / f"again{i}.png").write_bytes(first)
+    with pytest.raises(UnderfireError, match=r"has 1 benign images of use among 31 files \(the same photo counts once"):
+        calibrate(toys.toy(), str(same), MEMBERS)
+    with pytest.raises(UnderfireError, match=r"--false-alarms 1.5: give a share"):
+        calibrate(toys.toy(), str(tmp_path / "few"), MEMBERS, false_alarms=1.5)
+
+
+def test_pictures_that_were_attacked_are_refused(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "mixed", 30)
+    png = pixels.encode_png(pixels.to_levels(toys.pictures(1, 7))[0], "adv2 against cam")
+    (folder / "forged.png").write_bytes(png)
+    assert np.array_equal(pixels.decode_png(png), pixels.to_levels(toys.pictures(1, 7))[0])
+    with pytest.raises(UnderfireError, match=r"forged.png' was made by underfire \(adv2 against cam\)"):
+        calibrate(_Double(None).classifier, str(folder), MEMBERS, false_alarms=0.2)
+    (tmp_path / "out" / "records").mkdir(parents=True)
+    (tmp_path / "out" / "plan.yaml").write_text("images: demo")
+    inside = saved(tmp_path / "out" / "images", 30)
+    with pytest.raises(UnderfireError, match="holds results of the audit in"):
+        calibrate(toys.toy(), str(inside), MEMBERS)
+
+
+# -- the attacker who knows -------------------------------------------------------------------------------------------
+
+
+def attacked(ensemble: Ensemble, alarm: float | None) -> tuple[Tensor, Tensor]:
+    """Scores and successes after 40 steps against CAM alone (None) or against members and alarm."""
+    classifier = ensemble.classifier
+    x = toys.pictures(8, 3)
+    order = classifier.logits(x).argsort(1, descending=True)
+    cam = Cam(classifier)
+    against: tuple[Cam | Ensemble, dict[str, Any]] = (
+        (cam, {}) if alarm is None else (ensemble, {"surrogate": {"alarm": alarm}})
+    )
+    goal = Goal(order[:, 1], order[:, 0], {against[0].name: against[0].explain(x, order[:, 0])})
+    classifier.meter.open(len(x))
+    attack = Adv2.make("fast", against[0].name, 24, steps=40, **against[1])
+    found = attack.run(Victim(classifier, (against[0],)), x, goal, [0] * len(x))
+    predicted = classifier.logits(found.images).argmax(1)
+    return ensemble.score(found.images, predicted), predicted == order[:, 1]
+
+
+def test_the_adaptive_attack_lowers_the_score(tmp_path: Path) -> None:
+    ensemble, _ = learnt(tmp_path)
+    blind, won = attacked(ensemble, None)
+    knowing, still = attacked(ensemble, 0.05)
+    assert int(still.sum()) >= int(won.sum()) - 1 and int(won.sum()) >= 4
+    assert float(knowing.mean()) < float(blind.mean()) - 0.2
+    assert int((knowing > ensemble.threshold).sum()) <= int((blind > ensemble.threshold).sum())
+
+
+def test_quiet_iterates_come_first_and_loud_ones_by_their_score(tmp_path: Path) -> None:
+    ensemble, _ = learnt(tmp_path)
+    x = toys.pictures(12, 3)
+    order = ensemble.classifier.logits(x).argsort(1, descending=True)
+    joint = ensemble.surrogate(toys.pictures(12, 5), Goal(order[:, 0], order[:, 0], {}))
+    rank, scores = joint.ranked(x), ensemble.score(x, order[:, 0])
+    loud = scores > ensemble.threshold
+    assert 0 < int(loud.sum()) < 12
+    assert float(rank[~loud].max()) < 0.5 < float(rank[loud].min()) and float(rank.max()) < 1
+    assert rank[loud].argsort().tolist() == scores[loud].argsort().tolist()
+    as_low_as_it_goes = ensemble.surrogate(x, Goal(order[:, 0], order[:, 0], {}), aim=0.0)
+    heard = scores > 0
+    assert as_low_as_it_goes.ranked(x)[heard].argsort().tolist() == scores[heard].argsort().tolist()
+
+
+@pytest.mark.parametrize("preset", ["fast", "thorough"])
+def test_the_ensembles_presets_look_as_often_as_its_estimate_says(preset: str) -> None:
+    made = Adv2.make(preset, "ensemble", 8)
+    assert made.settings.check == CHECK
+    classifier = toys.toy()
+    ensemble = Ensemble(classifier, MEMBERS)
+    x = toys.pictures(2)
+    order = classifier.logits(x).argsort(1, descending=True)
+    goal = Goal(order[:, 1], order[:, 0], {"ensemble": ensemble.explain(x, order[:, 0])})
+    made = Adv2.make(preset, "ensemble", 8, steps=40)
+    classifier.meter.open(2)
+    made.run(Victim(classifier, (ensemble,)), x, goal, [0, 0])
+    assert max(classifier.meter.close()) <= made.bound(ensemble.step_passes)
+
+
+class Stairs(Ensemble):
+    """A defense that 'holds' because its score has no slope."""
+
+    def score_of(self, *of: Any) -> Tensor:
+        return (super().score_of(*of) * 10).round() / 10
+
+
+class Faint(Ensemble):
+    """A defense whose slope is there, and leads nowhere."""
+
+    def score_of(self, *of: Any) -> Tensor:
+        s = super().score_of(*of)
+        return s.detach() + 1e-20 * (s - s.detach())
+
+
+class Nowhere(Ensemble):
+    """A defense whose slope is no number."""
+
+    def score_of(self, *of: Any) -> Tensor:
+        s = super().score_of(*of)
+        return s + 0 * (s - s.detach()).abs().sqrt()
+
+
+@pytest.mark.parametrize("kind", [Stairs, Faint, Nowhere])
+def test_a_defense_that_hides_its_gradient_is_caught(kind: type[Ensemble]) -> None:
+    classifier = toys.toy()
+    x = toys.pictures(4).requires_grad_()
+    order = classifier.logits(x).argsort(1, descending=True)
+    stairs = kind(classifier, MEMBERS)
+    joint = stairs.surrogate(x.detach(), Goal(order[:, 1], order[:, 0], {}), alarm=1.0)
+    with pytest.raises(UnderfireError, match=r"score has no gradient to follow on 4 of 4 images \(members cam, grad\)"):
+        joint.terms(x)
+
+
+class Hidden:
+    """A member's surrogate whose map has been cut off from its image."""
+
+    shows = False
+
+    def __init__(self, of: Any) -> None:
+        self.of = of
+
+    def terms(self, x: Images) -> Terms:
+        t = self.of.terms(x)
+        return Terms(t.logits, t.loss, None, t.twin.detach())
+
+
+def test_one_member_that_hides_its_gradient_is_caught() -> None:
+    classifier = toys.toy()
+    x = toys.pictures(4)
+    order = classifier.logits(x).argsort(1, descending=True)
+    joint = Ensemble(classifier, MEMBERS).surrogate(x, Goal(order[:, 1], order[:, 0], {}), alarm=1.0)
+    joint.parts["cam"] = Hidden(joint.parts["cam"])  # type: ignore[assignment]
+    with pytest.raises(UnderfireError, match="no gradient to follow through 'cam' on 4 of 4 images"):
+        joint.terms(x.requires_grad_())
+
+
+class Blind(Hidden):
+    """A member's surrogate that has no map on the way, as MASK's."""
+
+    def terms(self, x: Images) -> Terms:
+        t = self.of.terms(x)
+        return Terms(t.logits, t.loss, None, None)
+
+
+def test_a_member_without_a_twin_leaves_the_others_score_to_the_attacker() -> None:
+    classifier = toys.toy()
+    x = toys.pictures(4)
+    order = classifier.logits(x).argsort(1, descending=True)
+    ensemble = Ensemble(classifier, MEMBERS)
+    ensemble.mean = (-3.0, -3.0, -3.0)
+    ensemble.covariance = [[2.0, 0.5, 0.1], [0.5, 3.0, 0.2], [0.1, 0.2, 1.0]]
+    joint = ensemble.surrogate(x, Goal(order[:, 1], order[:, 0], {}), alarm=1.0)
+    joint.parts["grad"] = Blind(joint.parts["grad"])  # type: ignore[assignment]
+    x = toys.pictures(4, 9).requires_grad_()
+    score = joint.terms(x).loss - joint.parts["cam"].terms(x).loss - joint.parts["grad"].terms(x).loss
+    cam, copy = Cam(classifier), smoothed(x)
+    log_p = log_probability(classifier.logits(copy), order[:, 1])
+    d = distances([cam.explain(x, order[:, 1])], [cam.explain(copy, order[:, 1])], log_p)
+    covariance = torch.tensor(ensemble.covariance)[:2, :2]
+    expected = alarm_score(d, d.new_tensor([-3.0, -3.0]), covariance.to(d))
+    torch.testing.assert_close(score, expected, rtol=1e-3, atol=1e-3)
+    joint.parts["cam"] = Blind(joint.parts["cam"])  # type: ignore[assignment]
+    with pytest.raises(UnderfireError, match="none of its members cam, grad has a map that can be differentiated"):
+        joint.terms(x)
+
+
+def test_the_joint_loss_is_the_weighted_sum_and_has_its_slope() -> None:
+    classifier = toys.toy()
+    x0, x = toys.pictures(3), toys.pictures(3, 9).requires_grad_()
+    order = classifier.logits(x0).argsort(1, descending=True)
+    goal = Goal(order[:, 1], order[:, 0], {})
+    ensemble = Ensemble(classifier, MEMBERS)
+
+    def terms(x: Images, weights: dict[str, float], alarm: float) -> Tensor:
+        return Joint(ensemble, x0, goal, weights, alarm).terms(x).loss
+
+    cam, grad = terms(x, {"grad": 0.0}, 0.0), terms(x, {"cam": 0.0}, 0.0)
+    score = terms(x, {"cam": 0.0, "grad": 0.0}, 1.0)
+    torch.testing.assert_close(terms(x, {"cam": 2.0, "grad": 3.0}, 0.5), 2 * cam + 3 * grad + 0.5 * score)
+    torch.testing.assert_close(score, ensemble.score(x.detach(), goal.labels), rtol=1e-2, atol=1e-2)
+    (slope,) = torch.autograd.grad(cam.sum(), x)
+    step = 1e-5 * torch.randn(x.shape, dtype=x.dtype, generator=torch.Generator().manual_seed(1))
+    x_after = (x + step).detach().requires_grad_()
+    change = terms(x_after, {"grad": 0.0}, 0.0) - cam
+    torch.testing.assert_close(change.sum(), (slope * step).sum(), rtol=1e-3, atol=1e-10)
+
+
+# -- the commands -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("defense")
+    photos(root / "benign", 20)
+    ran = underfire(*CALIBRATE, "--images", root / "benign", "--out", root / "alarm.json")
+    assert ran.code == 0 and "20 benign photos, members cam, grad" in ran.out, ran.err
+    return root
+
+
+def test_check_says_quiet_alarm_or_bad_input(deployed: Path) -> None:
+    alarm = deployed / "alarm.json"
+    known = calibration.read(alarm)
+    shots = sorted((deployed / "benign").iterdir())
+    ran = underfire("check", *shots, *TOY, "--defense", alarm, "--json", "--save", deployed / "maps")
+    lines = [json.loads(line) for line in ran.out.splitlines()]
+    assert [line["image"] for line in lines] == [str(shot) for shot in shots]
+    assert set(lines[0]) == {"image", "prediction", "confidence", "score", "threshold", "alarm"}
+    raised = [line["alarm"] for line in lines]
+    assert raised == [line["score"] > known.threshold for line in lines]
+    assert ran.code == (1 if any(raised) else 0) and 0 < sum(raised) <= 8
+    assert len(list((deployed / "maps").glob("*.png"))) == 2 * len(shots)
+    quiet, loud = (shots[raised.index(flag)] for flag in (False, True))
+    assert underfire("check", quiet, *TOY, "--defense", alarm).code == 0
+    ran = underfire("check", loud, *TOY, "--defense", alarm)
+    assert ran.code == 1 and "ALARM" in ran.out
+
+
+def test_check_refuses(deployed: Path, tmp_path: Path) -> None:
+    alarm, shot = deployed / "alarm.json", deployed / "benign" / "p00.png"
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    for words, why in (
+        ((tmp_path / "none.png", *TOY, "--defense", alarm), "There is no image"),
+        ((tmp_path / "bad.png", *TOY, "--defense", alarm), "is no image that can be read"),
+        ((tmp_path, *TOY, "--defense", alarm), f"{tmp_path.name}' is a folder: name its pictures"),
+        ((shot, *TOY, "--defense", tmp_path), "give the one that `underfire defend calibrate` wrote"),
+        ((shot, *TOY, "--defense", alarm, "--interpreter", "gard"), "Did you mean 'grad'?"),
+        (
+            (shot, "--defense", alarm, "--classifier", "efficientnet-lite0"),
+            "was calibrated for 'toy' with other weights",
+        ),
+        ((shot, *TOY, "--defense", alarm, "--set", "gard.score=logit"), "Did you mean 'grad'?"),
+        ((shot, *TOY, "--defense", alarm, "--interpreter", "cam"), "not cam: calibrate"),
+        ((shot, *TOY, "--defense", tmp_path / "none.json"), "There is no defense file"),
+    ):
+        ran = underfire("check", *words)
+        assert ran.code == 2 and why in ran.err and "Traceback" not in ran.err, ran.err
+
+
+def test_check_goes_on_after_a_bad_file_and_keeps_every_picture(deployed: Path, tmp_path: Path) -> None:
+    alarm, shot = deployed / "alarm.json", deployed / "benign" / "p00.png"
+    twins = [tmp_path / folder / "photo[b] of one name.png" for folder in ("a", "b")]
+    for twin in twins:
+        twin.parent.mkdir()
+        twin.write_bytes(shot.read_bytes())
+    words = ("check", twins[0], tmp_path / "none.png", twins[1], "--threads", "1", "--defense", alarm)
+    ran = underfire(*words, "--json", "--save", tmp_path / "maps")
+    assert ran.code == 2 and "There is no image" in ran.err
+    assert [json.loads(line)["image"] for line in ran.out.splitlines()] == [str(twin) for twin in twins]
+    saved = {path.name for path in (tmp_path / "maps").iterdir()}
+    stem = "photo-b-of-one-name"
+    assert saved == {f"{name}.{member}.png" for name in (stem, f"{stem}-2") for member in MEMBERS}
+    ran = underfire(*words)
+    assert ran.code == 2 and "[b]" in ran.out
+
+
+def test_calibrate_refuses_settings_of_what_is_no_member(deployed: Path, tmp_path: Path) -> None:
+    ran = underfire(*CALIBRATE, "--images", deployed / "benign", "--set", "gard.score=logit", "--out", tmp_path / "a")
+    assert ran.code == 2 and "There is no member of this alarm 'gard'. Did you mean 'grad'?" in ran.err
+
+
+def test_a_photo_that_a_member_cannot_explain_is_named_and_counts_as_an_alarm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = saved(tmp_path / "benign", 24)
+    Image.new("RGB", (32, 32), (9, 9, 9)).save(folder / "flat.png")
+    explain = Cam.explain
+
+    def but_flat(self: Cam, x: Images, y: Tensor) -> Tensor:
+        if flat := {i: "nothing to see" for i, one in enumerate(x) if float(one.std()) < 1e-3}:
+            raise ImageErrors(flat)
+        return explain(self, x, y)
+
+    monkeypatch.setattr(Cam, "explain", but_flat)
+    known, skipped = calibrate(_Double(toys.toy()).classifier, str(folder), MEMBERS, false_alarms=0.2)
+    assert len(known.photos) == 25 and skipped == {"flat.png": "flat.png: nothing to see"}
+    assert (len(known.scores), known.unexplained) == (18, 1)
+    assert known.threshold == sorted(known.scores)[16 - 1]  # of 19, of which the one without a map is the largest
+
+
+def test_an_adaptive_attack_needs_one_on_explanations(deployed: Path, tmp_path: Path) -> None:
+    words = ("--images", deployed / "benign", *TOY, "--defense", deployed / "alarm.json", "--out", tmp_path / "out")
+    ran = underfire("run", *words, "--attack", "pgd", "--adaptive")
+    assert ran.code == 2 and "--adaptive needs an attack on explanations, such as adv2, beside pgd" in ran.err
+
+
+def test_an_audit_with_a_defense_tells_what_it_changes(deployed: Path, tmp_path: Path) -> None:
+    photos(tmp_path / "photos", 3)
+    plain = ("--images", tmp_path / "photos", *TOY, "--set", "adv2.steps=3", "--set", "pgd.steps=3")
+    ran = underfire("run", *plain, "--defense", deployed / "alarm.json", "--adaptive", "--out", tmp_path / "out")
+    assert ran.code == 0 and "alarm" in ran.out, ran.err
+    rows = records(tmp_path / "out")
+    cells = {(r["attack"], r["against"], r["interpreter"]) for r in rows}
+    assert ("adv2", "ensemble", "ensemble") in cells and ("adv2", "cam", "cam") in cells
+    known = calibration.read(deployed / "alarm.json")
+    for r in rows:
+        assert r["defense"] == "ensemble" and r["alarm_threshold"] == known.threshold
+        assert r["alarm"] == (r["alarm_score"] > known.threshold) and r["clean_alarm"] is not None
+        assert r["alarm_passes"] == pytest.approx(1 + 1 + 2 * (1 + 3))
+    png = (tmp_path / "out" / str(rows[0]["adversarial"])).read_bytes()
+    assert pixels.forged_note(png)
+    ran = underfire("check", tmp_path / "out" / str(rows[0]["adversarial"]), *TOY, "--defense", deployed / "alarm.json")
+    assert ran.code in (0, 1) and "was made by underfire: here it is resized" in ran.err
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "What the defense changes" in page and "Forged, with" in page and "ROC" in page
+    assert "forged without an alarm, by" in page and "stops just below it" in page
+    ran = underfire(*CALIBRATE, "--images", tmp_path / "out" / "images", "--out", tmp_path / "a.json")
+    assert ran.code == 2 and "holds results of the audit" in ran.err
+    ran = underfire("run", *plain, "--adaptive", "--out", tmp_path / "other")
+    assert ran.code == 2 and "give its file with --defense" in ran.err
+
+
+def test_another_calibration_is_another_plan(deployed: Path, tmp_path: Path) -> None:
+    photos(tmp_path / "photos", 2)
+    quick = ("run", "--images", tmp_path / "photos", *TOY, "--set", "adv2.steps=2", "--set", "pgd.steps=2")
+    words = (*quick, "--out", tmp_path / "out", "--defense", tmp_path / "alarm.json")
+    calibrated = (*CALIBRATE, "--images", deployed / "benign", "--out", tmp_path / "alarm.json")
+    assert underfire(*calibrated).code == 0
+    assert underfire(*words).code == 0
+    assert underfire(*calibrated[:-4], "--limit", "16", *calibrated[-4:]).code == 0
+    ran = underfire(*words)
+    assert ran.code == 2 and "another defense, or one calibrated anew" in ran.err
+
+
+def test_the_library_in_three_lines(deployed: Path) -> None:
+    import underfire as library
+    from support.e2e import extended
+
+    with extended():
+        alarm = library.alarm(deployed / "alarm.json")
+        verdict = alarm.check(deployed / "benign" / "p00.png")
+    assert verdict.alarm == (verdict.score is not None and verdict.score > alarm.threshold)
+    assert set(verdict.maps) == set(MEMBERS)
+    assert photo(0).size == (48, 40)
