@@ -129,7 +129,7 @@ def rows_of(part: str, source: Path, limit: int | None) -> Iterator[dict[str, An
         settings = {"images": str(photos(source, "attacked")), "defense": file, "threads": 1, **case, "limit": n}
         if case["interpreter"] == "ensemble":
             settings["options"] = {"ensemble": {"defense": file, "attack": attacker}}
-        yield from run(Settings.parse(settings), WORK / f"{part}-{n}").store.rows()
+        yield from run(Settings.parse(settings), WORK / f"{part}-{n}").results.rows()
 
 
 def photos(source: Path, which: str) -> Path:
@@ -201,7 +201,7 @@ def rts_a(part: str, source: Path, limit: int | None) -> Iterator[dict[str, Any]
             settings = {"images": held, "interpreter": "rts-a", "attack": "adv2", "limit": limit or 24, "threads": 1}
             case = Settings.parse({**settings, "options": {"adv2": options}})
             out = WORK / f"{part}-{restart}-{loss}-{limit or 24}"
-            for row in run(case, out).store.rows():
+            for row in run(case, out).results.rows():
                 yield {**row, "case": f"{part}/{restart}/{loss}", "plain_l1": from_plain(out, row, classifier, plain)}
 
 

@@ -160,7 +160,7 @@ def validation_photos(folder: Path) -> Path:
 def measure(name: str, shared: Path) -> None:
     out = Path(tempfile.gettempdir()) / f"underfire-benchmark-{name}"
     audit = run(settings_of(CASES[name], shared), out)
-    rows = audit.store.rows()
+    rows = audit.results.rows()
     RESULTS.mkdir(exist_ok=True)
     with (RESULTS / f"{name}.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, ("case", "commit", *COLUMNS), extrasaction="ignore")

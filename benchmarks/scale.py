@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
-import functools
 import os
 import resource
 import subprocess
@@ -27,7 +26,7 @@ from PIL import Image
 
 from underfire import core
 from underfire.audit.desk import Desk, Quiet
-from underfire.audit.run import executor_of, measured_scale
+from underfire.audit.run import executor_of
 from underfire.plan import make, units
 from underfire.plan.settings import Settings
 from underfire.store import Store
@@ -118,26 +117,27 @@ def no_ops(folder: str, began: float) -> None:
     """The driver of an audit whose worker returns rows without looking at the photos."""
     photos = tuple(core.Photo(f"{i:06d}.png", f"{i:064x}") for i in range(TASKS // 2))
     settings = Settings.parse({"images": "demo", "limit": 1, "batch_size": 8, "threads": 1})
-    plan, classifier = make.make_plan(settings)
+    plan = make.make_plan(settings)
     plan = units.Plan(**(vars(plan) | {"photos": photos}))
-    name = classifier.name
+    name = plan.job.classifier
     executor = executor_of(plan, Path(folder))
     first: list[float] = []
+    store = Store(Path(folder))
 
     def work(unit: core.Unit) -> core.Outcome:
         first[:] = first or [time.monotonic()]
-        return core.Outcome(unit, failed_rows(unit, name, "no-op"), {})
+        rows = failed_rows(unit, name, "no-op")
+        store.put(unit.stage, unit.name, rows, {}, {})
+        return core.Outcome(unit, len(rows))
 
-    with Store(Path(folder)).open() as store, contextlib.closing(executor):
+    with store.open(), contextlib.closing(executor):
         if not store.done("records"):
             store.write("plan.yaml", plan.dump().encode())
         else:  # one unit is missing, so that there is work to start
             store.discard("records", min(store.done("records")))
         desk = Desk(store, executor, Quiet(), name, work)
-        desk.stage("scale", plan.scale_units)
-        measured_scale(store)
         resumed = bool(store.done("records"))
-        desk.stage("records", functools.partial(plan.units, {}))
+        desk.do(plan.all_units)
         assert store.table().num_rows == TASKS
     took = (first[-1] if resumed else time.monotonic()) - began
     print(took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)

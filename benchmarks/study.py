@@ -99,7 +99,7 @@ def restore(one: Estimate) -> None:
     kept, there = KEPT / one.part.folder, WORK / one.part.folder
     if one.part.experiment == "main" and not there.exists() and not Store(kept).done("transfer"):
         return  # without its pictures nothing could be judged
-    wanted = {unit.name for unit in (*one.plan.scale_units(), *one.plan.units({}))} | Store(kept).done("transfer")
+    wanted = {unit.name for unit in one.plan.all_units()} | Store(kept).done("transfer")
     for stage in STAGES:
         for unit in sorted(Store(kept).done(stage) & wanted - Store(there).done(stage)):
             (there / stage).mkdir(parents=True, exist_ok=True)
@@ -108,7 +108,7 @@ def restore(one: Estimate) -> None:
 
 def show(planned: list[Estimate]) -> None:
     for one in planned:
-        units = {unit.name for unit in one.plan.units({})}
+        units = {unit.name for unit in one.plan.units()}
         print(
             f"{one.part.folder:32} {len(Store(KEPT / one.part.folder).done('records') & units)} of {len(units)} units"
         )

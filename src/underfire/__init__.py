@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from underfire.core import Classifier, Interpreter, Record, UnderfireError
     from underfire.plan.settings import Settings
     from underfire.report.page import write_report
+    from underfire.store import Results, open_results
 
 # OpenMP threads that spin while they wait make a run on a busy machine nine times slower (measured with two threads on
 # two cores that other work shared); the library reads this when torch is loaded, and the workers inherit it.
@@ -40,6 +41,8 @@ _HOME = {
     "attack": "api",
     "classifier": "api",
     "interpreter": "api",
+    "open_results": "store",
+    "Results": "store",
     "run": "audit.run",
     "wrap": "classifiers.base",
     "write_report": "report.page",
@@ -51,12 +54,14 @@ __all__ = [
     "Interpreter",
     "Record",
     "Result",
+    "Results",
     "Settings",
     "UnderfireError",
     "alarm",
     "attack",
     "classifier",
     "interpreter",
+    "open_results",
     "run",
     "wrap",
     "write_report",

@@ -32,7 +32,7 @@ from underfire.defenses.ensemble.alarm import EnsembleAlarm
 from underfire.images import pixels, targets
 from underfire.images.photos import Folder
 from underfire.interpreters.checked import explain
-from underfire.metrics import summary
+from underfire.metrics.verdict import MapVerdict, untouched_scale, verdict
 from underfire.plan.check import check
 from underfire.plan.make import taken
 from underfire.plan.targets import class_of, target_map_of
@@ -54,6 +54,7 @@ class Result:
         clean_maps: (N, h, w) the interpreter's maps of the clean images for their own classes.
         maps: (N, h, w) its maps of the adversarial images for the target classes.
         records: one a given image, in order; those with an ``error`` have no row in the tensors.
+        scale: map_l1 up to which a map counts as untouched, by interpreter: of these images alone.
     """
 
     clean: Images
@@ -61,6 +62,12 @@ class Result:
     clean_maps: Maps
     maps: Maps
     records: list[Record]
+    scale: Mapping[str, float]
+
+    @property
+    def verdicts(self) -> list[MapVerdict]:
+        """One verdict for each record: whether the map counts as untouched, and the image as forged."""
+        return [verdict(r.interpreter, r.success, r.map_l1, self.scale) for r in self.records]
 
 
 def classifier(name: str = "efficientnet-lite0", *, device: str = "cpu", **own: Any) -> Classifier:
@@ -146,12 +153,12 @@ def attack(
         threads=torch.get_num_threads(),
         precision="fp32",
         device=device,
-        scale=summary.untouched_scale((row.interpreter, row.jpeg_l1) for row in jpeg),
     )
     partners = _partners(wanted, seed, photos, levels, classifier)
     trial = Trial(system, job, "notebook", photos, levels, errors, partners)
     trial.run()
-    return _result(trial, judge, attack, against, device)
+    scale = untouched_scale((row.interpreter, row.jpeg_l1) for row in jpeg)
+    return _result(trial, judge, attack, against, device, scale)
 
 
 def _partners(
@@ -173,7 +180,9 @@ def _partners(
     return {i: (photo, known[photo]) for i, photo in drawn.items()}
 
 
-def _result(trial: Trial, judge: Interpreter, attack: str, against: str | None, device: str) -> Result:
+def _result(
+    trial: Trial, judge: Interpreter, attack: str, against: str | None, device: str, scale: Mapping[str, float]
+) -> Result:
     good = [i for i, record in enumerate(trial.records) if record.error is None]
     forged = trial.forged.get((attack, against), {})
     clean = [c for c in trial.clean if c.row in good]
@@ -188,6 +197,7 @@ def _result(trial: Trial, judge: Interpreter, attack: str, against: str | None, 
         clean_maps=torch.stack([c.maps[judge.name] for c in clean]).float(),
         maps=torch.stack([found[n] for n in range(len(clean))]).float(),
         records=trial.records,
+        scale=scale,
     )
 
 

@@ -36,7 +36,8 @@ def test_ones_own_network_in_one_line(tmp_path: Path) -> None:
         assert record.error is None
         assert record.predicted_class == predicted[i]
         assert record.map_l1 == pytest.approx(float((result.maps[i] - result.clean_maps[i]).abs().mean()), abs=1e-5)
-        assert record.forged == (record.success and record.untouched)
+        assert result.verdicts[i].untouched == ((record.map_l1 or 0) <= result.scale["cam"])
+        assert result.verdicts[i].forged == (record.success and result.verdicts[i].untouched)
     assert result.records[0].source_class_name in set("abcdefghij")
 
 
@@ -47,14 +48,14 @@ def test_the_same_numbers_as_the_command(tmp_path: Path) -> None:
         settings = underfire.Settings.parse(
             {"images": str(folder), "classifier": "toy", "attack": "adv2", "options": {"adv2": {"steps": 5}}}
         )
-        rows = underfire.run(settings, out).store.rows()
+        rows = underfire.run(settings, out).results.rows()
         paths = [folder / "p00.png", folder / "p01.png"]
-        records = underfire.attack(underfire.classifier("toy"), "cam", paths, steps=5).records
-    for row, record in zip(rows, records, strict=True):
+        result = underfire.attack(underfire.classifier("toy"), "cam", paths, steps=5)
+    for row, record, verdict in zip(rows, result.records, result.verdicts, strict=True):
         assert row["target_class"] == record.target_class
         assert row["image_sha256"] == record.image_sha256
         assert row["map_l1"] == pytest.approx(record.map_l1, abs=1e-6)
-        assert row["untouched_l1"] == pytest.approx(record.untouched_l1, abs=1e-6)
+        assert row["untouched_l1"] == pytest.approx(verdict.untouched_l1, abs=1e-6)
         assert row["linf_levels"] == record.linf_levels
 
 

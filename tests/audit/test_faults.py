@@ -18,9 +18,9 @@ import pytest
 
 from support.e2e import TOY, installed, photos, records, temporaries, underfire
 from underfire.core import Unit, place
-from underfire.store import FAILED, Store
+from underfire.store import Store
+from underfire.trial.run import run_unit
 from underfire.trial.system import System
-from underfire.trial.unit import run_unit
 
 N = 12
 Rows = list[dict[str, Any]]
@@ -45,7 +45,7 @@ def command(folder: Path, *more: str) -> list[str]:
 def complete(out: Path, whole: Rows) -> None:
     assert records(out) == whole
     assert not temporaries(out)
-    assert not Store(out).done(FAILED)
+    assert not Store(out).failed("records")
     assert len(list((out / "images").iterdir())) == N
 
 
@@ -230,7 +230,7 @@ def test_an_attack_out_of_memory_is_no_result_of_the_photo(
     ran = underfire(*command(folder), "--out", out)
     assert ran.code == 3
     assert len(Store(out).done("records")) == N - 1
-    assert len(Store(out).done(FAILED)) == 1
+    assert len(Store(out).failed("records")) == 1
     rows = Store(out).rows()
     failed = [row for row in rows if row["error"] is not None]
     assert len(rows) == len(whole)
@@ -252,7 +252,7 @@ def test_other_failures_of_a_third_partys_attack_are_its_result(
 
     monkeypatch.setattr(pgd.Pgd, "run", buggy)
     assert underfire(*command(folder), "--out", tmp_path).code == 3
-    assert Store(tmp_path).done(FAILED) == set()
+    assert Store(tmp_path).failed("records") == set()
     assert len(Store(tmp_path).done("records")) == N
 
 
@@ -288,8 +288,8 @@ def test_one_worker_builds_one_classifier_for_all_lanes(folder: Path, monkeypatc
         settings = Settings.parse(
             {"images": str(folder), "classifier": "toy", "interpreter": ("cam", "grad"), "attack": ("adv2",)}
         )
-        plan, _ = make.make_plan(settings)
-        units = list(plan.units({}))
+        plan = make.make_plan(settings)
+        units = list(plan.units())
         systems = [System.of_job(unit.job) for unit in units]
     assert len({unit.job.interpreters for unit in units}) == 2
     assert len({id(system.classifier) for system in systems}) == 1

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from support.e2e import TOY, photo, photos, records, temporaries, underfire
-from underfire.core import Outcome, Unit
-from underfire.trial.unit import run_unit
+from underfire.core import Unit, UnitResult
+from underfire.trial.run import run_unit
 
 
 def _times(out: Path) -> dict[str, int]:
@@ -129,7 +129,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(tmp_path: Path, mon
     command = ("run", "--images", photos(tmp_path / "in", 4), *TOY, "--out", tmp_path / "out", "--batch-size", "1")
     honest, ran = run_unit, []
 
-    def stopping(unit: Unit) -> Outcome:
+    def stopping(unit: Unit) -> UnitResult:
         ran.append(unit.name)
         if unit.stage == "records" and sum("-cam-" not in name for name in ran) == 3:
             raise KeyboardInterrupt

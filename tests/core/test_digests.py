@@ -85,9 +85,9 @@ def test_plans_and_units_are_named_as_ever(tmp_path: Path) -> None:
         (tmp_path / f"p{i}.ppm").write_bytes(b"P6 32 32 255\n" + pixels)
     four, attacks = ("cam", "grad", "mask", "rts"), ("pgd", "adv2", "stadv", "adv2-stadv")
     given = {"images": str(tmp_path), "interpreter": four, "attack": attacks, "threads": 1, "batch_size": 8}
-    plan, _ = make_plan(Settings.parse(given))
+    plan = make_plan(Settings.parse(given))
     assert plan.digest == "8f491585a86d316de400d80bab8f8448038bd26d05a8b6b49381da94e3924375"
-    assert [unit.name for unit in (*plan.units({}), *plan.scale_units())] == [
+    assert [*(unit.name for unit in plan.units()), *(unit.name for unit in plan.scale_units())] == [
         "000000-a26dce14cdf76afa",
         "000001-9d2c06aaa59ca55b",
         "000002-330cdfcc8a25d5a6",

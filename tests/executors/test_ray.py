@@ -83,7 +83,7 @@ def test_an_actor_is_killed_and_a_node_lost_in_the_middle(
     assert len(killed) == 1
     assert records(tmp_path) == whole
     assert not temporaries(tmp_path)
-    assert not Store(tmp_path).done("failed")
+    assert not Store(tmp_path).failed("records")
 
 
 @pytest.mark.long
@@ -110,7 +110,7 @@ def test_an_actor_is_killed_twenty_times_in_a_row(
         assert ran.code == 0, ran.err
         assert records(tmp_path) == whole
         assert not temporaries(tmp_path)
-        assert not store.done("failed")
+        assert not store.failed("records")
 
 
 def test_an_address_without_a_cluster_is_said(command: list[str], tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from underfire.images import overlay
 from underfire.metrics.estimate import Estimate
 from underfire.report import findings, gallery, published, text
 from underfire.report.page import SECTIONS, render, write_report
-from underfire.store import Store, schema
+from underfire.store import Store, judged, schema
 
 VOID = {"meta", "link", "img", "br", "path", "circle"}
 PLAN: dict[str, Any] = {
@@ -65,9 +65,6 @@ def _row(i: int, attack: str, against: str | None, judge: str, **more: Any) -> R
         "map_iou": 0.9,
         "map_rank": None,
         "iou_curve": [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, None, None],
-        "untouched_l1": 0.02,
-        "untouched": l1 <= 0.02,
-        "forged": l1 <= 0.02,
         "linf_levels": 8,
         "steps": 10,
         "goal_passes": 1.0,
@@ -94,6 +91,10 @@ def _row(i: int, attack: str, against: str | None, judge: str, **more: Any) -> R
     )
 
 
+def _scales(n: int) -> list[Scale]:
+    return [Scale(f"a/{i}&.png", f"{i:064d}", judge, 0.02) for judge in ("cam", "sparkle") for i in range(n)]
+
+
 def _audit(out: Path, n: int = 7) -> Path:
     rng = np.random.default_rng(0)
     files: dict[str, bytes] = {}
@@ -109,10 +110,9 @@ def _audit(out: Path, n: int = 7) -> Path:
         for i in range(n)
     ]
     rows += [_row(n + k, "adv2", "cam", "cam", error="The map is <flat> & empty.") for k in range(2)]
-    scales = [Scale(f"a/{i}&.png", f"{i:064d}", "cam", 0.01) for i in range(n)]
     store = Store(out)
     with store.open():
-        store.put("scale", "s", scales, {}, {})
+        store.put("scale", "s", _scales(n), {}, {})
         store.put("records", "u", rows, files, {})
     (out / "plan.yaml").write_text(yaml.safe_dump(PLAN, allow_unicode=True), encoding="utf-8")
     return out
@@ -217,7 +217,8 @@ def test_lost_pictures_leave_a_word(tmp_path: Path) -> None:
 
 def test_nothing_forged_is_said_as_such(tmp_path: Path) -> None:
     with Store(tmp_path).open() as store:
-        store.put("records", "u", [_row(0, "adv2", "cam", "cam", untouched=False, forged=False)], {}, {})
+        store.put("records", "u", [_row(0, "adv2", "cam", "cam", map_l1=0.5)], {}, {})
+        store.put("scale", "s", _scales(1), {}, {})
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(PLAN), encoding="utf-8")
     page = write_report(tmp_path, 0).read_text(encoding="utf-8")
     assert "forged no photo" in page
@@ -225,9 +226,10 @@ def test_nothing_forged_is_said_as_such(tmp_path: Path) -> None:
 
 
 def test_a_scale_that_lets_anything_pass_is_said(tmp_path: Path) -> None:
-    rows = [_row(0, "adv2", "cam", "cam"), _row(0, "pgd", None, "cam", untouched=True, forged=True)]
+    rows = [_row(0, "adv2", "cam", "cam"), _row(0, "pgd", None, "cam", map_l1=0.01)]
     with Store(tmp_path).open() as store:
         store.put("records", "u", rows, {}, {})
+        store.put("scale", "s", _scales(1), {}, {})
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(PLAN), encoding="utf-8")
     assert "Mind the scale" in write_report(tmp_path, 0).read_text(encoding="utf-8")
 
@@ -262,7 +264,7 @@ def test_empty_audit_and_negative_samples_are_refused(tmp_path: Path) -> None:
 def test_pick_puts_misses_first_and_takes_thirds() -> None:
     l1 = [0.5, 0.1, 0.3, None, 0.2, 0.4, 0.05]
     rows = [_row(i, "adv2", "cam", "cam", map_l1=v, success=i != 1) for i, v in enumerate(l1)]
-    table = pa.Table.from_pylist([vars(row) for row in rows], schema(Record))
+    table = judged(pa.Table.from_pylist([vars(row) for row in rows], schema(Record)), {})
     picked = [(place, row["map_l1"]) for place, row in gallery.pick(table, 5)]
     assert picked == [("worst", 0.1), ("worst", None), ("middle", 0.4), ("best", 0.2), ("best", 0.05)]
     assert [row["map_l1"] for _, row in gallery.pick(table, 99)] == [0.1, None, 0.5, 0.4, 0.3, 0.2, 0.05]
@@ -340,7 +342,7 @@ def test_folders_above_the_photos_stay_private(tmp_path: Path, images: str) -> N
 
 
 def test_a_miss_shows_how_sure_the_classifier_was(tmp_path: Path) -> None:
-    miss = {"success": False, "forged": False, "predicted_class_name": "fox", "confidence": 0.03}
+    miss = {"success": False, "predicted_class_name": "fox", "confidence": 0.03}
     with Store(tmp_path).open() as store:
         store.put("records", "u", [_row(0, "pgd", None, "cam", predicted_confidence=0.62, **miss)], {}, {})
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(PLAN), encoding="utf-8")

@@ -10,10 +10,10 @@ import pytest
 
 from support import s3
 from support.e2e import TOY, photos, records, underfire
-from underfire.core import Outcome, UnderfireError, Unit, place
+from underfire.core import UnderfireError, Unit, UnitResult, place
 from underfire.core.place import Place, Remote, listing
 from underfire.store import Store, lease
-from underfire.trial.unit import run_unit
+from underfire.trial.run import run_unit
 
 N = 6
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # aiobotocore's sockets, closed when collected
@@ -84,7 +84,7 @@ def test_a_store_out_of_order_for_a_while_loses_nothing(
     real, other, turns = run_unit, out / "other", iter((100,))
     worked_on: list[tuple[str, str]] = []
 
-    def disturbed(unit: Unit) -> Outcome:
+    def disturbed(unit: Unit) -> UnitResult:
         worked_on.append((unit.stage, unit.name))
         if unit.stage == "records":  # down as the unit is written; s3fs and botocore alone try 25 times
             s3.out_of_order(address, next(turns, 0))
@@ -93,7 +93,7 @@ def test_a_store_out_of_order_for_a_while_loses_nothing(
     monkeypatch.setattr("underfire.audit.desk.run_unit", disturbed)
     assert run(folder, other) == 0
     assert records(other) == records(local)
-    assert not Store(other).done("failed")
+    assert not Store(other).failed("records")
     assert len(worked_on) == len(set(worked_on))  # what was found is kept until the store takes it
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from support.e2e import TOY, photos, records, underfire
 from underfire.audit.status import pace
-from underfire.core import COLUMNS, Record
-from underfire.store import FAILED, Store, decode, sound
+from underfire.core import COLUMNS, SCHEMA_VERSION, Record, UnderfireError
+from underfire.store import Store, decode, encode, sound
 
 
 def row(i: int, **more: object) -> Record:
@@ -92,14 +94,70 @@ def test_a_damaged_part_is_found_done_again_and_said(damage: str, tmp_path: Path
 
 
 def test_rows_of_a_failed_unit_count_until_it_is_done(store: Store) -> None:
-    store.put(FAILED, "000000-a", [row(0, error="no memory")], {}, {})
+    store.put_failed("records", "000000-a", [row(0, error="no memory")], {})
     store.put("records", "000001-b", [row(1)], {}, {})
     assert [(r["image"], r["error"]) for r in store.rows()] == [("p0.png", "no memory"), ("p1.png", None)]
     assert store.done("records") == {"000001-b"}
     store.put("records", "000000-a", [row(0)], {}, {})  # killed before the failed one was taken away
     assert [(r["image"], r["error"]) for r in store.rows()] == [("p0.png", None), ("p1.png", None)]
     with store.open():
-        assert store.done(FAILED) == set()
+        assert store.failed("records") == set()
+
+
+def test_failed_units_are_kept_by_stage(store: Store) -> None:
+    store.put("records", "000000-0123456789abcdef", [row(0)], {}, {})
+    store.put_failed("transfer", "000000-cam-0123456789abcdef", [row(0, error="no memory")], {})
+    assert (store.failed("records"), store.failed("transfer")) == (set(), {"000000-cam-0123456789abcdef"})
+    assert [r["error"] for r in store.rows()] == [None]
+    assert [r["error"] for r in store.rows("transfer")] == ["no memory"]
+
+
+def test_failed_units_of_an_earlier_version_are_told_apart_and_forgotten(store: Store) -> None:
+    for unit in ("000001-0123456789abcdef", "000000-cam-0123456789abcdef"):
+        store.put_failed("records", unit, [row(1, error=unit)], {})
+        (store.root / "failed" / f"{unit}.parquet").write_bytes(
+            (store.root / "failed" / "records" / f"{unit}.parquet").read_bytes()
+        )
+        (store.root / "failed" / "records" / f"{unit}.parquet").unlink()
+    assert store.failed("records") == {"000001-0123456789abcdef"}
+    assert [r["error"] for r in store.rows()] == ["000001-0123456789abcdef"]
+    assert [r["error"] for r in store.rows("transfer")] == ["000000-cam-0123456789abcdef"]
+    store.forget("records", "000001-0123456789abcdef")
+    assert store.rows() == []
+
+
+def rewritten(store: Store, change: Callable[[pa.Table], pa.Table], version: int | None = None) -> None:
+    table = change(pq.read_table(part(store)))
+    meta = {b"underfire": str(version or SCHEMA_VERSION).encode()}
+    part(store).write_bytes(encode(table.replace_schema_metadata(meta)))
+
+
+def test_a_part_of_the_version_that_stored_verdicts_is_read(store: Store) -> None:
+    store.put("records", "000000-a", [row(0, map_l1=0.5)], {}, {})
+
+    def with_verdicts(table: pa.Table) -> pa.Table:
+        for name, value in (("untouched_l1", 0.1), ("untouched", False), ("forged", False)):
+            table = table.append_column(name, pa.array([value]))
+        return table
+
+    before = store.rows()
+    rewritten(store, with_verdicts, 3)
+    assert store.rows() == before
+
+
+@pytest.mark.parametrize(("version", "said"), [(2, "an old version"), (99, "a newer version")])
+def test_a_part_of_a_version_that_cannot_be_read_says_what_to_do(version: int, said: str, store: Store) -> None:
+    store.put("records", "000000-a", [row(0)], {}, {})
+    rewritten(store, lambda table: table, version)
+    with pytest.raises(UnderfireError, match=f"'000000-a' in .* was written by {said}"):
+        store.rows()
+
+
+def test_a_part_with_a_column_more_or_less_is_told(store: Store) -> None:
+    store.put("records", "000000-a", [row(0)], {}, {})
+    rewritten(store, lambda table: table.drop_columns(["seed"]).append_column("colour", pa.array(["red"])))
+    with pytest.raises(UnderfireError, match=r"other columns than underfire writes \(colour, seed\)"):
+        store.rows()
 
 
 def test_a_temporary_that_is_renamed_while_it_is_listed_is_no_error(store: Store) -> None:

@@ -23,6 +23,7 @@ from underfire.classifiers.base import TorchClassifier
 from underfire.core import ClassifierOptions, UnderfireError
 from underfire.interpreters.rts.card import Card, packed
 from underfire.metrics.estimate import mean
+from underfire.registry import parts
 from underfire.report.text import number
 from underfire.store import Store
 from underfire.study import matrix, numbers, results, verdicts
@@ -185,7 +186,7 @@ def two_classes(variant: str, options: ClassifierOptions) -> TorchClassifier:
 def two() -> Iterator[None]:
     registry.register("classifiers", "two")(two_classes)
     yield
-    registry._makers["classifiers"].pop("two")
+    parts._makers["classifiers"].pop("two")
 
 
 @pytest.mark.usefixtures("two")
@@ -333,12 +334,12 @@ def test_a_diagonal_that_is_not_the_smallest_says_why(tmp_path: Path) -> None:
         return [row(0, "pgd", None, judge, map_l1=0.5), row(0, "adv2", judge, judge, map_l1=l1, **more)]
 
     for name, more, why in (
-        ("scale", {"untouched_l1": 0.2}, "made against GRAD is: both are within what JPEG does to its maps"),
+        ("scale", {}, "made against GRAD is: both are within what JPEG does to its maps"),
         ("close", {}, "made against GRAD is: 0.10 of PGD’s distance against 0.20"),
         ("missed", {"success": False}, "made against GRAD is: ADV² against it reaches its class on 0\u00a0% only"),
     ):
         out = tmp_path / name
-        put(out / "a", "records", [*rows("cam", 0.1, **more), *rows("grad", 0.1)])
+        put(out / "a", "records", [*rows("cam", 0.1, **more), *rows("grad", 0.1)], 0.2 if name == "scale" else 0.05)
         put(out / "a", "transfer", [row(0, "adv2", "grad", "cam", map_l1=0.05)])
         found = results.load(noted(out, [part("main", "a", ["cam", "grad"])]))
         (check,) = [c for c in verdicts.checks(found) if c.where.endswith("judged by CAM")]
@@ -405,7 +406,7 @@ def decoder(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "rts.safetensors"
     path.write_bytes(packed(net, Card("colours", classifier.digest, 0.5)))
     yield path
-    registry._makers["classifiers"].pop("colours")
+    parts._makers["classifiers"].pop("colours")
 
 
 @pytest.mark.parametrize("word", ["benign", "file"])

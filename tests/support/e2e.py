@@ -21,7 +21,7 @@ from PIL import Image
 
 from underfire.cli import app
 from underfire.core.place import Place
-from underfire.store import Store
+from underfire.store import open_results
 
 PLUGIN = Path(__file__).parents[1] / "plugin"
 TOY = ("--classifier", "toy", "--set", "adv2.steps=3", "--set", "pgd.steps=3", "--threads", "1")
@@ -88,7 +88,7 @@ def photos(folder: Path, n: int) -> Path:
 
 def records(out: Place) -> list[dict[str, Any]]:
     """All records of a run but for their wall time."""
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in Store(out).rows()]
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in open_results(out).rows()]
 
 
 def temporaries(out: Path) -> list[Path]:

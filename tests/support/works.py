@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from underfire.core import Job, Outcome, Photo, UnderfireError, Unit
+from underfire.core import ForgeUnit, Job, Outcome, Photo, UnderfireError, Unit
 
 JOB = Job("", "toy", None, ("cam",), {}, (), "fast", 8, "random", 0, 1, "fp32", "cpu")  # type: ignore[arg-type]
 
 
 def units(n: int) -> Iterator[Unit]:
     for i in range(n):
-        yield Unit(f"{i:06d}", "records", (Photo(f"p{i}.png", "0"),), JOB)
+        yield ForgeUnit(f"{i:06d}", (Photo(f"p{i}.png", "0"),), JOB, 1)
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Trouble:
             f.write(f"{os.getpid()}\n")
         if self.way and int(unit.name) == self.at and self.tries(self.at) <= self.times:
             self._go_wrong()
-        return Outcome(unit, [f"row of {unit.name}"], {})
+        return Outcome(unit, rows=1 + int(unit.name))
 
     def tries(self, i: int) -> int:
         return len(self.workers(i))

@@ -1,32 +1,37 @@
-"""The desk: what is missing of a stage goes out to the executor, what comes back is stored and told."""
+"""The desk: units that are missing go out to the executor, each worker stores its own, and how it went is told."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import itertools
+import platform
+import time
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from underfire.audit.provenance import provenance
 from underfire.core import Executor, Outcome, UnderfireError, Unit
-from underfire.store import FAILED, Store
-from underfire.trial import rows
-from underfire.trial.unit import run_unit
+from underfire.store import Store
+from underfire.trial.rows import failed_rows
+from underfire.trial.run import run_unit
 
 ROUNDS = 3
 """So often parts that are found damaged are done again before the disk is blamed."""
 
 
-class Watcher(Protocol):
+class Listener(Protocol):
     """Who is told how an audit goes on."""
 
     def begin(self, stage: str, total: int, done: int) -> None:
-        """A stage of ``total`` images starts, ``done`` of them finished in an earlier run."""
+        """A stage of ``total`` rows starts, ``done`` of them finished in an earlier run."""
 
     def advance(self, outcome: Outcome) -> None:
-        """A unit is finished and stored, or failed."""
+        """A unit is finished and stored, or was given up."""
 
     def note(self, text: str) -> None:
         """Something that the user should know."""
@@ -47,78 +52,104 @@ class Quiet:
 
 @dataclass(frozen=True)
 class Desk:
-    """Where outcomes come in: what is missing goes out to the executor, what comes back is stored and told."""
+    """Hands out what is missing, and keeps account of what comes back.
+
+    Args:
+        store: where the results are.
+        executor: who works.
+        listener: who is told.
+        classifier: its own name, for the rows of units that are given up.
+        work: what a worker does with a unit; by default `do_unit`.
+    """
 
     store: Store
     executor: Executor
-    watcher: Watcher
+    listener: Listener
     classifier: str
     work: Callable[[Unit], Outcome] | None = None
-    """What a worker does with a unit; by default `do_unit`."""
 
-    def stage(self, stage: str, units: Callable[[], Iterator[Unit]]) -> None:
-        """Do what is missing of a stage, then read it all again and redo what is damaged."""
+    def do(self, units: Callable[[], Iterator[Unit]]) -> None:
+        """Do what is missing of some units, then read it all again and redo what is damaged.
+
+        Args:
+            units: gives them from the first one on, each time it is called.
+
+        Raises:
+            UnderfireError: a mistake of the user's, or a disk that cannot be trusted.
+        """
         for _ in range(ROUNDS):
-            self._missing(stage, units)
-            damaged = self.store.damaged(stage)
-            if not damaged:
+            damaged = [self._discard_damaged(stage) for stage in self._missing(units)]
+            if not any(damaged):
                 return
-            parts = "damaged part" if len(damaged) == 1 else "damaged parts"
-            self.watcher.note(f"{len(damaged)} {parts} in {stage}, done again: {', '.join(damaged[:3])}")
-            for unit in damaged:
-                self.store.discard(stage, unit)
         raise UnderfireError(
             f"Parts in '{self.store.root}' are damaged again after they were written {ROUNDS} times: the disk or the "
             "store that holds it cannot be trusted. Give another --out."
         )
 
-    def _missing(self, stage: str, units: Callable[[], Iterator[Unit]]) -> None:
-        done = self.store.done(stage)
-        total = finished = 0
-        for unit in units():
-            total += _rows(unit)
-            finished += _rows(unit) * (unit.name in done)
-        self.watcher.begin(stage, total, finished)
-        missing = (unit for unit in units() if unit.name not in done)
-        first = next(missing, None)
-        if first is None:
-            return
-        failed = self.store.done(FAILED)
-        work = self.work or functools.partial(do_unit, self.store)
-        with contextlib.closing(_outcomes(self.executor, work, itertools.chain([first], missing))) as outcomes:
-            for outcome in outcomes:
-                self.store.check()
-                self._take(outcome, failed)
-                self.watcher.advance(outcome)
+    def _discard_damaged(self, stage: str) -> bool:
+        """Take away the parts of a stage that are damaged; whether there were any."""
+        damaged = self.store.damaged(stage)
+        if damaged:
+            parts = "damaged part" if len(damaged) == 1 else "damaged parts"
+            self.listener.note(f"{len(damaged)} {parts} in {stage}, done again: {', '.join(damaged[:3])}")
+        for unit in damaged:
+            self.store.discard(stage, unit)
+        return bool(damaged)
 
-    def _take(self, outcome: Outcome, failed: set[str]) -> None:
-        """Store what came of a unit, unless its worker did; ``failed`` are those that an earlier run gave up."""
+    def _missing(self, units: Callable[[], Iterator[Unit]]) -> list[str]:
+        """Do what is missing; returns the stages that there are."""
+        done = self._begin(units)
+        missing = (unit for unit in units() if unit.name not in done[unit.stage])
+        first = next(missing, None)
+        if first is not None:
+            given_up = {stage: self.store.failed(stage) for stage in done}
+            work = self.work or functools.partial(do_unit, self.store)
+            with contextlib.closing(_outcomes(self.executor, work, itertools.chain([first], missing))) as outcomes:
+                for outcome in outcomes:
+                    self.store.check()
+                    self.listener.advance(self._account(outcome, given_up[outcome.unit.stage]))
+        return list(done)
+
+    def _begin(self, units: Callable[[], Iterator[Unit]]) -> dict[str, set[str]]:
+        """Tell how much there is of each stage; returns what is done of it."""
+        done: dict[str, set[str]] = {}
+        total: Counter[str] = Counter()
+        finished: Counter[str] = Counter()
+        for unit in units():
+            if unit.stage not in done:
+                done[unit.stage] = self.store.done(unit.stage)
+            total[unit.stage] += unit.size
+            finished[unit.stage] += unit.size * (unit.name in done[unit.stage])
+        for stage in done:
+            self.listener.begin(stage, total[stage], finished[stage])
+        return done
+
+    def _account(self, outcome: Outcome, given_up: set[str]) -> Outcome:
+        """Store the rows of a unit that was given up; forget that one was that is done now."""
         unit = outcome.unit
         if outcome.error is not None:
-            if unit.stage == "scale":  # what 'untouched' means must not depend on which worker had a bad day
-                raise UnderfireError(f"The clean maps of '{unit.photos[0].path}' … cannot be measured: {outcome.error}")
-            outcome.rows = rows.failed_rows(unit, self.classifier, outcome.error)
-            self.store.put(FAILED, unit.name, outcome.rows, {}, provenance(outcome))
-            return
-        if not self.store.remote:
-            self.store.put(unit.stage, unit.name, outcome.rows, outcome.files, outcome.meta)
-        if unit.name in failed:
-            self.store.discard(FAILED, unit.name)
-
-
-def _rows(unit: Unit) -> int:
-    """Judgements of a unit."""
-    return len(unit.made) or len(unit.photos) * max(1, unit.job.rows)
+            rows = failed_rows(unit, self.classifier, outcome.error)
+            self.store.put_failed(unit.stage, unit.name, rows, provenance(unit.job.device, outcome.seconds))
+            return dataclasses.replace(outcome, rows=len(rows))
+        if unit.name in given_up:
+            self.store.forget(unit.stage, unit.name)
+        return outcome
 
 
 def do_unit(store: Store, unit: Unit) -> Outcome:
-    """What a worker does: the trial, and on an object store the writing too."""
-    outcome = run_unit(unit)
-    outcome.meta = provenance(outcome)
-    if store.remote:
-        store.put(unit.stage, unit.name, outcome.rows, outcome.files, outcome.meta)
-        outcome.files = {}
-    return outcome
+    """What a worker does: the trial, and the writing of what came of it."""
+    if isinstance(store.root, Path) and not (store.root / "plan.yaml").is_file():
+        raise UnderfireError(
+            f"The worker on '{platform.node()}' does not see '{store.root}': give an --out on a file system that all "
+            "machines share, or a URL such as s3://bucket/audit."
+        )
+    start = time.perf_counter()
+    result = run_unit(unit)
+    seconds = time.perf_counter() - start
+    store.put(unit.stage, unit.name, result.rows, result.files, provenance(unit.job.device, seconds))
+    good = [row for row in result.rows if row.error is None]
+    reached = sum(bool(getattr(row, "success", False)) for row in good)
+    return Outcome(unit, len(result.rows), len(good), reached, seconds)
 
 
 def _outcomes(executor: Executor, work: Callable[[Unit], Outcome], units: Iterator[Unit]) -> Generator[Outcome]:

@@ -10,17 +10,15 @@ from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
-from underfire.core import Outcome
 
-
-def provenance(outcome: Outcome) -> dict[str, str]:
-    """What belongs to the part and not to the results."""
+def provenance(device: str, seconds: float) -> dict[str, str]:
+    """What belongs to a part and not to its results: when, where, with what it was made, and how long it took."""
     return {
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": platform.node(),
-        "hardware": hardware(outcome.unit.job.device),
+        "hardware": hardware(device),
         "machine": platform.machine(),
-        "seconds": f"{outcome.seconds:.3f}",
+        "seconds": f"{seconds:.3f}",
         "underfire_version": underfire(),
         "torch": version("torch"),
         "timm": version("timm"),

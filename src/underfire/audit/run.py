@@ -1,7 +1,4 @@
-"""The driver: planned units - stored units -> executor -> store.
-
-Into a folder the driver writes what the workers return; on an object store each worker writes its own units.
-"""
+"""Run an audit: planned units without those in the store go to the executor; each worker stores its own."""
 
 from __future__ import annotations
 
@@ -9,16 +6,18 @@ import contextlib
 from dataclasses import dataclass
 
 from underfire import registry
-from underfire.audit.desk import Desk, Quiet, Watcher
+from underfire.audit.desk import Desk, Listener, Quiet
 from underfire.audit.folder import default_out, refuse_other_plan, stored_plan
 from underfire.core import Executor, UnderfireError, Workplace
 from underfire.core.place import Place, Remote
 from underfire.executors import process
-from underfire.metrics import summary
-from underfire.plan import make
+from underfire.plan.check import check
+from underfire.plan.device import devices
+from underfire.plan.make import make_plan
 from underfire.plan.settings import Settings
 from underfire.plan.units import Plan
-from underfire.store import Store
+from underfire.registry import VICTIMS
+from underfire.store import Results, Store, open_results
 
 
 @dataclass(frozen=True)
@@ -29,43 +28,45 @@ class Audit:
     plan: Plan
 
     @property
-    def store(self) -> Store:
-        """Its records, maps and pictures."""
-        return Store(self.out)
+    def results(self) -> Results:
+        """What was measured, and the verdicts on it."""
+        return open_results(self.out)
 
 
-def run(settings: Settings, out: Place | None = None, watcher: Watcher | None = None) -> Audit:
+def run(settings: Settings, out: Place | None = None, listener: Listener | None = None) -> Audit:
     """Run what is missing of an audit, and nothing twice.
 
     Args:
         settings: what to audit.
         out: the output folder, or a URL that fsspec knows; by default a folder that the settings name.
-        watcher: who is told.
+        listener: who is told how it goes on.
 
     Raises:
         UnderfireError: a mistake of the user's, or another plan's results in ``out``.
     """
-    from underfire.plan.check import check  # noqa: PLC0415 (registers nothing; needs torch)
-
-    watcher = watcher or Quiet()
     out = out or default_out(settings)
     stored = stored_plan(out)
-    plan, classifier = make.make_plan(settings, stored)
-    process.prepare(plan.job.threads)
-    check(classifier, str(getattr(classifier, "device", plan.job.device)))
-    name = classifier.name
-    del classifier  # the workers have their own
+    plan = make_plan(settings, VICTIMS, stored)
     refuse_other_plan(out, stored, plan)
+    name = _checked(plan)
     with Store(out).open() as store, contextlib.closing(executor_of(plan, out)) as executor:
         stored = stored_plan(out)  # whoever came first may have written it since
         refuse_other_plan(out, stored, plan)
         if stored is None:
             store.write("plan.yaml", plan.dump().encode())
-        desk = Desk(store, executor, watcher, name)
-        desk.stage("scale", plan.scale_units)
-        scale = measured_scale(store)
-        desk.stage("records", lambda: plan.units(scale))
+        desk = Desk(store, executor, listener or Quiet(), name)
+        desk.do(plan.all_units)
     return Audit(out, plan)
+
+
+def _checked(plan: Plan) -> str:
+    """Refuse a classifier whose numbers would mean nothing; returns its own name."""
+    process.prepare(plan.job.threads)
+    classifier = VICTIMS.classifier(plan.job.classifier, plan.job.options, devices(plan.settings)[1])
+    check(classifier, str(getattr(classifier, "device", plan.job.device)))
+    if plan.settings.workers > 1 or plan.settings.executor != "local":
+        VICTIMS.clear()  # the workers have their own
+    return classifier.name
 
 
 def executor_of(plan: Plan, out: Place) -> Executor:
@@ -77,8 +78,3 @@ def executor_of(plan: Plan, out: Place) -> Executor:
     workplace = Workplace(settings.workers, plan.job.threads, plan.job.device, settings.address, settings.gpus)
     executor: Executor = registry.maker("executors", settings.executor)(workplace)
     return executor
-
-
-def measured_scale(store: Store) -> dict[str, float]:
-    """map_l1 up to which a map counts as untouched: the 95th percentile of what JPEG 90 does (method, section 5.5)."""
-    return summary.untouched_scale((row["interpreter"], row["jpeg_l1"]) for row in store.rows("scale"))

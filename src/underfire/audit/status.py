@@ -7,9 +7,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from underfire.core import UnderfireError
+from underfire.core import ForgeUnit, ScaleUnit, UnderfireError
 from underfire.core.place import Place, listing
-from underfire.store import FAILED, Store, read_plan
+from underfire.store import Store, read_plan
 
 RECENT = 200
 """The pace is that of the last so many units."""
@@ -55,13 +55,13 @@ def status(out: Place) -> Status:
         )
     store = Store(out)
     parts = listing(out / "records")
-    done = store.done("records")
+    done = store.done(ForgeUnit.stage)
     return Status(
         resolved["units"],
         len(done),
-        len(store.done(FAILED) - done),
+        len(store.failed(ForgeUnit.stage) - done),
         resolved.get("scale_units", 0),
-        len(store.done("scale")),
+        len(store.done(ScaleUnit.stage)),
         pace([entry.written for entry in parts.values()]),
     )
 

@@ -97,15 +97,34 @@ def status(folder: FolderArgument) -> None:
     show_status(place(folder))
 
 
-@verbs.command(epilog=examples("underfire report underfire-out/demo-1a2b3c4d"))
+@verbs.command(
+    epilog=examples(
+        "underfire report underfire-out/demo-1a2b3c4d",
+        "underfire report underfire-out/demo-1a2b3c4d --table judgements.csv",
+    )
+)
 def report(
     folder: FolderArgument,
     samples: Annotated[
         int | None,
         typer.Option("--samples", metavar="N", min=0, help="Photos shown. \\[default: 24; of a study 2 a classifier]"),
     ] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            "--table",
+            metavar="FILE.parquet|.csv",
+            help="Write this in place of the page: every judgement, as measured and with its verdicts.",
+        ),
+    ] = None,
 ) -> None:
     """Write DIR/report.html or DIR/study.html again, from the records that are there."""
+    if table is not None:
+        from underfire.store import open_results
+
+        open_results(place(folder)).write(table)
+        typer.echo(f"Table: {table}")
+        return
     if (Path(folder) / "study.yaml").is_file():
         from underfire.study.page import write_study
 

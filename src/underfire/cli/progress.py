@@ -9,7 +9,7 @@ from typing import Self
 from rich import progress as bars
 from rich.console import Console
 
-from underfire.core import Outcome
+from underfire.core import ForgeUnit, JudgeUnit, Outcome, ScaleUnit
 from underfire.report.text import count
 
 console = Console(stderr=False)
@@ -21,9 +21,9 @@ def say(line: str) -> None:
 
 
 STAGES = {
-    "scale": "JPEG scale",
-    "records": "Attacking",
-    "transfer": "Judging",
+    ScaleUnit.stage: "JPEG scale",
+    ForgeUnit.stage: "Attacking",
+    JudgeUnit.stage: "Judging",
     "calibrate": "Looking",
     "check": "Looking",
 }
@@ -49,6 +49,8 @@ class Progress:
             refresh_per_second=4,
         )
         self._task: bars.TaskID | None = None
+        self._tasks: dict[str, bars.TaskID] = {}
+        self._here: dict[str, int] = {}
         self._wins = self._shots = self._failed = 0
         return self
 
@@ -64,26 +66,24 @@ class Progress:
         """A new bar."""
         self._bars.start()
         self._task = self._bars.add_task(STAGES[stage], total=total, completed=done, rate="", note="")
-        self._start, self._here = time.monotonic(), 0
+        self._tasks[stage] = self._task
+        self._here[stage], self._start = 0, time.monotonic()
         if done:
             self._bars.update(self._task, note=f"{done} from an earlier run")
 
     def advance(self, outcome: Outcome) -> None:
         """A unit more."""
-        if self._task is None:
-            return
-        n = len(outcome.rows)
-        self._here += n
+        stage, n = outcome.unit.stage, outcome.rows
+        self._here[stage] += n
         self._failed += outcome.error is not None
-        rate = f"{self._here / max(1e-9, time.monotonic() - self._start):.2f}/s"
+        rate = f"{self._here[stage] / max(1e-9, time.monotonic() - self._start):.2f}/s"
         note = ""
-        if outcome.unit.stage == "records":
-            good = [row.success for row in outcome.rows if row.error is None]
-            self._wins, self._shots = self._wins + sum(good), self._shots + len(good)
+        if stage == ForgeUnit.stage:
+            self._wins, self._shots = self._wins + outcome.reached, self._shots + outcome.good
             note = f"success {self._wins / self._shots:.1%}" if self._shots else "no result yet"
         if self._failed:
             note += f", {count(self._failed, 'unit')} failed"
-        self._bars.update(self._task, advance=n, rate=rate, note=note)
+        self._bars.update(self._tasks[stage], advance=n, rate=rate, note=note)
 
     def done(self, n: int) -> None:
         """So many in all, where there are no outcomes."""

@@ -17,7 +17,7 @@ from underfire.plan.cost import Lane
 from underfire.plan.settings import Settings
 from underfire.plan.units import Plan
 from underfire.report.text import count
-from underfire.store import Store
+from underfire.store import Store, open_results
 from underfire.study.results import FILE, parts
 
 ERRORS_SHOWN = 10
@@ -26,7 +26,7 @@ REASONS = 5
 
 def show_results(out: Place) -> tuple[int, int]:
     """The table at the end of a run; returns how many rows failed, and how many did not."""
-    rows = Store(out).rows()
+    rows = open_results(out).rows()
     table = Table(
         title="Judged on the saved 8-bit PNGs with the real interpreter",
         caption="rates with 95 % intervals; conf. is the target's probability; passes and seconds (s) per image",
@@ -92,9 +92,12 @@ def _number(e: estimate.Estimate, digits: int) -> str:
 def show_plan(settings: Settings, out: Place) -> None:
     """Tasks, passes and time of a run."""
     from underfire.executors.process import seconds_a_pass
+    from underfire.plan.device import devices
     from underfire.plan.make import make_plan
+    from underfire.registry import VICTIMS
 
-    plan, classifier = make_plan(settings, stored_plan(out))
+    plan = make_plan(settings, VICTIMS, stored_plan(out))
+    classifier = VICTIMS.classifier(plan.job.classifier, plan.job.options, devices(plan.settings)[1])
     seconds = seconds_a_pass(classifier, plan.settings.batch_size or 1, plan.job.device, plan.job.threads)
     s = plan.settings
     table = Table(title=f"{count(len(plan.photos), 'photo')}, {s.classifier}, ε = {s.eps}/255, preset {s.preset}")
@@ -110,7 +113,7 @@ def show_plan(settings: Settings, out: Place) -> None:
     )
     table.add_row("all of it, with the clean maps", str(len(plan.photos)), f"{total + scale:,.0f}")
     console.print(table)
-    units = list(plan.units({}))
+    units = list(plan.units())
     done = Store(out).done("records")
     cost = {lane.interpreters: lane.passes for lane in plan.lanes}
     missing = sum(cost[unit.job.interpreters] * len(unit.photos) for unit in units if unit.name not in done)
@@ -125,7 +128,7 @@ def show_plan(settings: Settings, out: Place) -> None:
 
 def _lane(plan: Plan, lane: Lane) -> str:
     """What the units of a lane are, and cost."""
-    most = max(len(unit.photos) for unit in plan.units({}) if unit.job.interpreters == lane.interpreters)
+    most = max(len(unit.photos) for unit in plan.units() if unit.job.interpreters == lane.interpreters)
     return f"{'+'.join(lane.interpreters)} up to {count(most, 'image')} and {lane.passes * most:,.0f} passes each"
 
 

@@ -17,7 +17,7 @@ from underfire.core.protocols import (
     Victim,
     Walk,
 )
-from underfire.core.record import COLUMNS, IOU_THRESHOLDS, SCHEMA_VERSION, Record, Scale
+from underfire.core.record import COLUMNS, IOU_THRESHOLDS, NUMBERS_VERSION, SCHEMA_VERSION, Record, Scale
 from underfire.core.types import (
     LEVELS,
     ClassifierOptions,
@@ -31,13 +31,25 @@ from underfire.core.types import (
     TargetMap,
     evenly,
 )
-from underfire.core.work import Cell, Executor, Job, Outcome, Unit, Workplace
+from underfire.core.work import (
+    Cell,
+    Executor,
+    ForgeUnit,
+    Job,
+    JudgeUnit,
+    Outcome,
+    ScaleUnit,
+    Unit,
+    UnitResult,
+    Workplace,
+)
 
 __all__ = [
     "COLUMNS",
     "IOU_THRESHOLDS",
     "LEVELS",
     "LISTED",
+    "NUMBERS_VERSION",
     "SCHEMA_VERSION",
     "Attack",
     "Cell",
@@ -46,12 +58,14 @@ __all__ = [
     "ClassifierOptions",
     "Defense",
     "Executor",
+    "ForgeUnit",
     "Found",
     "Goal",
     "ImageErrors",
     "Images",
     "Interpreter",
     "Job",
+    "JudgeUnit",
     "Labels",
     "Maps",
     "Meter",
@@ -62,11 +76,13 @@ __all__ = [
     "Preprocess",
     "Record",
     "Scale",
+    "ScaleUnit",
     "Surrogate",
     "TargetMap",
     "Terms",
     "UnderfireError",
     "Unit",
+    "UnitResult",
     "Victim",
     "Walk",
     "Workplace",

@@ -7,13 +7,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
+"""Version of the columns of a part; `store` reads older ones."""
+NUMBERS_VERSION = 3
+"""Version of what the numbers mean: it goes into the key of every unit, so that another one is measured anew."""
 IOU_THRESHOLDS = tuple(round(0.1 * i, 1) for i in range(1, 10))
 
 
 @dataclass(frozen=True)
 class Record:
-    """What a victim would see of one adversarial PNG under one interpreter (method, section 5)."""
+    """What was measured of one adversarial PNG under one interpreter (method, section 5).
+
+    Verdicts (`untouched`, `forged`) are not here: they are computed on reading, see `metrics.verdict`.
+    """
 
     image: str
     """Path below the images folder, with extension, '/' between folders."""
@@ -66,13 +72,6 @@ class Record:
     """map_iou to the benign map."""
     target_l1: float | None = None
     """map_l1 between the benign map and the target map: how far the attack had to go; 0 for a benign target."""
-    untouched_l1: float | None = None
-    """The audit's scale: 95th percentile of what JPEG quality 90 does to the clean maps."""
-    untouched: bool | None = None
-    """map_l1 is no larger than untouched_l1: nobody could tell the map from the target map. With a benign target, that
-    nothing seems to have happened."""
-    forged: bool | None = None
-    """success and untouched."""
     linf_levels: int | None = None
     """Largest pixel change, in levels of 255."""
     flow_mean_px: float | None = None

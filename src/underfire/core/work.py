@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 from underfire.core.protocols import Attack
 from underfire.core.types import ClassifierOptions, Photo, TargetMap
 
 if TYPE_CHECKING:
-    from underfire.core.record import Record
+    from underfire.core.record import Record, Scale
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,6 @@ class Job:
         threads: CPU threads a worker uses.
         precision: 'fp32' or 'bf16' in the search; the judge is always float32.
         device: 'cpu', 'cuda' or 'mps'.
-        scale: interpreter -> map_l1 up to which a map counts as untouched.
         target_map: where the target maps come from.
         defense: the kind of the alarm beside the classifier; 'none' without one.
         defense_file: its file.
@@ -58,7 +57,6 @@ class Job:
     threads: int
     precision: str
     device: str
-    scale: Mapping[str, float] = field(default_factory=dict)
     target_map: TargetMap = TargetMap()
     defense: str = "none"
     defense_file: str = ""
@@ -70,36 +68,111 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Unit:
-    """What one worker does at a time: some images, and a name that is unique to the result.
+class ScaleUnit:
+    """Measure what JPEG does to the clean maps of some photos.
 
-    ``batch`` of the images share a batch; 0: all of them. ``partners`` are the photos whose maps are the target maps,
-    one for each photo, where they come from photos; ``made`` the records of PNGs that exist, where they are only to be
-    judged again.
+    Args:
+        name: unique to the result.
+        photos: whose maps.
+        job: who is asked.
+        batch: photos that share a batch.
     """
 
+    stage: ClassVar[str] = "scale"
     name: str
-    stage: str
     photos: tuple[Photo, ...]
     job: Job
+    batch: int
+
+    @property
+    def size(self) -> int:
+        """Rows that come of it."""
+        return len(self.photos) * len(self.job.interpreters)
+
+
+@dataclass(frozen=True)
+class ForgeUnit:
+    """Forge pictures of some photos, and judge them.
+
+    Args:
+        name: unique to the result.
+        photos: what is attacked.
+        job: who is attacked, and how.
+        batch: photos that share a batch.
+        partners: the photos whose maps are the target maps, one for each photo, where they come from photos.
+    """
+
+    stage: ClassVar[str] = "records"
+    name: str
+    photos: tuple[Photo, ...]
+    job: Job
+    batch: int
     partners: tuple[Photo, ...] = ()
-    made: tuple[Record, ...] = ()
-    batch: int = 0
+
+    @property
+    def size(self) -> int:
+        """Rows that come of it."""
+        return len(self.photos) * self.job.rows
 
 
-@dataclass
+@dataclass(frozen=True)
+class JudgeUnit:
+    """Show pictures that exist to a judge that they were not made against.
+
+    Args:
+        name: unique to the result.
+        photos: what the pictures were made of.
+        job: who judges.
+        made: the records of the pictures.
+    """
+
+    stage: ClassVar[str] = "transfer"
+    name: str
+    photos: tuple[Photo, ...]
+    job: Job
+    made: tuple[Record, ...]
+
+    @property
+    def size(self) -> int:
+        """Rows that come of it."""
+        return len(self.made) * len(self.job.interpreters)
+
+
+Unit: TypeAlias = ScaleUnit | ForgeUnit | JudgeUnit
+"""What one worker does at a time; ``stage`` is the folder that its rows go to."""
+
+
+@dataclass(frozen=True)
+class UnitResult:
+    """What came of a unit, for the store.
+
+    Args:
+        rows: Records or Scales.
+        files: name -> bytes of what lies beside them.
+    """
+
+    rows: Sequence[Record] | Sequence[Scale]
+    files: Mapping[str, bytes]
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """What came of a unit: rows for the store, and files to lie beside them.
+    """How a unit went; its rows are in the store.
 
-    ``meta`` is what belongs to the part and not to the results: host, date, versions. ``error`` says why nothing came
-    of it, after as many tries as a unit gets.
+    Args:
+        unit: what was done.
+        rows: how many rows came of it.
+        good: how many of them have a result.
+        reached: how many of them reached the target class.
+        seconds: what it took.
+        error: why nothing came of it, after as many tries as a unit gets.
     """
 
     unit: Unit
-    rows: list[Any]
-    files: dict[str, bytes]
+    rows: int = 0
+    good: int = 0
+    reached: int = 0
     seconds: float = 0.0
-    meta: dict[str, str] = field(default_factory=dict)
     error: str | None = None
 
 

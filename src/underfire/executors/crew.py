@@ -124,7 +124,7 @@ def stream(crew: Crew, units: Iterator[Unit]) -> Iterator[Outcome]:
                 continue
             failed += 1
             why = f"Failed {TRIES} times, the last with {result.why.rstrip('.')}. The same run command tries again."
-            yield Outcome(unit, [], {}, error=why)
+            yield Outcome(unit, error=why)
             if failed == HOPELESS and not succeeded:
                 raise UnderfireError(
                     f"The first {HOPELESS} units failed {TRIES} times each and none succeeded; the last one with: "

@@ -6,26 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from underfire.metrics.estimate import Estimate, mean, mean_curve, rate
 
 Row = dict[str, Any]
-SCALE_PERCENTILE = 95
 CELL = ("classifier", "attack", "preset", "against", "judge_classifier", "interpreter", "defense", "eps")
-
-
-def untouched_scale(jpeg_l1: Iterable[tuple[str, float | None]]) -> dict[str, float]:
-    """map_l1 up to which a map counts as untouched, by interpreter (method, section 5.5).
-
-    Args:
-        jpeg_l1: interpreter, and what JPEG 90 does to one clean map; None where it could not be measured.
-    """
-    found: dict[str, list[float]] = {}
-    for interpreter, l1 in jpeg_l1:
-        if l1 is not None:
-            found.setdefault(interpreter, []).append(l1)
-    return {name: float(np.percentile(values, SCALE_PERCENTILE)) for name, values in found.items()}
 
 
 @dataclass(frozen=True)

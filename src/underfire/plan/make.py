@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from underfire import core, registry
-from underfire.core import Attack, Cell, Classifier, Job, TargetMap, UnderfireError
+from underfire.core import Attack, Cell, Job, TargetMap, UnderfireError
 from underfire.core.hashing import digest_of
 from underfire.core.place import local
 from underfire.images.photos import Folder
@@ -20,20 +20,19 @@ from underfire.plan.cost import batch_that_fits, by_device, lanes_of
 from underfire.plan.device import devices
 from underfire.plan.settings import AUTO, Settings
 from underfire.plan.units import Plan
+from underfire.registry import VICTIMS, Victims
 
 UNIT_IMAGES = {"cpu": 8, "mps": 16, "cuda": 64}
 """Images that share a batch where cost allows: a CPU gains nothing beyond 8 (measured on EfficientNet-Lite0)."""
 
 
-def make_plan(settings: Settings, earlier: Settings | None = None) -> tuple[Plan, Classifier]:
+def make_plan(settings: Settings, victims: Victims = VICTIMS, earlier: Settings | None = None) -> Plan:
     """Fill in the settings, and check every name, class and file before anything is run.
 
     Args:
         settings: what the user asks for.
+        victims: where the classifier and the interpreters are built, or are already.
         earlier: the plan that is in the output folder: what the user leaves open is as there.
-
-    Returns:
-        The plan, and the classifier that was built for it.
     """
     given = {k: getattr(earlier, k) for k in AUTO if earlier is not None and getattr(settings, k) is None}
     settings = settings.model_copy(update={k: v for k, v in given.items() if v is not None})
@@ -42,12 +41,11 @@ def make_plan(settings: Settings, earlier: Settings | None = None) -> tuple[Plan
         if name not in (*settings.interpreter, *settings.attack):
             raise core.unknown("interpreter or attack in this plan", name, (*settings.interpreter, *settings.attack))
     device, here = devices(settings)
-    classifier = registry.build_classifier(settings.classifier, settings.classifier_options, here)
+    classifier = victims.classifier(settings.classifier, settings.classifier_options, here)
     interpreters = {
-        name: registry.build_interpreter(name, classifier, settings.options.get(name, {}))
-        for name in settings.interpreter
+        name: victims.interpreter(classifier, name, settings.options.get(name, {})) for name in settings.interpreter
     }
-    alarm = registry.build_defense(settings.defense, classifier) if settings.defense else None
+    alarm = victims.alarm(classifier, settings.defense) if settings.defense else None
     alarm_passes = alarm.passes if alarm else 0.0
     registry.maker("executors", settings.executor)
     cells = tuple(_cells(settings))
@@ -105,8 +103,7 @@ def make_plan(settings: Settings, earlier: Settings | None = None) -> tuple[Plan
     weights_digest = digest_of([classifier.digest, trained]) if trained else classifier.digest
     scale_passes = 2 * map_passes + 1
     digest = alarm.digest if alarm else ""
-    plan = Plan(settings, job, photos, weights_digest, names_digest, cell_passes, lanes, scale_passes, digest)
-    return plan, classifier
+    return Plan(settings, job, photos, weights_digest, names_digest, cell_passes, lanes, scale_passes, digest)
 
 
 def _adaptive(settings: Settings) -> Settings:

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import dataclasses
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
 import yaml
 
 from underfire.core import (
-    SCHEMA_VERSION,
+    NUMBERS_VERSION,
+    ForgeUnit,
     Job,
     Photo,
+    ScaleUnit,
     Unit,
     evenly,
 )
@@ -27,7 +29,7 @@ from underfire.images import targets
 from underfire.plan.cost import UNIT_PASSES, Lane, by_device
 from underfire.plan.settings import UNIT_ROWS, Settings, key_settings
 
-UNIT_PHOTOS = {"records": 64, "scale": UNIT_ROWS}
+UNIT_PHOTOS = {ForgeUnit.stage: 64, ScaleUnit.stage: UNIT_ROWS}
 """At most so many photos in one unit: a worker holds their PNGs and maps in memory (some 0.3 MB a photo)."""
 SHARES = 256
 """A large audit is cut into at least so many units, so that as many workers have something to do."""
@@ -64,38 +66,40 @@ class Plan:
         """Judgements of the whole audit."""
         return len(self.photos) * sum(lane.rows for lane in self.lanes)
 
-    def units(self, scale: Mapping[str, float]) -> Iterator[Unit]:
+    def all_units(self) -> Iterator[Unit]:
+        """Everything that there is to do, the short units first."""
+        yield from self.scale_units()
+        yield from self.units()
+
+    def units(self) -> Iterator[ForgeUnit]:
         """The forge-and-judge units, interleaved so that at any time each lane has come equally far."""
         cuts = [self._shares(lane) for lane in self.lanes]
         for i, (_, _, lane, photos) in enumerate(heapq.merge(*cuts, key=lambda cut: cut[:2])):
-            job = self._jobs(lane, tuple(sorted(scale.items())))
-            name = f"{i:06d}-{self._key('records', photos, job)}"
-            yield Unit(name, "records", photos, job, self._partners(photos), batch=lane.batch)
+            job = dataclasses.replace(self.job, interpreters=lane.interpreters, cells=lane.cells)
+            name = f"{i:06d}-{self._key(ForgeUnit.stage, photos, job)}"
+            yield ForgeUnit(name, photos, job, lane.batch, self._partners(photos))
 
     def _shares(self, lane: Lane) -> Iterator[tuple[float, float, Lane, tuple[Photo, ...]]]:
         """The lane's units with the share of the photos that comes before each; where equal, the costly lane first."""
         done, n = 0, len(self.photos)
-        for size in unit_sizes(n, lane.batch, self._most("records", lane.passes)):
+        for size in unit_sizes(n, lane.batch, self._most(ForgeUnit.stage, lane.passes)):
             yield done / n, -lane.passes, lane, self.photos[done : done + size]
             done += size
 
     def _most(self, stage: str, passes: float) -> int:
         return min(UNIT_PHOTOS[stage], int(by_device(UNIT_PASSES, self.job.device) / max(1.0, passes)))
 
-    def _jobs(self, lane: Lane, scale: tuple[tuple[str, float], ...]) -> Job:
-        return dataclasses.replace(self.job, interpreters=lane.interpreters, cells=lane.cells, scale=dict(scale))
-
-    def scale_units(self) -> Iterator[Unit]:
-        """The units that measure what JPEG does to clean maps, which `units` are judged against."""
+    def scale_units(self) -> Iterator[ScaleUnit]:
+        """The units that measure what JPEG does to clean maps."""
         for name in self.job.interpreters:
             photos = evenly(self.photos, SCALE_PHOTOS.get(name))
             job = dataclasses.replace(self.job, interpreters=(name,), cells=())
             batch = next(lane.batch for lane in self.lanes if name in lane.interpreters)
             done = 0
-            for i, size in enumerate(unit_sizes(len(photos), batch, self._most("scale", self.scale_passes))):
+            for i, size in enumerate(unit_sizes(len(photos), batch, self._most(ScaleUnit.stage, self.scale_passes))):
                 part = photos[done : done + size]
                 done += size
-                yield Unit(f"{i:06d}-{name}-{self._key('scale', part, job)}", "scale", part, job, batch=batch)
+                yield ScaleUnit(f"{i:06d}-{name}-{self._key(ScaleUnit.stage, part, job)}", part, job, batch)
 
     def _partners(self, photos: tuple[Photo, ...]) -> tuple[Photo, ...]:
         """The photos whose maps are wanted, where target maps come from photos."""
@@ -108,7 +112,7 @@ class Plan:
 
     def _key(self, stage: str, photos: tuple[Photo, ...], job: Job) -> str:
         content = {
-            "schema": SCHEMA_VERSION,
+            "schema": NUMBERS_VERSION,
             "stage": stage,
             "audit": self.digest,
             "interpreters": job.interpreters,
@@ -150,7 +154,7 @@ class Plan:
             "classes_digest": self.classes_digest,
             "target_map_digest": self.job.target_map.key,
             "defense_digest": self.defense_digest,
-            "units": sum(1 for _ in self.units({})),
+            "units": sum(1 for _ in self.units()),
             "rows": self.rows,
             "scale_units": sum(1 for _ in self.scale_units()),
             "plan_digest": self.digest,

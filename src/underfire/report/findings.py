@@ -21,7 +21,7 @@ from underfire.core.place import Place
 from underfire.metrics.estimate import Estimate
 from underfire.metrics.summary import CELL, Summary, summarise
 from underfire.report.text import pretty
-from underfire.store import Store, read_plan
+from underfire.store import Store, open_results
 
 Cell = dict[str, Any]
 _MEASURED = (
@@ -136,9 +136,8 @@ def load(out: Place) -> Findings:
     Raises:
         UnderfireError: not such a folder, or nothing in it yet.
     """
-    plan = read_plan(out)
-    store = Store(out)
-    table, scale = store.table("records"), store.table("scale")
+    results = open_results(out)
+    plan, table, scale = results.plan, results.table, Store(out).table("scale")
     if not table.num_rows:
         raise UnderfireError(f"'{out}' has no finished records yet: let the audit finish a unit, then ask again.")
     return Findings(out, plan, table, scale, _panels(plan, table, scale))

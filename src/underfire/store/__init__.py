@@ -3,6 +3,20 @@
 from __future__ import annotations
 
 from underfire.store.parquet import decode, encode, schema, sound
+from underfire.store.results import Results, judged, open_results, scale_of
 from underfire.store.store import FAILED, STAGES, Store, read_plan
 
-__all__ = ["FAILED", "STAGES", "Store", "decode", "encode", "read_plan", "schema", "sound"]
+__all__ = [
+    "FAILED",
+    "STAGES",
+    "Results",
+    "Store",
+    "decode",
+    "encode",
+    "judged",
+    "open_results",
+    "read_plan",
+    "scale_of",
+    "schema",
+    "sound",
+]

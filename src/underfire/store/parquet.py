@@ -12,6 +12,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from underfire.core import SCHEMA_VERSION, UnderfireError
+
+OLDEST = 3
+"""Parts of this version and newer can be read: 3 also stored the verdicts, which are computed on reading now."""
+_DROPPED = frozenset({"untouched_l1", "untouched", "forged"})
 _ARROW: dict[Any, pa.DataType] = {
     str: pa.string(),
     int: pa.int64(),
@@ -61,3 +66,31 @@ def sound(content: bytes) -> bool:
     start, end = found[-1].span()
     unsealed = content[:start] + _NO_SEAL + content[end:]
     return hashlib.sha256(unsealed).hexdigest().encode() == found[-1][1]
+
+
+def fitted(table: pa.Table, fixed: pa.Schema, where: str) -> pa.Table:
+    """A part's table with today's columns, whatever version wrote it.
+
+    Args:
+        table: as read.
+        fixed: the columns of today.
+        where: the part, for the error.
+
+    Raises:
+        UnderfireError: a version that cannot be read, or other columns than its version has.
+    """
+    said = (table.schema.metadata or {}).get(b"underfire", b"").decode()
+    version = int(said) if said.isdigit() else 0
+    if version > SCHEMA_VERSION:
+        raise UnderfireError(f"The part {where} was written by a newer version of underfire: install that one.")
+    if version < OLDEST:
+        raise UnderfireError(
+            f"The part {where} was written by an old version of underfire, whose parts cannot be read any more: run "
+            "the audit again, with a new --out."
+        )
+    if version < SCHEMA_VERSION:
+        table = table.drop_columns([name for name in table.column_names if name in _DROPPED])
+    if set(table.column_names) != set(fixed.names):
+        odd = sorted(set(table.column_names) ^ set(fixed.names))
+        raise UnderfireError(f"The part {where} has other columns than underfire writes ({', '.join(odd)}).")
+    return table.select(fixed.names).cast(fixed)

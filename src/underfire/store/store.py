@@ -4,7 +4,7 @@
     OUT/records/UNIT.parquet    finished parts only, one row per judgement
     OUT/scale/UNIT.parquet      what JPEG 90 does to the clean maps
     OUT/transfer/UNIT.parquet   the same PNGs under judges they were not made against, where a study asks for it
-    OUT/failed/UNIT.parquet     rows of units that could not be worked on; tried again by the next run
+    OUT/failed/STAGE/UNIT.parquet   rows of units that could not be worked on; tried again by the next run
     OUT/images/UNIT/...         PNGs and maps, named by the records
     OUT/report.html
 
@@ -19,6 +19,7 @@ import contextlib
 import dataclasses
 import errno
 import io
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,13 +29,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from underfire.core import SCHEMA_VERSION, Record, Scale, UnderfireError
+from underfire.core import SCHEMA_VERSION, ForgeUnit, JudgeUnit, Record, Scale, ScaleUnit, UnderfireError
 from underfire.core.place import TEMPORARY, Place, listing, read_many, temporary_name, write_many, write_whole
 from underfire.store import lease
-from underfire.store.parquet import decode, encode, schema, sound
+from underfire.store.parquet import decode, encode, fitted, schema, sound
 
-STAGES: dict[str, type] = {"scale": Scale, "records": Record, "transfer": Record}
+STAGES: dict[str, type] = {ScaleUnit.stage: Scale, ForgeUnit.stage: Record, JudgeUnit.stage: Record}
+"""Folder of a stage -> what a row of it is."""
 FAILED = "failed"
+_FORGED = re.compile(r"\d{6}-[0-9a-f]{16}")
+"""Name of a unit that forges; earlier versions put failed units of every stage into one folder."""
 
 
 class Store:
@@ -47,11 +51,6 @@ class Store:
     def __init__(self, root: Place) -> None:
         self.root = root
 
-    @property
-    def remote(self) -> bool:
-        """On an object store workers write their own units; into a folder the driver does."""
-        return not isinstance(self.root, Path)
-
     @contextlib.contextmanager
     def open(self) -> Iterator[Store]:
         """Make the folder, keep a second driver out of it, and sweep what a killed one left behind.
@@ -62,7 +61,7 @@ class Store:
         with contextlib.ExitStack() as stack:
             with _told(self.root):
                 if isinstance(self.root, Path):
-                    for part in ("images", FAILED, *STAGES):
+                    for part in ("images", *STAGES, *(f"{FAILED}/{stage}" for stage in STAGES)):
                         (self.root / part).mkdir(parents=True, exist_ok=True)
                 self.check = stack.enter_context(lease.only_driver(self.root))
                 self._sweep()
@@ -76,14 +75,26 @@ class Store:
 
     def _sweep(self) -> None:
         if isinstance(self.root, Path):
-            for stale in (*self.root.glob(f"{TEMPORARY}*"), *self.root.glob(f"*/{TEMPORARY}*")):
+            for stale in (path for depth in ("", "*/", "*/*/") for path in self.root.glob(f"{depth}{TEMPORARY}*")):
                 shutil.rmtree(stale) if stale.is_dir() else stale.unlink(missing_ok=True)
-        for unit in self.done("records") & self.done(FAILED):  # a kill between the part and this
-            (self.root / FAILED / f"{unit}.parquet").unlink(missing_ok=True)
+        for stage in STAGES:
+            for unit in self.done(stage) & self.failed(stage):  # a kill between the part and this
+                self.forget(stage, unit)
 
     def done(self, stage: str) -> set[str]:
-        """Names of the finished units of a stage (or of the ones in 'failed'): one listing."""
-        return {name.removesuffix(".parquet") for name in listing(self.root / stage) if _finished(name)}
+        """Names of the finished units of a stage: one listing."""
+        return _units(self.root / stage)
+
+    def failed(self, stage: str) -> set[str]:
+        """Names of the units of a stage that were given up; the next run tries them again."""
+        return _units(self.root / FAILED / stage) | self._failed_before(stage)
+
+    def _failed_before(self, stage: str) -> set[str]:
+        """Those that a version before 0.2 gave up: it had one folder for the units that forge and those that judge."""
+        if stage == ScaleUnit.stage:
+            return set()
+        names = _units(self.root / FAILED)
+        return {name for name in names if bool(_FORGED.fullmatch(name)) == (stage == ForgeUnit.stage)}
 
     def put(
         self, stage: str, unit: str, rows: Sequence[Any], files: Mapping[str, bytes], meta: Mapping[str, str]
@@ -91,18 +102,28 @@ class Store:
         """Write a finished unit: its files first, then its part.
 
         Args:
-            stage: 'scale', 'records' or 'failed'.
+            stage: one of `STAGES`.
             unit: the unit's name.
             rows: Records or Scales.
             files: name -> bytes, to lie in images/UNIT/.
             meta: what belongs to the part and not to the results: host, date, versions.
         """
-        table = pa.Table.from_pylist([dataclasses.asdict(row) for row in rows], schema(STAGES.get(stage, Record)))
-        content = encode(table.replace_schema_metadata({"underfire": str(SCHEMA_VERSION), **meta}))
+        content = _content(stage, rows, meta)
         with _told(self.root):
             if files:
                 self._put_files(unit, files)
             write_whole(self.root / stage / f"{unit}.parquet", content)
+
+    def put_failed(self, stage: str, unit: str, rows: Sequence[Any], meta: Mapping[str, str]) -> None:
+        """Write the rows of a unit that was given up; arguments as of `put`."""
+        with _told(self.root):
+            write_whole(self.root / FAILED / stage / f"{unit}.parquet", _content(stage, rows, meta))
+
+    def forget(self, stage: str, unit: str) -> None:
+        """Take away what says that a unit was given up."""
+        with _told(self.root):
+            for folder in (self.root / FAILED / stage, self.root / FAILED):
+                (folder / f"{unit}.parquet").unlink(missing_ok=True)
 
     def _put_files(self, unit: str, files: Mapping[str, bytes]) -> None:
         final = self.root / "images" / unit
@@ -136,27 +157,29 @@ class Store:
         return [unit for unit, content in self._parts(stage, self.done(stage)) if not sound(content)]
 
     def table(self, stage: str = "records") -> pa.Table:
-        """All rows of a stage as one Arrow table, in the order of the units' names.
+        """All rows of a stage as one Arrow table, failed units' too, in the order of the units' names.
 
         Raises:
-            UnderfireError: a damaged part.
+            UnderfireError: a damaged part, or one of another version that cannot be read.
         """
-        done = self.done(stage)
-        tables = self._tables(stage, done)
-        if stage == "records":
-            tables |= self._tables(FAILED, self.done(FAILED) - done)
+        done, before = self.done(stage), self._failed_before(stage)
+        failed = self.failed(stage) - before
         fixed = schema(STAGES[stage])
-        return pa.concat_tables([fixed.empty_table(), *(tables[unit].cast(fixed) for unit in sorted(tables))])
+        tables = self._tables(stage, done, fixed)
+        tables |= self._tables(f"{FAILED}/{stage}", failed - done, fixed)
+        tables |= self._tables(FAILED, before - done - failed, fixed)
+        return pa.concat_tables([fixed.empty_table(), *(tables[unit] for unit in sorted(tables))])
 
-    def _tables(self, stage: str, units: set[str]) -> dict[str, pa.Table]:
+    def _tables(self, folder: str, units: set[str], fixed: pa.Schema) -> dict[str, pa.Table]:
         tables = {}
-        for unit, content in self._parts(stage, units):
-            tables[unit] = decode(content)
-            if tables[unit] is None:
+        for unit, content in self._parts(folder, units):
+            table = decode(content)
+            if table is None:
                 raise UnderfireError(
-                    f"The part '{unit}' in '{self.root / stage}' is damaged (its checksum does not fit): the same run "
+                    f"The part '{unit}' in '{self.root / folder}' is damaged (its checksum does not fit): the same run "
                     "command finds it and does that unit again."
                 )
+            tables[unit] = fitted(table, fixed, f"'{unit}' in '{self.root / folder}'")
         return tables
 
     def _parts(self, stage: str, units: set[str]) -> Iterator[tuple[str, bytes]]:
@@ -177,8 +200,15 @@ class Store:
         return [{key.decode(): value.decode() for key, value in one.items()} for one in found]
 
 
-def _finished(name: str) -> bool:
-    return name.endswith(".parquet") and not name.startswith((".", "_"))
+def _units(folder: Place) -> set[str]:
+    """Names of the parts that lie in a folder, without what other tools leave there."""
+    names = (name for name in listing(folder) if name.endswith(".parquet") and not name.startswith((".", "_")))
+    return {name.removesuffix(".parquet") for name in names}
+
+
+def _content(stage: str, rows: Sequence[Any], meta: Mapping[str, str]) -> bytes:
+    table = pa.Table.from_pylist([dataclasses.asdict(row) for row in rows], schema(STAGES[stage]))
+    return encode(table.replace_schema_metadata({"underfire": str(SCHEMA_VERSION), **meta}))
 
 
 @contextlib.contextmanager

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from underfire.audit import desk, transfer
-from underfire.audit.run import measured_scale
-from underfire.core import Record, Unit
+from underfire.core import JudgeUnit, Record
 from underfire.plan.units import Plan
 from underfire.store import Store
 from underfire.study.agenda import Agenda, Part
@@ -43,25 +42,20 @@ class Crossing:
         """Of the audit that has the pictures."""
         return self.out / self.made.part.folder
 
-    @property
-    def scale(self) -> dict[str, float]:
-        """The judge's own."""
-        return measured_scale(Store(self.out / self.judge.part.folder))
-
     def wanted(self, r: Record) -> bool:
         """Whether a record's pictures are judged again."""
         fits = r.against not in (None, self.name) if self.same else r.interpreter == self.name
         return r.image_sha256 in self.photos and fits
 
-    def missing(self) -> list[Unit]:
+    def missing(self) -> list[JudgeUnit]:
         """Units that are not done, once both audits are."""
         done = Store(self.folder).done(transfer.STAGE)
-        units = transfer.units(self.folder, self.judge.plan, self.scale, self.name, self.wanted)
+        units = transfer.units(self.folder, self.judge.plan, self.name, self.wanted)
         return [unit for unit in units if unit.name not in done]
 
-    def run(self, watcher: desk.Watcher) -> None:
+    def run(self, watcher: desk.Listener) -> None:
         """Judge what is missing."""
-        transfer.run(self.folder, self.judge.plan, self.scale, [self.name], self.wanted, watcher)
+        transfer.run(self.folder, self.judge.plan, [self.name], self.wanted, watcher)
 
 
 def crossings(planned: Sequence[Estimate], out: Path) -> Iterator[Crossing]:

@@ -15,7 +15,7 @@ import yaml
 from underfire.core import UnderfireError
 from underfire.core.place import Place
 from underfire.report.published import network_of
-from underfire.store import Store
+from underfire.store import Store, open_results
 
 FILE = "study.yaml"
 IMAGENET = "ImageNet"
@@ -40,17 +40,18 @@ class Part:
 
     @cached_property
     def rows(self) -> list[Row]:
-        """Good judgements by the interpreters an attack was made for."""
-        return _good(self.out, "records")
+        """Good judgements by the interpreters an attack was made for, with their verdicts."""
+        begun = (self.out / "plan.yaml").is_file()
+        return _good(self.out, open_results(self.out).rows() if begun else [])
 
     @cached_property
     def transfer(self) -> list[Row]:
         """Good judgements by others."""
-        return _good(self.out, "transfer")
+        return _good(self.out, Store(self.out).rows("transfer"))
 
 
-def _good(out: Path, stage: str) -> list[Row]:
-    return [{**row, "out": out} for row in Store(out).rows(stage) if row["error"] is None]
+def _good(out: Path, rows: Iterable[Row]) -> list[Row]:
+    return [{**row, "out": out} for row in rows if row["error"] is None]
 
 
 @dataclass(frozen=True)

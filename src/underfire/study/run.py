@@ -19,8 +19,10 @@ from underfire.audit.folder import refuse_other_plan, stored_plan
 from underfire.core import Outcome, UnderfireError
 from underfire.core.place import write_whole
 from underfire.executors import process
+from underfire.plan.device import devices
 from underfire.plan.make import make_plan
 from underfire.plan.units import Plan
+from underfire.registry import VICTIMS
 from underfire.report.page import write_report
 from underfire.store import Store
 from underfire.study.agenda import Agenda
@@ -57,10 +59,11 @@ def estimate(agenda: Agenda, out: Path) -> list[Estimate]:
     for part in agenda.parts:
         folder = out / part.folder
         stored = stored_plan(folder)
-        plan, classifier = make_plan(part.settings, stored)
+        plan = make_plan(part.settings, VICTIMS, stored)
         refuse_other_plan(folder, stored, plan, f"underfire study '{out}'")
         if part.subject not in speed:
             size = plan.settings.batch_size or 1
+            classifier = VICTIMS.classifier(plan.job.classifier, plan.job.options, devices(plan.settings)[1])
             speed[part.subject] = process.seconds_a_pass(classifier, size, plan.job.device, plan.job.threads)
         costs = _missing(plan, Store(folder), {i: agenda.map_passes[part.subject, i] for i in plan.job.interpreters})
         busy = max(1, min(plan.settings.workers, len(costs)))
@@ -86,7 +89,7 @@ def _missing(plan: Plan, store: Store, map_passes: Mapping[str, float]) -> list[
     """F at most of each unit that is not done."""
     cost = {lane.interpreters: lane.passes for lane in plan.lanes}
     done, scale = store.done("records"), store.done("scale")
-    costs = [cost[unit.job.interpreters] * len(unit.photos) for unit in plan.units({}) if unit.name not in done]
+    costs = [cost[unit.job.interpreters] * len(unit.photos) for unit in plan.units() if unit.name not in done]
     for unit in plan.scale_units():
         if unit.name not in scale:  # the clean map, and that of the JPEG
             costs.append((1 + 2 * sum(map_passes[i] for i in unit.job.interpreters)) * len(unit.photos))

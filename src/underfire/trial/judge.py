@@ -27,7 +27,6 @@ def judge(
     targets: Sequence[int],
     wanted: Sequence[Tensor],
     benign: Sequence[Tensor],
-    scale: float | None,
 ) -> tuple[dict[int, tuple[dict[str, Any], Tensor]], dict[int, str]]:
     """Columns of the record and the map of each image, by row; and why others have none.
 
@@ -38,7 +37,6 @@ def judge(
         targets: the classes c_t that the attack wanted.
         wanted: target maps (h, w).
         benign: maps (h, w) of the clean images for their own classes.
-        scale: map_l1 up to which a map counts as untouched; None where it was not measured.
     """
     if not levels:
         return {}, {}
@@ -52,7 +50,7 @@ def judge(
     judged = {}
     for n, m in found.items():
         columns = {
-            **verdict(z[n], targets[n], classifier.classes, m.numpy(), wanted[n].numpy(), scale),
+            **measured(z[n], targets[n], classifier.classes, m.numpy(), wanted[n].numpy()),
             "benign_l1": float((m - benign[n]).abs().mean()),
             "benign_iou": maps.iou(m.numpy(), benign[n].numpy()),
             "target_l1": float((wanted[n] - benign[n]).abs().mean()),
@@ -62,13 +60,12 @@ def judge(
     return judged, errors
 
 
-def verdict(
+def measured(
     z: Tensor,
     target: int,
     names: ClassNames,
     m: NDArray[np.float64],
     wanted: NDArray[np.float64],
-    scale: float | None,
 ) -> dict[str, Any]:
     """The columns of a record that say what the victim sees.
 
@@ -78,12 +75,10 @@ def verdict(
         names: what the classes are called.
         m: (h, w) map of that image for c_t.
         wanted: (h, w) the target map m_t.
-        scale: map_l1 up to which a map counts as untouched; None where it was not measured.
     """
     predicted = int(z.argmax())
     success = predicted == target
     l1 = float(np.abs(m - wanted).mean())
-    untouched = None if scale is None else l1 <= scale
     p = z.softmax(0)
     return {
         "predicted_class": predicted,
@@ -95,9 +90,6 @@ def verdict(
         "map_iou": maps.iou(m, wanted),
         "map_rank": maps.rank(m, wanted),
         "iou_curve": maps.iou_curve(m, wanted),
-        "untouched_l1": scale,
-        "untouched": untouched,
-        "forged": None if untouched is None else success and untouched,
     }
 
 

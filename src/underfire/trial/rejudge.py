@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from underfire.core import Classifier, Interpreter, Outcome, Photo, Record, Unit
+from underfire.core import Classifier, Interpreter, JudgeUnit, Photo, Record, UnitResult
 from underfire.core.place import slug
-from underfire.executors.process import prepare
-from underfire.images import photos, pixels
+from underfire.images import pixels
+from underfire.images.photos import Folder
 from underfire.interpreters.checked import explain
 from underfire.trial.goal import Levels
 from underfire.trial.judge import judge
@@ -27,22 +27,19 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def rejudge(unit: Unit) -> Outcome:
-    """What a worker does with a unit that only judges: ``unit.made`` are the records of its PNGs."""
-    start = time.perf_counter()
-    prepare(unit.job.threads)
-    system = System.of_job(unit.job)
-    folder = photos.Folder(unit.job.source)
+def rejudge(unit: JudgeUnit, system: System) -> UnitResult:
+    """Judge the pictures of ``unit.made`` again."""
+    folder = Folder(unit.job.source)
     shown = {name: _shown(folder.bytes(name), system.classifier) for name in _names(unit.made)}
+    start = time.perf_counter()
     records: list[Record] = []
     files: dict[str, bytes] = {}
     for interpreter in system.interpreters.values():
         rows, more = _judged(unit, system, interpreter, shown)
         records += rows
         files |= more
-    seconds = time.perf_counter() - start
-    each = seconds / max(1, len(records))
-    return Outcome(unit, [dataclasses.replace(r, seconds=each) for r in records], files, seconds)
+    each = (time.perf_counter() - start) / max(1, len(records))
+    return UnitResult([dataclasses.replace(r, seconds=each) for r in records], files)
 
 
 def _names(made: Sequence[Record]) -> list[str]:
@@ -57,7 +54,7 @@ def _shown(png: bytes, classifier: Classifier) -> Levels:
 
 @torch.no_grad()
 def _judged(
-    unit: Unit, system: System, interpreter: Interpreter, shown: Mapping[str, Levels]
+    unit: JudgeUnit, system: System, interpreter: Interpreter, shown: Mapping[str, Levels]
 ) -> tuple[list[Record], dict[str, bytes]]:
     """Records and maps of every PNG of the unit under one interpreter."""
     name, number = interpreter.name, {photo: n for n, photo in enumerate(unit.photos)}
@@ -75,7 +72,6 @@ def _judged(
         [int(unit.made[i].target_class or 0) for i in able],
         [benign[at[i]] for i in able],
         [benign[at[i]] for i in able],
-        unit.job.scale.get(name),
     )
     verdicts = {able[k]: verdict for k, verdict in found.items()}
     why = {able[k]: reason for k, reason in bad.items()}
@@ -96,7 +92,7 @@ def _judged(
     return records, files
 
 
-def _file(unit: Unit, n: int, what: str) -> str:
+def _file(unit: JudgeUnit, n: int, what: str) -> str:
     return f"{n:03d}-{slug(unit.photos[n].path)}.{what}.npy"
 
 

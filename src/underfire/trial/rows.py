@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+from functools import singledispatch
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from underfire.core import Cell, Job, Photo, Record, Scale, Unit
+from underfire.core import Cell, ForgeUnit, Job, JudgeUnit, Photo, Record, Scale, ScaleUnit, Unit
 
 
+@singledispatch
 def failed_rows(unit: Unit, classifier: str, why: str) -> list[Any]:
     """The rows of a unit that could not be worked on: ``why`` in each, and no number.
 
@@ -19,17 +21,28 @@ def failed_rows(unit: Unit, classifier: str, why: str) -> list[Any]:
         classifier: the built classifier's own name.
         why: one sentence.
     """
-    if unit.stage == "scale":
-        return [Scale(p.path, p.sha256, name, None, why) for name in unit.job.interpreters for p in unit.photos]
-    if unit.stage == "transfer":
-        names = unit.job.interpreters
-        return [failed(record, classifier, name, f"'{record.image}': {why}") for record in unit.made for name in names]
+    raise TypeError(f"{type(unit).__name__} is no kind of unit.")
+
+
+@failed_rows.register
+def _(unit: ScaleUnit, classifier: str, why: str) -> list[Any]:
+    return [Scale(p.path, p.sha256, name, None, why) for name in unit.job.interpreters for p in unit.photos]
+
+
+@failed_rows.register
+def _(unit: ForgeUnit, classifier: str, why: str) -> list[Any]:
     return [
         Record(**identity(unit.job, classifier, cell, name, photo), error=f"'{photo.path}': {why}")
         for cell in unit.job.cells
         for name in (unit.job.interpreters if cell.against is None else [cell.against])
         for photo in unit.photos
     ]
+
+
+@failed_rows.register
+def _(unit: JudgeUnit, classifier: str, why: str) -> list[Any]:
+    names = unit.job.interpreters
+    return [failed(record, classifier, name, f"'{record.image}': {why}") for record in unit.made for name in names]
 
 
 def identity(job: Job, classifier: str, cell: Cell, judge: str, photo: Photo) -> dict[str, Any]:

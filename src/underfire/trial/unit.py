@@ -19,52 +19,19 @@ from underfire.core import (
     Goal,
     ImageErrors,
     Job,
-    Outcome,
     Photo,
     Record,
     UnderfireError,
-    Unit,
     Victim,
     hashing,
 )
 from underfire.core.place import slug
-from underfire.executors.process import prepare
 from underfire.images import pixels
-from underfire.images.photos import Folder
 from underfire.trial.forge import Forged, _check_extras, out_of_memory
-from underfire.trial.goal import Clean, Levels, labels, load, look
+from underfire.trial.goal import Clean, Levels, labels, look
 from underfire.trial.judge import ALARM, alarms, judge
-from underfire.trial.rejudge import rejudge
 from underfire.trial.rows import _cell_name, identity, npy
 from underfire.trial.system import System
-from underfire.trial.yardstick import measure_scale
-
-
-def run_unit(unit: Unit) -> Outcome:
-    """What a worker does with a unit."""
-    if unit.stage == "transfer":
-        return rejudge(unit)
-    start = time.perf_counter()
-    prepare(unit.job.threads)
-    folder = Folder(unit.job.source)
-    system = System.of_job(unit.job)
-    rows: list[Any] = []
-    files: dict[str, bytes] = {}
-    size = unit.batch or len(unit.photos)
-    for first in range(0, len(unit.photos), size):
-        photos = unit.photos[first : first + size]
-        levels, errors = load(folder, photos, system.classifier)
-        if unit.stage == "scale":
-            rows += measure_scale(system, photos, levels, errors)
-            continue
-        wanted = unit.partners[first : first + size]
-        found, _ = load(folder, wanted, system.classifier)
-        partners = {i: (wanted[i], pixels) for i, pixels in found.items()}
-        trial = Trial(system, unit.job, unit.name, photos, levels, errors, partners, first)
-        trial.run()
-        rows += trial.records
-        files |= trial.files
-    return Outcome(unit, rows, files, time.perf_counter() - start)
 
 
 class Trial:
@@ -200,7 +167,6 @@ class Trial:
             [c.target for c in rows],
             [c.wanted[name] for c in rows],
             [c.maps[name] for c in rows],
-            self.job.scale.get(name),
         )
         judged = {}
         for n, (columns, m) in found.items():

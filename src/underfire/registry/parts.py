@@ -1,4 +1,4 @@
-"""Name -> maker, for everything that can be added to.
+"""Parts by name: a maker for everything that can be added to.
 
 A part registers itself with a decorator where it is defined; the modules of underfire's folders are found by looking
 into the folders, other packages' parts by their entry points (groups ``underfire.interpreters`` and so on).
