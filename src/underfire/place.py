@@ -2,6 +2,9 @@
 
 A `Remote` has those of `pathlib.Path`'s verbs that underfire needs, so that readers do not care which of the two they
 have. On an object store a write is whole or not at all; there is no renaming, no folder and no lock.
+
+Why not `upath.UPath`, which has all of those verbs: it asks a store once, and writes a file as it is closed, where
+nothing below it can ask again; and it takes the brackets in a name for a pattern where it removes a file.
 """
 
 from __future__ import annotations
