@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -106,6 +106,38 @@ def test_a_store_that_never_answers_is_said_at_once(folder: Path, monkeypatch: p
     assert time.monotonic() - began < 30
 
 
+@pytest.fixture
+def no_keys(address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    import s3fs
+
+    for name in s3.KEYS:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    s3fs.S3FileSystem.clear_instance_cache()
+    yield
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.mark.usefixtures("no_keys")
+@pytest.mark.parametrize("asked", [Remote.exists, Remote.is_file, Remote.is_dir])
+def test_a_store_that_does_not_answer_has_not_said_no(asked: Callable[[Remote], bool]) -> None:
+    with pytest.raises(OSError, match="NoCredentialsError"):
+        asked(Remote("s3://a-bucket-never-asked/audit"))
+
+
+def test_a_place_is_a_file_a_folder_or_nothing(out: Remote) -> None:
+    (out / "photo").write_bytes(b"")
+    (out / "photos" / "one").write_bytes(b"")
+    for name, what in (("photo", "file"), ("photos", "folder"), ("pho", "nothing")):
+        there = out / name
+        assert (there.exists(), there.is_file(), there.is_dir()) == (
+            what != "nothing",
+            what == "file",
+            what == "folder",
+        )
+
+
 def test_the_second_driver_is_refused(out: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "RENEW", 0.2)
     monkeypatch.setattr(lease, "STALE", 3.0)
@@ -147,7 +179,7 @@ def test_a_scheme_without_its_library_is_said(url: str, said: str, folder: Path)
         assert said in ran.err
 
 
-@pytest.mark.parametrize("name", ["photo[1].png", "ä b.png", "50%.png", "a#b.png", "deep/er/p.png"])
+@pytest.mark.parametrize("name", ["photo[1].png", "ä b.png", "50%.png", "a#b.png", "a::b.png", "deep/er/p.png"])
 def test_any_name_of_a_photo_goes_through_s3(name: str, folder: Path, out: Remote) -> None:
     content = next(folder.iterdir()).read_bytes()
     (out / "in" / name).write_bytes(content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import subprocess
 import sys
@@ -192,3 +193,53 @@ def test_status_needs_no_torch_and_says_what_failed(tmp_path: Path) -> None:
     ran = underfire("status", tmp_path)
     assert ran.code == 2
     assert "no folder of an underfire audit" in ran.err
+
+
+# -- one driver at a time
+
+DRIVER = """
+import sys
+from pathlib import Path
+from underfire.store import Store
+with Store(Path(sys.argv[1])).open():
+    print("holds it", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_second_driver_is_refused_until_the_first_is_gone(store: Store) -> None:
+    command = [sys.executable, "-c", DRIVER, str(store.root)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "holds it\n"
+        with pytest.raises(UnderfireError, match="Another run is writing into"), store.open():
+            pass
+        first.kill()
+    again = pytest.raises(UnderfireError, match="Another run is writing into")
+    with store.open(), again, Store(store.root).open():  # the lock fell with its process
+        pass
+    with store.open():
+        pass
+
+
+def test_a_disk_without_locks_is_no_other_run(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*given: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", missing)
+    with pytest.raises(UnderfireError, match="Function not implemented"), store.open():
+        pass
+
+
+def test_results_are_read_where_fcntl_does_not_exist(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert underfire("run", "--images", photos(tmp_path / "in", 3), *TOY, "--out", out).code == 0
+    (out / "report.html").unlink()
+    code = (
+        "import sys; sys.modules['fcntl'] = None; "
+        "import underfire, underfire.report, underfire.store; from underfire.cli import main; main()"
+    )
+    command = [sys.executable, "-W", "error", "-c", code, "report", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (out / "report.html").is_file()

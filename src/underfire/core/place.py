@@ -2,6 +2,9 @@
 
 A `Remote` has those of `pathlib.Path`'s verbs that underfire needs, so that readers do not care which of the two they
 have. On an object store a write is whole or not at all; there is no renaming, no folder and no lock.
+
+Why not `upath.UPath`, which has all of those verbs: it asks a store once, and writes a file as it is closed, where
+nothing below it can ask again; and it takes the brackets in a name for a pattern where it removes a file.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ TOGETHER = 256
 TEMPORARY = ".tmp-"
 """How the name of a file starts that is not finished."""
 _ANSWERS = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
+_COLONS = "\ufdd0"
+"""Stands for the two colons in a photo's name, which fsspec takes for a second URL; no character ever is this one."""
 _answered: set[str] = set()
 T = TypeVar("T")
 
@@ -70,7 +75,10 @@ class Remote:
 
     def is_file(self) -> bool:
         """Whether there is such a file."""
-        return bool(self.ask(lambda fs, path: fs.isfile(path)))
+        try:  # not fs.isfile: it says no where a store does not answer
+            return bool(self.ask(lambda fs, path: fs.info(path)["type"] == "file"))
+        except FileNotFoundError:
+            return False
 
     def is_dir(self) -> bool:
         """Whether anything lies below it."""
@@ -155,12 +163,13 @@ def is_url(word: str) -> bool:
 def _open(url: str) -> tuple[Any, str]:
     import fsspec  # noqa: PLC0415 (a run on local folders does without)
 
+    scheme, _, rest = url.partition("://")
     try:
         # A listing that is kept hides what other workers have written since.
-        fs, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
+        fs, path = fsspec.core.url_to_fs(f"{scheme}://{rest.replace('::', _COLONS)}", use_listings_cache=False)
     except (ImportError, ValueError) as e:
         raise UnderfireError(f"Cannot use '{url}': {e}") from e
-    return fs, path
+    return fs, path.replace(_COLONS, "::")
 
 
 @dataclass(frozen=True)

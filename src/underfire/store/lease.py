@@ -9,7 +9,6 @@ machine is trusted, and one that jumps does no harm.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import itertools
 import platform
 import threading
@@ -44,11 +43,14 @@ def _in_use(root: Place, by: str = "") -> UnderfireError:
 
 @contextlib.contextmanager
 def _locked(root: Path) -> Iterator[Callable[[], None]]:
-    with (root / ".lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as e:
-            raise _in_use(root) from e
+    from filelock import FileLock, Timeout  # noqa: PLC0415 (who reads results holds no lock)
+
+    try:
+        # A soft lock would outlive its process where a file system has no locks: there it is an error.
+        held = FileLock(root / ".lock", timeout=0, fallback_to_soft=False).acquire()
+    except Timeout as e:
+        raise _in_use(root) from e
+    with held:
         yield lambda: None
 
 
