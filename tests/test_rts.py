@@ -17,14 +17,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from e2e import underfire
-from underfire import images, notebook, sheet, train
+from underfire import images, notebook
 from underfire.classifiers.base import TorchClassifier, wrap
 from underfire.core import Goal, UnderfireError
 from underfire.interpreters import rts as rts_files
-from underfire.interpreters import rts_loss as loss
 from underfire.interpreters.rts import Card, Rts, load, packed, read_card
 from underfire.interpreters.rts_net import MaskNet
-from underfire.train import TrainSettings, Unwatched
+from underfire.train import objective as loss
+from underfire.train import quality, sheet
+from underfire.train import rts as train
+from underfire.train.rts import TrainSettings, Unwatched
 
 SIZE, K = 64, 4
 
@@ -168,9 +170,9 @@ def test_blur_leaves_a_flat_picture_and_takes_detail_away() -> None:
 def test_the_tightest_box() -> None:
     m = torch.zeros(8, 8)
     m[2, 3], m[5, 4] = 0.9, 0.6
-    assert loss.tight_box(m, 0.5) == (2 / 8, 3 / 8, 6 / 8, 5 / 8)
-    assert loss.tight_box(m, 0.7) == (2 / 8, 3 / 8, 3 / 8, 4 / 8)
-    assert loss.tight_box(m, 0.95) == (0, 0, 1, 1), "nothing reaches t: nothing is cropped"
+    assert quality.tight_box(m, 0.5) == (2 / 8, 3 / 8, 6 / 8, 5 / 8)
+    assert quality.tight_box(m, 0.7) == (2 / 8, 3 / 8, 3 / 8, 4 / 8)
+    assert quality.tight_box(m, 0.95) == (0, 0, 1, 1), "nothing reaches t: nothing is cropped"
 
 
 def test_the_saliency_metric_by_hand() -> None:
@@ -182,21 +184,21 @@ def test_the_saliency_metric_by_hand() -> None:
     crop = torch.tensor([0.9, 0.1, 0.1])[None, :, None, None].expand(1, 3, SIZE, SIZE)
     p = float(classifier.logits(crop).softmax(1)[0, 0])
     wanted = math.log(0.25 * 0.5) - math.log(p)
-    assert float(loss.saliency_metric(classifier.logits, x, torch.tensor([0]), m, 0.5)[0]) == pytest.approx(
+    assert float(quality.saliency_metric(classifier.logits, x, torch.tensor([0]), m, 0.5)[0]) == pytest.approx(
         wanted, abs=1e-4
     )
     m = torch.zeros(1, 16, 16)
     m[:, 5, 9] = 1  # 1/256 of the area counts as 5 %
-    value = float(loss.saliency_metric(classifier.logits, x, torch.tensor([0]), m, 0.5)[0])
+    value = float(quality.saliency_metric(classifier.logits, x, torch.tensor([0]), m, 0.5)[0])
     assert value == pytest.approx(math.log(0.05) - math.log(p), abs=1e-4)
 
 
 def test_regions_have_their_area() -> None:
     m = random_maps(4, 10)
-    top = loss.top_region(m, 0.2)
+    top = quality.top_region(m, 0.2)
     assert top.sum((1, 2)).tolist() == [20] * 4
     assert all(float(m[k][top[k] == 1].min()) >= float(m[k][top[k] == 0].max()) for k in range(4))
-    block = loss.random_block(m, 0.2, [1, 2, 3, 1])
+    block = quality.random_block(m, 0.2, [1, 2, 3, 1])
     assert block.sum((1, 2)).tolist() == [16] * 4
     assert torch.equal(block[0], block[3])
 
@@ -207,10 +209,10 @@ def test_what_is_left_without_a_region() -> None:
     x[:, :, 16:32, 16:32] = torch.tensor([0.9, 0.1, 0.1])[:, None, None]
     y, region = torch.tensor([0]), torch.zeros(1, 16, 16)
     whole = float(classifier.logits(x).softmax(1)[0, 0])
-    assert float(loss.probability_without(classifier.logits, x, y, region)[0]) == pytest.approx(whole)
+    assert float(quality.probability_without(classifier.logits, x, y, region)[0]) == pytest.approx(whole)
     region[:, 4:8, 4:8] = 1
     z = classifier.logits(torch.where(F.interpolate(region[:, None], (SIZE, SIZE)) > 0, loss.blurred(x), x))
-    assert float(loss.probability_without(classifier.logits, x, y, region)[0]) == pytest.approx(
+    assert float(quality.probability_without(classifier.logits, x, y, region)[0]) == pytest.approx(
         float(z.softmax(1)[0, 0])
     )
 

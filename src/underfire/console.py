@@ -20,7 +20,6 @@ from underfire.attacks.presets import PRESET_NAMES
 from underfire.audit import stored_plan
 from underfire.clean import slug
 from underfire.core import Classifier, Outcome
-from underfire.defenses.adversarial import JUDGED_STEPS, adversarial_training
 from underfire.place import Place
 from underfire.plan import Lane, Plan, Settings
 from underfire.store import Store
@@ -308,7 +307,7 @@ def train_rts(
     how = train.TrainSettings(limit=settings.limit, seed=settings.seed, precision=settings.precision or "fp32")
     begin: Callable[..., train.Training] = train.Training
     if adversarial:
-        how, begin = adversarial_training(classifier, how, plain)
+        how, begin = train.adversarial_training(classifier, how, plain)
     how = replace(how, epochs=epochs or how.epochs, patience=patience or how.patience)
     with TrainProgress() as watcher:
         done = train.train_rts(classifier, settings.images, how, out, watcher, begin)
@@ -326,7 +325,7 @@ def train_rts(
     if adversarial:
         say(
             f"Benign maps are {figures['benign_l1']:.3f} (L1) from the plain network's; forged ones, attacked for "
-            f"{JUDGED_STEPS} steps, {figures['forged_l1']:.3f} from benign ones."
+            f"{train.JUDGED_STEPS} steps, {figures['forged_l1']:.3f} from benign ones."
         )
     say(f"Written: {out}, and what its maps look like: {done.picture}")
     say(f"Use it: underfire run --images DIR --interpreter {kind} --set {kind}.weights={out} …")

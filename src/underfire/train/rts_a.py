@@ -35,7 +35,7 @@ from underfire.core import Classifier, Goal, Images, Labels, Maps, UnderfireErro
 from underfire.interpreters import rts
 from underfire.interpreters.rts import RtsA, RtsSurrogate, cross_entropy, maps_of
 from underfire.interpreters.rts_net import Doubt, MaskNet
-from underfire.train import Photos, Shown, Training, TrainSettings, seed_of
+from underfire.train.rts import Photos, Shown, Training, TrainSettings, seed_of
 
 JUDGED = 64
 """Photos that the doubt is lowered by after each epoch, kept out of the training and of those that RTSᴬ is judged by in

@@ -28,11 +28,12 @@ from torchvision.transforms.v2 import functional as transforms
 
 from underfire import images as pixels
 from underfire.core import Classifier, Images, Labels, Photo, UnderfireError, evenly
-from underfire.interpreters import rts_loss as loss
 from underfire.interpreters.rts import Card, maps_of, packed, read_card
 from underfire.interpreters.rts_net import MaskNet
 from underfire.place import write_whole
-from underfire.sheet import Explained, sheet
+from underfire.train import objective as loss
+from underfire.train import quality
+from underfire.train.sheet import Explained, sheet
 
 SMALLEST = 16
 """Photos under which there is nothing to learn from and nothing to judge by."""
@@ -336,14 +337,14 @@ class Training:
         metrics: dict[float, list[Tensor]] = {t: [] for t in thresholds}
         logits = self.classifier.logits
         for x, y, m, seeds in self.maps(shown):
-            block = loss.random_block(m, SHARE, seeds)
+            block = quality.random_block(m, SHARE, seeds)
             p = logits(x).softmax(1).gather(1, y[:, None])[:, 0]
             for t in thresholds:
-                metrics[t].append(loss.saliency_metric(logits, x, y, m, t))
+                metrics[t].append(quality.saliency_metric(logits, x, y, m, t))
             parts = {
                 "area": loss.area(m),
-                "drop_top": p - loss.probability_without(logits, x, y, loss.top_region(m, SHARE)),
-                "drop_random": p - loss.probability_without(logits, x, y, block),
+                "drop_top": p - quality.probability_without(logits, x, y, quality.top_region(m, SHARE)),
+                "drop_random": p - quality.probability_without(logits, x, y, block),
             }
             for name, values in parts.items():
                 found.setdefault(name, []).append(values)
@@ -376,9 +377,9 @@ class Training:
     def _metrics(self, shown: Sequence[Shown], thresholds: Sequence[float], blob: bool) -> dict[float, float]:
         found: dict[float, list[Tensor]] = {t: [] for t in thresholds}
         for x, y, m, _ in self.maps(shown):
-            used = loss.centre_blob(len(m), (m.shape[1], m.shape[2])).to(m) if blob else m
+            used = quality.centre_blob(len(m), (m.shape[1], m.shape[2])).to(m) if blob else m
             for t in thresholds:
-                found[t].append(loss.saliency_metric(self.classifier.logits, x, y, used, t))
+                found[t].append(quality.saliency_metric(self.classifier.logits, x, y, used, t))
         return {t: _mean(values) for t, values in found.items()}
 
     # -- checkpoints --------------------------------------------------------------------------------------------------
