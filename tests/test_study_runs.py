@@ -14,7 +14,7 @@ import torch.nn.functional as F
 import yaml
 from torch import Tensor
 
-import test_rts
+import colours
 from e2e import extended, photo, photos, records, underfire
 from test_study import TOY, agenda, noted, part, put, row
 from underfire import audit, registry, study, study_numbers, study_page, study_run, study_verdicts, words
@@ -376,7 +376,7 @@ def test_both_families_run_on_every_interpreter_whatever_map_is_wanted(name: str
         assert (made["flow_mean_px"] is None) == (made["attack"] == "adv2")
 
 
-class SoftColours(test_rts.Colours):
+class SoftColours(colours.Colours):
     """With a slope everywhere."""
 
     def levels(self, x: Tensor) -> list[Tensor]:
@@ -389,10 +389,10 @@ class SoftColours(test_rts.Colours):
 @pytest.fixture
 def decoder(tmp_path: Path) -> Iterator[Path]:
     """An RTS network for a toy classifier with a pyramid, as `train` starts it."""
-    classifier = test_rts.wrapped(SoftColours(), "colours")
-    registry.register("classifiers", "colours")(lambda variant, options: test_rts.wrapped(SoftColours(), "colours"))
-    size = test_rts.SIZE
-    net = test_rts.started(
+    classifier = colours.wrapped(SoftColours(), "colours")
+    registry.register("classifiers", "colours")(lambda variant, options: colours.wrapped(SoftColours(), "colours"))
+    size = colours.SIZE
+    net = colours.started(
         classifier, torch.rand(2, 3, size, size, generator=torch.manual_seed(0)), torch.tensor([0, 1])
     )
     path = tmp_path / "rts.safetensors"

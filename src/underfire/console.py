@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,7 +17,6 @@ from underfire import metrics, registry, study, study_run, system, train, transf
 from underfire import plan as planning
 from underfire.attacks.presets import PRESET_NAMES
 from underfire.audit import stored_plan
-from underfire.clean import slug
 from underfire.core import Classifier, Outcome
 from underfire.place import Place
 from underfire.plan import Lane, Plan, Settings
@@ -300,22 +298,25 @@ def train_rts(
         adversarial: on forged images too, starting from a plain network.
         plain: that network's file; by default the packaged one.
     """
-    kind = "rts-a" if adversarial else "rts"
-    out = out or Path(f"{kind}-{slug(settings.classifier)}.safetensors")
-    train.out_folder_writable(out)
-    classifier = classifier_of(settings)
-    how = train.TrainSettings(limit=settings.limit, seed=settings.seed, precision=settings.precision or "fp32")
-    begin: Callable[..., train.Training] = train.Training
-    if adversarial:
-        how, begin = train.adversarial_training(classifier, how, plain)
-    how = replace(how, epochs=epochs or how.epochs, patience=patience or how.patience)
-    with TrainProgress() as watcher:
-        done = train.train_rts(classifier, settings.images, how, out, watcher, begin)
+    with TrainProgress() as listener:
+        done = train.train_rts(
+            classifier_of(settings),
+            settings.images,
+            out,
+            adversarial=adversarial,
+            plain=plain,
+            epochs=epochs,
+            patience=patience,
+            limit=settings.limit,
+            seed=settings.seed,
+            precision=settings.precision or "fp32",
+            listener=listener,
+        )
     for reason in list(done.skipped.values())[:ERRORS_SHOWN]:
         say(f"Left out: {reason}")
     figures = done.card.figures
     if not done.fresh:
-        say(f"'{out}' is trained already, with these photos and settings.")
+        say(f"'{done.path}' is trained already, with these photos and settings.")
     beside = ("a centre blob", "saliency_metric_centre_blob") if not adversarial else ("plain", "plain_saliency_metric")
     say(
         f"On {figures['validation_photos']:.0f} photos of classes not trained on: saliency metric "
@@ -327,8 +328,9 @@ def train_rts(
             f"Benign maps are {figures['benign_l1']:.3f} (L1) from the plain network's; forged ones, attacked for "
             f"{train.JUDGED_STEPS} steps, {figures['forged_l1']:.3f} from benign ones."
         )
-    say(f"Written: {out}, and what its maps look like: {done.picture}")
-    say(f"Use it: underfire run --images DIR --interpreter {kind} --set {kind}.weights={out} …")
+    say(f"Written: {done.path}, and what its maps look like: {done.picture}")
+    kind = done.card.kind
+    say(f"Use it: underfire run --images DIR --interpreter {kind} --set {kind}.weights={done.path} …")
     return not done.skipped
 
 

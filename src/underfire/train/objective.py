@@ -23,7 +23,7 @@ BLUR = 14
 
 
 @dataclass(frozen=True)
-class Weights:
+class ObjectiveWeights:
     """λ of each term.
 
     Args:
@@ -81,7 +81,7 @@ def blend(x: Images, m: Maps, behind: Images) -> Images:
 
 
 def objective(
-    logits: Callable[[Images], Tensor], x: Images, y: Labels, m: Maps, behind: Images, lam: Weights
+    logits: Callable[[Images], Tensor], x: Images, y: Labels, m: Maps, behind: Images, lam: ObjectiveWeights
 ) -> dict[str, PerImage]:
     """The weighted terms of the true class's masks, from one batch of kept and destroyed images."""
     z = logits(torch.cat([blend(x, m, behind), blend(x, 1 - m, behind)])).float()

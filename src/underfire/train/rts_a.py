@@ -1,332 +1,201 @@
 """RTSᴬ: adversarial interpretation. RTS goes on training on ADV² examples made on the fly (paper, section 5.3).
 
     min over the doubt   a · KL(g₀(x, c_t) ‖ g(x̂, c_t)) + b · max(0, Σ_{k = c, c_t} |g(x, k) − g₀(x, k)| − 0.02)
-    x̂ = ADV² against the decoder as it is:  min  ℓ_prd(f(x̂), c_t) + λ H(g(x̂, c_t), g(x, c)),  ‖x̂ − x‖∞ ≤ ε
+    x̂ = ADV² against the network as it is:  min  ℓ_prd(f(x̂), c_t) + λ H(g(x̂, c_t), g(x, c)),  ‖x̂ − x‖∞ ≤ ε
 
-g₀ is the plain decoder, the teacher; H the cross-entropy of masks, KL what of it is above its least. The forged
-picture's map for the forged class shall be what plain RTS says of that class in the untouched picture: it is not there,
-so the explanation no longer looks like the benign one. The benign map stays. The classifier is frozen, and so
-is what RTS has learnt: only the doubt learns (`rts_net.Doubt`), which sees the features and says how little they are
-to be trusted. Benign maps move where benign features are doubted and nowhere else, so what an epoch has learnt is
-judged, and kept, with the doubt lowered until those of photos that it has not learnt from stay where they were.
+g₀ is the plain network, the teacher; H the cross-entropy of masks, KL what of it is above its least. The map of a
+forged image for the forged class shall be what plain RTS says of that class in the clean image: it is not there, so the
+explanation no longer looks like the benign one. The benign map stays. The classifier is frozen, and so is what RTS has
+learnt: only the doubt learns.
 
-One search makes the examples, and the doubt learns from its iterates as they come (after Shafahi et al. 2019,
+One search forges the images, and the doubt learns from its iterates as they come (after Shafahi et al. 2019,
 "Adversarial training for free"): they cost nothing beyond the search.
+
+    for i in range(attack_steps):   levels = forge(walk, lesson)      ADV² takes a step
+                                    learn(levels, lesson)             and the doubt one
 """
 
 from __future__ import annotations
 
-import contextlib
-import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, final
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from underfire import maps
-from underfire.attacks.adv2 import Adv2
 from underfire.attacks.pgd import Ball
-from underfire.attacks.search import Schedule, search
-from underfire.attacks.search import Settings as SearchSettings
-from underfire.core import Classifier, Goal, Images, Labels, Maps, UnderfireError, Victim, evenly
-from underfire.interpreters import rts
-from underfire.interpreters.rts import RtsA, RtsSurrogate, cross_entropy, maps_of
-from underfire.interpreters.rts_net import Doubt, MaskNet
-from underfire.train.rts import Photos, Shown, Training, TrainSettings, seed_of
+from underfire.attacks.search import Schedule
+from underfire.core import Classifier, Images, Labels, Maps, PerImage, Walk, evenly
+from underfire.interpreters.rts import RtsA, cross_entropy, maps_of
+from underfire.train.doubt import KEPT, doubt_of, doubting, lowered, optimizer_of, set_rates
+from underfire.train.evaluate import Evaluator
+from underfire.train.forged import forged_figures
+from underfire.train.loop import Judgement, descend
+from underfire.train.photos import LabelledPhoto, Photos, seed_of
+from underfire.train.rts import EPOCH_THRESHOLDS
+from underfire.train.settings import AdversarialSettings
+from underfire.train.teacher import Teacher, resplit
 
 JUDGED = 64
-"""Photos that the doubt is lowered by after each epoch, kept out of the training and of those that RTSᴬ is judged by in
-the end."""
+"""Photos that the doubt is lowered by after each epoch, neither learnt from nor among those of the final figures."""
 ATTACKED = 16
 """Of these, how many each epoch attacks; one costs some 75 F."""
-JUDGED_STEPS = 20
-"""Of that attack; what a patient one does is measured elsewhere (docs/defenses.md)."""
-KEPT = 0.02
-"""How far those photos' benign maps may move from the teacher's, L1: further photos' move some more, and 0.03 is the
-paper's figure."""
-WIDE = 1008
-"""Weights of an output of EfficientNet-Lite0's widest look, which the rate is for. What Adam's step does to an output
-grows with them: at the same rate ResNet-50's doubt, with up to 9,216, fell in its first epoch to where it has no
-slope."""
-LOWEST = -40.0
-"""A shift of the doubt's logit under which nothing is doubted."""
 STARTS = 3
-"""Every so many epochs the examples start at the clean photo, else at a random place of the ball."""
+"""Every so many epochs the search starts at the clean image, else at a random place of the ball."""
+STEP, MOMENTUM = Schedule(2.0, 0.2, "geometric"), 0.75
+"""Of the search, η in levels and μ."""
+LAM = Schedule(1.0, 20.0, "geometric")
+"""λ of the search."""
 
 
 @dataclass(frozen=True)
-class AdversarialSettings(TrainSettings):
-    """How to train on forged images; an epoch is an eighth of the photos.
+class Lesson:
+    """What the attacker wants of a batch, and what the teacher says of it.
 
     Args:
-        teacher: SHA-256 of the plain decoder's file.
-        share: of the photos, drawn anew for each epoch.
-        eps: ε of the examples, levels.
-        attack_steps: of the search that makes them.
-        learn_every: steps of it between two of the doubt.
-        forged: a, the weight of forged maps.
-        benign: b, the weight of benign maps.
+        wanted: c_t.
+        levels: the clean images' pyramid.
+        w: the head's rows of their classes c.
+        w_wanted: those of c_t.
+        benign: g(x, c) of the network as it was at the start, which the attacker wants to see again.
+        teacher: g₀(x, c).
+        teacher_wanted: g₀(x, c_t).
+        floor: the least that the cross-entropy to `teacher_wanted` can be.
     """
 
-    epochs: int = 16
-    rate: float = 3e-3
-    patience: int = 16
-    teacher: str = ""
-    share: float = 0.125
-    eps: int = 8
-    attack_steps: int = 12
-    learn_every: int = 1
-    forged: float = 1.0
-    benign: float = 10.0
+    wanted: Labels
+    levels: list[Tensor]
+    w: Tensor
+    w_wanted: Tensor
+    benign: Maps
+    teacher: Maps
+    teacher_wanted: Maps
+    floor: PerImage
 
 
-class AdversarialTraining(Training):
-    """A plain decoder's doubt on its way to RTSᴬ."""
+@final
+class AdversarialTask:
+    """RTSᴬ.
 
-    kind = RtsA.name
-    settings: AdversarialSettings
+    Args:
+        photos: where the photos lie, with their classifier.
+        labelled: the same, labelled and split.
+        settings: how to train.
+        teacher: the plain network that it starts from.
+    """
+
+    kind: ClassVar[str] = RtsA.name
 
     def __init__(
-        self,
-        classifier: Classifier,
-        photos: Photos,
-        shown: Sequence[Shown],
-        settings: AdversarialSettings,
-        teacher: MaskNet,
-        threshold: float,
-        held: Collection[str] = (),
+        self, photos: Photos, labelled: Sequence[LabelledPhoto], settings: AdversarialSettings, teacher: Teacher
     ) -> None:
-        self.teacher, self.threshold = teacher.to(classifier.head.device), threshold
-        channels_last(classifier)
-        super().__init__(classifier, photos, resplit(shown, held), settings)
-        doubt = doubt_of(self.net)
-        looks = [
-            {"params": list(look.parameters()), "fan_in": next(look.parameters())[0].numel()} for look in doubt.look
-        ]
-        rest = {"params": [*doubt.think.parameters(), *doubt.weigh.parameters()], "fan_in": 1}
-        self.optimizer = torch.optim.AdamW([*looks, rest], lr=settings.rate, weight_decay=1e-3)
-        self.steps = max(1, round(settings.share * self.steps))
-        self._kept = evenly(self.train, max(1, min(JUDGED, len(self.train) // 4)))
-        kept = {s.photo.sha256 for s in self._kept}
-        self.train = [s for s in self.train if s.photo.sha256 not in kept]
-
-    def _start(self) -> MaskNet:
-        torch.manual_seed(seed_of(self.settings.seed, "doubt"))
-        net = MaskNet(self.teacher.channels, doubts=True)
-        net.load_state_dict(net.state_dict() | self.teacher.state_dict())
-        net.requires_grad_(False)
-        doubt_of(net).requires_grad_(True)
-        return net.to(self.classifier.head.device)
-
-    def _rate(self, step: int) -> None:
-        """A cosine from the start: the decoder is trained already; and a wide look's steps are as much shorter."""
-        total = self.settings.epochs * self.steps
-        for group in self.optimizer.param_groups:
-            share = min(1.0, WIDE / group["fan_in"])
-            group["lr"] = share * self.settings.rate * (0.05 + 0.95 * (1 + math.cos(math.pi * step / total)) / 2)
-
-    def _step(self, shown: Sequence[Shown]) -> dict[str, float]:
-        x = self.photos.varied(shown, f"{self.settings.seed}/{self.epoch}")
-        x = x.contiguous(memory_format=torch.channels_last)
+        self.photos, self.classifier, self.settings, self.teacher = photos, photos.classifier, settings, teacher
+        channels_last(self.classifier)
+        self.evaluator = Evaluator(photos, settings.batch_size, settings.seed)
+        labelled = resplit(labelled, teacher.validation)
+        self.held: Sequence[LabelledPhoto] = [p for p in labelled if p.validation]
+        train = [p for p in labelled if not p.validation]
         # Only classes that are shown too: one that is only ever forged would teach that it never is there.
-        sparring = Sparring(self, x, *self._classes(x, shown, self.classes, str(self.epoch)))
-        ball = Ball(self.settings.eps, Schedule(2.0, 0.2, "geometric"), 0.75, self.epoch % STARTS)
-        steps = self.settings.attack_steps
-        how = SearchSettings(steps, lam=Schedule(1.0, 20.0, "geometric"), confidence=2.0)  # no iterate is good enough
-        self.classifier.meter.open(len(x))
-        search(Victim(self.classifier, (sparring.rts,)), x, sparring.goal, ball, how, lambda *_: sparring)
-        return sparring.means()
+        self.classes = sorted({p.label for p in train})
+        self.steps = max(1, round(settings.share * -(-len(train) // settings.batch_size)))
+        self.judged = evenly(train, max(1, min(JUDGED, len(train) // 4)))
+        judged = {p.photo.sha256 for p in self.judged}
+        self.train: Sequence[LabelledPhoto] = [p for p in train if p.photo.sha256 not in judged]
+        self.net = doubting(teacher.net, settings.seed).to(self.classifier.head.device)
+        self.optimizer = optimizer_of(doubt_of(self.net), settings.rate)
 
-    def _classes(self, x: Images, shown: Sequence[Shown], among: Sequence[int], purpose: str) -> tuple[Labels, Labels]:
-        """The photos' classes, and for each a random other one ``among`` these that the attacker wants."""
+    def set_rate(self, step: int, total: int) -> None:
+        """Set Adam's rates: no warm-up, since the network is trained already."""
+        set_rates(self.optimizer, self.settings.rate, step, total)
+
+    # -- a step: the search and the doubt in turn ---------------------------------------------------------------------
+
+    def step(self, epoch: int, photos: Sequence[LabelledPhoto]) -> dict[str, float]:
+        """Forge a batch by ADV², and learn from every iterate of the search; returns the means over these."""
+        s = self.settings
+        x = self.photos.augmented(photos, f"{s.seed}/{epoch}").contiguous(memory_format=torch.channels_last)
+        lesson = self.lesson(x, self.photos.labels(photos), self._wanted(photos, self.classes, str(epoch)))
+        walk = Ball(s.eps, STEP, MOMENTUM, epoch % STARTS).walk(x)
+        noted = []
+        for i in range(s.attack_steps):
+            levels = self._forge(walk, lesson, i / s.attack_steps)
+            if (i + 1) % s.learn_every == 0:
+                noted.append(self.learn(levels, lesson))
+        return {name: sum(terms[name] for terms in noted) / len(noted) for name in noted[0]}
+
+    @torch.no_grad()
+    def lesson(self, x: Images, y: Labels, wanted: Labels) -> Lesson:
+        """Prepare what the search and the doubt need of clean images ``x`` of classes ``y``."""
+        levels, w, w_wanted = self.classifier.pyramid(x), self.classifier.head[y], self.classifier.head[wanted]
+        teacher = maps_of(self.teacher.net, levels, w)
+        teacher_wanted = maps_of(self.teacher.net, levels, w_wanted)
+        floor = cross_entropy(teacher_wanted, teacher_wanted)
+        benign = maps_of(self.net, levels, w)
+        return Lesson(wanted, levels, w, w_wanted, benign, teacher, teacher_wanted, floor)
+
+    def _forge(self, walk: Walk, lesson: Lesson, progress: float) -> list[Tensor]:
+        """Take one step of ADV²; returns the pyramid of the iterate that it has left."""
+        levels = self.classifier.pyramid(walk.images())
+        m_hat = maps_of(self.net, levels, lesson.w_wanted)
+        prediction = F.cross_entropy(self.classifier.scores(levels[-1]), lesson.wanted, reduction="none")
+        walk.step(prediction + LAM.at(progress) * cross_entropy(m_hat, lesson.benign), progress)
+        return [f.detach() for f in levels]
+
+    def learn(self, levels: list[Tensor], lesson: Lesson) -> dict[str, float]:
+        """Let the doubt take one step, from the pyramid of a forged batch; returns the terms' means."""
+        m_hat = maps_of(self.net, levels, lesson.w_wanted)
+        # The clean image is asked about both classes: doubt must come from what was made of it.
+        m, m_wanted = maps_of(self.net, lesson.levels, lesson.w), maps_of(self.net, lesson.levels, lesson.w_wanted)
+        forged = self.settings.forged * (cross_entropy(m_hat, lesson.teacher_wanted) - lesson.floor).mean()
+        stays = maps.l1(m, lesson.teacher) + maps.l1(m_wanted, lesson.teacher_wanted)
+        # What is allowed costs nothing: else the doubt soon falls to where nothing moves it any more.
+        benign = self.settings.benign * (stays.mean() - KEPT).clamp_min(0)
+        descend(self.net, self.optimizer, forged + benign)
+        moved = float(maps.l1(m_hat.detach(), m.detach()).mean())
+        return {"forged": float(forged.detach()), "benign": float(benign.detach()), "moved": moved}
+
+    def _wanted(self, photos: Sequence[LabelledPhoto], among: Sequence[int], purpose: str) -> Labels:
+        """Draw for each photo another class ``among`` these, which the attacker wants."""
         wanted = []
-        for s in shown:
-            others = [c for c in among if c != s.label]
-            wanted.append(others[seed_of(self.settings.seed, purpose, "target", s.photo.sha256) % len(others)])
-        return torch.tensor([s.label for s in shown], device=x.device), torch.tensor(wanted, device=x.device)
+        for p in photos:
+            others = [c for c in among if c != p.label]
+            wanted.append(others[seed_of(self.settings.seed, purpose, "target", p.photo.sha256) % len(others)])
+        return torch.tensor(wanted, device=self.classifier.head.device)
 
     # -- figures ------------------------------------------------------------------------------------------------------
 
-    @property
-    def judged(self) -> Sequence[Shown]:
-        """A few photos of the training's classes that are not trained on."""
-        return evenly(self._kept, ATTACKED)
+    def judge(self) -> Judgement:
+        """Judge the lowered doubt by how far the maps of forged images are from benign ones: the farther the better."""
+        with lowered(self.net, self.teacher.net, self.judged, self.evaluator):
+            figures = self._figures(evenly(self.judged, ATTACKED), EPOCH_THRESHOLDS)
+            return Judgement(figures, -figures["forged_l1"], copy.deepcopy(self.net.state_dict()))
 
-    @contextlib.contextmanager
-    def settled(self) -> Iterator[None]:
-        """The doubt is lowered until benign maps of photos that it has not learnt from stay where they were."""
-        bias = doubt_of(self.net).weigh.bias
-        learnt = bias.detach().clone()
-        self._lower()
-        yield
-        with torch.no_grad():
-            bias.copy_(learnt)
-
-    @torch.no_grad()
-    def _lower(self) -> None:
-        self.net.eval()
-        size, bias = self.settings.batch_size, doubt_of(self.net).weigh.bias
-        seen = []
-        for start in range(0, len(self._kept), size):
-            x, y = self.photos.clean(self._kept[start : start + size])
-            levels, w = self.classifier.pyramid(x), self.classifier.head[y]
-            seen.append((levels, w, maps_of(self.teacher, levels, w)))
-        learnt = bias.clone()
-
-        def moved(shift: float) -> float:
-            bias.copy_(learnt + shift)
-            return float(torch.cat([maps.l1(maps_of(self.net, levels, w), m) for levels, w, m in seen]).mean())
-
-        if moved(0.0) <= KEPT:
-            return
-        low, high = LOWEST, 0.0
-        for _ in range(12):
-            middle = (low + high) / 2
-            low, high = (low, middle) if moved(middle) > KEPT else (middle, high)
-        moved(low)
-
-    def score(self, figures: Mapping[str, float]) -> float:
-        """The farther forged maps are from benign ones the better; that benign ones stay is settled."""
-        return -figures["forged_l1"]
-
-    def figures(self, shown: Sequence[Shown], thresholds: Sequence[float]) -> dict[str, float]:
-        """Those of a plain decoder, and how far the maps of benign and of forged photos are from where they were.
-
-        Targets are the same in every epoch. An attack that misses its class has forged nothing: it counts
-        as a map that has not moved.
-        """
-        known = super().figures(shown, thresholds)
-        benign, forged, won = [], [], []
-        size = self.settings.batch_size
-        for start in range(0, len(shown), size):
-            part = shown[start : start + size]
-            x, _ = self.photos.clean(part)
-            y, wanted = self._classes(x, part, range(len(self.classifier.head)), "judged")
-            m, m_hat, m_teacher, reached = self._forged(x, y, wanted)
-            benign.append(maps.l1(m, m_teacher))
-            forged.append(maps.l1(m_hat, m) * reached)
-            won.append(reached)
-        means = {"benign_l1": benign, "forged_l1": forged, "forged_success": won}
-        return known | {name: float(torch.cat(values).float().mean()) for name, values in means.items()}
-
-    @torch.no_grad()
     def finish(self) -> tuple[float, dict[str, float]]:
-        """The best epoch's decoder at the teacher's own t; the final figures, beside the teacher's."""
-        self.net.load_state_dict(self.best_state)
-        figures = self.figures(self.held, (self.threshold,))
-        plain = self._of_teacher(self.held)
+        """Keep the teacher's t; returns it and the figures, beside those of the teacher."""
+        t = self.teacher.threshold
+        figures = self._figures(self.held, (t,))
+        plain = self.evaluator.figures(self.teacher.net, self.held, (t,))
         figures |= {f"plain_{name}": plain[name] for name in ("saliency_metric", "drop_top")}
-        counts = {"photos": float(len(self.train)), "validation_photos": float(len(self.held))}
-        return self.threshold, figures | counts
+        return t, figures | {"photos": float(len(self.train)), "validation_photos": float(len(self.held))}
 
-    def _of_teacher(self, shown: Sequence[Shown]) -> dict[str, float]:
-        """The plain figures of the plain decoder."""
-        ours, self.net = self.net, self.teacher
-        try:
-            return Training.figures(self, shown, (self.threshold,))
-        finally:
-            self.net = ours
-
-    def _forged(self, x: Images, y: Labels, wanted: Labels) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Benign maps, those after ADV² against the decoder as it is, the teacher's benign ones, and its successes."""
-        judge = RtsA.around(self.classifier, self.net)
-        with torch.no_grad():
-            m = judge.explain(x, y)
-            m_teacher = maps_of(self.teacher, self.classifier.pyramid(x), self.classifier.head[y])
-        attack = Adv2.make(
-            "fast", judge.name, self.settings.eps, steps=JUDGED_STEPS, surrogate={"loss": "cross-entropy"}
-        )
-        goal = Goal(wanted, y, {judge.name: m})
-        self.classifier.meter.open(len(x))
-        with torch.enable_grad():
-            found = attack.run(Victim(self.classifier, (judge,)), x, goal, [0] * len(x))
-        reached = self.classifier.logits(found.images).argmax(1) == wanted
-        return m, judge.explain(found.images, wanted), m_teacher, reached
-
-
-class Sparring(RtsSurrogate):
-    """The attacker's side in training; the defender learns from each iterate after the attacker has seen it."""
-
-    def __init__(self, training: AdversarialTraining, x: Images, y: Labels, wanted: Labels) -> None:
-        classifier, head = training.classifier, training.classifier.head
-        with torch.no_grad():
-            self.clean = classifier.pyramid(x)
-            benign = maps_of(training.net, self.clean, head[y])
-            self.teacher_benign = maps_of(training.teacher, self.clean, head[y])
-            self.teacher_wanted = maps_of(training.teacher, self.clean, head[wanted])
-            self.floor = cross_entropy(self.teacher_wanted, self.teacher_wanted)
-        super().__init__(RtsA.around(classifier, training.net), Goal(wanted, y, {RtsA.name: benign}), "cross-entropy")
-        self.training, self.w, self.w_wanted = training, head[y], head[wanted]
-        self.steps = 0
-        self.noted: list[dict[str, float]] = []
-
-    def of_levels(self, levels: list[Tensor]) -> Maps:
-        """The map that the attacker moves; what the classifier saw is kept for `advance`."""
-        self.levels = [f.detach() for f in levels]
-        return super().of_levels(levels)
-
-    def advance(self, x: Images, progress: float) -> None:
-        """The decoder learns from the iterate that the attacker has just left."""
-        self.steps += 1
-        if self.steps % self.training.settings.learn_every:
-            return
-        with torch.enable_grad():
-            m_hat = maps_of(self.rts.net, self.levels, self.w_wanted)
-            # The untouched photo is asked about both classes: doubt must come from what was made of it.
-            m = maps_of(self.rts.net, self.clean, self.w)
-            m_wanted = maps_of(self.rts.net, self.clean, self.w_wanted)
-            s = self.training.settings
-            forged = s.forged * (cross_entropy(m_hat, self.teacher_wanted) - self.floor).mean()
-            stays = maps.l1(m, self.teacher_benign) + maps.l1(m_wanted, self.teacher_wanted)
-            # What is allowed costs nothing: else the doubt soon falls to where nothing moves it any more.
-            benign = s.benign * (stays.mean() - KEPT).clamp_min(0)
-        self.training.learn(forged + benign)
-        moved = float(maps.l1(m_hat.detach(), m.detach()).mean())
-        self.noted.append({"forged": float(forged.detach()), "benign": float(benign.detach()), "moved": moved})
-
-    def means(self) -> dict[str, float]:
-        """Of what was noted at the steps of the decoder."""
-        return {name: sum(n[name] for n in self.noted) / len(self.noted) for name in self.noted[0]}
-
-
-def doubt_of(net: MaskNet) -> Doubt:
-    """The part of a network that learns here."""
-    if net.doubt is None:
-        raise TypeError("This network has no doubt.")
-    return net.doubt
+    def _figures(self, photos: Sequence[LabelledPhoto], thresholds: Sequence[float]) -> dict[str, float]:
+        """Compute the figures of plain RTS, and those of forged images; the classes wanted are the same every time."""
+        found: dict[str, list[PerImage]] = {}
+        for part, x, y in self.photos.batches(photos, self.settings.batch_size):
+            wanted = self._wanted(part, range(len(self.classifier.head)), "judged")
+            forged = forged_figures(self.classifier, self.net, self.teacher.net, x, y, wanted, self.settings.eps)
+            for name, values in forged.items():
+                found.setdefault(name, []).append(values)
+        known = self.evaluator.figures(self.net, photos, thresholds)
+        return known | {name: float(torch.cat(values).mean()) for name, values in found.items()}
 
 
 def channels_last(classifier: Classifier) -> None:
-    """The memory layout that a CPU trains EfficientNet-Lite0 1.4 times faster in."""
+    """Choose the memory layout in which a CPU trains EfficientNet-Lite0 1.4 times faster."""
     module = getattr(classifier, "module", None)
     if isinstance(module, torch.nn.Module):
         module.to(memory_format=torch.channels_last)
-
-
-def adversarial_training(
-    classifier: Classifier, how: TrainSettings, plain: str | None
-) -> tuple[AdversarialSettings, Callable[..., AdversarialTraining]]:
-    """Settings and maker of a training that starts at a plain network's file, by default the packaged one."""
-    if how.precision != "fp32":
-        raise UnderfireError(f"--precision {how.precision}: --adversarial trains in float32 alone; leave it out.")
-    if plain and rts.read_card(Path(plain).expanduser()).kind == RtsA.name:
-        raise UnderfireError(f"--from {plain}: this network is of an adversarial training; start from a plain one.")
-    path = rts.find(classifier, plain)
-    teacher, card = rts.load(path), rts.read_card(path)
-    settings = AdversarialSettings(teacher=rts.digest_of(path), limit=how.limit, seed=how.seed)
-    return settings, partial(AdversarialTraining, teacher=teacher, threshold=card.threshold, held=card.validation)
-
-
-def resplit(shown: Sequence[Shown], held: Collection[str]) -> list[Shown]:
-    """The teacher's own split, where its photos are among these: what judged it must not teach its pupil.
-
-    Args:
-        shown: photos, split anew.
-        held: SHA-256 of the photos that the teacher was judged by.
-    """
-    classes = {s.label for s in shown if s.photo.sha256 in held}
-    left = sum(s.label not in classes for s in shown)
-    return [replace(s, validation=s.label in classes) for s in shown] if classes and left else list(shown)

@@ -1,0 +1,59 @@
+"""The plain network that adversarial training starts from, and is measured against."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from underfire.core import Classifier, UnderfireError
+from underfire.interpreters import rts
+from underfire.interpreters.rts import RtsA
+from underfire.interpreters.rts_net import MaskNet
+from underfire.train.photos import LabelledPhoto
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A plain network.
+
+    Args:
+        net: g₀, frozen.
+        threshold: its t.
+        validation: SHA-256 of the photos that it was judged by.
+        digest: SHA-256 of its file.
+    """
+
+    net: MaskNet
+    threshold: float
+    validation: Collection[str]
+    digest: str
+
+
+def load_teacher(classifier: Classifier, plain: str | None) -> Teacher:
+    """Load the plain network of a classifier.
+
+    Args:
+        classifier: for which it was trained.
+        plain: its file; None: the packaged one.
+
+    Raises:
+        UnderfireError: there is none, or it is another classifier's or adversarially trained itself.
+    """
+    if plain and rts.read_card(Path(plain).expanduser()).kind == RtsA.name:
+        raise UnderfireError(f"--from {plain}: this network is of an adversarial training; start from a plain one.")
+    path = rts.find(classifier, plain)
+    card = rts.read_card(path)
+    return Teacher(rts.load(path).to(classifier.head.device), card.threshold, card.validation, rts.digest_of(path))
+
+
+def resplit(labelled: Sequence[LabelledPhoto], held: Collection[str]) -> list[LabelledPhoto]:
+    """Take over the teacher's split, where its photos are among these: what judged it must not teach its pupil.
+
+    Args:
+        labelled: photos, split anew.
+        held: SHA-256 of the photos that the teacher was judged by.
+    """
+    classes = {p.label for p in labelled if p.photo.sha256 in held}
+    left = sum(p.label not in classes for p in labelled)
+    return [replace(p, validation=p.label in classes) for p in labelled] if classes and left else list(labelled)
