@@ -1,9 +1,9 @@
-"""What a mask is trained for (Dabkowski & Gal 2017, section 3; method, section 2).
+"""The objective of RTS: what a mask is trained for (Dabkowski & Gal 2017, section 3; method, section 2.8).
 
     L(m) = λ_tv TV(m) + λ_av AV(m) − log f_c(Φ(x, m)) + λ_d f_c(Φ(x, 1 − m))^0.3      Φ(x, m) = x·m + A·(1 − m)
 
 TV and AV are means over the map, so that they do not depend on its size. A is a blurred copy of x or a flat colour with
-noise, drawn for each sample. For a class that the photo does not show only the area counts: its map shall be empty.
+noise, drawn for each sample. For a class that the photo does not show only the area counts: its mask shall be empty.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ BLUR = 14
 
 @dataclass(frozen=True)
 class ObjectiveWeights:
-    """λ of each term.
+    """Weights λ of the objective's terms.
 
     Args:
-        tv: smoothness.
-        area: of the true class's mask.
-        destroy: of what is left of the class without the mask.
-        power: of that probability.
-        absent: area of the mask of a class that is not there.
+        tv: of the smoothness.
+        area: of the area of the true class's mask.
+        destroy: of the class's probability once its mask is removed.
+        power: that this probability is raised to; no weight.
+        absent: of the area of the mask of a class that is not there.
     """
 
     tv: float = 10.0
@@ -42,23 +42,23 @@ class ObjectiveWeights:
 
 
 def smoothness(m: Maps) -> PerImage:
-    """TV: mean squared difference of neighbours, horizontally plus vertically."""
+    """Compute TV: the mean squared difference of neighbours, horizontally plus vertically."""
     return (m[:, :, 1:] - m[:, :, :-1]).square().mean((1, 2)) + (m[:, 1:] - m[:, :-1]).square().mean((1, 2))
 
 
 def area(m: Maps) -> PerImage:
-    """AV: mean of the map."""
+    """Compute AV: the mean of each map, in [0, 1]."""
     return m.mean((1, 2))
 
 
 def blurred(x: Images) -> Images:
-    """``x`` with everything smaller than about 10 px (of 224) gone."""
+    """Blur away everything smaller than about 10 px (of 224)."""
     small = F.adaptive_avg_pool2d(x, BLUR)
     return F.interpolate(small, x.shape[-2:], mode="bicubic", align_corners=False).clamp(0, 1)
 
 
 def flat(x: Images, seeds: Sequence[int]) -> Images:
-    """One random colour an image, with noise on it."""
+    """Paint each image in one random colour with noise on it, both drawn from its seed."""
     out = torch.empty_like(x)
     for row, seed in enumerate(seeds):
         generator = torch.Generator().manual_seed(seed)
@@ -69,13 +69,13 @@ def flat(x: Images, seeds: Sequence[int]) -> Images:
 
 
 def fill(x: Images, seeds: Sequence[int]) -> Images:
-    """A: for every other seed the blurred photo, for the others a flat colour with noise."""
+    """Make A: the blurred image where the seed is odd, a flat colour with noise where it is even."""
     noise = torch.tensor([seed % 2 == 0 for seed in seeds], device=x.device)[:, None, None, None]
     return torch.where(noise, flat(x, seeds), blurred(x))
 
 
 def blend(x: Images, m: Maps, behind: Images) -> Images:
-    """Φ(x, m): the photo where ``m`` is 1, ``behind`` where it is 0."""
+    """Compute Φ(x, m): the image where ``m`` is 1, ``behind`` where it is 0."""
     u = maps.resize(m, (x.shape[-2], x.shape[-1]))[:, None]
     return x * u + behind * (1 - u)
 
@@ -83,7 +83,19 @@ def blend(x: Images, m: Maps, behind: Images) -> Images:
 def objective(
     logits: Callable[[Images], Tensor], x: Images, y: Labels, m: Maps, behind: Images, lam: ObjectiveWeights
 ) -> dict[str, PerImage]:
-    """The weighted terms of the true class's masks, from one batch of kept and destroyed images."""
+    """Compute the weighted terms of the true classes' masks, from one pass over kept and destroyed images.
+
+    Args:
+        logits: the classifier.
+        x: images (N, 3, H, W) in [0, 1].
+        y: their classes.
+        m: masks (N, h, w) in [0, 1].
+        behind: A.
+        lam: λ.
+
+    Returns:
+        `smoothness`, `area`, `keep` and `destroy`, (N,) each; what is minimised is their sum.
+    """
     z = logits(torch.cat([blend(x, m, behind), blend(x, 1 - m, behind)])).float()
     kept, destroyed = z.chunk(2)
     left = destroyed.softmax(1).gather(1, y[:, None])[:, 0]

@@ -1,4 +1,7 @@
-"""RTS: a network learns masks that keep the class and that nothing else can do without (`objective`)."""
+"""RTS: a network learns small, smooth masks that keep the class, and without which it is gone (see `objective`).
+
+Each photo is also asked about a class that it does not show, whose mask shall be empty.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RTSᴬ: adversarial interpretation. RTS goes on training on ADV² examples made on the fly (paper, section 5.3).
+"""RTSᴬ: RTS goes on training on ADV² examples that are forged on the way (paper, section 5.3; method, section 6.2).
 
     min over the doubt   a · KL(g₀(x, c_t) ‖ g(x̂, c_t)) + b · max(0, Σ_{k = c, c_t} |g(x, k) − g₀(x, k)| − 0.02)
     x̂ = ADV² against the network as it is:  min  ℓ_prd(f(x̂), c_t) + λ H(g(x̂, c_t), g(x, c)),  ‖x̂ − x‖∞ ≤ ε

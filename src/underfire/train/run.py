@@ -1,4 +1,4 @@
-"""A whole training: photos in, a network's file with its card out; a command that was killed goes on where it was.
+"""A whole training: photos in, a network's file with its card out; killed, the same call goes on where it was.
 
 photos -> the classifier's own predictions -> a split by class -> epochs -> the best network, with its card
 """
@@ -73,7 +73,7 @@ def train_rts(
         images: photos without labels: a folder, or 'demo'. Some 500 or more, of the kind the classifier was trained on.
         out: the file to write; by default rts-CLASSIFIER.safetensors or rts-a-CLASSIFIER.safetensors.
         adversarial: train RTSᴬ, on forged images too, starting from a plain network.
-        plain: that network's file; by default the packaged one. Without ``adversarial`` it means nothing.
+        plain: that network's file, with ``adversarial`` alone; by default the packaged one.
         epochs: at most so many; by default 24, and 16 of RTSᴬ, whose epoch is an eighth of the photos.
         patience: stop after so many epochs without a better one; by default 8, and 16 of RTSᴬ.
         limit: photos used, evenly spaced over the sorted paths; by default all.
@@ -89,18 +89,20 @@ def train_rts(
     out_folder_writable(out)
     chosen: dict[str, Any] = {"limit": limit, "seed": seed, "precision": precision}
     chosen |= {name: n for name, n in (("epochs", epochs), ("patience", patience)) if n is not None}
-    if adversarial:
-        settings, start = _from_teacher(classifier, plain, chosen)
-        return fit(classifier, images, settings, start, out, listener)
+    settings, start = _adversarial(classifier, plain, chosen) if adversarial else _plain(plain, chosen)
+    return fit(classifier, images, settings, start, out, listener)
+
+
+def _plain(plain: str | None, chosen: Mapping[str, Any]) -> tuple[TrainSettings, StartTask]:
     if plain is not None:
         raise UnderfireError(f"--from {plain}: a plain network starts from the photos alone; add --adversarial.")
-    how = TrainSettings(**chosen)
-    return fit(classifier, images, how, partial(RtsTask, settings=how), out, listener)
+    settings = TrainSettings(**chosen)
+    return settings, partial(RtsTask, settings=settings)
 
 
-def _from_teacher(
+def _adversarial(
     classifier: Classifier, plain: str | None, chosen: Mapping[str, Any]
-) -> tuple[AdversarialSettings, StartTask]:
+) -> tuple[TrainSettings, StartTask]:
     if chosen["precision"] != "fp32":
         raise UnderfireError(f"--precision {chosen['precision']}: --adversarial trains in float32 alone; leave it out.")
     teacher = load_teacher(classifier, plain)
