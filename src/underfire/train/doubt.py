@@ -1,4 +1,4 @@
-"""The doubt of a network (`rts_net.Doubt`): the part that learns in adversarial training, and how it is held back.
+"""The doubt of a network (`Doubt`): the part that learns in adversarial training, and how it is held back.
 
 Benign maps move where benign features are doubted and nowhere else. So what an epoch has learnt is judged, and kept,
 with the doubt lowered until the maps of photos that it has not learnt from stay where the teacher's are.
