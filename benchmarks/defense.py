@@ -32,9 +32,9 @@ from underfire.defenses.ensemble.calibrate import calibrate
 from underfire.images import pixels
 from underfire.images.photos import Folder
 from underfire.interpreters.rts.card import PACKAGED, read_card
-from underfire.interpreters.rts_loss import saliency_metric
 from underfire.metrics import detection, estimate
 from underfire.plan.settings import Settings
+from underfire.train.quality import saliency_metric
 
 RESULTS = Path(__file__).parent / "results"
 WORK = Path(tempfile.gettempdir()) / "underfire-benchmark-defense"

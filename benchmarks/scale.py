@@ -24,9 +24,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from underfire import core
 from underfire.audit.desk import Desk, Quiet
 from underfire.audit.run import executor_of
+from underfire.core import Outcome, Photo, Unit
 from underfire.plan import make, units
 from underfire.plan.settings import Settings
 from underfire.store import Store
@@ -115,7 +115,7 @@ def driver() -> Iterator[Line]:
 
 def no_ops(folder: str, began: float) -> None:
     """The driver of an audit whose worker returns rows without looking at the photos."""
-    photos = tuple(core.Photo(f"{i:06d}.png", f"{i:064x}") for i in range(TASKS // 2))
+    photos = tuple(Photo(f"{i:06d}.png", f"{i:064x}") for i in range(TASKS // 2))
     settings = Settings.parse({"images": "demo", "limit": 1, "batch_size": 8, "threads": 1})
     plan = make.make_plan(settings)
     plan = units.Plan(**(vars(plan) | {"photos": photos}))
@@ -124,11 +124,11 @@ def no_ops(folder: str, began: float) -> None:
     first: list[float] = []
     store = Store(Path(folder))
 
-    def work(unit: core.Unit) -> core.Outcome:
+    def work(unit: Unit) -> Outcome:
         first[:] = first or [time.monotonic()]
         rows = failed_rows(unit, name, "no-op")
         store.put(unit.stage, unit.name, rows, {}, {})
-        return core.Outcome(unit, len(rows))
+        return Outcome(unit, len(rows))
 
     with store.open(), contextlib.closing(executor):
         if not store.done("records"):

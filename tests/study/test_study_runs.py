@@ -9,21 +9,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-import test_rts
 import torch
 import torch.nn.functional as F
 import yaml
 from test_study import TOY, agenda, noted, part, put, row
 from torch import Tensor
 
+from support import colours
 from support.e2e import extended, photo, photos, records, underfire
-from underfire import registry
 from underfire.audit import run
 from underfire.classifiers.base import TorchClassifier
 from underfire.core import ClassifierOptions, UnderfireError
 from underfire.interpreters.rts.card import Card, packed
 from underfire.metrics.estimate import mean
-from underfire.registry import parts
+from underfire.registry import maker, parts, register
 from underfire.report.text import number
 from underfire.store import Store
 from underfire.study import matrix, numbers, results, verdicts
@@ -174,7 +173,7 @@ def test_paths_of_a_plan_hold_from_anywhere(folder: Path, monkeypatch: pytest.Mo
 
 def two_classes(variant: str, options: ClassifierOptions) -> TorchClassifier:
     """The extension's classifier with two of its outputs."""
-    made: TorchClassifier = registry.maker("classifiers", "toy")(variant, options)
+    made: TorchClassifier = maker("classifiers", "toy")(variant, options)
     last: Any = made.module[-1]  # type: ignore[index]
     last.weight, last.bias = torch.nn.Parameter(last.weight[:2]), torch.nn.Parameter(last.bias[:2])
     last.out_features = 2
@@ -184,7 +183,7 @@ def two_classes(variant: str, options: ClassifierOptions) -> TorchClassifier:
 
 @pytest.fixture
 def two() -> Iterator[None]:
-    registry.register("classifiers", "two")(two_classes)
+    register("classifiers", "two")(two_classes)
     yield
     parts._makers["classifiers"].pop("two")
 
@@ -384,7 +383,7 @@ def test_both_families_run_on_every_interpreter_whatever_map_is_wanted(name: str
         assert (made["flow_mean_px"] is None) == (made["attack"] == "adv2")
 
 
-class SoftColours(test_rts.Colours):
+class SoftColours(colours.Colours):
     """With a slope everywhere."""
 
     def levels(self, x: Tensor) -> list[Tensor]:
@@ -397,10 +396,10 @@ class SoftColours(test_rts.Colours):
 @pytest.fixture
 def decoder(tmp_path: Path) -> Iterator[Path]:
     """An RTS network for a toy classifier with a pyramid, as `train` starts it."""
-    classifier = test_rts.wrapped(SoftColours(), "colours")
-    registry.register("classifiers", "colours")(lambda variant, options: test_rts.wrapped(SoftColours(), "colours"))
-    size = test_rts.SIZE
-    net = test_rts.started(
+    classifier = colours.wrapped(SoftColours(), "colours")
+    register("classifiers", "colours")(lambda variant, options: colours.wrapped(SoftColours(), "colours"))
+    size = colours.SIZE
+    net = colours.started(
         classifier, torch.rand(2, 3, size, size, generator=torch.manual_seed(0)), torch.tensor([0, 1])
     )
     path = tmp_path / "rts.safetensors"

@@ -161,10 +161,10 @@ def classifier_of(settings: Settings) -> Classifier:
     """The classifier that settings name, ready to be asked; loads torch."""
     import os
 
-    from underfire import registry
     from underfire.executors.process import prepare
     from underfire.plan.device import choose_device
+    from underfire.registry import build_classifier
 
     prepare(settings.threads or os.cpu_count() or 1)
     device = choose_device(settings.device)
-    return registry.build_classifier(settings.classifier, settings.classifier_options, device)
+    return build_classifier(settings.classifier, settings.classifier_options, device)

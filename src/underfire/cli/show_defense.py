@@ -25,7 +25,7 @@ from underfire.defenses.ensemble.calibrate import calibrate
 from underfire.images.overlay import over
 from underfire.images.pixels import encode_png, forged_note
 from underfire.plan.settings import Settings
-from underfire.train import out_folder_writable
+from underfire.train.run import out_folder_writable
 
 ENOUGH = 100
 """Photos from which on the statistics are no longer rough; a guess from the first look (docs/defenses.md)."""

@@ -10,11 +10,8 @@ import typer
 from underfire.cli.flags import SOME_FAILED, Flags, examples, settings_of, takes
 from underfire.cli.show import ERRORS_SHOWN
 from underfire.core import UnderfireError
-from underfire.core.place import slug
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from underfire.plan.settings import Settings
 
 train_app = typer.Typer(
@@ -80,11 +77,11 @@ def rts(
         )
     if plain and not adversarial:
         raise UnderfireError(f"--from {plain}: a plain network starts from the photos alone; add --adversarial.")
-    if not train_rts(settings_of(None, flags), epochs, patience, out, adversarial, plain):
+    if not _train(settings_of(None, flags), epochs, patience, out, adversarial, plain):
         raise typer.Exit(SOME_FAILED)
 
 
-def train_rts(
+def _train(
     settings: Settings,
     epochs: int | None,
     patience: int | None,
@@ -102,29 +99,30 @@ def train_rts(
         adversarial: on forged images too, starting from a plain network.
         plain: that network's file; by default the packaged one.
     """
-    from dataclasses import replace
-
-    from underfire import train
     from underfire.cli.flags import classifier_of
     from underfire.cli.progress import TrainProgress, say
-    from underfire.defenses.adversarial import JUDGED_STEPS, adversarial_training
+    from underfire.train.forged import JUDGED_STEPS
+    from underfire.train.run import train_rts as train
 
-    kind = "rts-a" if adversarial else "rts"
-    out = out or Path(f"{kind}-{slug(settings.classifier)}.safetensors")
-    train.out_folder_writable(out)
-    classifier = classifier_of(settings)
-    how = train.TrainSettings(limit=settings.limit, seed=settings.seed, precision=settings.precision or "fp32")
-    begin: Callable[..., train.Training] = train.Training
-    if adversarial:
-        how, begin = adversarial_training(classifier, how, plain)
-    how = replace(how, epochs=epochs or how.epochs, patience=patience or how.patience)
-    with TrainProgress() as watcher:
-        done = train.train_rts(classifier, settings.images, how, out, watcher, begin)
+    with TrainProgress() as listener:
+        done = train(
+            classifier_of(settings),
+            settings.images,
+            out,
+            adversarial=adversarial,
+            plain=plain,
+            epochs=epochs,
+            patience=patience,
+            limit=settings.limit,
+            seed=settings.seed,
+            precision=settings.precision or "fp32",
+            listener=listener,
+        )
     for reason in list(done.skipped.values())[:ERRORS_SHOWN]:
         say(f"Left out: {reason}")
     figures = done.card.figures
     if not done.fresh:
-        say(f"'{out}' is trained already, with these photos and settings.")
+        say(f"'{done.path}' is trained already, with these photos and settings.")
     beside = ("a centre blob", "saliency_metric_centre_blob") if not adversarial else ("plain", "plain_saliency_metric")
     say(
         f"On {figures['validation_photos']:.0f} photos of classes not trained on: saliency metric "
@@ -136,6 +134,7 @@ def train_rts(
             f"Benign maps are {figures['benign_l1']:.3f} (L1) from the plain network's; forged ones, attacked for "
             f"{JUDGED_STEPS} steps, {figures['forged_l1']:.3f} from benign ones."
         )
-    say(f"Written: {out}, and what its maps look like: {done.picture}")
-    say(f"Use it: underfire run --images DIR --interpreter {kind} --set {kind}.weights={out} …")
+    say(f"Written: {done.path}, and what its maps look like: {done.picture}")
+    kind = done.card.kind
+    say(f"Use it: underfire run --images DIR --interpreter {kind} --set {kind}.weights={done.path} …")
     return not done.skipped

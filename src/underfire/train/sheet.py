@@ -1,4 +1,4 @@
-"""A sheet of photos and their maps, one PNG: what a learned interpreter shows of photos it was not trained on."""
+"""A picture of photos and their maps, one PNG: what a learned interpreter shows of photos it has not learnt from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from underfire.images.overlay import Pixels, over
 
 TILE, GAP, LINE = 168, 8, 18
-"""Side of a picture, space between two, height of a caption, px."""
+"""Side of an image, space between two, and height of a caption, in px."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Explained:
 
 
 def sheet(shown: Sequence[Explained]) -> bytes:
-    """One column each: the photo, the map over it, and what the map keeps of it, with the caption above."""
+    """Draw one column for each: the caption, the photo, the map over it, and what the map keeps of it."""
     width = GAP + len(shown) * (TILE + GAP)
     page = Image.new("RGB", (width, LINE + GAP + 3 * (TILE + GAP)), "white")
     pen, font = ImageDraw.Draw(page), ImageFont.load_default(12)
@@ -42,7 +42,7 @@ def sheet(shown: Sequence[Explained]) -> bytes:
 
 
 def kept(photo: Pixels, m: NDArray[np.float32]) -> Pixels:
-    """The photo where the map is 1, black where it is 0."""
+    """Show the photo where the map is 1, and black where it is 0."""
     height, width = photo.shape[:2]
     large = Image.fromarray(m).resize((width, height), Image.Resampling.BILINEAR)
     shown: Pixels = np.rint(photo * np.clip(np.asarray(large), 0, 1)[..., None]).astype(np.uint8)

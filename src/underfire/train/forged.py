@@ -1,0 +1,51 @@
+"""What a short ADV² makes of a network's maps: the figures that RTSᴬ is judged by."""
+
+from __future__ import annotations
+
+import torch
+
+from underfire.attacks.adv2 import Adv2
+from underfire.core import Classifier, Goal, Images, Labels, PerImage, Victim
+from underfire.images.maps import l1
+from underfire.interpreters.rts.net import MaskNet
+from underfire.interpreters.rts.rts import RtsA, maps_of
+
+JUDGED_STEPS = 20
+"""Steps of the attack; what a patient one does is measured elsewhere (docs/defenses.md)."""
+
+
+def forged_figures(
+    classifier: Classifier, net: MaskNet, teacher: MaskNet, x: Images, y: Labels, wanted: Labels, eps: int
+) -> dict[str, PerImage]:
+    """Attack a batch, and compare the maps before and after.
+
+    Args:
+        classifier: whose prediction is forged.
+        net: the network under attack.
+        teacher: the plain network.
+        x: clean images.
+        y: their classes.
+        wanted: the classes that the attacker wants.
+        eps: ε in levels of 255.
+
+    Returns:
+        `benign_l1`, from the teacher's maps of clean images; `forged_l1`, from clean images' maps to forged ones', 0
+        where the attack misses its class and so has forged nothing; `forged_success`, whether it reaches it.
+    """
+    judge = RtsA.around(classifier, net)
+    m = judge.explain(x, y)
+    with torch.no_grad():
+        m_teacher = maps_of(teacher, classifier.pyramid(x), classifier.head[y])
+    forged = _attacked(judge, x, Goal(wanted, y, {judge.name: m}), eps)
+    with torch.no_grad():
+        reached = classifier.logits(forged).argmax(1) == wanted
+    moved = l1(judge.explain(forged, wanted), m)
+    return {"benign_l1": l1(m, m_teacher), "forged_l1": moved * reached, "forged_success": reached.float()}
+
+
+@torch.enable_grad()
+def _attacked(judge: RtsA, x: Images, goal: Goal, eps: int) -> Images:
+    """Forge images by ADV² with the masks' cross-entropy, which has a slope where the square has none."""
+    attack = Adv2.make("fast", judge.name, eps, steps=JUDGED_STEPS, surrogate={"loss": "cross-entropy"})
+    judge.classifier.meter.open(len(x))
+    return attack.run(Victim(judge.classifier, (judge,)), x, goal, [0] * len(x)).images

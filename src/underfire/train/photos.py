@@ -1,0 +1,167 @@
+"""The photos that a network learns from: found, labelled by the classifier, split by class, decoded when needed.
+
+No labels are given: the class of a photo is what the classifier says it is, since that is what it must explain. All
+photos of a class fall on one side of the split, so the figures are of classes that the network has not learnt from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torchvision.transforms.v2 import functional as transforms
+
+from underfire.core import Classifier, Images, Labels, Photo, UnderfireError
+from underfire.images.photos import Folder
+from underfire.images.pixels import load, to_tensor
+
+SMALLEST = 16
+"""With fewer photos there is nothing to learn from and nothing to judge by."""
+RECOGNISED = 0.2
+"""Mean probability of the predictions; below it the photos are of another domain than the classifier's."""
+
+
+@dataclass(frozen=True)
+class LabelledPhoto:
+    """A photo and its class.
+
+    Args:
+        photo: path and digest.
+        label: the class that the classifier predicts.
+        validation: whether the network is judged by it, and does not learn from it.
+    """
+
+    photo: Photo
+    label: int
+    validation: bool
+
+
+class Photos:
+    """The photos of one training.
+
+    Args:
+        source: a folder, or 'demo'.
+        limit: so many, evenly spaced over the sorted paths; None: all.
+        classifier: which labels them and says how they are resized.
+    """
+
+    def __init__(self, source: str, limit: int | None, classifier: Classifier) -> None:
+        self.folder, self.classifier = Folder(source), classifier
+        self.policy = classifier.preprocess
+        self.photos = self.folder.photos(limit)
+        self.skipped: dict[str, str] = {}
+        """Reasons, by path, for photos that `labelled` could not read."""
+
+    def square(self, photo: Photo, side: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """Decode a photo's centre, (side, side, 3) levels, resized as the classifier's policy says."""
+        return load(self.folder.bytes(photo.path), photo.path, replace(self.policy, input_size=side))
+
+    def clean(self, photos: Sequence[LabelledPhoto]) -> tuple[Images, Labels]:
+        """Decode photos as the classifier sees them, with their classes, on its device."""
+        x = to_tensor([self.square(p.photo, self.policy.input_size) for p in photos])
+        return x.to(self.classifier.head.device), self.labels(photos)
+
+    def labels(self, photos: Sequence[LabelledPhoto]) -> Labels:
+        """Return the photos' classes, on the classifier's device."""
+        return torch.tensor([p.label for p in photos], device=self.classifier.head.device)
+
+    def batches(
+        self, photos: Sequence[LabelledPhoto], size: int
+    ) -> Iterator[tuple[Sequence[LabelledPhoto], Images, Labels]]:
+        """Yield `clean` photos, ``size`` at a time."""
+        for start in range(0, len(photos), size):
+            part = photos[start : start + size]
+            yield part, *self.clean(part)
+
+    def augmented(self, photos: Sequence[LabelledPhoto], purpose: str) -> Images:
+        """Decode random crops of at least half the area, mirrored, brighter or darker; drawn from ``purpose``."""
+        rows = []
+        for p in photos:
+            x = to_tensor([self.square(p.photo, self.policy.resize)])
+            rows.append(_augment(x, self.policy.input_size, seed_of(purpose, p.photo.sha256)))
+        return torch.cat(rows).to(self.classifier.head.device)
+
+    def labelled(self, share: float, seed: int) -> list[LabelledPhoto]:
+        """Label every readable photo, and split them; reasons for the others go to `skipped`.
+
+        Args:
+            share: of the photos, in whole classes, for validation.
+            seed: of the split.
+
+        Raises:
+            UnderfireError: too few photos, too few classes, or photos that the classifier does not recognise.
+        """
+        predicted = self._predicted()
+        _check(self, predicted)
+        held = _held_back([label for label, _ in predicted.values()], share, seed)
+        return [LabelledPhoto(photo, label, label in held) for photo, (label, _) in predicted.items()]
+
+    @torch.no_grad()
+    def _predicted(self) -> dict[Photo, tuple[int, float]]:
+        """Predict each readable photo's class and its probability."""
+        predicted: dict[Photo, tuple[int, float]] = {}
+        for photo in self.photos:
+            try:
+                x = to_tensor([self.square(photo, self.policy.input_size)])
+            except UnderfireError as e:
+                self.skipped[photo.path] = str(e)
+                continue
+            p = self.classifier.logits(x.to(self.classifier.head.device)).softmax(1)[0]
+            predicted[photo] = int(p.argmax()), float(p.max())
+        return predicted
+
+
+def _check(photos: Photos, predicted: Mapping[Photo, tuple[int, float]]) -> None:
+    """Raise UnderfireError where nothing can be learnt from these photos."""
+    source, name = photos.folder.source, photos.classifier.name
+    if len(predicted) < SMALLEST:
+        bad = f" ({len(photos.skipped)} more cannot be read)" if photos.skipped else ""
+        raise UnderfireError(
+            f"'{source}' has {len(predicted)} photos{bad}: training needs at least {SMALLEST}, better 500 or more."
+        )
+    classes = {label for label, _ in predicted.values()}
+    if len(classes) < 3:
+        only = ", ".join(photos.classifier.classes.names[c] for c in sorted(classes))
+        raise UnderfireError(
+            f"'{name}' sees too few classes in '{source}' ({only}): training needs photos of three or more, since "
+            "the network learns what is not there too and is judged on classes that it has not learnt from."
+        )
+    sure = float(np.mean([p for _, p in predicted.values()]))
+    if sure < RECOGNISED:
+        raise UnderfireError(
+            f"'{name}' hardly recognises anything in '{source}' (mean probability {sure:.2f} of its own answers): "
+            "give photos of the kind it was trained on."
+        )
+
+
+def _held_back(labels: Sequence[int], share: float, seed: int) -> set[int]:
+    """Choose classes for validation, in the order of their digests, until they hold ``share`` of the photos."""
+    order = sorted(set(labels), key=lambda c: hashlib.sha256(f"{seed}/class/{c}".encode()).hexdigest())
+    held: set[int] = set()
+    for c in order[:-2]:
+        if sum(label in held for label in labels) >= share * len(labels):
+            break
+        held.add(c)
+    return held
+
+
+def _augment(x: Images, size: int, seed: int) -> Images:
+    g = torch.Generator().manual_seed(seed)
+    u = torch.rand(6, generator=g).tolist()
+    side = round(x.shape[-1] * (0.5 + 0.5 * u[0]) ** 0.5)
+    top, left = (round(v * (x.shape[-1] - side)) for v in u[1:3])
+    x = transforms.resized_crop(x, top, left, side, side, [size, size], antialias=True)
+    if u[3] < 0.5:
+        x = x.flip(-1)
+    varied: Images = ((x - 0.5) * (0.8 + 0.4 * u[4]) + 0.5 + 0.2 * (u[5] - 0.5)).clamp(0, 1)
+    return varied
+
+
+def seed_of(*words: object) -> int:
+    """Draw a seed that depends on these words alone."""
+    digest = hashlib.sha256("/".join(map(str, words)).encode()).digest()
+    return int.from_bytes(digest[:7], "big")

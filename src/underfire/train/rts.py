@@ -1,0 +1,132 @@
+"""RTS: a network learns small, smooth masks that keep the class, and without which it is gone (see `objective`).
+
+Each photo is also asked about a class that it does not show, whose mask shall be empty.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
+
+from underfire.core import Images, Labels, evenly
+from underfire.interpreters.rts.net import MaskNet
+from underfire.interpreters.rts.rts import Rts, maps_of
+from underfire.train.evaluate import Evaluator
+from underfire.train.loop import Judgement, descend
+from underfire.train.objective import area, fill, objective
+from underfire.train.photos import LabelledPhoto, Photos, seed_of
+from underfire.train.settings import TrainSettings
+
+START_PHOTOS = 64
+"""Photos that the network's standardisation is set by."""
+THRESHOLDS = tuple(round(0.1 * i, 1) for i in range(1, 10))
+THRESHOLD_PHOTOS = 160
+"""Photos learnt from that choose the final t."""
+EPOCH_THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9)
+"""An epoch is judged by the best of these."""
+WARMUP = 50
+"""Steps in which the learning rate rises."""
+LIKELIEST = 5
+"""Classes that the classifier holds for the likeliest: none of them counts as absent."""
+
+
+@final
+class RtsTask:
+    """Plain RTS.
+
+    Args:
+        photos: where the photos lie, with their classifier.
+        labelled: the same, labelled and split.
+        settings: how to train.
+    """
+
+    kind: ClassVar[str] = Rts.name
+
+    def __init__(self, photos: Photos, labelled: Sequence[LabelledPhoto], settings: TrainSettings) -> None:
+        self.photos, self.classifier, self.settings = photos, photos.classifier, settings
+        self.evaluator = Evaluator(photos, settings.batch_size, settings.seed)
+        self.train: Sequence[LabelledPhoto] = [p for p in labelled if not p.validation]
+        self.held: Sequence[LabelledPhoto] = [p for p in labelled if p.validation]
+        # Only classes that are shown too: one that is never there would learn that it never is.
+        self.classes = sorted({p.label for p in self.train})
+        self.steps = -(-len(self.train) // settings.batch_size)
+        self.net = self._started()
+        self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(
+            self.net.parameters(), lr=settings.rate, weight_decay=1e-3
+        )
+
+    def _started(self) -> MaskNet:
+        torch.manual_seed(seed_of(self.settings.seed, "net"))
+        generator = torch.Generator().manual_seed(seed_of(self.settings.seed, "gate"))
+        x, y = self.photos.clean(self.train[:START_PHOTOS])
+        head = self.classifier.head
+        with torch.no_grad():
+            levels = self.classifier.pyramid(x)
+            net = MaskNet([f.shape[1] for f in levels]).to(x.device)
+            net.start(levels, head[y], head, generator)
+        return net
+
+    def set_rate(self, step: int, total: int) -> None:
+        """Set Adam's rate: up over the first steps, then down to a hundredth on a cosine."""
+        warm = min(1.0, (step + 1) / min(WARMUP, total))
+        cosine = 0.01 + 0.99 * (1 + math.cos(math.pi * step / total)) / 2
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.rate * warm * cosine
+
+    def step(self, epoch: int, photos: Sequence[LabelledPhoto]) -> dict[str, float]:
+        """Learn from a batch; returns the means of the objective's terms."""
+        purpose = f"{self.settings.seed}/{epoch}"
+        x = self.photos.augmented(photos, purpose)
+        y = self.photos.labels(photos)
+        seeds = [seed_of(purpose, "fill", p.photo.sha256) for p in photos]
+        m, m_absent = self._masks(x, y, seeds)
+        lam = self.settings.lam
+        with self._cast(x):
+            terms = objective(self.classifier.logits, x, y, m, fill(x, seeds), lam)
+        terms["absent"] = lam.absent * area(m_absent)
+        descend(self.net, self.optimizer, torch.stack(list(terms.values())).sum(0).mean())
+        return {name: float(term.detach().mean()) for name, term in terms.items()}
+
+    def _masks(self, x: Images, y: Labels, seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Compute the masks of the photos' classes, and of one for each that it does not show."""
+        with torch.no_grad(), self._cast(x):
+            levels = self.classifier.pyramid(x)
+            z = self.classifier.scores(levels[-1]).float()
+        other = absent(z, y, seeds, self.classes)
+        both = maps_of(self.net, [torch.cat([f, f]) for f in levels], self.classifier.head[torch.cat([y, other])])
+        m, m_absent = both.chunk(2)
+        return m, m_absent
+
+    def _cast(self, x: Tensor) -> torch.autocast:
+        return torch.autocast(x.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16")
+
+    def judge(self) -> Judgement:
+        """Judge the network by photos of classes that it does not learn from."""
+        figures = self.evaluator.figures(self.net, self.held, EPOCH_THRESHOLDS)
+        return Judgement(figures, figures["saliency_metric"], copy.deepcopy(self.net.state_dict()))
+
+    def finish(self) -> tuple[float, dict[str, float]]:
+        """Choose t by photos learnt from, for the network and for a blob in the centre; returns t and the figures."""
+        some, blob = evenly(self.train, THRESHOLD_PHOTOS), "saliency_metric_centre_blob"
+        ours = self.evaluator.saliency(self.net, some, THRESHOLDS)
+        blobs = self.evaluator.saliency(self.net, some, THRESHOLDS, blob=True)
+        t, t_blob = min(THRESHOLDS, key=ours.__getitem__), min(THRESHOLDS, key=blobs.__getitem__)
+        figures = self.evaluator.figures(self.net, self.held, (t,))
+        figures[blob] = self.evaluator.saliency(self.net, self.held, (t_blob,), blob=True)[t_blob]
+        figures["drop_ratio"] = figures["drop_top"] / max(1e-6, figures["drop_random"])
+        return t, figures | {"photos": float(len(self.train)), "validation_photos": float(len(self.held))}
+
+
+def absent(z: Tensor, y: Labels, seeds: Sequence[int], classes: Sequence[int]) -> Labels:
+    """Draw for each image one of ``classes`` that is not among its likeliest few, from its seed."""
+    out = []
+    for row, seed in enumerate(seeds):
+        likely = {*z[row].topk(min(LIKELIEST, len(classes) - 1)).indices.tolist(), int(y[row])}
+        allowed = [c for c in classes if c not in likely] or [c for c in classes if c != int(y[row])]
+        out.append(allowed[seed % len(allowed)])
+    return torch.tensor(out, device=y.device)

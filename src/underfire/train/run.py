@@ -1,0 +1,202 @@
+"""A whole training: photos in, a network's file with its card out; killed, the same call goes on where it was.
+
+photos -> the classifier's own predictions -> a split by class -> epochs -> the best network, with its card
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+
+from underfire.core import Classifier, UnderfireError
+from underfire.core.place import slug, write_whole
+from underfire.interpreters.rts.card import Card, packed, read_card
+from underfire.train.loop import Nobody, Task, TrainingLoop, TrainListener
+from underfire.train.photos import LabelledPhoto, Photos
+from underfire.train.rts import RtsTask
+from underfire.train.rts_a import AdversarialTask
+from underfire.train.settings import AdversarialSettings, TrainSettings
+from underfire.train.teacher import load_teacher
+
+StartTask: TypeAlias = Callable[[Photos, Sequence[LabelledPhoto]], Task]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training.
+
+    Args:
+        path: the network's file.
+        picture: PNG of a few validation photos and their maps.
+        card: what the network is and is worth.
+        skipped: reasons, by path, for photos that could not be used.
+        fresh: whether anything was trained; False where the file was there.
+    """
+
+    path: Path
+    picture: Path
+    card: Card
+    skipped: Mapping[str, str]
+    fresh: bool
+
+
+def train_rts(
+    classifier: Classifier,
+    images: str,
+    out: Path | None = None,
+    *,
+    adversarial: bool = False,
+    plain: str | None = None,
+    epochs: int | None = None,
+    patience: int | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    precision: str = "fp32",
+    listener: TrainListener | None = None,
+) -> Trained:
+    """Train the network of RTS, or of RTSᴬ, for a classifier; the same call goes on where a kill stopped it.
+
+    Example:
+        ``train_rts(underfire.classifier("efficientnet-lite0"), "photos", epochs=12).card.figures``
+
+    Args:
+        classifier: whose predictions shall be explained; one with a feature pyramid and a linear head.
+        images: photos without labels: a folder, or 'demo'. Some 500 or more, of the kind the classifier was trained on.
+        out: the file to write; by default rts-CLASSIFIER.safetensors or rts-a-CLASSIFIER.safetensors.
+        adversarial: train RTSᴬ, on forged images too, starting from a plain network.
+        plain: that network's file, with ``adversarial`` alone; by default the packaged one.
+        epochs: at most so many; by default 24, and 16 of RTSᴬ, whose epoch is an eighth of the photos.
+        patience: stop after so many epochs without a better one; by default 8, and 16 of RTSᴬ.
+        limit: photos used, evenly spaced over the sorted paths; by default all.
+        seed: of every random choice.
+        precision: of the classifier's passes, 'fp32' or 'bf16'; RTSᴬ is trained in 'fp32' alone.
+        listener: who hears how it goes on.
+
+    Raises:
+        UnderfireError: photos that nothing can be learnt from, a file that cannot be written or is another
+            training's, or settings that make no sense.
+    """
+    out = out or default_out(classifier.name, adversarial)
+    out_folder_writable(out)
+    chosen: dict[str, Any] = {"limit": limit, "seed": seed, "precision": precision}
+    chosen |= {name: n for name, n in (("epochs", epochs), ("patience", patience)) if n is not None}
+    settings, start = _adversarial(classifier, plain, chosen) if adversarial else _plain(plain, chosen)
+    return fit(classifier, images, settings, start, out, listener)
+
+
+def _plain(plain: str | None, chosen: Mapping[str, Any]) -> tuple[TrainSettings, StartTask]:
+    if plain is not None:
+        raise UnderfireError(f"--from {plain}: a plain network starts from the photos alone; add --adversarial.")
+    settings = TrainSettings(**chosen)
+    return settings, partial(RtsTask, settings=settings)
+
+
+def _adversarial(
+    classifier: Classifier, plain: str | None, chosen: Mapping[str, Any]
+) -> tuple[TrainSettings, StartTask]:
+    if chosen["precision"] != "fp32":
+        raise UnderfireError(f"--precision {chosen['precision']}: --adversarial trains in float32 alone; leave it out.")
+    teacher = load_teacher(classifier, plain)
+    settings = AdversarialSettings(teacher=teacher.digest, **chosen)
+    return settings, partial(AdversarialTask, settings=settings, teacher=teacher)
+
+
+def default_out(classifier: str, adversarial: bool) -> Path:
+    """Name a network's file after its classifier."""
+    return Path(f"{'rts-a' if adversarial else 'rts'}-{slug(classifier)}.safetensors")
+
+
+def out_folder_writable(out: Path) -> None:
+    """Raise UnderfireError now rather than after an hour."""
+    if not os.access(out.absolute().parent, os.W_OK):
+        raise UnderfireError(f"Cannot write '{out}': its folder is missing or read-only; give another --out.")
+
+
+def fit(
+    classifier: Classifier,
+    images: str,
+    settings: TrainSettings,
+    start: StartTask,
+    out: Path,
+    listener: TrainListener | None = None,
+) -> Trained:
+    """Train a task on photos; do nothing where its file is there already.
+
+    Args:
+        classifier: whose predictions shall be explained; one with a feature pyramid and a linear head.
+        images: photos: a folder, or 'demo'.
+        settings: how to train; with the photos and the classifier they are the training's identity.
+        start: makes the task of (photos, labelled photos).
+        out: the file to write; its checkpoint lies beside it as ``out`` + '.partial', and a picture of validation maps,
+            new after every epoch, with the ending .png.
+        listener: who hears how it goes on.
+
+    Raises:
+        UnderfireError: photos that nothing can be learnt from, or another training's files at ``out``.
+    """
+    photos = Photos(images, settings.limit, classifier)
+    classifier.pyramid(torch.zeros(1, 3, *[classifier.preprocess.input_size] * 2, device=classifier.head.device))
+    fingerprint = _fingerprint(photos, settings)
+    if out.exists():
+        return _finished(out, fingerprint)
+    task = start(photos, photos.labelled(settings.validation, settings.seed))
+    loop = TrainingLoop(task, settings)
+    partly, picture = out.with_name(out.name + ".partial"), _picture_of(out)
+    if partly.exists():
+        loop.resume(partly, fingerprint)
+    _run(loop, partly, picture, fingerprint, listener or Nobody())
+    card = _finish(loop, fingerprint)
+    write_whole(picture, task.evaluator.picture(task.net, task.held))
+    write_whole(out, packed(task.net, card))
+    partly.unlink(missing_ok=True)
+    return Trained(out, picture, card, photos.skipped, True)
+
+
+def _run(loop: TrainingLoop, partly: Path, picture: Path, fingerprint: str, listener: TrainListener) -> None:
+    """Run the epochs that are left, with a picture and a checkpoint after each."""
+    task = loop.task
+    listener.begin(len(task.train), len(task.held), loop.settings.epochs, task.steps, loop.epoch)
+    while not loop.over:
+        loop.run_epoch(listener)
+        write_whole(picture, task.evaluator.picture(task.net, task.held))
+        loop.save(partly, fingerprint)
+
+
+def _finish(loop: TrainingLoop, fingerprint: str) -> Card:
+    """Go back to the best network, and write its card."""
+    t, figures = loop.finish()
+    classifier = loop.task.evaluator.classifier
+    known = {"fingerprint": fingerprint, "best_epoch": loop.best_epoch, "epochs_run": loop.epoch}
+    held = tuple(p.photo.sha256 for p in loop.task.held)
+    settings = asdict(loop.settings) | known
+    return Card(classifier.name, classifier.digest, t, settings, figures, held, loop.task.kind)
+
+
+def _finished(out: Path, fingerprint: str) -> Trained:
+    """Take a training's file that is there; UnderfireError where it is another training's."""
+    card = read_card(out)
+    if card.settings.get("fingerprint") != fingerprint:
+        raise UnderfireError(
+            f"'{out}' is there already, trained for '{card.classifier}' with other photos or settings: give another "
+            "--out, or delete it."
+        )
+    return Trained(out, _picture_of(out), card, {}, False)
+
+
+def _picture_of(out: Path) -> Path:
+    return out.with_suffix(".png")
+
+
+def _fingerprint(photos: Photos, settings: TrainSettings) -> str:
+    """Digest what a training's result depends on."""
+    digests = [p.sha256 for p in photos.photos]
+    content = [photos.classifier.digest, digests, asdict(settings), torch.get_num_threads()]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,73 @@
+"""Settings of a training. Their fields are data: they stand in a network's card and decide which checkpoint fits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from underfire.core import UnderfireError
+from underfire.train.objective import ObjectiveWeights
+
+PRECISIONS = ("fp32", "bf16")
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Settings of plain RTS.
+
+    Args:
+        epochs: at most so many passes over the photos.
+        batch_size: photos a step.
+        rate: the largest learning rate.
+        validation: share of the photos, whole classes at a time, that the network does not learn from.
+        patience: the training stops after so many epochs without a better figure.
+        seed: of every random choice, together with the photo's digest.
+        limit: photos used, evenly spaced over the sorted paths; None: all.
+        precision: of the classifier's passes in a step, 'fp32' or 'bf16'.
+        lam: weights of the objective's terms.
+
+    Raises:
+        UnderfireError: a number below 1, or another precision.
+    """
+
+    epochs: int = 24
+    batch_size: int = 16
+    rate: float = 2e-3
+    validation: float = 0.15
+    patience: int = 8
+    seed: int = 0
+    limit: int | None = None
+    precision: str = "fp32"
+    lam: ObjectiveWeights = field(default_factory=ObjectiveWeights)
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "patience"):
+            if getattr(self, name) < 1:
+                raise UnderfireError(f"{name} = {getattr(self, name)}: training needs 1 or more.")
+        if self.precision not in PRECISIONS:
+            raise UnderfireError(f"precision = {self.precision!r}: training knows {' and '.join(PRECISIONS)}.")
+
+
+@dataclass(frozen=True)
+class AdversarialSettings(TrainSettings):
+    """Settings of RTSᴬ, where an epoch is an eighth of the photos and `lam` plays no part.
+
+    Args:
+        teacher: SHA-256 of the plain network's file.
+        share: of the photos, drawn anew for each epoch.
+        eps: ε of the forged images, in levels of 255.
+        attack_steps: steps of the search that forges them.
+        learn_every: steps of the search for one step of the doubt.
+        forged: a, the weight of forged maps.
+        benign: b, the weight of benign maps.
+    """
+
+    epochs: int = 16
+    rate: float = 3e-3
+    patience: int = 16
+    teacher: str = ""
+    share: float = 0.125
+    eps: int = 8
+    attack_steps: int = 12
+    learn_every: int = 1
+    forged: float = 1.0
+    benign: float = 10.0

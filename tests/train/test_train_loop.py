@@ -1,0 +1,95 @@
+"""The training loop: killed and resumed, its checkpoints, the best epoch, patience."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import torch
+
+from support.colours import Noted, colours, few, fitted, squares
+from underfire.core import UnderfireError
+from underfire.train.loop import Judgement, TrainingLoop
+from underfire.train.photos import Photos
+from underfire.train.rts import RtsTask
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    return squares(tmp_path / "photos", 32)
+
+
+def test_a_killed_training_goes_on_to_the_same_file(photos: Path, tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole.safetensors", tmp_path / "parts.safetensors"
+    fitted(photos, few(), whole)
+    with pytest.raises(KeyboardInterrupt):
+        fitted(photos, few(), parts, Noted(stop_after=1))
+    assert not parts.exists() and parts.with_name("parts.safetensors.partial").exists()
+    listener = Noted()
+    fitted(photos, few(), parts, listener)
+    assert len(listener.seen) == 2, "one epoch was done"
+    assert whole.read_bytes() == parts.read_bytes()
+    assert not list(tmp_path.glob("*.partial")) and not list(tmp_path.glob(".tmp-*"))
+
+
+def test_a_foreign_or_damaged_checkpoint_is_told(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rts.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        fitted(photos, few(), out, Noted(stop_after=1))
+    with pytest.raises(UnderfireError, match="belongs to a training with other photos, settings"):
+        fitted(photos, few(seed=1), out)
+    partial = out.with_name("rts.safetensors.partial")
+    partial.write_bytes(partial.read_bytes()[:1000])
+    with pytest.raises(UnderfireError, match="is damaged: delete it"):
+        fitted(photos, few(), out)
+
+
+class Scored:
+    """A task that learns nothing: it marks its network with the epoch, and is given its scores."""
+
+    kind: ClassVar[str] = "scored"
+
+    def __init__(self, task: RtsTask, scores: list[float]) -> None:
+        self.net, self.optimizer, self.evaluator = task.net, task.optimizer, task.evaluator
+        self.train, self.held, self.steps = task.train, task.held, task.steps
+        self.scores, self.epochs, self.rates = scores, 0, list[tuple[int, int]]()
+
+    def set_rate(self, step: int, total: int) -> None:
+        self.rates.append((step, total))
+
+    def step(self, epoch: int, photos: object) -> dict[str, float]:
+        return {}
+
+    def judge(self) -> Judgement:
+        self.epochs += 1
+        torch.nn.init.constant_(self.net.gate_shift, float(self.epochs))
+        return Judgement({}, self.scores[self.epochs - 1], {k: v.clone() for k, v in self.net.state_dict().items()})
+
+    def finish(self) -> tuple[float, dict[str, float]]:
+        return float(self.net.gate_shift.detach()), {}
+
+
+def test_the_best_epoch_is_kept_and_patience_ends_the_training(photos: Path) -> None:
+    settings = replace(few(), epochs=9, patience=2)
+    found = Photos(str(photos), None, colours())
+    task = Scored(RtsTask(found, found.labelled(0.15, 0), settings), [3.0, 1.0, 2.0, 1.0, 0.0])
+    loop = TrainingLoop(task, settings)
+    while not loop.over:
+        loop.run_epoch(Noted())
+    assert (loop.epoch, loop.best_epoch, loop.best) == (4, 2, 1.0), "an equal score is no better one"
+    assert loop.finish() == (2.0, {}), "the network of that epoch"
+    steps = 4 * task.steps
+    assert task.rates == [(step, 9 * task.steps) for step in range(steps)]
+
+
+def test_each_epoch_shows_each_photo_once_in_an_order_of_its_own(photos: Path) -> None:
+    settings = few()
+    found = Photos(str(photos), None, colours())
+    loop = TrainingLoop(RtsTask(found, found.labelled(0.15, 0), settings), settings)
+    first = [p for batch in loop._batches() for p in batch]
+    loop.epoch = 1
+    second = [p for batch in loop._batches() for p in batch]
+    by_path = [sorted(p.photo.path for p in seen) for seen in (first, second, loop.task.train)]
+    assert first != second and by_path[0] == by_path[1] == by_path[2]

@@ -1,0 +1,63 @@
+"""The photos of a training: labelled, split by class, refused where they teach nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from support.colours import Colours, K, colours, squares, wrapped
+from underfire.classifiers.base import TorchClassifier
+from underfire.core import UnderfireError
+from underfire.train.photos import Photos
+
+
+def test_the_split_is_by_class_and_fixed(tmp_path: Path) -> None:
+    folder = str(squares(tmp_path / "photos", 32))
+    labelled = Photos(folder, None, colours()).labelled(0.15, 0)
+    again = Photos(folder, None, colours()).labelled(0.15, 0)
+    assert [p.validation for p in labelled] == [p.validation for p in again]
+    held, kept = ({p.label for p in labelled if p.validation is v} for v in (True, False))
+    assert held and kept and not held & kept
+
+
+def test_photos_that_teach_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UnderfireError, match="has 5 photos: training needs at least 16"):
+        Photos(str(squares(tmp_path / "five", 5)), None, colours()).labelled(0.15, 0)
+    one = tmp_path / "one"
+    one.mkdir()
+    for i in range(16):
+        Image.new("RGB", (80, 80), (230, 40, 30 + i)).save(one / f"{i}.png")
+    with pytest.raises(UnderfireError, match=r"sees too few classes in .*one' \(class 0\)"):
+        Photos(str(one), None, colours()).labelled(0.15, 0)
+    with pytest.raises(UnderfireError, match=r"hardly recognises anything in .* \(mean probability 0\.\d+"):
+        Photos(str(squares(tmp_path / "many", 16)), None, colours_of_many()).labelled(0.15, 0)
+
+
+def colours_of_many() -> TorchClassifier:
+    """Forty classes, none of which is likely."""
+    net = Colours(0.01)
+    net.head = nn.Linear(K, 40)
+    nn.init.normal_(net.head.weight, std=0.01, generator=torch.Generator().manual_seed(0))
+    nn.init.zeros_(net.head.bias)
+    return wrapped(net, "unsure")
+
+
+def test_a_photo_that_cannot_be_read_is_left_out_and_named(tmp_path: Path) -> None:
+    folder = squares(tmp_path / "photos", 32)
+    (folder / "bad.png").write_bytes(b"no picture")
+    photos = Photos(str(folder), None, colours())
+    assert len(photos.labelled(0.15, 0)) == 32
+    assert list(photos.skipped) == ["bad.png"] and "bad.png" in photos.skipped["bad.png"]
+
+
+def test_a_crop_is_drawn_from_the_photo_and_the_purpose(tmp_path: Path) -> None:
+    photos = Photos(str(squares(tmp_path / "photos", 32)), None, colours())
+    some = photos.labelled(0.15, 0)[:3]
+    x = photos.augmented(some, "0/1")
+    assert x.shape == photos.clean(some)[0].shape and 0 <= float(x.min()) <= float(x.max()) <= 1
+    assert torch.equal(photos.augmented(some[1:2], "0/1")[0], x[1]), "whatever else is in the batch"
+    assert not torch.equal(photos.augmented(some, "0/2"), x)

@@ -1,0 +1,115 @@
+"""A whole training: what it writes, what it refuses, the public function, and the command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from support.colours import Noted, colours, few, fitted, squares
+from support.e2e import underfire
+from underfire.core import UnderfireError
+from underfire.interpreters.rts.card import read_card
+from underfire.train import evaluate, sheet
+from underfire.train.photos import Photos
+from underfire.train.run import train_rts
+from underfire.train.settings import AdversarialSettings, TrainSettings
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    return squares(tmp_path / "photos", 32)
+
+
+def test_a_finished_training_is_not_done_again(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rts.safetensors"
+    assert fitted(photos, few(epochs=1), out).fresh
+    assert not fitted(photos, few(epochs=1), out).fresh
+    with pytest.raises(UnderfireError, match="is there already, trained for 'colours' with other photos or settings"):
+        fitted(photos, few(epochs=2), out)
+
+
+def test_a_bad_photo_is_told_in_the_end(photos: Path, tmp_path: Path) -> None:
+    (photos / "bad.png").write_bytes(b"no picture")
+    assert list(fitted(photos, few(epochs=1), tmp_path / "rts.safetensors").skipped) == ["bad.png"]
+
+
+def test_a_picture_of_validation_maps_lies_beside_the_file(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        fitted(photos, few(), tmp_path / "rts.safetensors", Noted(stop_after=2))
+    (tmp_path / "rts.png").unlink()  # of the first epoch
+    done = fitted(photos, few(), tmp_path / "rts.safetensors")
+    with Image.open(done.picture) as picture:
+        columns = (picture.width - sheet.GAP) // (sheet.TILE + sheet.GAP)
+    labelled = Photos(str(photos), None, colours()).labelled(0.15, 0)
+    assert columns == min(evaluate.SHEET, sum(p.validation for p in labelled))
+
+
+def test_the_card_says_all(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rts.safetensors"
+    done = fitted(photos, few(epochs=1), out)
+    card = read_card(out)
+    assert card == done.card or json.dumps(card.settings, default=list) == json.dumps(done.card.settings, default=list)
+    assert {t.dtype for t in load_file(out).values()} == {torch.float16}
+    assert {"saliency_metric", "saliency_metric_centre_blob", "drop_top", "drop_random", "drop_ratio"} <= set(
+        card.figures
+    )
+    assert len(card.validation) == card.figures["validation_photos"]
+
+
+def test_the_names_of_settings_are_data() -> None:
+    common = {"epochs", "batch_size", "rate", "validation", "patience", "seed", "limit", "precision", "lam"}
+    assert set(vars(TrainSettings())) == common
+    own = {"teacher", "share", "eps", "attack_steps", "learn_every", "forged", "benign"}
+    assert set(vars(AdversarialSettings())) == common | own
+    assert set(vars(TrainSettings().lam)) == {"tv", "area", "destroy", "power", "absent"}
+
+
+# -- the public function ----------------------------------------------------------------------------------------------
+
+
+def test_it_names_its_file_prints_nothing_and_tells_its_listener(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    listener = Noted()
+    done = train_rts(colours(), str(photos), epochs=1, patience=5, limit=24, seed=3, listener=listener)
+    assert done.path == Path("rts-colours.safetensors") and done.path.exists() and done.fresh
+    assert {name: done.card.settings[name] for name in ("epochs", "patience", "limit", "seed", "batch_size")} == {
+        "epochs": 1,
+        "patience": 5,
+        "limit": 24,
+        "seed": 3,
+        "batch_size": 16,
+    }
+    assert len(listener.seen) == 1 and set(listener.terms[0]) == {"smoothness", "area", "keep", "destroy", "absent"}
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_it_refuses(photos: Path, tmp_path: Path) -> None:
+    classifier, source, out = colours(), str(photos), tmp_path / "a.safetensors"
+    with pytest.raises(UnderfireError, match="its folder is missing or read-only"):
+        train_rts(classifier, source, tmp_path / "no" / "a.safetensors")
+    with pytest.raises(UnderfireError, match=r"--from p.safetensors: .* add --adversarial"):
+        train_rts(classifier, source, out, plain="p.safetensors")
+    with pytest.raises(UnderfireError, match="--precision bf16: --adversarial trains in float32 alone"):
+        train_rts(classifier, source, out, adversarial=True, precision="bf16")
+    with pytest.raises(UnderfireError, match="RTS has no trained network for 'colours'"):
+        train_rts(classifier, source, out, adversarial=True)
+    with pytest.raises(UnderfireError, match="epochs = 0: training needs 1 or more"):
+        train_rts(classifier, source, out, epochs=0)
+    with pytest.raises(UnderfireError, match="precision = 'fp16'"):
+        train_rts(classifier, source, out, precision="fp16")
+
+
+def test_the_command_says_what_is_missing(tmp_path: Path) -> None:
+    ran = underfire("train", "rts")
+    assert ran.code == 2 and "Nothing to train on: give --images DIR" in ran.err
+    ran = underfire("train", "rts", "--images", tmp_path / "none", "--out", tmp_path / "a.safetensors")
+    assert ran.code == 2 and "There is no folder or file" in ran.err
+    ran = underfire("train", "rts", "--images", "demo", "--out", tmp_path / "no" / "a.safetensors")
+    assert ran.code == 2 and "its folder is missing or read-only" in ran.err
