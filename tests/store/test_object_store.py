@@ -126,6 +126,14 @@ def test_a_store_that_does_not_answer_has_not_said_no(asked: Callable[[Remote], 
         asked(Remote("s3://a-bucket-never-asked/audit"))
 
 
+@pytest.mark.usefixtures("no_keys")
+def test_a_store_without_keys_is_said(folder: Path) -> None:
+    ran = underfire("run", "--images", folder, *TOY, "--out", "s3://a-bucket-never-asked/audit")
+    assert ran.code == 2
+    assert "s3://a-bucket-never-asked/audit" in ran.err
+    assert "NoCredentialsError" in ran.err
+
+
 def test_a_place_is_a_file_a_folder_or_nothing(out: Remote) -> None:
     (out / "photo").write_bytes(b"")
     (out / "photos" / "one").write_bytes(b"")

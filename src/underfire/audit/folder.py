@@ -25,15 +25,23 @@ def stored_plan(out: Place) -> Settings | None:
     """The plan in an output folder; None where nothing has been run yet.
 
     Raises:
-        UnderfireError: a folder with other things in it.
+        UnderfireError: a folder with other things in it, or one that cannot be read.
     """
-    if (out / "plan.yaml").is_file():
-        return read(out / "plan.yaml")
-    if out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir() if path.name not in _OURS):
+    try:
+        if (out / "plan.yaml").is_file():
+            return read(out / "plan.yaml")
+        strangers = [path for path in out.iterdir() if _strange(path.name)] if out.is_dir() else []
+    except OSError as e:
+        raise UnderfireError(f"Cannot read '{out}' ({e.strerror or e}).") from e
+    if strangers:
         raise UnderfireError(
             f"'{out}' holds files that underfire did not write, and no plan.yaml: give a new folder with --out."
         )
     return None
+
+
+def _strange(name: str) -> bool:
+    return not name.startswith(".") and name not in _OURS
 
 
 _OURS = frozenset({"records", "scale", "transfer", "failed", "images"})
