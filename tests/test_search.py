@@ -355,7 +355,7 @@ def test_label_smoothing_is_in_the_prediction_loss() -> None:
 
 
 def make(attack: str, against: str | None, preset: str, **overrides: object) -> Any:
-    return registry.maker("attacks", attack).make(preset, against, 8, **overrides)  # type: ignore[attr-defined]
+    return registry.maker("attacks", attack).make(preset, against, 8, **overrides)
 
 
 @pytest.mark.parametrize(("attack", "against", "preset"), PRESETS)

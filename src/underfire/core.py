@@ -287,11 +287,17 @@ class Found:
 class Attack(Protocol):
     """Frozen settings of an attack; a frozen dataclass, since its fields go into the key of its results."""
 
-    name: ClassVar[str]
-    fools_interpreter: ClassVar[bool]
-    """False for attacks on the prediction alone: forged once, judged by every interpreter named."""
-    eps: int | None
-    """L∞ budget in whole levels; None for a search space with another bound."""
+    @property
+    def name(self) -> str:
+        """Its name in the registry and in records."""
+
+    @property
+    def fools_interpreter(self) -> bool:
+        """False for attacks on the prediction alone: forged once, judged by every interpreter named."""
+
+    @property
+    def eps(self) -> int | None:
+        """L∞ budget in whole levels; None for a search space with another bound."""
 
     def bound(self, step_passes: float) -> float:
         """F an image at most, where a step on prediction and map costs ``step_passes``: for the estimate."""
