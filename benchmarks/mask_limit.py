@@ -21,8 +21,7 @@ from torch import Tensor
 
 from mask_attempts import Bench
 from underfire import images
-from underfire.attacks.pgd import Ball
-from underfire.attacks.search import Schedule
+from underfire.attacks.search import Ball, Schedule
 from underfire.core import Images, Labels
 from underfire.interpreters.mask_blend import Blend
 from underfire.interpreters.mask_match import Shadow, log_odds

@@ -246,7 +246,7 @@ class Victim:
     interpreters: tuple[Interpreter, ...] = ()
 
 
-class Walk(Protocol):
+class SearchWalk(Protocol):
     """One batch's live position in a search space."""
 
     def images(self) -> Images:
@@ -265,7 +265,7 @@ class Walk(Protocol):
 class Perturbation(Protocol):
     """A search space: the L∞ ball or a flow field."""
 
-    def walk(self, x: Images) -> Walk:
+    def walk(self, x: Images) -> SearchWalk:
         """Start at the clean images ``x``."""
 
 

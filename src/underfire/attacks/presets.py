@@ -16,10 +16,12 @@ from dataclasses import fields
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from underfire.attacks.search import Schedule, Settings, Stages
+from underfire.attacks.search import Ball, Flow, Schedule, SearchSettings, Stages
 from underfire.core import UnderfireError
 from underfire.registry import unknown
 
+BUDGETS = ("eps", "max_shift")
+"""Fields of a search space that no preset sets."""
 PRESET_NAMES = {
     "paper": "The published recipe, at its published cost.",
     "fast": "The default: the cheapest search that reaches the paper's quality with a margin.",
@@ -199,34 +201,48 @@ DRAWN: dict[tuple[str, str | None, str], Preset] = {
 """Rows that go before those of `PRESETS` where the target map is drawn."""
 
 
+class Chosen(NamedTuple):
+    """A preset's numbers, with the user's in place of some.
+
+    Attributes:
+        space: arguments of the search space, but for its budget.
+        settings: those of the search.
+        surrogate: options of the interpreter's surrogate, sorted by name.
+    """
+
+    space: dict[str, Any]
+    settings: SearchSettings
+    surrogate: tuple[tuple[str, Any], ...]
+
+
 def options_of(
     attack: str,
     against: str | None,
     preset: str,
     overrides: Mapping[str, object],
-    space_type: Any,
+    space_type: type[Ball | Flow],
     drawn: bool = False,
-) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Arguments of the search space, of the search, and of the interpreter's surrogate.
+) -> Chosen:
+    """Look a preset up and put the user's settings in.
 
     Args:
         attack: its name.
-        against: the interpreter it is made against.
+        against: the interpreter that it is made against.
         preset: paper, fast or thorough.
         overrides: the user's settings, which win over the preset's.
-        space_type: the dataclass of the search space; its fields may be set, but for its budget.
+        space_type: the search space; its fields may be set, but for its budget.
         drawn: the target map is a shape or a file, the map of no image.
 
     Raises:
-        UnderfireError: for an unknown preset or a setting that the attack does not have.
+        UnderfireError: for an unknown preset, or a setting that the attack does not have or that makes no sense.
     """
     if preset not in PRESET_NAMES:
         raise unknown("preset", preset, PRESET_NAMES)
     rows = PRESETS | DRAWN if drawn else PRESETS
-    table = rows.get((attack, against, preset)) or rows[attack, None, preset]
-    space, search, surrogate = dict(table.space), dict(table.search), dict(table.surrogate)
-    of_space = (f.name for f in fields(space_type) if f.name not in ("eps", "max_shift"))
-    homes = {**dict.fromkeys(of_space, space), **dict.fromkeys((f.name for f in fields(Settings)), search)}
+    row = rows.get((attack, against, preset)) or rows[attack, None, preset]
+    space, search, surrogate = dict(row.space), dict(row.search), dict(row.surrogate)
+    of_space = (f.name for f in fields(space_type) if f.name not in BUDGETS)
+    homes = {**dict.fromkeys(of_space, space), **dict.fromkeys((f.name for f in fields(SearchSettings)), search)}
     for key, value in overrides.items():
         if key == "surrogate" and isinstance(value, Mapping):
             surrogate |= value
@@ -234,11 +250,11 @@ def options_of(
             homes[key][key] = _schedule(value) if key in ("step", "lam") else value
         else:
             raise UnderfireError(f"'{attack}' has no setting '{key}': it has {', '.join(sorted(homes))}.")
-    return space, search, surrogate
+    return Chosen(space, SearchSettings(**search), tuple(sorted(surrogate.items())))
 
 
 def _schedule(value: object) -> Schedule:
-    """A number, or a mapping of start, end and shape."""
+    """Read a schedule: a number, or a mapping of start, end, shape and cycles."""
     if isinstance(value, Mapping):
         return Schedule(**value)
     if isinstance(value, int | float):

@@ -27,10 +27,8 @@ import torch
 from torch import Tensor
 
 from underfire import maps
-from underfire.attacks.adv2 import Adv2
-from underfire.attacks.pgd import Ball
-from underfire.attacks.search import Schedule, search
-from underfire.attacks.search import Settings as SearchSettings
+from underfire.attacks.adv2 import adv2
+from underfire.attacks.search import Ball, Schedule, SearchSettings, search
 from underfire.core import Classifier, Goal, Images, Labels, Maps, UnderfireError, Victim, evenly
 from underfire.interpreters import rts
 from underfire.interpreters.rts import RtsA, RtsSurrogate, cross_entropy, maps_of
@@ -236,7 +234,7 @@ class AdversarialTraining(Training):
         with torch.no_grad():
             m = judge.explain(x, y)
             m_teacher = maps_of(self.teacher, self.classifier.pyramid(x), self.classifier.head[y])
-        attack = Adv2.make(
+        attack = adv2.make(
             "fast", judge.name, self.settings.eps, steps=JUDGED_STEPS, surrogate={"loss": "cross-entropy"}
         )
         goal = Goal(wanted, y, {judge.name: m})
