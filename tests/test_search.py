@@ -433,6 +433,7 @@ def make(attack: str, against: str | None, preset: str, **overrides: object) -> 
 @pytest.mark.parametrize(("attack", "against", "preset"), PRESETS)
 def test_every_preset_builds(attack: str, against: str | None, preset: str) -> None:
     made = make(attack, against, preset)
+    assert PRESETS[attack, against, preset].why
     assert made.eps == (None if "stadv" in attack else 8)
     assert hash(made) == hash(make(attack, against, preset))
 
