@@ -19,8 +19,8 @@ from typing import Any
 import torch
 
 import underfire
-from underfire.attacks.adv2 import Adv2
-from underfire.attacks.pgd import Pgd
+from underfire.attacks.adv2 import adv2
+from underfire.attacks.pgd import pgd
 from underfire.core import Goal, Images, Photo, Victim
 from underfire.executors.process import prepare
 from underfire.images import maps, photos, pixels
@@ -106,7 +106,7 @@ class Bench:
     def run(self, name: str, keep: Path | None) -> None:
         """Attack, round, judge, write."""
         options, start = IDEAS[name], time.perf_counter()
-        attack: Any = Pgd.make("fast", None, 8) if name == "pgd" else Adv2.make("fast", "mask", 8, **options)
+        attack: Any = pgd.make("fast", None, 8) if name == "pgd" else adv2.make("fast", "mask", 8, **options)
         self.classifier.meter.open(len(self.x))
         found = attack.run(Victim(self.classifier, (self.mask,)), self.x, self.goal, [0] * len(self.x))
         passes, seconds = self.classifier.meter.close(), time.perf_counter() - start

@@ -20,8 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mask_attempts import Bench
-from underfire.attacks.pgd import Ball
-from underfire.attacks.search import Schedule
+from underfire.attacks.search import Ball, Schedule
 from underfire.core import Images, Labels
 from underfire.executors.process import prepare
 from underfire.images import photos

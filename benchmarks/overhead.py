@@ -21,8 +21,8 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 import underfire
-from underfire.attacks.adv2 import Adv2
-from underfire.attacks.pgd import Pgd
+from underfire.attacks.adv2 import adv2
+from underfire.attacks.pgd import pgd
 from underfire.core import Goal, Victim
 from underfire.executors.process import prepare
 from underfire.interpreters.grad import Grad
@@ -43,16 +43,20 @@ def main() -> None:
     x = (torch.rand(given.images, 3, 224, 224, generator=torch.Generator().manual_seed(0)) * 255).round() / 255
     y = torch.arange(given.images)
     rows = [
-        ("PGD step over forward + backward", ratio(given, bare_first(classifier, x, y), pgd(classifier, x, y)), 1.05),
-        ("GRAD step over its floor", ratio(given, bare_second(classifier, x, y), grad(classifier, x, y)), 1.10),
+        (
+            "PGD step over forward + backward",
+            ratio(given, bare_first(classifier, x, y), pgd_steps(classifier, x, y)),
+            1.05,
+        ),
+        ("GRAD step over its floor", ratio(given, bare_second(classifier, x, y), grad_steps(classifier, x, y)), 1.10),
         (
             "GRAD peak memory over a first-order step",
-            peak(grad(classifier, x, y)) / peak(bare_first(classifier, x, y)),
+            peak(grad_steps(classifier, x, y)) / peak(bare_first(classifier, x, y)),
             2.2,
         ),
         (
             "GRAD peak memory of a step with a look at the real map, likewise",
-            peak(grad(classifier, x, y, check=1)) / peak(bare_first(classifier, x, y)),
+            peak(grad_steps(classifier, x, y, check=1)) / peak(bare_first(classifier, x, y)),
             2.2,
         ),
     ]
@@ -90,9 +94,9 @@ def bare_first(classifier: underfire.Classifier, x: Tensor, y: Tensor) -> Callab
     return run
 
 
-def pgd(classifier: underfire.Classifier, x: Tensor, y: Tensor) -> Callable[[int], None]:
+def pgd_steps(classifier: underfire.Classifier, x: Tensor, y: Tensor) -> Callable[[int], None]:
     def run(steps: int) -> None:
-        attack = Pgd.make("fast", None, 8, steps=steps, stop_confidence=None)
+        attack = pgd.make("fast", None, 8, steps=steps, stop_confidence=None)
         classifier.meter.open(len(x))
         attack.run(Victim(classifier), x, Goal(y, y), [0] * len(x))
 
@@ -112,12 +116,12 @@ def bare_second(classifier: underfire.Classifier, x: Tensor, y: Tensor) -> Calla
     return run
 
 
-def grad(classifier: underfire.Classifier, x: Tensor, y: Tensor, check: int = 0) -> Callable[[int], None]:
+def grad_steps(classifier: underfire.Classifier, x: Tensor, y: Tensor, check: int = 0) -> Callable[[int], None]:
     interpreter = Grad(classifier)
     goal = Goal(y, y, {"grad": interpreter.explain(x, y)})
 
     def run(steps: int) -> None:
-        attack = Adv2.make("fast", "grad", 8, steps=steps, warmup=0, check=check)  # 0: no look at the real map
+        attack = adv2.make("fast", "grad", 8, steps=steps, warmup=0, check=check)  # 0: no look at the real map
         classifier.meter.open(len(x))
         attack.run(Victim(classifier, (interpreter,)), x, goal, [0] * len(x))
 

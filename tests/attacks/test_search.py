@@ -15,11 +15,22 @@ from hypothesis import strategies as st
 
 from support.toys import CLASSES, BlindCam, goal_for, pictures, toy, victim
 from underfire import registry
-from underfire.attacks.adv2 import Adv2
-from underfire.attacks.pgd import Ball, Pgd
+from underfire.attacks.adv2 import adv2
+from underfire.attacks.pgd import pgd
 from underfire.attacks.presets import PRESET_NAMES, PRESETS
-from underfire.attacks.search import Schedule, Settings, Stages, _Live, ranking, search
-from underfire.attacks.stadv import Adv2Stadv, Stadv
+from underfire.attacks.search import (
+    Ball,
+    LiveBatch,
+    Reached,
+    Schedule,
+    SearchSettings,
+    Stages,
+    Success,
+    how_far,
+    ranking,
+    search,
+)
+from underfire.attacks.stadv import adv2_stadv, stadv
 from underfire.classifiers.meter import PassMeter
 from underfire.core import LEVELS, Goal, ImageErrors, Images, Labels, Maps, PerImage, Terms, UnderfireError, Victim
 from underfire.images import maps, pixels
@@ -149,7 +160,7 @@ class Scripted:
     meter: PassMeter = field(default_factory=PassMeter)
     name: str = "scripted"
 
-    def run(self, settings: Settings, *, with_map: bool = True) -> tuple[list[int], list[int]]:
+    def run(self, settings: SearchSettings, *, with_map: bool = True) -> tuple[list[int], list[int]]:
         """Levels of the best images and steps taken."""
         n = len(self.script[0])
         self.rows = list(range(n))
@@ -226,34 +237,77 @@ def column(*iterates: tuple[float, float]) -> Script:
     ],
 )
 def test_the_best_iterate_is_kept(iterates: Script, best: int) -> None:
-    levels, _ = Scripted(iterates).run(Settings(len(iterates) - 1, confidence=0.9))
+    levels, _ = Scripted(iterates).run(SearchSettings(len(iterates) - 1, confidence=0.9))
     assert levels == [best]
 
 
 def test_without_a_map_the_surest_iterate_is_kept() -> None:
     script = column((0.3, 0), (0.97, 0), (0.92, 0))
-    assert Scripted(script).run(Settings(2), with_map=False)[0] == [1]
+    assert Scripted(script).run(SearchSettings(2), with_map=False)[0] == [1]
 
 
 def test_ranks_order_as_the_docstring_says() -> None:
     p = torch.tensor([0.95, 0.95, 0.8, 0.6, 0.4, 0.1])
     top = torch.tensor([True, True, True, True, False, False])
     distance = torch.tensor([0.1, 1.0, 0.0, 0.0, 0.0, 0.0])
-    rank = ranking(p, top, distance, 0.9).tolist()
+    rank = ranking(Reached(p, top), distance, Success(0.9)).tolist()
     assert rank == sorted(rank)
     assert len(set(rank)) == len(rank)
 
 
+REACHED = Reached(torch.tensor([0.95, 0.95, 0.6, 0.95]), torch.tensor([True, True, True, False]))
+
+
+def test_success_is_the_prediction_with_confidence() -> None:
+    assert Success(0.9).counts(REACHED).tolist() == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("success", "distance", "done"),
+    [
+        (Success(0.5), None, [False] * 4),  # no early stop
+        (Success(0.5, stop_confidence=0.9), None, [True, True, False, False]),
+        (Success(0.5, stop_confidence=0.9, with_map=True), None, [False] * 4),  # nobody has seen the map
+        (Success(0.5, 0.9, stop_l1=0.1, with_map=True), torch.tensor([0.1, 0.2, 0.0, 0.0]), [True] + [False] * 3),
+        (Success(0.5, 0.9, with_map=True), torch.tensor([0.1, 0.0, 0.0, 0.0]), [False, True, False, False]),
+    ],
+)
+def test_an_image_is_done_where_prediction_and_map_are_there(
+    success: Success, distance: PerImage | None, done: list[bool]
+) -> None:
+    assert success.done(REACHED, distance).tolist() == done
+
+
+def test_how_far_a_success_is_goes_by_its_map_or_its_probability_or_what_is_left_of_the_search() -> None:
+    distance = torch.tensor([0.4, 0.3, 0.2, 0.1])
+    alone, seen = how_far(REACHED, None, False, 0.5), how_far(REACHED, distance, True, None)
+    assert alone is not None
+    assert alone.tolist() == pytest.approx([0.05, 0.05, 0.4, 0.05])
+    assert seen is distance
+    assert how_far(REACHED, None, with_map=True, left_unseen=None) is None
+    unseen = how_far(REACHED, None, with_map=True, left_unseen=0.5)
+    assert unseen is not None
+    assert unseen.tolist() == [0.5] * 4
+    assert how_far(REACHED, distance, with_map=True, left_unseen=0.5) is distance
+
+
+def test_a_search_that_never_looks_prefers_the_later_iterate_after_its_warm_up() -> None:
+    never = SearchSettings(4, warmup=1, check=0)
+    assert [never.left_unseen(step) for step in range(5)] == [None, 0.75, 0.5, 0.25, 0.0]
+    assert SearchSettings(4, check=2).left_unseen(3) is None
+    assert not any(never.looks_at(step) for step in range(5))
+
+
 def test_every_image_keeps_its_own_best() -> None:
     script: Script = [[(0.95, 0.3), (0.2, 0.5), (0.99, 0.0)], [(0.95, 0.1), (0.7, 0.5), (0.99, 0.4)]]
-    assert Scripted(script).run(Settings(1))[0] == [1, 1, 0]
+    assert Scripted(script).run(SearchSettings(1))[0] == [1, 1, 0]
 
 
 def test_images_that_are_done_leave_and_stop_costing() -> None:
     done, busy = (0.999, 0.0), (0.3, 0.5)
     script: Script = [[busy, busy, busy], [done, busy, busy], [busy, busy, done], [busy, busy, busy]]
     scripted = Scripted(script)
-    levels, steps = scripted.run(Settings(3, stop_confidence=0.99, stop_l1=0.01))
+    levels, steps = scripted.run(SearchSettings(3, stop_confidence=0.99, stop_l1=0.01))
     assert steps == [1, 3, 2]
     assert levels[0] == 1
     assert levels[2] == 2
@@ -262,22 +316,22 @@ def test_images_that_are_done_leave_and_stop_costing() -> None:
 
 def test_the_search_ends_when_all_are_done() -> None:
     scripted = Scripted([[(0.3, 0.5)], [(0.999, 0.0)], [(0.999, 0.0)]])
-    assert scripted.run(Settings(2, stop_confidence=0.99, stop_l1=0.01))[1] == [1]
+    assert scripted.run(SearchSettings(2, stop_confidence=0.99, stop_l1=0.01))[1] == [1]
 
 
 def test_without_a_stop_all_steps_are_taken() -> None:
     scripted = Scripted([[(0.999, 0.0)]] * 4)
-    assert scripted.run(Settings(3))[1] == [3]
+    assert scripted.run(SearchSettings(3))[1] == [3]
 
 
 def test_a_confident_image_with_a_far_map_is_not_done() -> None:
     scripted = Scripted([[(0.999, 0.2)]] * 3)
-    assert scripted.run(Settings(2, stop_confidence=0.99, stop_l1=0.1))[1] == [2]
+    assert scripted.run(SearchSettings(2, stop_confidence=0.99, stop_l1=0.1))[1] == [2]
 
 
 def test_the_warm_up_knows_no_map_and_its_iterates_do_not_count() -> None:
     scripted = Scripted(column((0.99, 0.0), (0.99, 0.0), (0.99, 0.3), (0.99, 0.2), (0.99, 0.4)))
-    levels, _ = scripted.run(Settings(4, warmup=2))
+    levels, _ = scripted.run(SearchSettings(4, warmup=2))
     assert scripted.surrogates == [2]
     assert scripted.looks == 3
     assert levels == [3]
@@ -285,13 +339,13 @@ def test_the_warm_up_knows_no_map_and_its_iterates_do_not_count() -> None:
 
 def test_progress_counts_from_the_end_of_the_warm_up() -> None:
     scripted = Scripted(column(*[(0.5, 0.5)] * 7))
-    scripted.run(Settings(6, warmup=2))
+    scripted.run(SearchSettings(6, warmup=2))
     assert scripted.progress == pytest.approx([0, 0, 0, 0.25, 0.5, 0.75])
 
 
 def test_the_real_interpreter_is_asked_now_and_then_and_at_the_end() -> None:
     scripted = Scripted(column(*[(0.95, 0.5)] * 8, (0.95, 0.1)), blind=True)
-    levels, _ = scripted.run(Settings(8, check=3))
+    levels, _ = scripted.run(SearchSettings(8, check=3))
     assert scripted.looks == 3  # steps 3, 6 and the last; the untouched image is no success
     assert levels == [8]
 
@@ -308,7 +362,7 @@ def test_the_real_map_is_looked_at_before_the_steps_graph_takes_its_memory() -> 
             order.append("graph")
             return super().terms(x)
 
-    Spy(column(*[(0.95, 0.5)] * 4), blind=True).run(Settings(3, check=2))
+    Spy(column(*[(0.95, 0.5)] * 4), blind=True).run(SearchSettings(3, check=2))
     assert order == ["graph", "graph", "look", "graph", "look", "graph"]
 
 
@@ -320,7 +374,7 @@ def test_an_image_that_cannot_be_looked_at_is_named_by_its_row_in_the_batch() ->
             return super().explain(x, y)
 
     with pytest.raises(ImageErrors) as caught:
-        Refusing([[(0.99, 0.0), (0.5, 0.5)]] * 5, blind=True).run(Settings(4, check=2, stop_confidence=0.9))
+        Refusing([[(0.99, 0.0), (0.5, 0.5)]] * 5, blind=True).run(SearchSettings(4, check=2, stop_confidence=0.9))
     assert list(caught.value.by_row) == [1]
 
 
@@ -335,8 +389,27 @@ def test_lambda_weighs_the_map_on_its_schedule() -> None:
             seen.append(float(loss) - log(2))  # the cross-entropy of two equal logits
             super().step(loss, progress)
 
-    Spy(column(*[(0.5, 0.5)] * 3)).run(Settings(2, lam=Schedule(5.0, 10.0)))
+    Spy(column(*[(0.5, 0.5)] * 3)).run(SearchSettings(2, lam=Schedule(5.0, 10.0)))
     assert seen == pytest.approx([5, 7.5])
+
+
+def test_lambda_shrinks_while_the_target_is_not_predicted_with_confidence_and_recovers_after() -> None:
+    weights: list[float] = []
+
+    class Spy(Scripted):
+        def terms(self, x: Images) -> Terms:
+            return super().terms(x)._replace(loss=torch.ones(1, dtype=torch.float64))
+
+        def step(self, loss: PerImage, progress: float) -> None:
+            weights.append(float(loss) + log(self.script[self.step_now][0][0]))
+            super().step(loss, progress)
+
+    script = column(*[(p, 0.5) for p in (0.3, 0.8, 0.95, 0.95)])
+    Spy(script).run(SearchSettings(3, lam=Schedule(10.0), confidence=0.9, yields=True))
+    assert weights == pytest.approx([8.0, 6.4, 7.04])
+    weights.clear()
+    Spy(script).run(SearchSettings(3, lam=Schedule(10.0), confidence=0.9))
+    assert weights == pytest.approx([10.0] * 3)
 
 
 def test_label_smoothing_is_in_the_prediction_loss() -> None:
@@ -347,7 +420,7 @@ def test_label_smoothing_is_in_the_prediction_loss() -> None:
             seen.append(float(loss))
             super().step(loss, progress)
 
-    Spy(column((0.8, 0.5), (0.8, 0.5))).run(Settings(1, smoothing=0.1))
+    Spy(column((0.8, 0.5), (0.8, 0.5))).run(SearchSettings(1, smoothing=0.1))
     assert seen == pytest.approx([-0.95 * log(0.8) - 0.05 * log(0.2)])
 
 
@@ -355,13 +428,14 @@ def test_label_smoothing_is_in_the_prediction_loss() -> None:
 
 
 def make(attack: str, against: str | None, preset: str, **overrides: object) -> Any:
-    return registry.maker("attacks", attack).make(preset, against, 8, **overrides)  # type: ignore[attr-defined]
+    return registry.maker("attacks", attack).make(preset, against, 8, **overrides)
 
 
 @pytest.mark.parametrize(("attack", "against", "preset"), PRESETS)
 def test_every_preset_builds(attack: str, against: str | None, preset: str) -> None:
     made = make(attack, against, preset)
-    assert made.eps is None or made.eps == made.ball.eps == 8
+    assert PRESETS[attack, against, preset].why
+    assert made.eps == (None if "stadv" in attack else 8)
     assert hash(made) == hash(make(attack, against, preset))
 
 
@@ -373,14 +447,14 @@ def test_every_preset_serves_an_interpreter_without_a_row(attack: str, preset: s
 
 def test_the_papers_pgd() -> None:
     made = make("pgd", None, "paper")
-    assert (made.ball.step, made.ball.momentum, made.settings.steps) == (Schedule(1.0), 0.0, 1200)
+    assert (made.space.step, made.space.momentum, made.settings.steps) == (Schedule(1.0), 0.0, 1200)
     assert made.settings.stop_confidence is None
     assert made.bound(3.0) == pytest.approx(3625, rel=0.01)
 
 
 def test_the_papers_adv2_against_cam() -> None:
     made = make("adv2", "cam", "paper")
-    assert (made.ball.step, made.ball.momentum) == (Schedule(1.0), 0.0)
+    assert (made.space.step, made.space.momentum) == (Schedule(1.0), 0.0)
     assert (made.settings.warmup, made.settings.steps - made.settings.warmup) == (400, 1200)
     assert [made.settings.lam.at(t) for t in (0, 1)] == [5, 10]
     assert made.settings.stop_confidence is None
@@ -399,8 +473,8 @@ def test_an_unknown_setting_lists_the_known_ones() -> None:
 
 def test_overrides_replace_the_presets_numbers() -> None:
     made = make("adv2", None, "fast", steps=7, momentum=0.5, lam=3, step={"start": 2.0, "end": 1.0, "shape": "cosine"})
-    assert (made.settings.steps, made.ball.momentum) == (7, 0.5)
-    assert (made.settings.lam, made.ball.step) == (Schedule(3.0), Schedule(2.0, 1.0, "cosine"))
+    assert (made.settings.steps, made.space.momentum) == (7, 0.5)
+    assert (made.settings.lam, made.space.step) == (Schedule(3.0), Schedule(2.0, 1.0, "cosine"))
 
 
 def test_a_word_is_no_schedule() -> None:
@@ -421,7 +495,7 @@ def in_batches(size: int, attack: Callable[[Any, Images, Goal], Images]) -> np.n
     return np.concatenate(parts)
 
 
-@pytest.mark.parametrize("maker", [Pgd, Adv2, Stadv, Adv2Stadv])
+@pytest.mark.parametrize("maker", [pgd, adv2, stadv, adv2_stadv])
 @pytest.mark.parametrize("size", [1, 2])
 def test_pngs_do_not_depend_on_the_batch_size(maker: Any, size: int) -> None:
     made = maker.make("fast", "cam", 8, steps=12, stop_confidence=0.9, stop_l1=0.15)
@@ -438,18 +512,18 @@ def test_an_attack_moves_the_prediction_and_adv2_also_keeps_the_map() -> None:
     x = pictures(6)
     goal = goal_for(cam, x)
     distance = {}
-    for maker in (Pgd, Adv2):
+    for maker in (pgd, adv2):
         made: Any = maker.make("fast", "cam", 16, stop_confidence=None, steps=30)
         x_hat = pixels.to_tensor(pixels.to_levels(made.run(system, x, goal, range(6)).images)).double()
         assert system.classifier.logits(x_hat).argmax(1).tolist() == goal.labels.tolist()
-        distance[maker.name] = float(maps.l1(cam.explain(x_hat, goal.labels), goal.maps["cam"]).mean())
+        distance[made.name] = float(maps.l1(cam.explain(x_hat, goal.labels), goal.maps["cam"]).mean())
     assert distance["adv2"] < 0.7 * distance["pgd"]
 
 
 def test_what_is_found_lies_in_the_budget_on_the_grid() -> None:
     system, cam = victim()
     x = pictures(3)
-    made = Adv2.make("fast", "cam", 3, steps=10)
+    made = adv2.make("fast", "cam", 3, steps=10)
     found = made.run(system, x, goal_for(cam, x), range(3)).images * LEVELS
     assert float((found - found.round()).abs().max()) < 1e-9
     assert float((found - x * LEVELS).abs().max()) < 3 + 1e-9
@@ -458,7 +532,7 @@ def test_what_is_found_lies_in_the_budget_on_the_grid() -> None:
 def test_no_steps_give_the_clean_images_back() -> None:
     system, cam = victim()
     x = pictures(2)
-    found = Adv2.make("fast", "cam", 8, steps=0).run(system, x, goal_for(cam, x), range(2))
+    found = adv2.make("fast", "cam", 8, steps=0).run(system, x, goal_for(cam, x), range(2))
     torch.testing.assert_close(found.images, x)
     assert found.steps.tolist() == [0, 0]
 
@@ -469,7 +543,7 @@ def test_a_surrogate_without_real_maps_asks_the_interpreter() -> None:
     x = pictures(2)
     goal = goal_for(cam, x)
     cam.asked = 0
-    made = Adv2.make("fast", "cam", 8, steps=10, check=5)
+    made = adv2.make("fast", "cam", 8, steps=10, check=5)
     made.run(Victim(classifier, (cam,)), x, goal, range(2))
     assert cam.asked == 2
 
@@ -478,7 +552,7 @@ def test_adv2_takes_one_interpreter() -> None:
     system, cam = victim()
     x = pictures(1)
     with pytest.raises(UnderfireError, match=r"one interpreter, not 2"):
-        Adv2.make("fast", "cam", 8).run(Victim(system.classifier, (cam, cam)), x, goal_for(cam, x), [0])
+        adv2.make("fast", "cam", 8).run(Victim(system.classifier, (cam, cam)), x, goal_for(cam, x), [0])
 
 
 def test_toys_have_the_classes_they_say() -> None:
@@ -488,10 +562,10 @@ def test_toys_have_the_classes_they_say() -> None:
 def test_an_image_s_map_yields_while_its_target_is_not_there_and_recovers_after() -> None:
     system, cam = victim()
     x = pictures(2)
-    live = _Live(system, x, goal_for(cam, x), Ball(8).walk(x))
-    live.weigh(torch.tensor([False, True]))
+    live = LiveBatch(system, x, goal_for(cam, x), Ball(8).walk(x))
+    live.yield_lambda(torch.tensor([False, True]))
     assert live.share.tolist() == pytest.approx([0.8, 1.0])
-    live.weigh(torch.tensor([True, True]))
+    live.yield_lambda(torch.tensor([True, True]))
     assert live.share.tolist() == pytest.approx([0.88, 1.0])
 
 

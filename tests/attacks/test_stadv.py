@@ -14,9 +14,9 @@ from torch import Tensor
 
 from support.e2e import TOY, photos, records, underfire
 from support.toys import goal_for, pictures, victim
-from underfire.attacks.flow import REFERENCE, Flow, roughness, warp
-from underfire.attacks.search import Schedule
-from underfire.attacks.stadv import Adv2Stadv, Stadv
+from underfire.attacks.search import Flow, Schedule
+from underfire.attacks.search.flow import REFERENCE, roughness, warp
+from underfire.attacks.stadv import adv2_stadv, stadv
 from underfire.core import LEVELS
 from underfire.images import maps, pixels
 
@@ -133,12 +133,12 @@ def test_bending_moves_the_prediction_and_its_adv2_also_keeps_the_map() -> None:
     x = pictures(6)
     goal = goal_for(cam, x)
     distance, won = {}, {}
-    for maker in (Stadv, Adv2Stadv):
+    for maker in (stadv, adv2_stadv):
         made = maker.make("fast", "cam", 8, max_shift=30.0, steps=60, stop_confidence=None, step=4.0, smooth=0.0)
         found = made.run(system, x, goal, range(6))
         x_hat = pixels.to_tensor(pixels.to_levels(found.images)).double()
-        won[maker.name] = int((system.classifier.logits(x_hat).argmax(1) == goal.labels).sum())
-        distance[maker.name] = float(maps.l1(cam.explain(x_hat, goal.labels), goal.maps["cam"]).mean())
+        won[made.name] = int((system.classifier.logits(x_hat).argmax(1) == goal.labels).sum())
+        distance[made.name] = float(maps.l1(cam.explain(x_hat, goal.labels), goal.maps["cam"]).mean())
         assert float(found.extras["flow_max_px"].max()) <= 30.0 + 1e-9
     assert won["stadv"] >= 4
     assert distance["adv2-stadv"] < 0.8 * distance["stadv"]

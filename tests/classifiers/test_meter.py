@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from support.toys import BlindCam, ToyNet, goal_for, pictures, toy, victim
-from underfire.attacks.adv2 import Adv2
-from underfire.attacks.pgd import Pgd
+from underfire.attacks.adv2 import adv2
+from underfire.attacks.pgd import pgd
 from underfire.classifiers.base import TorchClassifier
 from underfire.classifiers.meter import PassMeter
 from underfire.core import Victim
@@ -141,7 +141,7 @@ def test_a_whole_search_is_counted_as_hooks_count_it(attack: str, blind: bool) -
         system = Victim(classifier, (cam,))
     x = pictures(5)
     goal = goal_for(cam, x)
-    maker: Any = Pgd if attack == "pgd" else Adv2
+    maker: Any = pgd if attack == "pgd" else adv2
     # Easy to satisfy, so that images leave at different steps.
     made = maker.make("fast", "cam", 8, steps=8, stop_confidence=0.9, stop_l1=1.0, check=3)
     recount = Recount(classifier)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from support import toys
 from support.e2e import photo, photos, records, underfire
-from underfire.attacks.adv2 import Adv2
+from underfire.attacks.adv2 import adv2
 from underfire.core import Goal, ImageErrors, Images, Terms, UnderfireError, Victim
 from underfire.defenses.ensemble import calibration
 from underfire.defenses.ensemble.attack import Joint
@@ -146,7 +146,7 @@ def attacked(ensemble: Ensemble, alarm: float | None) -> tuple[Tensor, Tensor]:
     )
     goal = Goal(order[:, 1], order[:, 0], {against[0].name: against[0].explain(x, order[:, 0])})
     classifier.meter.open(len(x))
-    attack = Adv2.make("fast", against[0].name, 24, steps=40, **against[1])
+    attack = adv2.make("fast", against[0].name, 24, steps=40, **against[1])
     found = attack.run(Victim(classifier, (against[0],)), x, goal, [0] * len(x))
     predicted = classifier.logits(found.images).argmax(1)
     return ensemble.score(found.images, predicted), predicted == order[:, 1]
@@ -178,14 +178,14 @@ def test_quiet_iterates_come_first_and_loud_ones_by_their_score(tmp_path: Path) 
 
 @pytest.mark.parametrize("preset", ["fast", "thorough"])
 def test_the_ensembles_presets_look_as_often_as_its_estimate_says(preset: str) -> None:
-    made = Adv2.make(preset, "ensemble", 8)
+    made = adv2.make(preset, "ensemble", 8)
     assert made.settings.check == CHECK
     classifier = toys.toy()
     ensemble = Ensemble(classifier, MEMBERS)
     x = toys.pictures(2)
     order = classifier.logits(x).argsort(1, descending=True)
     goal = Goal(order[:, 1], order[:, 0], {"ensemble": ensemble.explain(x, order[:, 0])})
-    made = Adv2.make(preset, "ensemble", 8, steps=40)
+    made = adv2.make(preset, "ensemble", 8, steps=40)
     classifier.meter.open(2)
     made.run(Victim(classifier, (ensemble,)), x, goal, [0, 0])
     assert max(classifier.meter.close()) <= made.bound(ensemble.step_passes)

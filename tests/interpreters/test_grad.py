@@ -11,8 +11,8 @@ from captum.attr import Saliency
 from torch import Tensor, nn
 
 from support.toys import pictures, seeded
-from underfire.attacks.adv2 import Adv2
-from underfire.attacks.pgd import Pgd
+from underfire.attacks.adv2 import adv2
+from underfire.attacks.pgd import pgd
 from underfire.classifiers.base import TorchClassifier, wrap
 from underfire.core import Goal, ImageErrors, UnderfireError, Victim
 from underfire.images import maps
@@ -126,7 +126,7 @@ def goal_of(classifier: TorchClassifier, grad: Grad, x: Tensor) -> Goal:
 def test_a_step_costs_seven_passes_and_a_check_three() -> None:
     classifier, x = kinked(), pictures(2, size=SIZE)
     grad = Grad(classifier)
-    attack = Adv2.make("fast", "grad", 8, steps=4, warmup=0, check=2)
+    attack = adv2.make("fast", "grad", 8, steps=4, warmup=0, check=2)
     attack.run(Victim(classifier, (grad,)), x, goal_of(classifier, grad, x), [0, 0])
     # 4 steps; a last look without a step: forward and first backward; the real map at 2 and 4
     assert classifier.meter.close() == [4 * 7 + 3 + 2 * 3] * 2
@@ -147,8 +147,8 @@ def test_adv2_ends_nearer_to_the_benign_map_than_pgd() -> None:
     grad = Grad(classifier)
     goal = goal_of(classifier, grad, x)
     runs: dict[str, Any] = {
-        "pgd": partial(Pgd.make("fast", None, 32).run, Victim(classifier)),
-        "adv2": partial(Adv2.make("fast", "grad", 32, steps=100, lam=100).run, Victim(classifier, (grad,))),
+        "pgd": partial(pgd.make("fast", None, 32).run, Victim(classifier)),
+        "adv2": partial(adv2.make("fast", "grad", 32, steps=100, lam=100).run, Victim(classifier, (grad,))),
     }
     distance = {}
     for name, run in runs.items():

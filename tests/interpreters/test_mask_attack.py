@@ -12,10 +12,10 @@ from test_mask import SIDE, SIZE, predicted, small
 from torch import Tensor, nn
 
 from support.toys import pictures
-from underfire.attacks.adv2 import Adv2
-from underfire.attacks.pgd import Ball, BallWalk, Pgd
-from underfire.attacks.search import Schedule, Settings, lead, search
-from underfire.attacks.stadv import Adv2Stadv
+from underfire.attacks.adv2 import adv2
+from underfire.attacks.pgd import pgd
+from underfire.attacks.search import Ball, BallWalk, Schedule, SearchSettings, lead, search
+from underfire.attacks.stadv import adv2_stadv
 from underfire.classifiers.base import TorchClassifier
 from underfire.core import LEVELS, Goal, Images, Photo, UnderfireError, Victim
 from underfire.images import maps, pixels, targets
@@ -279,7 +279,7 @@ def test_a_space_without_a_step_to_halve_says_so() -> None:
 
     goal = goal_of(classifier, mask, x)
     with pytest.raises(UnderfireError, match="no step that can be halved"):
-        search(Victim(classifier, (mask,)), x, goal, Still(), Settings(1, bisect=3), mask.surrogate)
+        search(Victim(classifier, (mask,)), x, goal, Still(), SearchSettings(1, bisect=3), mask.surrogate)
 
 
 # -- whole searches ---------------------------------------------------------------------------------------------------
@@ -290,7 +290,7 @@ def test_the_published_attack_keeps_the_target_at_the_published_cost() -> None:
     x = pictures(4, size=SIZE)
     goal = goal_of(classifier, mask, x)
     classifier.meter.open(4)
-    made = Adv2.make("paper", "mask", 8, steps=40, warmup=20)
+    made = adv2.make("paper", "mask", 8, steps=40, warmup=20)
     found = made.run(Victim(classifier, (mask,)), x, goal, range(4))
     step, full, last = 3 + 4 * 3 + 4 * 7 + 10, 3 * 60, 3 * 60
     # The last look takes no step (no backward, no bisection), but it takes its mask steps and asks for the real map.
@@ -303,9 +303,9 @@ def test_the_attack_brings_the_map_nearer_than_pgd() -> None:
     classifier, mask = masked(60)
     x = pictures(6, size=SIZE)
     goal = goal_of(classifier, mask, x)
-    made: Any = Adv2.make("fast", "mask", 8, steps=50)
+    made: Any = adv2.make("fast", "mask", 8, steps=50)
     distance = {}
-    for attack in (Pgd.make("fast", None, 8), made):
+    for attack in (pgd.make("fast", None, 8), made):
         classifier.meter.open(6)
         found = pixels.to_levels(attack.run(Victim(classifier, (mask,)), x, goal, range(6)).images)
         x_hat = pixels.to_tensor(found).double()
@@ -319,7 +319,7 @@ def test_pngs_do_not_depend_on_the_batch(preset: str) -> None:
     classifier, mask = masked(30)
     x = pictures(3, size=SIZE)
     steps: dict[str, Any] = {"steps": 12, "warmup": 6} if preset == "paper" else {"steps": 12}
-    made: Any = Adv2.make(preset, "mask", 8, **steps)
+    made: Any = adv2.make(preset, "mask", 8, **steps)
 
     def run(part: Images) -> np.ndarray[Any, Any]:
         goal = goal_of(classifier, mask, part)
@@ -342,8 +342,8 @@ def test_without_checks_the_last_confident_success_is_kept() -> None:
             return walk
 
     options: dict[str, Any] = {"steps": 25, "check": 0, "confidence": 0.5, "stop_confidence": 0.5, "stop_l1": 1.0}
-    made: Any = Adv2.make("fast", "mask", 8, **options)
-    made = replace(made, ball=Seen(8, made.ball.step, made.ball.momentum))
+    made: Any = adv2.make("fast", "mask", 8, **options)
+    made = replace(made, space=Seen(8, made.space.step, made.space.momentum))
     classifier.meter.open(2)
     found = made.run(Victim(classifier, (mask,)), x, goal, range(2)).images
     # No map of 90 F among them, and nothing stops before its end at a map that nobody has seen.
@@ -360,7 +360,7 @@ def test_a_search_costs_no_more_than_its_estimate(preset: str, steps: int) -> No
     x = pictures(1, size=SIZE)
     goal = goal_of(classifier, mask, x)
     more: dict[str, Any] = {"warmup": 2} if preset == "paper" else {}
-    made: Any = Adv2.make(preset, "mask", 8, steps=steps, **more)
+    made: Any = adv2.make(preset, "mask", 8, steps=steps, **more)
     classifier.meter.open(1)
     made.run(Victim(classifier, (mask,)), x, goal, range(1))
     (spent,) = classifier.meter.close()
@@ -368,7 +368,7 @@ def test_a_search_costs_no_more_than_its_estimate(preset: str, steps: int) -> No
 
 
 def test_the_papers_estimate_has_every_full_mask() -> None:
-    made = Adv2.make("paper", "mask", 8)
+    made = adv2.make("paper", "mask", 8)
     masks = (made.settings.steps - made.settings.warmup) // made.settings.check + 1
     assert made.bound(Mask.step_passes) >= 400 * 3 + 1000 * 53 + masks * 900 + 25
 
@@ -442,9 +442,9 @@ def test_match_follows_the_walk_to_the_wanted_map_and_a_drawn_map_has_none() -> 
 
 @pytest.mark.parametrize("preset", ["fast", "thorough"])
 def test_bends_cost_at_most_twice_what_the_ball_does_and_look_at_no_real_map(preset: str) -> None:
-    bent, ball = Adv2Stadv.make(preset, "mask", 8), Adv2.make(preset, "mask", 8)
+    bent, ball = adv2_stadv.make(preset, "mask", 8), adv2.make(preset, "mask", 8)
     assert bent.settings.check == 0
-    assert bent.surrogate == ball.surrogate
+    assert bent.objective == ball.objective
     assert bent.bound(Mask.step_passes) <= 2 * ball.bound(Mask.step_passes)
 
 
@@ -452,14 +452,14 @@ def test_bends_reach_the_class_and_stay_in_the_estimate() -> None:
     classifier, mask = masked(30)
     x, steps = pictures(2, size=SIZE), 30
     goal = goal_of(classifier, mask, x)
-    made = Adv2Stadv.make("fast", "mask", 8, max_shift=9.0, steps=steps, surrogate={"record": 30})
+    made = adv2_stadv.make("fast", "mask", 8, max_shift=9.0, steps=steps, surrogate={"record": 30})
     classifier.meter.open(2)
     found = pixels.to_levels(made.run(Victim(classifier, (mask,)), x, goal, range(2)).images)
     passes = max(classifier.meter.close())
     x_hat = pixels.to_tensor(found).double()
     assert predicted(classifier, x_hat).tolist() == goal.labels.tolist()
     assert passes == 3 * 30 + 20 * steps + 10  # the last look takes no step
-    made = Adv2Stadv.make("fast", "mask", 8)
+    made = adv2_stadv.make("fast", "mask", 8)
     assert made.bound(mask.step_passes) >= 3 * 150 + 20 * made.settings.steps + 10
 
 
@@ -470,10 +470,10 @@ def drawn_goal(classifier: TorchClassifier, mask: Mask, x: Images) -> Goal:
 
 
 @pytest.mark.parametrize(("preset", "full"), [("fast", 5), ("thorough", 9)])
-@pytest.mark.parametrize("maker", [Adv2, Adv2Stadv])
+@pytest.mark.parametrize("maker", [adv2, adv2_stadv])
 def test_a_drawn_map_is_followed_and_its_estimate_has_every_full_mask(maker: Any, preset: str, full: int) -> None:
     made = maker.make(preset, "mask", 8, drawn=True)
-    steps, options = made.settings.steps, dict(made.surrogate)
+    steps, options = made.settings.steps, dict(made.objective.surrogate)
     assert options["kind"] == "bilevel"
     assert made.settings.check == options["reset"]  # a real map chooses among the iterates, and costs nothing more
     assert steps // options["reset"] + 1 == full
@@ -487,7 +487,7 @@ def test_a_drawn_map_is_come_nearer_to_within_the_estimate() -> None:
     x = pictures(2, size=SIZE)
     goal = drawn_goal(classifier, mask, x)
     distance = {}
-    for attack in (Pgd.make("fast", None, 8), Adv2.make("fast", "mask", 8, drawn=True, steps=50)):
+    for attack in (pgd.make("fast", None, 8), adv2.make("fast", "mask", 8, drawn=True, steps=50)):
         classifier.meter.open(2)
         found = pixels.to_levels(attack.run(Victim(classifier, (mask,)), x, goal, range(2)).images)
         passes = max(classifier.meter.close())

@@ -10,8 +10,7 @@ import torch
 
 from support.colours import SIZE, Noted, colours, few, fitted, squares, started
 from support.e2e import underfire
-from underfire.attacks.pgd import Ball, BallWalk
-from underfire.attacks.search import Settings, search
+from underfire.attacks.search import Ball, BallWalk, SearchSettings, search
 from underfire.core import Goal, Images, Photo, UnderfireError, Victim
 from underfire.interpreters.rts import Rts, RtsA
 from underfire.interpreters.rts.card import Card, load, packed, read_card
@@ -141,7 +140,7 @@ def test_the_search_of_a_step_is_adv2_on_the_network_as_it_is(plain: Path, monke
         task._forge(walk, lesson, i / 5)
     slow = RtsA.around(task.classifier, task.net)
     goal, space = Goal(wanted, y, {slow.name: slow.explain(x, y)}), Watched(ball)
-    how = Settings(5, lam=rts_a.LAM)
+    how = SearchSettings(5, lam=rts_a.LAM)
     search(Victim(task.classifier, (slow,)), x, goal, space, how, partial(slow.surrogate, loss="cross-entropy"))
     assert torch.equal(walk.position, space.last.position)
     assert not torch.equal(walk.position, ball.walk(x).position)

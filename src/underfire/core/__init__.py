@@ -12,10 +12,10 @@ from underfire.core.protocols import (
     Interpreter,
     Meter,
     Perturbation,
+    SearchWalk,
     Surrogate,
     Terms,
     Victim,
-    Walk,
 )
 from underfire.core.record import COLUMNS, IOU_THRESHOLDS, NUMBERS_VERSION, SCHEMA_VERSION, Record, Scale
 from underfire.core.types import (
@@ -77,6 +77,7 @@ __all__ = [
     "Record",
     "Scale",
     "ScaleUnit",
+    "SearchWalk",
     "Surrogate",
     "TargetMap",
     "Terms",
@@ -84,7 +85,6 @@ __all__ = [
     "Unit",
     "UnitResult",
     "Victim",
-    "Walk",
     "Workplace",
     "evenly",
     "unknown",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from underfire.core.types import ClassNames, Images, Labels, Maps, PerImage, Preprocess
 
@@ -148,7 +148,7 @@ class Victim:
     interpreters: tuple[Interpreter, ...] = ()
 
 
-class Walk(Protocol):
+class SearchWalk(Protocol):
     """One batch's live position in a search space."""
 
     def images(self) -> Images:
@@ -167,7 +167,7 @@ class Walk(Protocol):
 class Perturbation(Protocol):
     """A search space: the L∞ ball or a flow field."""
 
-    def walk(self, x: Images) -> Walk:
+    def walk(self, x: Images) -> SearchWalk:
         """Start at the clean images ``x``."""
 
 
@@ -189,11 +189,17 @@ class Found:
 class Attack(Protocol):
     """Frozen settings of an attack; a frozen dataclass, since its fields go into the key of its results."""
 
-    name: ClassVar[str]
-    fools_interpreter: ClassVar[bool]
-    """False for attacks on the prediction alone: forged once, judged by every interpreter named."""
-    eps: int | None
-    """L∞ budget in whole levels; None for a search space with another bound."""
+    @property
+    def name(self) -> str:
+        """Its name in the registry and in records."""
+
+    @property
+    def fools_interpreter(self) -> bool:
+        """False for attacks on the prediction alone: forged once, judged by every interpreter named."""
+
+    @property
+    def eps(self) -> int | None:
+        """L∞ budget in whole levels; None for a search space with another bound."""
 
     def bound(self, step_passes: float) -> float:
         """F an image at most, where a step on prediction and map costs ``step_passes``: for the estimate."""

@@ -19,13 +19,13 @@ from underfire.core import Classifier, ClassifierOptions, Defense, Interpreter, 
 KINDS = ("classifiers", "interpreters", "attacks", "defenses", "executors")
 FOLDERS = {"interpreters": ("interpreters", "defenses")}
 """Where our own parts of a kind lie, if not in its folder alone: a defense may show a map of its own."""
-_makers: dict[str, dict[str, Callable[..., Any]]] = {kind: {} for kind in KINDS}
+_makers: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
 _imported: set[str] = set()
-M = TypeVar("M", bound=Callable[..., Any])
+M = TypeVar("M")
 
 
 def register(kind: str, name: str) -> Callable[[M], M]:
-    """Decorator that makes a class or function the maker of ``name`` among the ``kind``."""
+    """Register the maker of ``name`` among the ``kind``, such as a class or a function: a decorator."""
 
     def add(maker: M) -> M:
         _makers[kind][name] = maker
@@ -40,7 +40,7 @@ def names(kind: str) -> list[str]:
     return sorted({*_makers[kind], *(point.name for point in entry_points(group=f"underfire.{kind}"))})
 
 
-def maker(kind: str, name: str) -> Callable[..., Any]:
+def maker(kind: str, name: str) -> Any:
     """The maker registered under ``name``.
 
     Raises:
@@ -50,8 +50,7 @@ def maker(kind: str, name: str) -> Callable[..., Any]:
     if name in _makers[kind]:
         return _makers[kind][name]
     for point in entry_points(group=f"underfire.{kind}", name=name):
-        loaded: Callable[..., Any] = point.load()
-        return loaded
+        return point.load()
     raise unknown(kind.removesuffix("s"), name, names(kind))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from underfire.attacks.adv2 import Adv2
+from underfire.attacks.adv2 import adv2
 from underfire.core import Classifier, Goal, Images, Labels, PerImage, Victim
 from underfire.images.maps import l1
 from underfire.interpreters.rts.net import MaskNet
@@ -46,6 +46,6 @@ def forged_figures(
 @torch.enable_grad()
 def _attacked(judge: RtsA, x: Images, goal: Goal, eps: int) -> Images:
     """Forge images by ADV² with the masks' cross-entropy, which has a slope where the square has none."""
-    attack = Adv2.make("fast", judge.name, eps, steps=JUDGED_STEPS, surrogate={"loss": "cross-entropy"})
+    attack = adv2.make("fast", judge.name, eps, steps=JUDGED_STEPS, surrogate={"loss": "cross-entropy"})
     judge.classifier.meter.open(len(x))
     return attack.run(Victim(judge.classifier, (judge,)), x, goal, [0] * len(x)).images

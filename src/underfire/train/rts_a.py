@@ -26,9 +26,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from underfire.attacks.pgd import Ball
-from underfire.attacks.search import Schedule
-from underfire.core import Classifier, Images, Labels, Maps, PerImage, Walk, evenly
+from underfire.attacks.search import Ball, Schedule
+from underfire.core import Classifier, Images, Labels, Maps, PerImage, SearchWalk, evenly
 from underfire.images.maps import l1
 from underfire.interpreters.rts.rts import RtsA, cross_entropy, maps_of
 from underfire.train.doubt import KEPT, doubt_of, doubting, lowered, optimizer_of, set_rates
@@ -137,7 +136,7 @@ class AdversarialTask:
         benign = maps_of(self.net, levels, w)
         return Lesson(wanted, levels, w, w_wanted, benign, teacher, teacher_wanted, floor)
 
-    def _forge(self, walk: Walk, lesson: Lesson, progress: float) -> list[Tensor]:
+    def _forge(self, walk: SearchWalk, lesson: Lesson, progress: float) -> list[Tensor]:
         """Take one step of ADV²; returns the pyramid of the iterate that it has left."""
         levels = self.classifier.pyramid(walk.images())
         m_hat = maps_of(self.net, levels, lesson.w_wanted)

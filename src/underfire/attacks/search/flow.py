@@ -1,13 +1,13 @@
-"""The flow field as a search space: the picture is bent, no colour is changed (Xiao et al. 2018).
+"""The flow field as a search space: it bends the picture and changes no colour (Xiao et al. 2018).
 
     position  f = (u, v) for each pixel, in px,  ‖f(p)‖₂ ≤ max_shift
     images    round(255 · warp(x_o, f)) / 255                 the gradient there is used at the warp (straight through)
-    warp      x̂(p) = x_o(p + f(p)), bilinear; outside the picture its border goes on
+    warp      x̂(p) = x_o(p + f(p)), bilinear; outside the picture its border continues
     loss      as everywhere, plus  smooth · mean over pixels of  Σ_{q ∈ N(p)} ‖f(p) − f(q)‖₂ , N the four neighbours
     step      m ← β₁ m + (1 − β₁) g ,  v ← β₂ v + (1 − β₂) g² ,  f ← f − η(t) · m̂ / √v̂ , cut to the bound   (Adam)
 
-Why Adam and not the ball's sign steps: a sign step moves every pixel as far as the few that matter. On 4 photos, 100
-steps, both reached a map L1 of 0.0025 against CAM, sign steps with a mean flow of 1.06 px, Adam with 0.48 px.
+Why Adam and not the ball's sign steps: a sign step moves every pixel as far as the few that matter. On 4 photos with
+100 steps against CAM both reached a map L1 of 0.0025: sign steps with a mean flow of 1.06 px, Adam with 0.48 px.
 """
 
 from __future__ import annotations
@@ -20,21 +20,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from underfire.attacks.search import Schedule
+from underfire.attacks.search.settings import Schedule
 from underfire.core import LEVELS, Images, PerImage
 
 REFERENCE = 224
-"""Shifts are given in px at this input size, and scale with it: the same bend for every classifier."""
+"""Shifts are given in px at this input size and scale with it, so that the bend is the same for every classifier."""
 SQUARE_OF_NOTHING = 1e-8
-"""Under the root, so that the norm of no difference has a slope."""
+"""Added under the root, px², so that the norm has a slope where neighbours do not differ."""
 
 
 def warp(x: Images, flow: Tensor) -> Images:
-    """Each pixel taken from where its flow points to.
+    """Take each pixel from where its flow points to.
 
     Args:
-        x: (N, 3, H, W).
+        x: (N, 3, H, W) images.
         flow: (N, 2, H, W) in px, to the right and down.
+
+    Returns:
+        (N, 3, H, W).
     """
     height, width = x.shape[-2:]
     right = torch.arange(width, dtype=x.dtype, device=x.device) + flow[:, 0]
@@ -44,7 +47,7 @@ def warp(x: Images, flow: Tensor) -> Images:
 
 
 def roughness(flow: Tensor) -> PerImage:
-    """Mean over pixels of the summed distances to the flow of the four direct neighbours (N,), in px."""
+    """Sum each pixel's distances to the flow of its four direct neighbours; give the mean over pixels, (N,) in px."""
     across, down = flow[..., 1:] - flow[..., :-1], flow[:, :, 1:] - flow[:, :, :-1]
     pairs = [(d.square().sum(1) + SQUARE_OF_NOTHING).sqrt().sum((1, 2)) for d in (across, down)]
     return 2 * (pairs[0] + pairs[1]) / (flow.shape[-2] * flow.shape[-1])  # each pair is in two sums
@@ -52,17 +55,19 @@ def roughness(flow: Tensor) -> PerImage:
 
 @dataclass(frozen=True)
 class Flow:
-    """Bends within a hard bound.
+    """Flow fields within a hard bound.
 
     Args:
-        max_shift: at most so far is a pixel taken from, px at 224 px.
-        step: η over the search, px at 224 px.
+        max_shift: longest way that a pixel may come from, px at an input of 224 px.
+        step: η over the search, px at an input of 224 px.
         smooth: weight of the penalty on neighbours that part.
-        momentum: β₁.
-        memory: β₂.
+        momentum: β₁ of Adam, in [0, 1).
+        memory: β₂ of Adam, in [0, 1).
     """
 
     spelled: ClassVar[str] = "Flow"
+    eps: ClassVar[None] = None
+    """A bend has no L∞ budget."""
     max_shift: float
     step: Schedule = Schedule(0.1)
     smooth: float = 0.5
@@ -70,12 +75,17 @@ class Flow:
     memory: float = 0.95
 
     def walk(self, x: Images) -> FlowWalk:
-        """Start at the clean images."""
+        """Start at the clean images ``x``."""
         return FlowWalk(self, x)
 
 
 class FlowWalk:
-    """One batch's flow fields."""
+    """One batch's flow fields.
+
+    Args:
+        space: their bound and steps.
+        x: (N, 3, H, W) clean images in [0, 1], on the 8-bit grid.
+    """
 
     def __init__(self, space: Flow, x: Images) -> None:
         self.space, self.x = space, x.detach()
@@ -86,7 +96,7 @@ class FlowWalk:
         self._shown = self._warped = self.x
 
     def images(self) -> Images:
-        """What would be saved, as a leaf."""
+        """Give the images as they would be saved, as a leaf."""
         self.flow = self.flow.detach().requires_grad_()
         with torch.enable_grad():
             self._warped = warp(self.x, self.flow)
@@ -94,12 +104,12 @@ class FlowWalk:
         return self._shown
 
     def measures(self) -> Mapping[str, PerImage]:
-        """Mean and largest shift, px at 224 px as the bound."""
+        """Give the mean and the largest shift, (N,) each, px at an input of 224 px."""
         size = self.flow.detach().norm(dim=1) / self.scale
         return {"flow_mean_px": size.mean((1, 2)), "flow_max_px": size.amax((1, 2))}
 
     def step(self, loss: PerImage, progress: float) -> None:
-        """One step of Adam on the loss and the penalty, cut to the bound."""
+        """Take one step of Adam on the loss and the penalty, then cut the flow to its bound."""
         at_image = torch.autograd.grad(loss.sum(), self._shown)[0]
         penalty = self.space.smooth * roughness(self.flow)
         g = torch.autograd.grad([self._warped, penalty], self.flow, [at_image, torch.ones_like(penalty)])[0]
@@ -120,6 +130,6 @@ class FlowWalk:
         return inside
 
     def select(self, keep: Tensor) -> None:
-        """Keep only some rows."""
+        """Keep only the rows ``keep`` (bool (N,))."""
         self.x, self.flow = self.x[keep], self.flow.detach()[keep]
         self.mean, self.square = self.mean[keep], self.square[keep]

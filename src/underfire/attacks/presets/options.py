@@ -1,0 +1,76 @@
+"""From a preset's name and the user's own settings to the arguments of an attack."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, NamedTuple
+
+from underfire.attacks.presets.row import PRESET_NAMES
+from underfire.attacks.presets.table import DRAWN, PRESETS
+from underfire.attacks.search import Ball, Flow, Schedule, SearchSettings
+from underfire.core import UnderfireError, unknown
+
+BUDGETS = ("eps", "max_shift")
+"""Fields of a search space that no preset sets."""
+
+
+class Chosen(NamedTuple):
+    """A preset's numbers, with the user's in place of some.
+
+    Attributes:
+        space: arguments of the search space, but for its budget.
+        settings: those of the search.
+        surrogate: options of the interpreter's surrogate, sorted by name.
+    """
+
+    space: dict[str, Any]
+    settings: SearchSettings
+    surrogate: tuple[tuple[str, Any], ...]
+
+
+def options_of(
+    attack: str,
+    against: str | None,
+    preset: str,
+    overrides: Mapping[str, object],
+    space_type: type[Ball | Flow],
+    drawn: bool = False,
+) -> Chosen:
+    """Look a preset up and put the user's settings in.
+
+    Args:
+        attack: its name.
+        against: the interpreter that it is made against.
+        preset: paper, fast or thorough.
+        overrides: the user's settings, which win over the preset's.
+        space_type: the search space; its fields may be set, but for its budget.
+        drawn: the target map is a shape or a file, the map of no image.
+
+    Raises:
+        UnderfireError: for an unknown preset, or a setting that the attack does not have or that makes no sense.
+    """
+    if preset not in PRESET_NAMES:
+        raise unknown("preset", preset, PRESET_NAMES)
+    rows = PRESETS | DRAWN if drawn else PRESETS
+    row = rows.get((attack, against, preset)) or rows[attack, None, preset]
+    space, search, surrogate = dict(row.space), dict(row.search), dict(row.surrogate)
+    of_space = (f.name for f in fields(space_type) if f.name not in BUDGETS)
+    homes = {**dict.fromkeys(of_space, space), **dict.fromkeys((f.name for f in fields(SearchSettings)), search)}
+    for key, value in overrides.items():
+        if key == "surrogate" and isinstance(value, Mapping):
+            surrogate |= value
+        elif key in homes:
+            homes[key][key] = _schedule(value) if key in ("step", "lam") else value
+        else:
+            raise UnderfireError(f"'{attack}' has no setting '{key}': it has {', '.join(sorted(homes))}.")
+    return Chosen(space, SearchSettings(**search), tuple(sorted(surrogate.items())))
+
+
+def _schedule(value: object) -> Schedule:
+    """Read a schedule: a number, or a mapping of start, end, shape and cycles."""
+    if isinstance(value, Mapping):
+        return Schedule(**value)
+    if isinstance(value, int | float):
+        return Schedule(float(value))
+    raise UnderfireError(f"'{value}' is no schedule: give a number, or start, end and shape.")

@@ -1,0 +1,111 @@
+"""The L∞ ball as a search space (Madry et al. 2018; the momentum is Dong et al.'s, 2018).
+
+    position  p in levels, lo ≤ p ≤ hi,  lo = max(0, x_o − ε), hi = min(255, x_o + ε)
+    images    round(p) / 255                                  the gradient there is used at p (straight through)
+    step      v ← μ v + g / ‖g‖₁ ,   p ← clip(p − η(t) · sign(v), lo, hi)
+
+The bounds are whole levels of the clean PNG, so rounding can never leave the ball.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from underfire.attacks.search.settings import Schedule
+from underfire.core import LEVELS, Images, PerImage
+
+
+@dataclass(frozen=True)
+class Ball:
+    """The L∞ ball around each clean image.
+
+    Args:
+        eps: ε in whole levels of 255.
+        step: η in levels over the search.
+        momentum: μ in [0, 1); 0 is the plain sign step.
+        restart: 0 starts at the clean image; any other number at a random place of the ball, drawn from that number
+            and the image alone.
+    """
+
+    spelled: ClassVar[str] = "Ball"
+    eps: int
+    step: Schedule = Schedule(1.0)
+    momentum: float = 0.0
+    restart: int = 0
+
+    def walk(self, x: Images) -> BallWalk:
+        """Start at the clean images ``x``, or at a random place around them."""
+        return BallWalk(self, x)
+
+
+class BallWalk:
+    """One batch's position in the ball.
+
+    Args:
+        ball: its size and steps.
+        x: (N, 3, H, W) clean images in [0, 1], on the 8-bit grid.
+    """
+
+    def __init__(self, ball: Ball, x: Images) -> None:
+        self.ball = ball
+        levels = (x.detach() * LEVELS).round()
+        self.low, self.high = (levels - ball.eps).clamp_min(0), (levels + ball.eps).clamp_max(LEVELS)
+        self.position = self._random_start(levels) if ball.restart else levels
+        self.velocity = torch.zeros_like(levels) if ball.momentum else None
+        self._shown = levels
+
+    def _random_start(self, levels: Tensor) -> Tensor:
+        rows = []
+        for row in levels:
+            content = row.byte().cpu().numpy().tobytes() + self.ball.restart.to_bytes(8, "big", signed=True)
+            generator = torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(content).digest()[:7], "big"))
+            rows.append(2 * torch.rand(row.shape, generator=generator, dtype=row.dtype) - 1)
+        noise = self.ball.eps * torch.stack(rows).to(levels)
+        return torch.minimum(torch.maximum(levels + noise, self.low), self.high)
+
+    def images(self) -> Images:
+        """Give the images as they would be saved, as a leaf."""
+        self._shown = (self.position.round() / LEVELS).requires_grad_()
+        return self._shown
+
+    def measures(self) -> Mapping[str, PerImage]:
+        """Give nothing more: the framework measures the change of levels itself."""
+        return {}
+
+    def step(self, loss: PerImage, progress: float) -> None:
+        """Go down the sign of the gradient, or of its running sum where there is momentum."""
+        direction = torch.autograd.grad(loss.sum(), self._shown)[0]
+        if self.velocity is not None:
+            size = direction.abs().sum((1, 2, 3), keepdim=True).clamp_min(torch.finfo(direction.dtype).tiny)
+            direction = self.velocity.mul_(self.ball.momentum).addcdiv_(direction, size)
+        self.position = self.position.sub(direction.sign(), alpha=self.ball.step.at(progress))
+        self.position = torch.minimum(torch.maximum(self.position, self.low, out=self.position), self.high)
+
+    def bisect(self, loss: PerImage, keeps: Callable[[Images], Tensor], halvings: int, progress: float) -> None:
+        """Go down the sign of the gradient, by the largest share of a step that ``keeps`` allows each image.
+
+        Args:
+            loss: (N,) of the last `images`.
+            keeps: images -> bool (N,), whether an image may go there.
+            halvings: the share is found to 2^−halvings.
+            progress: of the search, in [0, 1).
+        """
+        step = self.ball.step.at(progress) * torch.autograd.grad(loss.sum(), self._shown)[0].sign()
+        start, share = self.position, torch.zeros(len(step), 1, 1, 1, dtype=step.dtype, device=step.device)
+        for halving in range(1, halvings + 1):
+            tried = share + 0.5**halving
+            kept = keeps((start - tried * step).clamp(self.low, self.high).round() / LEVELS)
+            share = torch.where(kept.view(-1, 1, 1, 1), tried, share)
+        self.position = (start - share * step).clamp(self.low, self.high)
+
+    def select(self, keep: Tensor) -> None:
+        """Keep only the rows ``keep`` (bool (N,))."""
+        self.position, self.low, self.high = self.position[keep], self.low[keep], self.high[keep]
+        if self.velocity is not None:
+            self.velocity = self.velocity[keep]

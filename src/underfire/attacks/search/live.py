@@ -1,0 +1,156 @@
+"""The images of a batch that are still under attack, and everything that is kept for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from underfire import maps
+from underfire.attacks.search.settings import SearchSettings
+from underfire.core import (
+    Goal,
+    ImageErrors,
+    Images,
+    Labels,
+    Maps,
+    PerImage,
+    SearchWalk,
+    Surrogate,
+    Terms,
+    UnderfireError,
+    Victim,
+)
+
+YIELD, RECOVER, SMALLEST_SHARE = 0.8, 1.1, 1e-3
+"""Factors by which an image's own share of λ shrinks and recovers at a step, and the smallest share."""
+
+
+@runtime_checkable
+class Bisecting(Protocol):
+    """A walk whose step can be cut short, for each image by itself."""
+
+    def bisect(self, loss: PerImage, keeps: Callable[[Images], Tensor], halvings: int, progress: float) -> None:
+        """Step so that ``loss`` (of the last `images`) falls, as far as ``keeps`` (bool (N,)) allows each image."""
+
+
+@runtime_checkable
+class Ranking(Protocol):
+    """A surrogate that knows better than the maps' distance which iterate is the best."""
+
+    def ranked(self, x: Images) -> PerImage:
+        """Tell with the real interpreters how far ``x`` is from what is wanted: (N,) in [0, 1]."""
+
+
+def lead(z: Tensor, y: Labels) -> PerImage:
+    """Give the lead of class y, z_y − max_{k≠y} z_k, from logits ``z`` (N, K): (N,)."""
+    return z.gather(1, y[:, None])[:, 0] - z.scatter(1, y[:, None], -torch.inf).amax(1)
+
+
+class LiveBatch:
+    """The images still under attack; their numbers shrink as images are done.
+
+    Args:
+        victim: the system under attack; its classifier's meter is told which images still cost.
+        x: (N, 3, H, W) clean images in [0, 1].
+        goal: target classes and maps.
+        walk: where in the search space the images are.
+    """
+
+    def __init__(self, victim: Victim, x: Images, goal: Goal, walk: SearchWalk) -> None:
+        self.victim, self.x, self.goal, self.walk = victim, x, goal, walk
+        self.surrogate: Surrogate | None = None
+        """The attacker's side of the interpreters; None while the search is on the prediction alone."""
+        self.rows = torch.arange(len(x), device=x.device)
+        """Which images of the whole batch these are."""
+        self.share = torch.ones(len(x), dtype=x.dtype, device=x.device)
+        """Each image's own share of λ, in (0, 1]."""
+
+    def see(self, x_hat: Images, look: bool) -> tuple[Terms, PerImage | None]:
+        """Run one forward pass, and find out how far the real maps are where this step tells.
+
+        Args:
+            x_hat: (n, 3, H, W) iterates of the live images.
+            look: whether to ask the real interpreters where the forward pass does not bring their maps.
+
+        Returns:
+            The forward pass's terms, and the distance (n,) of the real maps; None where they were not seen.
+
+        Raises:
+            ImageErrors: for images without a map, by their rows in the whole batch.
+        """
+        looked = self._look(x_hat.detach()) if look else None  # before this step's graph takes its memory
+        terms = self._terms(x_hat)
+        if terms.maps is None:
+            return terms, looked
+        return terms, self._distance({i.name: terms.maps.detach() for i in self.victim.interpreters})
+
+    def _terms(self, x_hat: Images) -> Terms:
+        if self.surrogate is not None:
+            return self.surrogate.terms(x_hat)
+        z = self.victim.classifier.logits(x_hat)
+        return Terms(z, torch.zeros_like(z[:, 0]), None)
+
+    def _look(self, x_hat: Images) -> PerImage | None:
+        if self.surrogate is None or self.surrogate.shows:
+            return None
+        surrogate: object = self.surrogate
+        try:
+            with torch.autocast(x_hat.device.type, enabled=False):  # as the judge looks
+                if isinstance(surrogate, Ranking):
+                    return surrogate.ranked(x_hat)
+                return self._distance({i.name: i.explain(x_hat, self.goal.labels) for i in self.victim.interpreters})
+        except ImageErrors as e:
+            raise ImageErrors({int(self.rows[n]): reason for n, reason in e.by_row.items()}) from e
+
+    def _distance(self, found: Mapping[str, Maps]) -> PerImage:
+        """Measure map_l1 as the judge does, averaged over the interpreters attacked."""
+        return torch.stack([maps.l1(m, self.goal.maps[name]) for name, m in found.items()]).mean(0)
+
+    def yield_lambda(self, confident: Tensor) -> None:
+        """Let maps give way: λ shrinks for images that are not ``confident`` (bool (n,)), and recovers for others."""
+        self.share = (self.share * torch.where(confident, RECOVER, YIELD)).clamp_(SMALLEST_SHARE, 1.0)
+
+    def step(self, terms: Terms, settings: SearchSettings, progress: float) -> None:
+        """Take one step of the walk, down ℓ_prd + λ ℓ_int or down one after the other."""
+        prediction = self._prediction_loss(terms.logits, settings)
+        if settings.bisect and self.surrogate is not None:
+            self.walk.step(prediction, progress)
+            self._bisect(terms.loss, settings, progress)
+        else:
+            lam = settings.lam.at(progress) * self.share if settings.yields else settings.lam.at(progress)
+            self.walk.step(prediction + lam * terms.loss, progress)
+
+    def _prediction_loss(self, z: Tensor, settings: SearchSettings) -> PerImage:
+        if settings.margin is not None:
+            return (settings.margin - lead(z, self.goal.labels)).clamp_min(0)
+        return F.cross_entropy(z, self.goal.labels, reduction="none", label_smoothing=settings.smoothing)
+
+    def _bisect(self, loss: PerImage, settings: SearchSettings, progress: float) -> None:
+        if not isinstance(self.walk, Bisecting):
+            raise UnderfireError(f"bisect = {settings.bisect}: this search space has no step that can be halved.")
+        self.walk.bisect(loss, partial(self._keeps_margin, settings.margin or 0.0), settings.bisect, progress)
+
+    @torch.no_grad()
+    def _keeps_margin(self, kappa: float, x_hat: Images) -> Tensor:
+        return lead(self.victim.classifier.logits(x_hat), self.goal.labels) >= kappa
+
+    def advance(self, x_hat: Images, progress: float) -> None:
+        """Move the surrogate's inner state after a step from ``x_hat``."""
+        if self.surrogate is not None:
+            self.surrogate.advance(x_hat, progress)
+
+    def select(self, keep: Tensor) -> None:
+        """Keep only the images ``keep`` (bool (N,)) under attack; the others cost nothing from here on."""
+        if bool(keep.all()):
+            return
+        self.rows, self.x, self.goal = self.rows[keep], self.x[keep], self.goal.select(keep)
+        self.share = self.share[keep]
+        self.walk.select(keep)
+        self.victim.classifier.meter.select(keep)
+        if self.surrogate is not None:
+            self.surrogate.select(keep)

@@ -1,0 +1,82 @@
+"""The one search loop. Attacks differ in the search space (`SearchWalk`) and in the attacker's map (`Surrogate`).
+
+    repeat:  x̂ = walk.images()                      the image as it would be saved, 8 bits
+             loss = ℓ_prd(f(x̂), c_t) + λ ℓ_int(g(x̂), m_t)
+             keep x̂ if it is the best so far;  drop the images that are done
+             walk.step(loss)
+
+Searching at the rounded image makes every step's logits the judge's own, so keeping the best costs nothing extra.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from underfire.attacks.search.best import Best
+from underfire.attacks.search.live import LiveBatch
+from underfire.attacks.search.objective import MakeSurrogate
+from underfire.attacks.search.settings import SearchSettings
+from underfire.attacks.search.success import Reached
+from underfire.core import Found, Goal, Images, PerImage, Perturbation, Victim
+
+
+def search(
+    victim: Victim,
+    x: Images,
+    goal: Goal,
+    space: Perturbation,
+    settings: SearchSettings,
+    make_surrogate: MakeSurrogate | None = None,
+) -> Found:
+    """Search one batch.
+
+    Args:
+        victim: the system under attack; its classifier's meter is told which images still cost.
+        x: (N, 3, H, W) clean images in [0, 1], on the 8-bit grid.
+        goal: target classes and maps.
+        space: the search space.
+        settings: how long and how hard.
+        make_surrogate: the attacker's side of the interpreters; None attacks the prediction alone.
+    """
+    success = settings.success(with_map=make_surrogate is not None)
+    best, live = Best(x, success), LiveBatch(victim, x, goal, space.walk(x))
+    steps = torch.zeros(len(x), dtype=torch.int64)
+    for step in range(settings.steps + 1):
+        if make_surrogate and step == settings.warmup:
+            live.surrogate = make_surrogate(live.x, live.goal)
+        x_hat = live.walk.images()
+        terms, distance = live.see(x_hat, look=settings.looks_at(step))
+        reached = Reached.of(terms.logits.detach(), live.goal.labels)
+        steps[live.rows.cpu()] = step
+        if (far := how_far(reached, distance, success.with_map, settings.left_unseen(step))) is not None:
+            best.offer(live.rows, x_hat.detach(), reached, far, live.walk.measures())
+        done = success.done(reached, distance)
+        if step == settings.steps or bool(done.all()):
+            break
+        if settings.yields:
+            live.yield_lambda(success.counts(reached))
+        live.step(terms, settings, settings.progress(step))
+        del terms  # or this step's graph would still be there while the next one is built
+        live.advance(x_hat.detach(), settings.progress(step))
+        live.select(~done)
+    return Found(best.images, steps, best.extras)
+
+
+def how_far(reached: Reached, distance: PerImage | None, with_map: bool, left_unseen: float | None) -> PerImage | None:
+    """Tell how far iterates are from the rest of the goal, once the target class is predicted.
+
+    Args:
+        reached: how far their predictions have come.
+        distance: (n,) distance of the real maps, in [0, 1]; None where nobody has looked at them.
+        with_map: whether there is a map to reach; if not, the rest of the goal is a higher probability.
+        left_unseen: share of the search that is left, where no map is ever looked at: the later iterate counts as the
+            nearer one.
+
+    Returns:
+        (n,) in [0, 1]; None where nobody can tell: then no iterate is kept.
+    """
+    if not with_map:
+        return 1 - reached.p.double()
+    if distance is None and left_unseen is not None:
+        return torch.full_like(reached.p, left_unseen)
+    return distance
