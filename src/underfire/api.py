@@ -33,8 +33,8 @@ from underfire.images import pixels, targets
 from underfire.images.photos import Folder
 from underfire.interpreters.checked import explain
 from underfire.metrics.verdict import MapVerdict, untouched_scale, verdict
+from underfire.plan.attacks import taken
 from underfire.plan.check import check
-from underfire.plan.make import taken
 from underfire.plan.targets import class_of, target_map_of
 from underfire.trial.system import System
 from underfire.trial.unit import Trial

@@ -16,7 +16,8 @@ from underfire.store import Store
 # Imports once, then forks a fresh run for every line it reads.
 SERVER = """
 import os, sys
-from underfire import audit, cli, console, notebook, report, registry
+import underfire.api, underfire.audit.run, underfire.cli.show, underfire.report
+from underfire import cli, registry
 for kind in registry.KINDS: registry.names(kind)
 for _ in sys.stdin:
     pid = os.fork()
@@ -36,7 +37,7 @@ def test_killed_three_times_and_resumed_equals_undisturbed(tmp_path: Path) -> No
     out, delays, kept = tmp_path / "killed", random.Random(0), dict[str, int]()
     with subprocess.Popen(
         [sys.executable, "-c", SERVER, *command, "--out", str(out)],
-        env={**os.environ, "PYTHONPATH": str(installed())},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(installed()), os.environ.get("PYTHONPATH", "")])},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
 import os
-import types
-import typing
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from underfire import core, registry
-from underfire.core import Attack, Cell, Job, TargetMap, UnderfireError
+from underfire import registry
+from underfire.core import Cell, Classifier, Defense, Interpreter, Job, TargetMap, UnderfireError, unknown
 from underfire.core.hashing import digest_of
 from underfire.core.place import local
 from underfire.images.photos import Folder
-from underfire.plan import targets
-from underfire.plan.cost import batch_that_fits, by_device, lanes_of
+from underfire.plan.attacks import cells_of
+from underfire.plan.cost import FIRST_ORDER, batch_that_fits, by_device, lanes_of
 from underfire.plan.device import devices
 from underfire.plan.settings import AUTO, Settings
+from underfire.plan.targets import class_of, target_map_of
 from underfire.plan.units import Plan
 from underfire.registry import VICTIMS, Victims
 
@@ -33,77 +30,127 @@ def make_plan(settings: Settings, victims: Victims = VICTIMS, earlier: Settings 
         settings: what the user asks for.
         victims: where the classifier and the interpreters are built, or are already.
         earlier: the plan that is in the output folder: what the user leaves open is as there.
+
+    Raises:
+        UnderfireError: a name, class, file or setting that does not exist or does not fit.
+
+    Example:
+        ``make_plan(Settings.parse({"images": "demo"})).rows``
     """
-    given = {k: getattr(earlier, k) for k in AUTO if earlier is not None and getattr(settings, k) is None}
-    settings = settings.model_copy(update={k: v for k, v in given.items() if v is not None})
+    settings = _as_before(settings, earlier)
     settings = _adaptive(settings.placed())
-    for name in settings.options:
-        if name not in (*settings.interpreter, *settings.attack):
-            raise core.unknown("interpreter or attack in this plan", name, (*settings.interpreter, *settings.attack))
+    named = (*settings.interpreter, *settings.attack)
+    for part in settings.options:
+        if part not in named:
+            raise unknown("interpreter or attack in this plan", part, named)
     device, here = devices(settings)
-    classifier = victims.classifier(settings.classifier, settings.classifier_options, here)
+    planned = _planned(settings, victims, here)
+    registry.maker("executors", settings.executor)
+    cells = tuple(cells_of(settings))
+    settings = _filled(settings, planned, device, here)
+    alarm_passes = planned.alarm.passes if planned.alarm else 0.0
+    goal_maps = 2 if settings.target_map.startswith(("class", "image")) else 1
+    lanes = lanes_of(cells, planned.interpreters, settings.batch_size or 1, device, goal_maps, alarm_passes)
+    folder = Folder(settings.images)
+    photos = tuple(folder.photos(settings.limit))
+    target_map = target_map_of(settings.target_map, planned.classifier, local(folder.root))
+    if target_map.digest:  # a file's place, so that plan.yaml can be run from anywhere
+        settings = settings.model_copy(update={"target_map": f"{target_map.kind}:{target_map.value}"})
+    return Plan(
+        settings,
+        _job(settings, planned, cells, target_map, device),
+        photos,
+        planned.weights_digest,
+        digest_of([planned.classifier.classes.names, planned.classifier.classes.ids]),
+        tuple(planned.passes(cell) for cell in cells),
+        tuple(lanes),
+        2 * planned.map_passes + 1,
+        planned.alarm.digest if planned.alarm else "",
+    )
+
+
+@dataclass(frozen=True)
+class PlannedVictim:
+    """The classifier of a plan, its interpreters by name, and the alarm beside it."""
+
+    classifier: Classifier
+    interpreters: Mapping[str, Interpreter]
+    alarm: Defense | None
+
+    @property
+    def map_passes(self) -> float:
+        """F of one map of every interpreter."""
+        return sum(i.map_passes for i in self.interpreters.values())
+
+    @property
+    def weights_digest(self) -> str:
+        """Of the classifier's weights, and of the interpreters' where they have any."""
+        trained = {name: i.digest for name, i in self.interpreters.items() if i.digest}
+        return digest_of([self.classifier.digest, trained]) if trained else self.classifier.digest
+
+    def passes(self, cell: Cell) -> float:
+        """F of an image at most: the search of a cell, and its judgements."""
+        alarm = self.alarm.passes if self.alarm else 0.0
+        if cell.against is None:
+            return cell.attack.bound(FIRST_ORDER) + len(self.interpreters) + self.map_passes + alarm
+        interpreter = self.interpreters[cell.against]
+        return cell.attack.bound(interpreter.step_passes) + 1 + interpreter.map_passes + alarm
+
+
+def _planned(settings: Settings, victims: Victims, device: str) -> PlannedVictim:
+    classifier = victims.classifier(settings.classifier, settings.classifier_options, device)
     interpreters = {
         name: victims.interpreter(classifier, name, settings.options.get(name, {})) for name in settings.interpreter
     }
     alarm = victims.alarm(classifier, settings.defense) if settings.defense else None
-    alarm_passes = alarm.passes if alarm else 0.0
-    registry.maker("executors", settings.executor)
-    cells = tuple(_cells(settings))
-    map_passes = sum(i.map_passes for i in interpreters.values())
-    cell_passes = tuple(
-        cell.attack.bound(interpreters[cell.against].step_passes if cell.against else 3.0)
-        + (1 + interpreters[cell.against].map_passes if cell.against else len(interpreters) + map_passes)
-        + alarm_passes
-        for cell in cells
-    )
-    goal_maps = 2 if settings.target_map.startswith(("class", "image")) else 1
+    return PlannedVictim(classifier, interpreters, alarm)
+
+
+def _as_before(settings: Settings, earlier: Settings | None) -> Settings:
+    """Take from the plan that is there what the user leaves open."""
+    if earlier is None:
+        return settings
+    there = {k: getattr(earlier, k) for k in AUTO if getattr(settings, k) is None}
+    return settings.model_copy(update={k: v for k, v in there.items() if v is not None})
+
+
+def _filled(settings: Settings, planned: PlannedVictim, device: str, here: str) -> Settings:
+    """Fill in what is left open: batch size, threads and precision."""
     if settings.batch_size is None and here != device:
         raise UnderfireError(
             f"This machine has no {device} whose memory the batch could be fitted to: give --batch-size, such as 64."
         )
-    settings = settings.model_copy(
-        update={
-            "batch_size": settings.batch_size
-            or min(
-                int(by_device(UNIT_IMAGES, device)),
-                batch_that_fits(
-                    classifier, device, settings.workers, max(i.step_passes for i in interpreters.values())
-                ),
-            ),
-            "threads": settings.threads or max(1, (os.cpu_count() or 1) // settings.workers),
-            "precision": settings.precision or "fp32",
-        }
-    )
-    lanes = tuple(lanes_of(cells, interpreters, settings.batch_size or 1, device, goal_maps, alarm_passes))
-    folder = Folder(settings.images)
-    photos = tuple(folder.photos(settings.limit))
-    target_map = targets.target_map_of(settings.target_map, classifier, local(folder.root))
-    if target_map.digest:  # a file's place, so that plan.yaml can be run from anywhere
-        settings = settings.model_copy(update={"target_map": f"{target_map.kind}:{target_map.value}"})
-    job = Job(
+    batch_size = settings.batch_size
+    if batch_size is None:
+        step_passes = max(i.step_passes for i in planned.interpreters.values())
+        fits = batch_that_fits(planned.classifier, device, settings.workers, step_passes)
+        batch_size = min(int(by_device(UNIT_IMAGES, device)), fits)
+    threads = settings.threads or max(1, (os.cpu_count() or 1) // settings.workers)
+    precision = settings.precision or "fp32"
+    return settings.model_copy(update={"batch_size": batch_size, "threads": threads, "precision": precision})
+
+
+def _job(
+    settings: Settings, planned: PlannedVictim, cells: tuple[Cell, ...], target_map: TargetMap, device: str
+) -> Job:
+    return Job(
         source=settings.images,
         classifier=settings.classifier,
         options=settings.classifier_options,
         interpreters=settings.interpreter,
-        interpreter_options={k: v for k, v in settings.options.items() if k in interpreters},
+        interpreter_options={k: v for k, v in settings.options.items() if k in planned.interpreters},
         cells=cells,
         preset=settings.preset,
         eps=settings.eps,
-        target=targets.class_of(settings.target, classifier),
+        target=class_of(settings.target, planned.classifier),
         target_map=target_map,
         seed=settings.seed,
         threads=settings.threads or 1,
         precision=settings.precision or "fp32",
         device=device,
-        defense=alarm.name if alarm else "none",
+        defense=planned.alarm.name if planned.alarm else "none",
         defense_file=settings.defense or "",
     )
-    names_digest = digest_of([classifier.classes.names, classifier.classes.ids])
-    trained = {name: i.digest for name, i in interpreters.items() if i.digest}
-    weights_digest = digest_of([classifier.digest, trained]) if trained else classifier.digest
-    scale_passes = 2 * map_passes + 1
-    digest = alarm.digest if alarm else ""
-    return Plan(settings, job, photos, weights_digest, names_digest, cell_passes, lanes, scale_passes, digest)
 
 
 def _adaptive(settings: Settings) -> Settings:
@@ -126,47 +173,3 @@ def _adaptive(settings: Settings) -> Settings:
         return settings
     own = {"defense": settings.defense, **settings.options.get("ensemble", {})}
     return settings.model_copy(update={"interpreter": chosen, "options": {**settings.options, "ensemble": own}})
-
-
-def _cells(settings: Settings) -> Iterator[Cell]:
-    drawn = TargetMap(settings.target_map.partition(":")[0]).drawn
-    for name in settings.attack:
-        maker: Any = registry.maker("attacks", name)
-        overrides = {**taken(maker, max_shift=settings.max_shift, drawn=drawn), **settings.options.get(name, {})}
-        for against in settings.interpreter if maker.fools_interpreter else (None,):
-            try:
-                attack: Attack = maker.make(settings.preset, against, settings.eps, **overrides)
-            except TypeError as e:
-                raise UnderfireError(f"The settings {overrides} do not suit attack '{name}': {e}.") from e
-            _check_settings(name, attack)
-            yield Cell(attack, against)
-
-
-def taken(maker: Any, **given: Any) -> dict[str, Any]:
-    """Those of an audit's own settings that an attack takes: the ``make`` of its ``maker`` says which."""
-    known = inspect.signature(maker.make).parameters
-    return {name: value for name, value in given.items() if name in known}
-
-
-def _check_settings(attack: str, settings: Any) -> None:
-    """Raise UnderfireError for a number that is a word, and the like: the search would fail on it much later."""
-    if not dataclasses.is_dataclass(settings):
-        raise UnderfireError(f"Attack '{attack}' must be a frozen dataclass: its fields go into its results' key.")
-    try:
-        hints = typing.get_type_hints(type(settings))
-    except NameError:  # a third party's types that exist for type checkers only
-        return
-    for f in dataclasses.fields(settings):
-        value, wanted = getattr(settings, f.name), _plain(hints[f.name])
-        if dataclasses.is_dataclass(value):
-            _check_settings(attack, value)
-        elif wanted and (not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted)):
-            names = " or ".join("none" if kind is types.NoneType else kind.__name__ for kind in wanted)
-            raise UnderfireError(f"--set {attack}.{f.name}={value}: '{f.name}' must be {names}.")
-
-
-def _plain(hint: Any) -> tuple[type, ...]:
-    """The types that a value of plain type may have; empty where the hint says more than numbers and words."""
-    parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    known = all(part in (int, float, bool, str, types.NoneType) for part in parts)
-    return tuple(dict.fromkeys((*parts, int) if float in parts else parts)) if known else ()

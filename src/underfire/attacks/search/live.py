@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from underfire import maps
 from underfire.attacks.search.settings import SearchSettings
 from underfire.core import (
     Goal,
@@ -25,6 +24,7 @@ from underfire.core import (
     UnderfireError,
     Victim,
 )
+from underfire.images import maps
 
 YIELD, RECOVER, SMALLEST_SHARE = 0.8, 1.1, 1e-3
 """Factors by which an image's own share of λ shrinks and recovers at a step, and the smallest share."""
