@@ -43,14 +43,17 @@ def study(
 
     It says first how long it will take at most. The same command again finishes what is missing and does nothing twice.
     """
-    from underfire.cli.show_study import run_study
-
+    if out and is_url(out):
+        raise UnderfireError(f"--out {out}: a study writes into a folder of this machine; give one.")
     try:
-        if out and is_url(out):
-            raise UnderfireError(f"--out {out}: a study writes into a folder of this machine; give one.")
-        failed, good = run_study(plan, flags, quick, Path(out) if out else None, samples)
+        from underfire.cli.show_study import show_study
+        from underfire.study.plan import asked, home
+
+        wanted = asked(plan, flags, quick)
+        folder = Path(out) if out else (home(plan) if plan else None)
+        ran = show_study(wanted, folder, samples)
     except KeyboardInterrupt:
         typer.echo("Stopped. What is finished is kept: the same command goes on.")
         raise typer.Exit(STOPPED) from None
-    if failed:
-        raise typer.Exit(SOME_FAILED if good else MISTAKE)
+    if ran.failed:
+        raise typer.Exit(SOME_FAILED if ran.good else MISTAKE)
