@@ -36,7 +36,7 @@ def test_training_against_the_attack_is_measured_on_shared_photos(tmp_path: Path
     verdict = findings(study)[2]
     assert verdict.verdict == "holds"  # five times as far
     assert "RTSᴬ’s map by L1 0.10" in verdict.number
-    assert "(2 photos; against RTSᴬ it reaches its class on 50\u00a0%)" in verdict.number
+    assert "(2 photos; against RTSᴬ it reaches the target class on 50\u00a0%)" in verdict.number
 
 
 def test_the_transfer_matrix_by_hand(by_hand: Path) -> None:
@@ -137,19 +137,19 @@ def test_verdicts_follow_the_numbers(by_hand: Path) -> None:
     verdicts = findings(found)
     assert [v.verdict for v in verdicts] == ["holds in part", "does not hold", "not tested here"]
     assert "1 of 2 cells" not in verdicts[1].number
-    checks = {(c.where, c.wanted): c.met for c in expectations(found)}
+    checks = {(c.where, c.expected): c.met for c in expectations(found)}
     assert checks["net, CAM", "ADV² success at least 100\u00a0%"] is False
     assert checks["net, GRAD", "ADV² success at least 100\u00a0%"] is True
     assert checks["net, CAM", "ADV² nearer to benign than PGD, at least 3 × in L1 and nearer in IoU"] is False
     assert checks["net, GRAD", "ADV² nearer to benign than PGD, at least 2 × in L1 and nearer in IoU"] is True
-    assert checks["net, judged by CAM", "transfer: the diagonal is the smallest"] is True
+    assert checks["net, judged by CAM", "transfer: smallest on the diagonal"] is True
 
 
 def test_a_perfect_map_is_infinitely_nearer_and_counts(tmp_path: Path) -> None:
     rows = [row(0, "pgd", None, "cam", map_l1=0.3, map_iou=0.2), row(0, "adv2", "cam", "cam", map_l1=0.0, map_iou=1.0)]
     put(tmp_path / "out" / "a", "records", rows)
     found = results.load(noted(tmp_path / "out", [audit("main", "a", ["cam"])]))
-    (check,) = [c for c in expectations(found) if "nearer" in c.wanted]
+    (check,) = [c for c in expectations(found) if "nearer" in c.expected]
     assert check.met is True
     assert check.found == "∞ ×, IoU 1.0 against 0.20"
     assert verdicts.findings(found)[0].verdict == "holds"
@@ -165,7 +165,7 @@ def test_nearer_in_l1_alone_is_not_nearer(tmp_path: Path) -> None:
     rows = [row(0, "pgd", None, "cam", map_l1=0.3, map_iou=0.6), row(0, "adv2", "cam", "cam", map_l1=0.01, map_iou=0.5)]
     put(tmp_path / "out" / "a", "records", rows)
     found = results.load(noted(tmp_path / "out", [audit("main", "a", ["cam"])]))
-    assert [c.met for c in expectations(found) if "nearer" in c.wanted] == [False]
+    assert [c.met for c in expectations(found) if "nearer" in c.expected] == [False]
 
 
 def test_success_is_asked_for_as_printed_for_the_network() -> None:
@@ -195,9 +195,17 @@ def test_a_diagonal_that_is_not_the_smallest_says_why(tmp_path: Path) -> None:
         return [row(0, "pgd", None, judge, map_l1=0.5), row(0, "adv2", judge, judge, map_l1=l1, **more)]
 
     for name, more, why in (
-        ("scale", {"untouched_l1": 0.2}, "made against GRAD is: both are within what JPEG does to its maps"),
-        ("close", {}, "made against GRAD is: 0.10 of PGD’s distance against 0.20"),
-        ("missed", {"success": False}, "made against GRAD is: ADV² against it reaches its class on 0\u00a0% only"),
+        (
+            "scale",
+            {"untouched_l1": 0.2},
+            "smaller if made against GRAD (both move this judge’s maps no further than JPEG does)",
+        ),
+        ("close", {}, "smaller if made against GRAD (0.10 of PGD’s distance, not 0.20)"),
+        (
+            "missed",
+            {"success": False},
+            "smaller if made against GRAD (ADV² against CAM reaches the target class on only 0\u00a0%)",
+        ),
     ):
         out = tmp_path / name
         put(out / "a", "records", [*rows("cam", 0.1, **more), *rows("grad", 0.1)])

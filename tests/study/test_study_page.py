@@ -99,7 +99,7 @@ def test_other_data_s_cells_stand_beside_no_published_ones(by_hand: Path, tmp_pa
         assert "trained on 20 classes" in section, name
     assert '<tr class="pub">' not in page
     assert "trained on 20 classes" in page
-    assert "Not comparable with ImageNet’s cells" in page
+    assert "Not comparable with the published ImageNet numbers" in page
 
 
 def test_a_folder_that_is_no_study_is_refused(tmp_path: Path) -> None:

@@ -136,9 +136,9 @@ def test_a_subject_contains_settings_and_its_plan_is_flat() -> None:
     own = {k: v for k, v in FULL.items() if k not in ("trained_on", "photos")}
     assert subject == Subject(settings=Settings.parse(own), trained_on="tiles", photos=Counts(**FULL["photos"]))
     assert subject.named == ("cam", "grad")
-    said = {k: v for k, v in subject.words().items() if v is not None}
+    said = {k: v for k, v in subject.as_plan().items() if v is not None}
     assert said == FULL | {"photos": Counts(**FULL["photos"]).model_dump()}
-    assert Subject().words()["interpreter"] is None
+    assert Subject().as_plan()["interpreter"] is None
     (other,) = Study.parse({"classifiers": [{"interpreter": None}]}).classifiers
     assert (other.named, other.settings.images) == ((), DEMO)
 

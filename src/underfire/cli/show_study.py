@@ -11,6 +11,7 @@ from rich.table import Table
 
 from underfire.cli.progress import Progress, console, say
 from underfire.cli.show import duration, say_failed
+from underfire.report.text import number
 from underfire.study.crossing import MissingJudgements
 from underfire.study.plan import Study
 from underfire.study.planned import PlannedAudit
@@ -44,7 +45,7 @@ class StudyProgress(Progress):
         for one in audits:
             names = ", ".join(one.audit.settings.interpreter)
             table.add_row(one.audit.folder, names, str(len(one.plan.photos)), *_cost(one.passes, one.seconds))
-        table.add_row("judgements across", "", "", *_cost(across.passes, across.seconds))
+        table.add_row("judgements across audits", "", "", *_cost(across.passes, across.seconds))
         passes = across.passes + sum(one.passes for one in audits)
         seconds = across.seconds + sum(one.seconds for one in audits)
         table.add_row("all of it", "", "", *_cost(passes, seconds))
@@ -58,4 +59,4 @@ class StudyProgress(Progress):
 
 
 def _cost(passes: float, seconds: float) -> tuple[str, str]:
-    return f"{passes:,.0f}", duration(seconds)
+    return number(passes), duration(seconds)

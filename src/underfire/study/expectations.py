@@ -1,4 +1,4 @@
-"""What was expected of ADV² before this study ran: a number for each cell, and whether it was reached. No HTML."""
+"""What is expected of ADV² in each cell of the study, what was found, and whether that is enough. No HTML."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NEARER = {"cam": 3.0, "rts": 3.0}
 """So many times nearer to benign than PGD in L1 must ADV² be; 2 for the others."""
 MEAN_FLOW = 0.5
 """px at an input of 224 px (docs/study.md)."""
-DIAGONAL = "transfer: the diagonal is the smallest"
+DIAGONAL = "transfer: smallest on the diagonal"
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,13 @@ class Expectation:
 
     Args:
         where: the cell, in words.
-        wanted: what was expected.
+        expected: what was to be reached.
         found: what this study has.
         met: whether that is enough; None where nothing was found.
     """
 
     where: str
-    wanted: str
+    expected: str
     found: str
     met: bool | None
 
@@ -49,7 +49,7 @@ def expectations(study: StudyResults) -> list[Expectation]:
 def _cells(subject: SubjectResults) -> Iterator[Expectation]:
     cells = numbers.effectiveness(subject)
     for name in subject.plain:
-        where = f"{subject.told}, {pretty(name)}"
+        where = f"{subject.label}, {pretty(name)}"
         adv2 = cells["adv2", name]
         goal = published_success(name, subject.name)
         yield _at_least(where, "ADV² success", adv2.success, goal, percent)
@@ -64,7 +64,7 @@ def _cells(subject: SubjectResults) -> Iterator[Expectation]:
             yield _at_least(where, "random class: success", gap.success, ENOUGH, percent)
             if name in NEARER:
                 share = numbers.ratio(gap.l1, gap.benign_l1)
-                yield _at_most(where, "random class: L1 to the wanted map over benign’s", share, HALF)
+                yield _at_most(where, "random class: L1 to the target map over benign’s", share, HALF)
 
 
 def _bends(where: str, bent: Effectiveness, adv2: Effectiveness) -> Iterator[Expectation]:
@@ -110,8 +110,12 @@ def _diagonals(subject: SubjectResults) -> Iterator[Expectation]:
         of = {a: c.relative for a in subject.plain if (c := cells[a, judge]).relative is not None}
         if judge in of and len(of) > 1:
             best = min(of, key=lambda a: (of[a], a != judge))
-            found = "it is" if best == judge else f"made against {pretty(best)} is{_why(subject, cells, best, judge)}"
-            yield Expectation(f"{subject.told}, judged by {pretty(judge)}", DIAGONAL, found, best == judge)
+            found = (
+                "it is"
+                if best == judge
+                else f"smaller if made against {pretty(best)}{_why(subject, cells, best, judge)}"
+            )
+            yield Expectation(f"{subject.label}, judged by {pretty(judge)}", DIAGONAL, found, best == judge)
 
 
 def _why(subject: SubjectResults, cells: Mapping[tuple[str, str], Exposure], best: str, judge: str) -> str:
@@ -121,9 +125,9 @@ def _why(subject: SubjectResults, cells: Mapping[tuple[str, str], Exposure], bes
     won = numbers.success(rows).value
     scale = max((row["untouched_l1"] or 0.0 for row in rows), default=0.0)
     if own.l1 is not None and own.l1 <= scale:
-        return ": both are within what JPEG does to its maps"
+        return " (both move this judge’s maps no further than JPEG does)"
     if won is not None and won < 1:
-        return f": ADV² against it reaches its class on {percent(won, len(rows))} only"
+        return f" (ADV² against {pretty(judge)} reaches the target class on only {percent(won, len(rows))})"
     if own.relative is not None and own.relative > HALF:
-        return ": ADV² against it is less than twice as near to benign as PGD"
-    return f": {number(other.relative)} of PGD’s distance against {number(own.relative)}"
+        return f" (ADV² against {pretty(judge)} is less than twice as near to the benign maps as PGD)"
+    return f" ({number(other.relative)} of PGD’s distance, not {number(own.relative)})"

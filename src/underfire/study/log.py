@@ -43,7 +43,7 @@ class StudyLog:
             self._write()
 
     def _write(self) -> None:
-        study = self.agenda.study.words()
+        study = self.agenda.study.as_plan()
         subjects = [_said(subject) for subject in study["classifiers"]]
         content = _said(study) | {"classifiers": subjects, "resolved": self._resolved()}
         text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)

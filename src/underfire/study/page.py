@@ -134,9 +134,9 @@ def random_class(study: StudyResults) -> dict[str, Any]:
     ]
     if not lines:
         return {}
-    names = list(dict.fromkeys(subject.told for subject, _ in lines))
+    names = list(dict.fromkeys(subject.label for subject, _ in lines))
     letters = dict(zip(names, string.ascii_lowercase, strict=False)) if len(names) > 1 else {}
-    groups = [(f"{pretty(gap.interpreter)} {letters.get(s.told, '')}".rstrip(), [gap.gap]) for s, gap in lines]
+    groups = [(f"{pretty(gap.interpreter)} {letters.get(s.label, '')}".rstrip(), [gap.gap]) for s, gap in lines]
     about = "; ".join(f"{pretty(gap.interpreter)} on {s.name}: {number(gap.gap.value)}" for s, gap in lines)
     chart = bars(groups, "share of the way to a random class’s map", "gap", about, top=1.0)
     return {"lines": lines, "chart": chart, "letters": letters}
@@ -153,7 +153,7 @@ def transfer(study: StudyResults) -> dict[str, Any]:
                 matrices.append((subject, rows))
     pairs = [(a, b) for a in study.subjects for b in study.subjects if a is not b]
     across = [line for a, b in pairs for line in matrix.across(a, b)]
-    columns = [one for one in expectations(study) if one.wanted == DIAGONAL]
+    columns = [one for one in expectations(study) if one.expected == DIAGONAL]
     exceptions = [one for one in columns if not one.met]
     known = len(columns) == sum(len(subject.interpreters) for subject, _ in matrices)
     data = {"matrices": matrices, "across": across, "exceptions": exceptions, "known": known}
@@ -176,7 +176,7 @@ def findings(study: StudyResults) -> dict[str, Any]:
     found = expectations(study)
     return {
         "verdicts": verdicts.findings(study),
-        "checks": found,
+        "expectations": found,
         "met": sum(one.met is True for one in found),
         "missed": sum(one.met is False for one in found),
         "open": sum(one.met is None for one in found),

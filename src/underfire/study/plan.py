@@ -74,7 +74,7 @@ class Subject(BaseModel):
         """Make the paths absolute, so that they hold from anywhere."""
         return self.model_copy(update={"settings": self.settings.placed()})
 
-    def words(self) -> dict[str, Any]:
+    def as_plan(self) -> dict[str, Any]:
         """Write the subject as a plan has it; None for what was not said."""
         found = self.settings.model_dump(mode="json", include=set(OF_SUBJECT))
         if not self.named:
@@ -132,9 +132,9 @@ class Study(BaseModel):
             where = ".".join(str(word) for word in first["loc"]) or "the study"
             raise UnderfireError(f"'{where}' in the study's plan: {first['msg']}.") from e
 
-    def words(self) -> dict[str, Any]:
+    def as_plan(self) -> dict[str, Any]:
         """Write the study as a plan has it; None for what was not said."""
-        subjects = [subject.words() for subject in self.classifiers]
+        subjects = [subject.as_plan() for subject in self.classifiers]
         return {"classifiers": subjects} | self.model_dump(mode="json", exclude={"classifiers"})
 
 
@@ -170,7 +170,7 @@ def audits_in(out: Path) -> list[str]:
 
 def default_out(study: Study) -> Path:
     """Name a folder after the study as it was asked for, so that the same command goes on with it."""
-    given = {word: value for word, value in study.words().items() if word not in ("workers", "device")}
+    given = {word: value for word, value in study.as_plan().items() if word not in ("workers", "device")}
     return Path(DEFAULT_OUT) / f"study-{digest_of(given)[:8]}"
 
 

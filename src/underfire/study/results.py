@@ -86,12 +86,12 @@ class SubjectResults:
         return self.trained_on == IMAGENET
 
     @property
-    def told(self) -> str:
+    def label(self) -> str:
         """Its name, and what it was trained on where that is not ImageNet."""
         return self.name if self.imagenet else f"{self.name} (trained on {self.trained_on})"
 
     @property
-    def papers(self) -> bool:
+    def in_paper(self) -> bool:
         """Whether it is one of the paper's two networks."""
         return network_of(self.name) is not None
 

@@ -85,22 +85,22 @@ def run_study(study: Study, out: Path | None = None, watcher: StudyWatcher | Non
 
 def _run_audits(planned: Sequence[PlannedAudit], log: StudyLog, watcher: StudyWatcher) -> None:
     for n, one in enumerate(planned, 1):
-        folder, ear = log.out / one.audit.folder, _Ear(watcher)
+        folder, relay = log.out / one.audit.folder, _Relay(watcher)
         watcher.step(n, len(planned) + 1, one.audit.folder)
         with log.step(one.audit.folder):
-            audit_run.run(one.audit.settings, folder, ear)
-            if ear.heard or not (folder / "report.html").is_file():
+            audit_run.run(one.audit.settings, folder, relay)
+            if relay.worked or not (folder / "report.html").is_file():
                 write_report(folder)
 
 
-class _Ear:
+class _Relay:
     """Passes on what an audit tells, and remembers whether any unit was done."""
 
     def __init__(self, watcher: desk.Watcher) -> None:
         self.begin, self.note, self._advance = watcher.begin, watcher.note, watcher.advance
-        self.heard = False
+        self.worked = False
 
     def advance(self, outcome: Outcome) -> None:
         """Pass on a unit that is done."""
-        self.heard = True
+        self.worked = True
         self._advance(outcome)

@@ -45,7 +45,7 @@ def _verdict(flags: Sequence[bool]) -> str:
 
 def _security(study: StudyResults) -> Finding:
     flags: list[bool] = []
-    told = []
+    said = []
     for subject in study.subjects:
         cells = numbers.effectiveness(subject)
         rates = {name: cells["adv2", name].success.value for name in subject.plain}
@@ -53,18 +53,18 @@ def _security(study: StudyResults) -> Finding:
         known = [(won, far) for n in subject.plain if (won := rates[n]) is not None and (far := times[n]) is not None]
         own = [won >= ENOUGH and far > 2 for won, far in known]
         if own:
-            told.append(
-                f"{subject.told}: success {_range([won for won, _ in known], percent)}, maps "
-                f"{_range([far for _, far in known], lambda far: number(far, 3))} times nearer to benign than PGD’s, "
-                f"both in {sum(own)} of {count(len(own), 'cell')}"
+            said.append(
+                f"{subject.label}: success {_range([won for won, _ in known], percent)}, maps "
+                f"{_range([far for _, far in known], lambda far: number(far, 3))} times nearer to the benign ones than "
+                f"PGD’s, both enough in {sum(own)} of {count(len(own), 'cell')}"
             )
         flags += own
     return Finding(
         "Interpretability gives existing systems limited security: prediction and explanation can be fooled at once.",
-        "; ".join(told) or "no cell has a result",
+        "; ".join(said) or "no cell has a result",
         _verdict(flags),
-        f"A cell counts where ADV² reaches its class on at least {percent(ENOUGH)} of the photos, with maps more "
-        "than twice as near to benign as PGD’s.",
+        f"A cell is one interpreter of one classifier. It is enough where ADV² reaches the target class on at least "
+        f"{percent(ENOUGH)} of the photos, with maps more than twice as near to the benign ones as PGD’s.",
     )
 
 
@@ -80,36 +80,37 @@ def _gap(study: StudyResults) -> Finding:
             found = numbers.random_class(subject, name)
             if found.gap.value is not None and found.success.value is not None:
                 flags.append(found.success.value >= ENOUGH and found.gap.value >= HALF)
-                gaps.append(f"{pretty(name)} on {subject.told} {percent(found.gap.value)}")
+                gaps.append(f"{pretty(name)} on {subject.label} {percent(found.gap.value)}")
     return Finding(
-        "The prediction–interpretation gap is one cause: an interpreter describes a classifier’s behaviour only in "
-        "part, so that its map can be made that of any other class while the prediction is a third one.",
+        "One cause is the prediction–interpretation gap: an interpreter describes a classifier only in part. So an "
+        "attack can make it show the map of one class while the classifier predicts another.",
         f"share of the way to a random class’s map: {'; '.join(gaps)}" if gaps else "no cell has a result",
         _verdict(flags),
-        f"A cell counts where the class is reached on at least {percent(ENOUGH)} of the photos and the map goes "
-        "at least half of the way.",
+        f"A cell is enough where the target class is reached on at least {percent(ENOUGH)} of the photos and the map "
+        "goes at least half of the way.",
     )
 
 
 def _training(study: StudyResults) -> Finding:
     cells = {(c["interpreter"], c["images"]): c["map_l1"] for c in published()["adversarial_interpretation"]}
-    flags, told = [], []
+    flags, said = [], []
     for subject in study.subjects:
         found = numbers.robustness(subject)
         if found and found.l1.value is not None and found.plain_l1.value is not None:
             flags.append(found.l1.value > 2 * found.plain_l1.value)
-            told.append(
-                f"{subject.told}: ADV² moves RTSᴬ’s map by L1 {_mean(found.l1)}, RTS’s by {_mean(found.plain_l1)} "
-                f"({count(found.l1.n, 'photo')}; against RTSᴬ it reaches its class on "
+            said.append(
+                f"{subject.label}: ADV² moves RTSᴬ’s map by L1 {_mean(found.l1)}, RTS’s by {_mean(found.plain_l1)} "
+                f"({count(found.l1.n, 'photo')}; against RTSᴬ it reaches the target class on "
                 f"{percent(found.success.value, found.success.n)})"
             )
     return Finding(
         "Adversarial training that narrows the gap makes interpreters more robust.",
-        "; ".join(told) or "no adversarially trained interpreter is in this study beside the plain one",
+        "; ".join(said) or "this study has no adversarially trained interpreter beside the plain one",
         _verdict(flags),
-        f"A classifier counts where RTSᴬ’s map moves more than twice as far. Published: ADV² moves RTS’s map by L1 "
-        f"{cells['RTS', 'ADV²']:.2f}, that of the adversarially trained RTS by {cells['RTS^A', 'ADV²']:.2f}. "
-        "This is one preset’s search, and says nothing of a longer one (docs/defenses.md has some).",
+        "RTSᴬ is RTS trained against the attack. A classifier is enough where RTSᴬ’s map moves more than twice as far. "
+        f"Published: ADV² moves RTS’s map by L1 {cells['RTS', 'ADV²']:.2f}, that of the adversarially trained RTS by "
+        f"{cells['RTS^A', 'ADV²']:.2f}. Our numbers are for the search of one preset; longer ones are in "
+        "docs/defenses.md.",
     )
 
 
