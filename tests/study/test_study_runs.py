@@ -30,10 +30,10 @@ from underfire.study import run as study_run
 from underfire.study.agenda import folder_names, make_agenda
 from underfire.study.crossing import MissingJudgements
 from underfire.study.expectations import expectations
+from underfire.study.listener import QuietStudy
 from underfire.study.plan import Study, Subject
 from underfire.study.planned import PlannedAudit, plan_audits
 from underfire.study.run import run_study
-from underfire.study.watcher import QuietStudy
 
 FEW = {"pgd": {"steps": 2}, "adv2": {"steps": 2, "warmup": 0}}
 SMALL = {"main": {"default": 2, "grad": 1}, "bends": 0, "random": {"default": 1, "grad": 0}, "budget": 0}
@@ -271,6 +271,21 @@ def test_a_study_runs_from_python_and_prints_nothing(folder: Path, capsys: pytes
         len(Store(p.parent).rows(s)) for p in (folder / "out").rglob("plan.yaml") for s in ("records", "transfer")
     )
     assert ran.good == again.good == judged > 0
+
+
+def test_an_audit_s_report_is_written_anew_where_something_was_done(folder: Path) -> None:
+    study = plan_.read(folder / "plan.yaml")
+    with extended():
+        run_study(study, folder / "out")
+        reports = sorted((folder / "out").rglob("report.html"))
+        for report in reports:
+            report.write_text("as it was")
+        (folder / "out" / "toy" / "main-1" / "report.html").unlink()
+        (unit,) = (folder / "out" / "toy" / "random-1" / "records").glob("*.parquet")
+        unit.unlink()
+        run_study(study, folder / "out")
+    kept = {report.parent.name for report in reports if report.read_text() == "as it was"}
+    assert kept == {"main-2"}
 
 
 def test_a_study_without_any_result_has_no_page(folder: Path) -> None:

@@ -21,8 +21,8 @@ from underfire.study.run import StudyRun, run_study
 def show_study(study: Study, out: Path | None, samples: int) -> StudyRun:
     """Run a study; show what it will cost, how it goes on and what failed."""
     start = time.monotonic()
-    with StudyProgress() as watcher:
-        ran = run_study(study, out, watcher, samples)
+    with StudyProgress() as listener:
+        ran = run_study(study, out, listener, samples)
     say(f"Done in {duration(time.monotonic() - start)}.")
     for name, why in ran.stopped.items():
         say(f"Not finished: {name}. {why}")

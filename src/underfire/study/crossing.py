@@ -63,9 +63,9 @@ class Crossing:
         units = transfer.units(self.folder, self.judge.plan, self.scale, self.name, self.wanted)
         return [unit for unit in units if unit.name not in done]
 
-    def run(self, watcher: desk.Watcher) -> None:
+    def run(self, listener: desk.Watcher) -> None:
         """Judge what is missing."""
-        transfer.run(self.folder, self.judge.plan, self.scale, [self.name], self.wanted, watcher)
+        transfer.run(self.folder, self.judge.plan, self.scale, [self.name], self.wanted, listener)
 
 
 def crossings(planned: Sequence[PlannedAudit], out: Path) -> Iterator[Crossing]:

@@ -18,12 +18,12 @@ from underfire.report.page import write_report
 from underfire.store import Store
 from underfire.study.agenda import make_agenda
 from underfire.study.crossing import crossings, missing_judgements
+from underfire.study.listener import QuietStudy, StudyListener
 from underfire.study.log import StudyLog
 from underfire.study.page import write_study
 from underfire.study.plan import Study, default_out
 from underfire.study.planned import PlannedAudit, plan_audits
 from underfire.study.results import Row
-from underfire.study.watcher import QuietStudy, StudyWatcher
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,9 @@ class StudyRun:
         return len(self.errors) + len(self.stopped)
 
 
-def run_study(study: Study, out: Path | None = None, watcher: StudyWatcher | None = None, samples: int = 2) -> StudyRun:
+def run_study(
+    study: Study, out: Path | None = None, listener: StudyListener | None = None, samples: int = 2
+) -> StudyRun:
     """Run what is missing of a study, nothing twice, and write its page.
 
         underfire.study.run.run_study(Study(classifiers=(Subject(settings=Settings(images="photos")),)))
@@ -58,24 +60,24 @@ def run_study(study: Study, out: Path | None = None, watcher: StudyWatcher | Non
     Args:
         study: what is asked for.
         out: its folder; by default one that is named after what is asked for.
-        watcher: hears what is missing before anything is run, and then how the study goes on.
+        listener: hears what is missing before anything is run, and then how the study goes on.
         samples: photos shown for each classifier.
 
     Raises:
         UnderfireError: a mistake of a plan, or ``out`` holds another study or another plan's results.
     """
-    watcher, out = watcher or QuietStudy(), out or default_out(study)
+    listener, out = listener or QuietStudy(), out or default_out(study)
     agenda = make_agenda(study)
     for classifier, interpreter, why in agenda.left_out:
-        watcher.note(f"Left out: {interpreter} on {classifier}. {why}")
+        listener.note(f"Left out: {interpreter} on {classifier}. {why}")
     planned = plan_audits(agenda, out)
-    watcher.planned(planned, missing_judgements(agenda, planned, out))
+    listener.planned(planned, missing_judgements(agenda, planned, out))
     log = StudyLog(agenda, planned, out)
-    _run_audits(planned, log, watcher)
-    watcher.step(len(planned) + 1, len(planned) + 1, "transfer")
+    _run_audits(planned, log, listener)
+    listener.step(len(planned) + 1, len(planned) + 1, "transfer")
     for crossing in crossings([one for one in planned if one.audit.folder not in log.stopped], out):
         with log.step(str(crossing)):
-            crossing.run(watcher)
+            crossing.run(listener)
     stages = ("records", transfer.STAGE)
     rows = [row for one in planned for stage in stages for row in Store(out / one.audit.folder).rows(stage)]
     errors = tuple(row for row in rows if row["error"] is not None)
@@ -83,10 +85,10 @@ def run_study(study: Study, out: Path | None = None, watcher: StudyWatcher | Non
     return StudyRun(out, write_study(out, samples) if good else None, log.stopped, errors, good)
 
 
-def _run_audits(planned: Sequence[PlannedAudit], log: StudyLog, watcher: StudyWatcher) -> None:
+def _run_audits(planned: Sequence[PlannedAudit], log: StudyLog, listener: StudyListener) -> None:
     for n, one in enumerate(planned, 1):
-        folder, relay = log.out / one.audit.folder, _Relay(watcher)
-        watcher.step(n, len(planned) + 1, one.audit.folder)
+        folder, relay = log.out / one.audit.folder, _Relay(listener)
+        listener.step(n, len(planned) + 1, one.audit.folder)
         with log.step(one.audit.folder):
             audit_run.run(one.audit.settings, folder, relay)
             if relay.worked or not (folder / "report.html").is_file():
@@ -96,8 +98,8 @@ def _run_audits(planned: Sequence[PlannedAudit], log: StudyLog, watcher: StudyWa
 class _Relay:
     """Passes on what an audit tells, and remembers whether any unit was done."""
 
-    def __init__(self, watcher: desk.Watcher) -> None:
-        self.begin, self.note, self._advance = watcher.begin, watcher.note, watcher.advance
+    def __init__(self, listener: desk.Watcher) -> None:
+        self.begin, self.note, self._advance = listener.begin, listener.note, listener.advance
         self.worked = False
 
     def advance(self, outcome: Outcome) -> None:

@@ -10,7 +10,7 @@ from underfire.study.crossing import MissingJudgements
 from underfire.study.planned import PlannedAudit
 
 
-class StudyWatcher(desk.Watcher, Protocol):
+class StudyListener(desk.Watcher, Protocol):
     """Hears how a study goes on."""
 
     def planned(self, audits: Sequence[PlannedAudit], across: MissingJudgements) -> None:
