@@ -21,13 +21,13 @@ import pyarrow.parquet as pq
 import torch
 
 from underfire.audit import desk, run
-from underfire.cli.show_study import run_study
+from underfire.cli.show_study import show_study
 from underfire.core import Outcome
 from underfire.store import STAGES, Store, encode
-from underfire.study import plan
-from underfire.study.agenda import Agenda
-from underfire.study.crossing import Estimate, crossings
-from underfire.study.run import estimate
+from underfire.study.agenda import make_agenda
+from underfire.study.crossing import crossings
+from underfire.study.plan import read
+from underfire.study.planned import PlannedAudit, plan_audits
 
 HERE = Path(__file__).parent
 KEPT = HERE / "results/study"
@@ -42,33 +42,34 @@ def main() -> None:
     parser.add_argument("--judge", action="store_true", help="judge what the named main audits made")
     parser.add_argument("--workers", type=int, default=1, help="of named audits")
     given = parser.parse_args()
-    agenda = Agenda(plan.asked(HERE / "study.yaml", {}, quick=False))
-    unknown = set(given.folders) - {part.folder for part in agenda.parts}
+    study = read(HERE / "study.yaml")
+    agenda = make_agenda(study)
+    unknown = set(given.folders) - {audit.folder for audit in agenda.audits}
     if unknown:
         parser.error(f"no audits of the study: {', '.join(sorted(unknown))}")
-    planned = estimate(agenda, WORK)
+    planned = plan_audits(agenda, WORK)
     for one in planned:
         restore(one)
     if given.list:
         show(planned)
     elif given.judge:
-        mains = [one for one in planned if one.part.experiment == "main"]
-        if not set(given.folders) <= {one.part.folder for one in mains} or any(one.passes for one in mains):
+        mains = [one for one in planned if one.audit.experiment == "main"]
+        if not set(given.folders) <= {one.audit.folder for one in mains} or any(one.passes for one in mains):
             parser.error("--judge takes folders of main audits, once all main audits are done")
         for crossing in crossings(planned, WORK):
-            if crossing.made.part.folder in given.folders:
-                crossing.run(Keeping(crossing.made.part.folder))
+            if crossing.made.audit.folder in given.folders:
+                crossing.run(Keeping(crossing.made.audit.folder))
     elif given.folders:
         for one in planned:
-            if one.part.folder in given.folders:
-                settings = one.part.settings.model_copy(update={"workers": given.workers})
-                run.run(settings, WORK / one.part.folder, Keeping(one.part.folder))
+            if one.audit.folder in given.folders:
+                settings = one.audit.settings.model_copy(update={"workers": given.workers})
+                run.run(settings, WORK / one.audit.folder, Keeping(one.audit.folder))
     else:
-        run_study(HERE / "study.yaml", {}, quick=False, out=WORK, samples=0)
+        show_study(study, WORK, samples=0)
         PAGE.parent.mkdir(exist_ok=True)
         shutil.copy(WORK / "study.html", PAGE)
         for one in planned:
-            keep(one.part.folder)
+            keep(one.audit.folder)
 
 
 class Keeping(desk.Quiet):
@@ -94,10 +95,10 @@ def keep(folder: str) -> None:
                 target.write_bytes(encode(table.replace_schema_metadata(meta)))
 
 
-def restore(one: Estimate) -> None:
+def restore(one: PlannedAudit) -> None:
     """Put kept parts of a plan where the study looks for them; those of an older plan stay where they are."""
-    kept, there = KEPT / one.part.folder, WORK / one.part.folder
-    if one.part.experiment == "main" and not there.exists() and not Store(kept).done("transfer"):
+    kept, there = KEPT / one.audit.folder, WORK / one.audit.folder
+    if one.audit.experiment == "main" and not there.exists() and not Store(kept).done("transfer"):
         return  # without its pictures nothing could be judged
     wanted = {unit.name for unit in one.plan.all_units()} | Store(kept).done("transfer")
     for stage in STAGES:
@@ -106,11 +107,11 @@ def restore(one: Estimate) -> None:
             shutil.copy(kept / stage / f"{unit}.parquet", there / stage)
 
 
-def show(planned: list[Estimate]) -> None:
+def show(planned: list[PlannedAudit]) -> None:
     for one in planned:
         units = {unit.name for unit in one.plan.units()}
         print(
-            f"{one.part.folder:32} {len(Store(KEPT / one.part.folder).done('records') & units)} of {len(units)} units"
+            f"{one.audit.folder:32} {len(Store(KEPT / one.audit.folder).done('records') & units)} of {len(units)} units"
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +12,29 @@ import pytest
 import torch
 import torch.nn.functional as F
 import yaml
-from test_study import TOY, agenda, noted, part, put, row
 from torch import Tensor
 
 from support import colours
 from support.e2e import extended, photo, photos, records, underfire
+from support.study import TOY, agenda, audit, noted, put, row
+from underfire import registry
 from underfire.audit import run
 from underfire.classifiers.base import TorchClassifier
-from underfire.core import ClassifierOptions, UnderfireError
+from underfire.core import ClassifierOptions, Outcome, UnderfireError
 from underfire.interpreters.rts.card import Card, packed
-from underfire.metrics.estimate import mean
-from underfire.registry import maker, parts, register
-from underfire.report.text import number
+from underfire.plan.settings import Settings
+from underfire.registry import parts
 from underfire.store import Store
-from underfire.study import matrix, numbers, results, verdicts
+from underfire.study import matrix, results, verdicts
 from underfire.study import plan as plan_
-from underfire.study.agenda import Agenda, _folders
-from underfire.study.page import render
+from underfire.study import run as study_run
+from underfire.study.agenda import folder_names, make_agenda
+from underfire.study.crossing import MissingJudgements
+from underfire.study.expectations import expectations
+from underfire.study.listener import QuietStudy
 from underfire.study.plan import Study, Subject
-from underfire.study.run import estimate
+from underfire.study.planned import PlannedAudit, plan_audits
+from underfire.study.run import run_study
 
 FEW = {"pgd": {"steps": 2}, "adv2": {"steps": 2, "warmup": 0}}
 SMALL = {"main": {"default": 2, "grad": 1}, "bends": 0, "random": {"default": 1, "grad": 0}, "budget": 0}
@@ -134,7 +138,7 @@ def test_lanes_of_one_audit_are_judged_across(folder: Path) -> None:
 
 def test_folders_of_classifiers_never_meet() -> None:
     names = ["timm:resnet50.a1_in1k", "timm:resnet50.tv_in1k", "x" * 50 + "a", "x" * 50 + "b", "efficientnet-lite0"]
-    found = _folders(names)
+    found = folder_names(names)
     assert found[:2] == ["timm-resnet50-a1_in1k", "timm-resnet50-tv_in1k"]
     assert found[4] == "efficientnet-lite0"
     assert len(set(found)) == 5
@@ -154,26 +158,26 @@ def test_rts_trained_against_the_attack_has_a_verdict_of_its_own(tmp_path: Path)
     rows = [row(i, "adv2", name, name, map_l1=far) for i in range(2) for name, far in (("rts", 0.02), ("rts-a", 0.1))]
     rows += [row(i, "pgd", None, name, map_l1=0.3) for i in range(2) for name in ("rts", "rts-a")]
     put(tmp_path / "main", "records", rows)
-    found = results.load(noted(tmp_path, [part("main", "main", ["rts", "rts-a"])]))
+    found = results.load(noted(tmp_path, [audit("main", "main", ["rts", "rts-a"])]))
     security, _, training = verdicts.findings(found)
     assert training.verdict == "holds"
     assert "RTSᴬ’s map by L1 0.10 (0.10\u2009–\u20090.10), RTS’s by 0.020 (" in training.number
-    assert not any("RTSᴬ" in check.where for check in verdicts.checks(found))  # success is not asked against it
+    assert not any("RTSᴬ" in check.where for check in expectations(found))  # success is not asked against it
     assert "1 of 1 cell" in security.number  # RTSᴬ is a countermeasure, and no evidence of the need for one
 
 
 def test_paths_of_a_plan_hold_from_anywhere(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
-    rts = {"rts": {"weights": "w.safetensors"}}
     made = agenda(classifiers=[TOY | {"images": "in", "interpreter": ["cam"]}], photos=SMALL).study.classifiers[0]
-    assert made.images == str(folder / "in")
-    own = Subject(images="in", weights="net.pt", options=rts).settings()
-    assert (own["weights"], own["options"]["rts"]["weights"]) == (str(folder / "net.pt"), str(folder / "w.safetensors"))
+    assert made.settings.images == str(folder / "in")
+    rts = {"rts": {"weights": "w.safetensors"}}
+    own = Subject(settings=Settings(images="in", weights="net.pt", options=rts)).placed().settings
+    assert (own.weights, own.options["rts"]["weights"]) == (str(folder / "net.pt"), str(folder / "w.safetensors"))
 
 
 def two_classes(variant: str, options: ClassifierOptions) -> TorchClassifier:
     """The extension's classifier with two of its outputs."""
-    made: TorchClassifier = maker("classifiers", "toy")(variant, options)
+    made: TorchClassifier = registry.maker("classifiers", "toy")(variant, options)
     last: Any = made.module[-1]  # type: ignore[index]
     last.weight, last.bias = torch.nn.Parameter(last.weight[:2]), torch.nn.Parameter(last.bias[:2])
     last.out_features = 2
@@ -183,7 +187,7 @@ def two_classes(variant: str, options: ClassifierOptions) -> TorchClassifier:
 
 @pytest.fixture
 def two() -> Iterator[None]:
-    register("classifiers", "two")(two_classes)
+    registry.register("classifiers", "two")(two_classes)
     yield
     parts._makers["classifiers"].pop("two")
 
@@ -228,12 +232,93 @@ def test_photos_without_a_result_are_told_and_make_the_exit_status(folder: Path)
     assert re.search(r"toy/main-2, 2 judgements: .*p00\.png", page)
 
 
+# -- from Python ----------------------------------------------------------------------------------------------------
+
+
+class Notes(QuietStudy):
+    """Writes down what it hears."""
+
+    def __init__(self) -> None:
+        self.costs: list[tuple[int, bool, bool]] = []
+        self.heard: list[str] = []
+
+    def planned(self, audits: Sequence[PlannedAudit], across: MissingJudgements) -> None:
+        self.costs.append((len(audits), sum(one.seconds for one in audits) > 0, across.passes > 0))
+
+    def step(self, n: int, of: int, name: str) -> None:
+        self.heard.append(f"{n}/{of} {name}")
+
+    def advance(self, outcome: Outcome) -> None:
+        self.heard.append(outcome.unit.stage)
+
+    def note(self, text: str) -> None:
+        self.heard.append(text)
+
+
+def test_a_study_runs_from_python_and_prints_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    notes = Notes()
+    with extended():
+        study = plan_.read(folder / "plan.yaml")
+        ran = run_study(study, folder / "out", notes, samples=0)
+        again = run_study(study, folder / "out")
+    assert capsys.readouterr() == ("", "")
+    assert notes.costs == [(3, True, True)]
+    steps = ["1/4 toy/main-2", "2/4 toy/main-1", "3/4 toy/random-1", "4/4 transfer"]
+    assert [word for word in notes.heard if "/" in word] == steps
+    assert notes.heard.index("records") < notes.heard.index(steps[1])
+    assert notes.heard[-1] == "transfer"
+    assert (ran.page, ran.failed, dict(ran.stopped)) == (folder / "out" / "study.html", 0, {})
+    judged = sum(
+        len(Store(p.parent).rows(s)) for p in (folder / "out").rglob("plan.yaml") for s in ("records", "transfer")
+    )
+    assert ran.good == again.good == judged > 0
+
+
+def test_an_audit_s_report_is_written_anew_where_something_was_done(folder: Path) -> None:
+    study = plan_.read(folder / "plan.yaml")
+    with extended():
+        run_study(study, folder / "out")
+        reports = sorted((folder / "out").rglob("report.html"))
+        for report in reports:
+            report.write_text("as it was")
+        (folder / "out" / "toy" / "main-1" / "report.html").unlink()
+        (unit,) = (folder / "out" / "toy" / "random-1" / "records").glob("*.parquet")
+        unit.unlink()
+        run_study(study, folder / "out")
+    kept = {report.parent.name for report in reports if report.read_text() == "as it was"}
+    assert kept == {"main-2"}
+
+
+def test_a_study_without_any_result_has_no_page(folder: Path) -> None:
+    for path in (folder / "in").iterdir():
+        path.write_bytes(b"no picture")
+    with extended():
+        ran = run_study(plan_.read(folder / "plan.yaml"), folder / "out")
+    assert (ran.page, ran.good) == (None, 0)
+    assert ran.failed == len(ran.errors) + len(ran.stopped) > 0
+    assert not (folder / "out" / "study.html").exists()
+
+
+def test_interpreters_that_do_not_fit_are_told_from_python_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = yaml.safe_load((folder / "plan.yaml").read_text())
+    del plan["classifiers"][0]["interpreter"]
+    notes = Notes()
+    monkeypatch.setattr(study_run, "plan_audits", stop)
+    with extended(), pytest.raises(KeyboardInterrupt):
+        run_study(Study.parse(plan), folder / "out", notes)
+    assert any(text.startswith("Left out: rts on toy. ") for text in notes.heard)
+
+
+def stop(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 # -- what is asked for ----------------------------------------------------------------------------------------------
 
 
 def test_settings_beside_a_plan_are_added_to_its_own(folder: Path) -> None:
     made = plan_.asked(folder / "plan.yaml", {"options": {"adv2": {"check": 5}, "cam": {}}}, quick=False)
-    assert made.classifiers[0].options == FEW | {"adv2": FEW["adv2"] | {"check": 5}, "cam": {}}
+    assert made.classifiers[0].settings.options == FEW | {"adv2": FEW["adv2"] | {"check": 5}, "cam": {}}
 
 
 def test_mistakes_are_told(folder: Path) -> None:
@@ -262,103 +347,25 @@ def test_a_study_s_classifier_takes_what_an_audit_s_does(folder: Path) -> None:
 
 
 def test_classes_that_are_not_imagenet_s_are_never_beside_its_cells() -> None:
-    made = agenda(classifiers=[{k: v for k, v in TOY.items() if k != "trained_on"}])
-    assert made.trained_on == ["other data (10 classes)"]
-    assert agenda(classifiers=[TOY | {"trained_on": "ImageNet"}]).trained_on == ["other data (10 classes)"]
-    assert agenda(classifiers=[TOY]).trained_on == ["nothing"]
-    assert agenda(classifiers=[{"interpreter": ["cam"]}]).trained_on == ["ImageNet"]
+    def trained_on(words: dict[str, Any]) -> str:
+        (subject,) = agenda(classifiers=[words]).subjects
+        return subject.trained_on
+
+    assert trained_on({k: v for k, v in TOY.items() if k != "trained_on"}) == "other data (10 classes)"
+    assert trained_on(TOY | {"trained_on": "ImageNet"}) == "other data (10 classes)"
+    assert trained_on(TOY) == "nothing"
+    assert trained_on({"interpreter": ["cam"]}) == "ImageNet"
 
 
 def test_lanes_that_share_a_count_are_estimated_each_on_its_own_photos(folder: Path) -> None:
     subject = TOY | {"images": str(folder / "in"), "interpreter": ["cam", "mask"]}
     with extended():
-        made = Agenda(Study.parse({"classifiers": [subject], "photos": SMALL | {"main": 2}, "threads": 1}))
-        (whole, *_) = estimate(made, folder / "none")
+        made = make_agenda(Study.parse({"classifiers": [subject], "photos": SMALL | {"main": 2}, "threads": 1}))
+        (whole, *_) = plan_audits(made, folder / "none")
     lanes = whole.plan.lanes
     assert len(lanes) == 2  # MASK's share PGD with nobody
-    scale = sum(1 + 2 * made.map_passes[0, name] for name in whole.plan.job.interpreters)
+    scale = sum(1 + 2 * made.subjects[0].map_passes[name] for name in whole.plan.job.interpreters)
     assert whole.passes == pytest.approx(2 * (sum(lane.passes for lane in lanes) + scale))
-
-
-# -- numbers --------------------------------------------------------------------------------------------------------
-
-
-def test_a_perfect_map_is_infinitely_nearer_and_counts(tmp_path: Path) -> None:
-    rows = [row(0, "pgd", None, "cam", map_l1=0.3, map_iou=0.2), row(0, "adv2", "cam", "cam", map_l1=0.0, map_iou=1.0)]
-    put(tmp_path / "out" / "a", "records", rows)
-    found = results.load(noted(tmp_path / "out", [part("main", "a", ["cam"])]))
-    (check,) = [c for c in verdicts.checks(found) if "nearer" in c.wanted]
-    assert check.met is True
-    assert check.found == "∞ ×, IoU 1.0 against 0.20"
-    assert verdicts.findings(found)[0].verdict == "holds"
-    assert "∞" in render(found, 0)
-    nothing = mean([0.0])
-    assert numbers.nearer(nothing, nothing) is None
-    assert numbers.ratio(nothing, mean([0.3])) == 0
-    assert number(float("inf")) == "∞"
-    assert number(9.97, 1) == "10"
-
-
-def test_nearer_in_l1_alone_is_not_nearer(tmp_path: Path) -> None:
-    rows = [row(0, "pgd", None, "cam", map_l1=0.3, map_iou=0.6), row(0, "adv2", "cam", "cam", map_l1=0.01, map_iou=0.5)]
-    put(tmp_path / "out" / "a", "records", rows)
-    found = results.load(noted(tmp_path / "out", [part("main", "a", ["cam"])]))
-    assert [c.met for c in verdicts.checks(found) if "nearer" in c.wanted] == [False]
-
-
-def test_success_is_asked_for_as_printed_for_the_network() -> None:
-    asked = verdicts._published_success
-    assert [asked("mask", name) for name in ("resnet50", "densenet169", "timm:resnet50.a1_in1k", "lite0")] == [
-        *(0.98, 0.96, 0.98, 0.96)
-    ]
-    assert asked("sparkle", "resnet50") == 1
-
-
-def test_photos_not_tried_at_every_budget_are_in_none_of_its_numbers(tmp_path: Path) -> None:
-    def at(eps: int, some: range) -> list[Any]:
-        return [row(i, "adv2", "cam", "cam", eps=eps, map_l1=0.9) for i in some]
-
-    out = tmp_path / "out"
-    put(out / "a", "records", at(8, range(3)))
-    put(out / "b", "records", at(1, range(1, 5)))
-    found = results.load(noted(out, [part("main", "a", ["cam"]), part("budget", "b", ["cam"], 1)]))
-    budget = numbers.budget(found.subjects[0], "cam")
-    assert budget is not None
-    assert set(budget.smallest) == {f"{i:064d}" for i in (1, 2)}
-    assert {eps: c.success.n for eps, (c, _) in budget.cells.items()} == {1: 2, 8: 2}
-
-
-def test_a_diagonal_that_is_not_the_smallest_says_why(tmp_path: Path) -> None:
-    def rows(judge: str, l1: float, **more: Any) -> list[Any]:
-        return [row(0, "pgd", None, judge, map_l1=0.5), row(0, "adv2", judge, judge, map_l1=l1, **more)]
-
-    for name, more, why in (
-        ("scale", {}, "made against GRAD is: both are within what JPEG does to its maps"),
-        ("close", {}, "made against GRAD is: 0.10 of PGD’s distance against 0.20"),
-        ("missed", {"success": False}, "made against GRAD is: ADV² against it reaches its class on 0\u00a0% only"),
-    ):
-        out = tmp_path / name
-        put(out / "a", "records", [*rows("cam", 0.1, **more), *rows("grad", 0.1)], 0.2 if name == "scale" else 0.05)
-        put(out / "a", "transfer", [row(0, "adv2", "grad", "cam", map_l1=0.05)])
-        found = results.load(noted(out, [part("main", "a", ["cam", "grad"])]))
-        (check,) = [c for c in verdicts.checks(found) if c.where.endswith("judged by CAM")]
-        assert check.found == why
-
-
-def test_what_has_no_result_is_told_with_its_reason_also_where_nothing_else_is(tmp_path: Path) -> None:
-    put(tmp_path / "out" / "m", "records", [row(0, "pgd", None, "cam", map_l1=0.3)])
-    put(tmp_path / "out" / "r", "records", [row(i, "pgd", None, "cam", error="It is dark.") for i in range(2)])
-    parts = [part("main", "m", ["cam"]), part("random", "r", ["cam"])]
-    page = render(results.load(noted(tmp_path / "out", parts)), 0)
-    assert "r, 2 judgements: It is dark." in page
-
-
-def test_bends_show_their_way_and_their_passes(tmp_path: Path) -> None:
-    put(tmp_path / "out" / "m", "records", [row(0, "pgd", None, "cam", map_l1=0.3)])
-    bent = {"map_l1": 0.1, "flow_mean_px": 0.32, "passes": 301.0, "eps": None}
-    put(tmp_path / "out" / "b", "records", [row(0, "stadv", None, "cam", **bent)])
-    parts = [part("main", "m", ["cam"]), part("bends", "b", ["cam"])]
-    assert "mean flow 0.32 px, 301 F" in render(results.load(noted(tmp_path / "out", parts)), 0)
 
 
 # -- end to end on every interpreter --------------------------------------------------------------------------------
@@ -397,7 +404,7 @@ class SoftColours(colours.Colours):
 def decoder(tmp_path: Path) -> Iterator[Path]:
     """An RTS network for a toy classifier with a pyramid, as `train` starts it."""
     classifier = colours.wrapped(SoftColours(), "colours")
-    register("classifiers", "colours")(lambda variant, options: colours.wrapped(SoftColours(), "colours"))
+    registry.register("classifiers", "colours")(lambda variant, options: colours.wrapped(SoftColours(), "colours"))
     size = colours.SIZE
     net = colours.started(
         classifier, torch.rand(2, 3, size, size, generator=torch.manual_seed(0)), torch.tensor([0, 1])

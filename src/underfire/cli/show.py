@@ -18,7 +18,7 @@ from underfire.plan.settings import Settings
 from underfire.plan.units import Plan
 from underfire.report.text import count
 from underfire.store import Store, open_results
-from underfire.study.results import FILE, parts
+from underfire.study.results import FILE, audit_folders
 
 ERRORS_SHOWN = 10
 REASONS = 5
@@ -163,8 +163,8 @@ def show_names() -> None:
 def show_status(out: Place) -> None:
     """Print it; of a study, a line for each of its audits."""
     if (out / FILE).is_file():
-        for part in parts(out):
-            say(f"{part}: {_so_far(out / part)}")
+        for folder in audit_folders(out):
+            say(f"{folder}: {_so_far(out / folder)}")
         return
     now = status(out)
     if now.scale_done < now.scale_units:

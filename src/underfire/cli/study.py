@@ -30,27 +30,34 @@ def study(
     *,
     plan: Annotated[
         Path | None,
-        typer.Argument(metavar="PLAN.yaml|DIR", help="A study of several classifiers, or a study's folder; flags win."),
+        typer.Argument(
+            metavar="PLAN.yaml|DIR", help="A study of several classifiers, or the folder of a study; flags win."
+        ),
     ] = None,
     flags: Flags,
-    quick: Annotated[bool, typer.Option("--quick", help="A first look: two photos a cell, MASK on one.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A first look: two photos for each cell, one for MASK.")
+    ] = False,
     out: OutFlag = None,
     samples: Annotated[
         int, typer.Option("--samples", metavar="N", min=0, help="Photos shown for each classifier.")
     ] = 2,
 ) -> None:
-    """Rerun the paper's whole evaluation and write its tables and figures with yours beside them.
+    """Rerun the paper's whole evaluation, and write its tables and figures with your numbers in them.
 
-    It says first how long it will take at most. The same command again finishes what is missing and does nothing twice.
+    It says first how long it takes at most. The same command again finishes what is missing and does nothing twice.
     """
-    from underfire.cli.show_study import run_study
-
+    if out and is_url(out):
+        raise UnderfireError(f"--out {out}: a study writes into a folder of this machine; give one.")
     try:
-        if out and is_url(out):
-            raise UnderfireError(f"--out {out}: a study writes into a folder of this machine; give one.")
-        failed, good = run_study(plan, flags, quick, Path(out) if out else None, samples)
+        from underfire.cli.show_study import show_study
+        from underfire.study.plan import asked, home
+
+        wanted = asked(plan, flags, quick)
+        folder = Path(out) if out else (home(plan) if plan else None)
+        ran = show_study(wanted, folder, samples)
     except KeyboardInterrupt:
         typer.echo("Stopped. What is finished is kept: the same command goes on.")
         raise typer.Exit(STOPPED) from None
-    if failed:
-        raise typer.Exit(SOME_FAILED if good else MISTAKE)
+    if ran.failed:
+        raise typer.Exit(SOME_FAILED if ran.good else MISTAKE)

@@ -1,4 +1,4 @@
-"""Transfer in numbers: who is deceived by pictures that were made against somebody else."""
+"""Transfer in numbers: who is deceived by pictures that were made against somebody else. No torch, no HTML."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from underfire.metrics.estimate import Estimate
 from underfire.study.numbers import average, ratio, success
-from underfire.study.results import Row, Subject, _on
+from underfire.study.results import Row, SubjectResults, on_photos
 
 
 @dataclass(frozen=True)
-class Seen:
-    """PNGs made against one interpreter under one judge.
+class Exposure:
+    """How far pictures that were made against one interpreter move the maps of one judge.
 
     Args:
         relative: their mean L1 over PGD's under the same judge; 1 is as exposed as an attack that ignores the map.
@@ -27,74 +27,77 @@ class Seen:
     n: int
 
 
-def seen(rows: Sequence[Row], pgd: Sequence[Row]) -> Seen:
-    """One cell of the matrix, over the photos that both have."""
-    images = {row["image_sha256"] for row in rows} & {row["image_sha256"] for row in pgd}
-    mine, theirs = ([r for r in some if r["image_sha256"] in images] for some in (rows, pgd))
+def exposure(rows: Sequence[Row], pgd: Sequence[Row]) -> Exposure:
+    """Compare with PGD, over the photos that both have."""
+    images = frozenset(row["image_sha256"] for row in rows) & frozenset(row["image_sha256"] for row in pgd)
+    mine, theirs = (on_photos(images, some) for some in (rows, pgd))
     l1, base = average(mine, "map_l1"), average(theirs, "map_l1")
-    return Seen(ratio(l1, base), l1.value, average(mine, "map_iou").value, len(images))
+    return Exposure(ratio(l1, base), l1.value, average(mine, "map_iou").value, len(images))
 
 
-def matrix(subject: Subject) -> dict[tuple[str, str], Seen]:
-    """(made against, judged by) -> cell, on the photos that all main audits share."""
+def matrix(subject: SubjectResults) -> dict[tuple[str, str], Exposure]:
+    """Find (made against, judged by) -> exposure, on the photos that all main audits share."""
     found = {}
     for judge in subject.interpreters:
-        pgd = _on(subject.shared, subject.rows("main", "pgd", judge))
+        pgd = on_photos(subject.shared, subject.rows("main", "pgd", judge))
         for against in subject.interpreters:
             if against == judge:
                 rows = subject.rows("main", "adv2", judge)
             else:
-                rows = [
-                    row
-                    for part in subject.of("main")
-                    for row in part.transfer
-                    if (row["attack"], row["against"], row["interpreter"]) == ("adv2", against, judge)
-                    and row["judge_classifier"] == subject.name
-                ]
-            found[against, judge] = seen(_on(subject.shared, rows), pgd)
+                seen = _judged(subject, subject.name, judge)
+                rows = [row for row in seen if (row["attack"], row["against"]) == ("adv2", against)]
+            found[against, judge] = exposure(on_photos(subject.shared, rows), pgd)
     return found
+
+
+def _judged(made: SubjectResults, judge: str, interpreter: str) -> list[Row]:
+    """Rows of pictures that a subject's main audits made, as judged by another interpreter or classifier."""
+    key = (judge, interpreter)
+    return [r for a in made.of("main") for r in a.transfer if (r["judge_classifier"], r["interpreter"]) == key]
 
 
 @dataclass(frozen=True)
 class Across:
-    """PNGs made on one classifier, judged on another by the same interpreter.
+    """Pictures that were made on one classifier, judged on another one by the same interpreter.
 
-    Photos that the judge takes for the attacker's class while they are clean do not count as success.
+    Args:
+        made: where they were made.
+        judge: where they are judged.
+        interpreter: attacked, and judge.
+        pgd: success of PGD there.
+        adv2: success of ADV² there.
+        at_home: success of ADV² where it was made, on the same photos.
+        exposure: of ADV²'s maps there.
+
+    Photos whose clean picture the judge takes for the attacker's class do not count.
     """
 
-    made: Subject
-    judge: Subject
+    made: SubjectResults
+    judge: SubjectResults
     interpreter: str
     pgd: Estimate
     adv2: Estimate
     at_home: Estimate
-    cell: Seen
+    exposure: Exposure
+
+
+def across(made: SubjectResults, judge: SubjectResults) -> list[Across]:
+    """Find one line for each interpreter; empty where nothing was judged so."""
+    lines = (_across(made, judge, name) for name in made.interpreters)
+    return [line for line in lines if line is not None]
+
+
+def _across(made: SubjectResults, judge: SubjectResults, name: str) -> Across | None:
+    rows = _judged(made, judge.name, name)
+    pgd, adv2 = ([row for row in rows if row["attack"] == attack] for attack in ("pgd", "adv2"))
+    if not adv2:
+        return None
+    photos = frozenset(row["image_sha256"] for row in _moved(adv2))
+    home = on_photos(photos, made.rows("main", "adv2", name))
+    rates = success(_moved(pgd)), success(_moved(adv2)), success(home)
+    return Across(made, judge, name, *rates, exposure(adv2, pgd))
 
 
 def _moved(rows: Sequence[Row]) -> list[Row]:
+    """Rows of photos that the judge does not take for the attacker's class already."""
     return [row for row in rows if row["source_class"] != row["target_class"]]
-
-
-def across(made: Subject, judge: Subject) -> list[Across]:
-    """One line for each interpreter; empty where nothing was judged so."""
-    found = []
-    for name in made.interpreters:
-        rows = [
-            row
-            for part in made.of("main")
-            for row in part.transfer
-            if (row["judge_classifier"], row["interpreter"]) == (judge.name, name)
-        ]
-        pgd, adv2 = ([row for row in rows if row["attack"] == attack] for attack in ("pgd", "adv2"))
-        if adv2:
-            home = _on(frozenset(row["image_sha256"] for row in _moved(adv2)), made.rows("main", "adv2", name))
-            found.append(
-                Across(
-                    made,
-                    judge,
-                    name,
-                    *(success(_moved(pgd)), success(_moved(adv2)), success(home)),
-                    seen(adv2, pgd),
-                )
-            )
-    return found

@@ -1,35 +1,27 @@
 """A study's folder -> OUT/study.html: one self-contained page with the paper's tables and figures. No torch.
 
-A section is one function here (what to say) and one macro of the same name in templates/study.html.j2 (how to show it).
+A section is one function (what to say) and one macro of the same name in templates/study.html.j2 (how to show it).
 """
 
 from __future__ import annotations
 
 import string
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from underfire.core import IOU_THRESHOLDS, evenly
-from underfire.images import overlay
-from underfire.report import gallery
-from underfire.report.charts import bars, overlap
+from underfire.core import IOU_THRESHOLDS
+from underfire.report.charts import Group, bars, overlap
 from underfire.report.html import fill, write
 from underfire.report.published import printed, published
 from underfire.report.text import number, pretty
-from underfire.study import matrix, numbers, results, verdicts
-from underfire.study.results import StudyNumbers, Subject
+from underfire.study import matrix, numbers, panels, results, verdicts
+from underfire.study.budget import budget as budget_of
+from underfire.study.expectations import DIAGONAL, expectations
+from underfire.study.numbers import Distance
+from underfire.study.results import StudyResults, SubjectResults
 
 PAGE = "study.html"
-
-
-@dataclass(frozen=True)
-class StudyContext:
-    """What a section may use: the numbers, and the page's own options."""
-
-    study: StudyNumbers
-    samples: int
 
 
 def write_study(out: Path, samples: int = 2) -> Path:
@@ -45,13 +37,20 @@ def write_study(out: Path, samples: int = 2) -> Path:
     return write(out / PAGE, render(results.load(out), samples))
 
 
-def render(study: StudyNumbers, samples: int) -> str:
-    """The page as text."""
-    context = StudyContext(study, samples)
-    sections = [(n, build.__name__, title, build(context)) for n, (build, title) in enumerate(SECTIONS, 1)]
+def render(study: StudyResults, samples: int) -> str:
+    """Render the page as text."""
+    sections = (
+        ("effectiveness", "Effectiveness", effectiveness(study)),
+        ("misinterpretation", "Misinterpretation", misinterpretation(study)),
+        ("samples", "Samples", panels.samples(study, samples)),
+        ("random_class", "Random-class interpretation", random_class(study)),
+        ("transfer", "Transfer", transfer(study)),
+        ("budget", "Budget", budget(study)),
+        ("findings", "Findings", findings(study)),
+    )
     return fill(
         "study.html.j2",
-        sections=[s for s in sections if s[3]],
+        sections=[(n, *section) for n, section in enumerate(sections, 1) if section[2]],
         subjects=study.subjects,
         plan=study.plan,
         resolved={"failed": [], **study.resolved},
@@ -64,14 +63,10 @@ def render(study: StudyNumbers, samples: int) -> str:
     )
 
 
-# --- sections, in the order of the page
-
-
-def effectiveness(context: StudyContext) -> dict[str, Any]:
-    """Success (confidence) of every attack, beside the published cells where those may stand beside them."""
-    networks = published()["networks"]
+def effectiveness(study: StudyResults) -> dict[str, Any]:
+    """Show success (confidence) of every attack, beside the published cells where they may stand beside them."""
     tables = []
-    for subject in context.study.subjects:
+    for subject in study.subjects:
         cells = numbers.effectiveness(subject)
         rows = []
         for attack in results.ATTACKS:
@@ -79,176 +74,110 @@ def effectiveness(context: StudyContext) -> dict[str, Any]:
             if any(cells[attack, name].success.n for name in own):
                 rows.append((attack, [(name, cells[attack, name]) for name in own]))
         tables.append((subject, rows))
-    columns = list(dict.fromkeys(name for s in context.study.subjects for name in s.interpreters))
+    columns = list(dict.fromkeys(name for subject in study.subjects for name in subject.interpreters))
     theirs = [
         (attack, network, [printed(attack, name, network) for name in ([None] if attack == "pgd" else columns)])
-        for network in networks
+        for network in published()["networks"]
         for attack in ("pgd", "adv2")
     ]
     return {"tables": tables, "published": theirs, "columns": columns, "setting": published()["setting"]}
 
 
-def misinterpretation(context: StudyContext) -> dict[str, Any]:
-    """L1 and IoU against benign as bars, IoU over thresholds as curves, and both as a table."""
+def misinterpretation(study: StudyResults) -> dict[str, Any]:
+    """Show L1 and IoU against benign as bars, IoU over thresholds as curves, and both as a table."""
     charts = []
-    for i, subject in enumerate(context.study.subjects):
-        for joint in ("adv2", "adv2-stadv"):
-            plain = "pgd" if joint == "adv2" else "stadv"
-            lines = [[numbers.distance(subject, a, name) for a in (plain, joint)] for name in subject.interpreters]
-            lines = [pair for pair in lines if pair[1].l1.n]
-            if lines:
-                charts.append(_chart(subject, lines, f"m{i}-{joint}"))
+    for i, subject in enumerate(study.subjects):
+        for plain, joint in (("pgd", "adv2"), ("stadv", "adv2-stadv")):
+            pairs = [[numbers.distance(subject, a, name) for a in (plain, joint)] for name in subject.interpreters]
+            pairs = [pair for pair in pairs if pair[1].l1.n]
+            if pairs:
+                charts.append(_distances(subject, pairs, f"m{i}-{joint}"))
     return {"charts": charts}
 
 
-def _chart(subject: Subject, lines: Sequence[Sequence[numbers.Distance]], key: str) -> dict[str, Any]:
-    def said(column: str) -> str:
-        return "; ".join(
+def _distances(subject: SubjectResults, pairs: Sequence[Sequence[Distance]], key: str) -> dict[str, Any]:
+    """Chart a plain attack beside a joint one, a pair for each interpreter."""
+
+    def bar(column: str, title: str, top: float | None = None) -> str:
+        groups: list[Group] = [(pretty(pair[0].interpreter), [getattr(d, column) for d in pair]) for pair in pairs]
+        about = "; ".join(
             f"{pretty(d.interpreter)}, {pretty(d.attack)}: {number(getattr(d, column).value)}"
-            for pair in lines
+            for pair in pairs
             for d in pair
         )
+        return bars(groups, title, f"{key}-{column}", about, top)
 
-    curves = [
-        (
-            pretty(pair[0].interpreter),
-            overlap(
-                [d.curve for d in pair],
-                IOU_THRESHOLDS,
-                f"{key}-{pair[0].interpreter}-c",
-                f"Mean IoU under {pretty(pair[0].interpreter)} at thresholds 0.1 to 0.9. "
-                + "; ".join(f"{pretty(d.attack)}: " + ", ".join(number(v) for v in d.curve) for d in pair),
-            ),
-        )
-        for pair in lines
-    ]
     return {
         "subject": subject,
-        "keys": [pretty(d.attack) for d in lines[0]],
-        "lines": [(pair, numbers.nearer(pair[0].l1, pair[1].l1)) for pair in lines],
-        "l1": bars([(pretty(p[0].interpreter), [d.l1 for d in p]) for p in lines], "mean L1", f"{key}-l1", said("l1")),
-        "iou": bars(
-            [(pretty(p[0].interpreter), [d.iou for d in p]) for p in lines],
-            "mean IoU of the brightest fifth",
-            f"{key}-iou",
-            said("iou"),
-            top=1.0,
-        ),
-        "curves": curves,
+        "keys": [pretty(d.attack) for d in pairs[0]],
+        "lines": [(pair, numbers.nearer(pair[0].l1, pair[1].l1)) for pair in pairs],
+        "l1": bar("l1", "mean L1"),
+        "iou": bar("iou", "mean IoU of the brightest fifth", top=1.0),
+        "curves": [(pretty(pair[0].interpreter), _curves(pair, key)) for pair in pairs],
     }
 
 
-def samples(context: StudyContext) -> dict[str, Any]:
-    """The panel: benign, PGD and ADV² inputs, predictions and maps, for each interpreter."""
-    panels = []
-    for subject in context.study.subjects if context.samples else ():
-        names = [name for name in subject.interpreters if subject.rows("main", "adv2", name)]
-        shown = [r for r in _main(subject) if r["image_sha256"] in subject.shared and r["interpreter"] in names]
-        chosen = evenly(sorted({r["image"] for r in shown}), context.samples)
-        if chosen:
-            panels.append((subject, names, [_panel(subject, names, image) for image in chosen]))
-    return {"panels": panels, "legend": overlay.legend()} if panels else {}
+def _curves(pair: Sequence[Distance], key: str) -> str:
+    name = pair[0].interpreter
+    about = f"Mean IoU under {pretty(name)} at thresholds 0.1 to 0.9. "
+    about += "; ".join(f"{pretty(d.attack)}: " + ", ".join(number(v) for v in d.curve) for d in pair)
+    return overlap([d.curve for d in pair], IOU_THRESHOLDS, f"{key}-{name}-c", about)
 
 
-def _main(subject: Subject) -> list[results.Row]:
-    return [row for part in subject.of("main") for row in part.rows]
-
-
-def _panel(subject: Subject, names: Sequence[str], image: str) -> dict[str, Any]:
-    """One photo: rows of (what, made against, predicted, confidence, input, maps by interpreter)."""
-    by = {(r["attack"], r["interpreter"]): r for r in _main(subject) if r["image"] == image}
-    shown = [key for key in by if key[1] in names]
-    first = by[shown[0]]
-    clean = gallery.read_photo(first["out"], first["clean"])
-    benign = [_map(by.get(("adv2", name)), "clean", "clean_map") for name in names]
-    rows = [("benign", None, first["source_class_name"], first["clean_confidence"], overlay.uri(clean), benign)]
-    for attack in ("pgd", "adv2"):
-        of = [by.get((attack, name)) for name in names]
-        one = next((row for row in of if row is not None), None)
-        if one is not None:
-            photo = overlay.uri(gallery.read_photo(one["out"], one["adversarial"]))
-            maps = [_map(row, "adversarial", "adversarial_map") for row in of]
-            said = one["against"], one["predicted_class_name"], one["predicted_confidence"]
-            rows.append((pretty(attack), *said, photo, maps))
-    return {"image": image, "rows": rows, "target": first["target_class_name"]}
-
-
-def _map(row: results.Row | None, photo: str, m: str) -> tuple[str | None, float | None, bool | None]:
-    """Overlay, L1 to benign and whether the class was reached, of one map."""
-    if row is None:
-        return None, None, None
-    found = overlay.overlay(gallery.read_photo(row["out"], row[photo]), gallery.read_map(row["out"], row[m]))
-    return (found, None, None) if photo == "clean" else (found, row["map_l1"], row["success"])
-
-
-def random_class(context: StudyContext) -> dict[str, Any]:
-    """The prediction–interpretation gap, with a number."""
+def random_class(study: StudyResults) -> dict[str, Any]:
+    """Show the prediction–interpretation gap, as bars and as a table."""
     lines = [
         (subject, gap)
-        for subject in context.study.subjects
+        for subject in study.subjects
         for name in subject.interpreters
         if (gap := numbers.random_class(subject, name)).success.n
     ]
     if not lines:
         return {}
-    names = list(dict.fromkeys(subject.told for subject, _ in lines))
-    many, letters = len(names) > 1, dict(zip(names, string.ascii_lowercase, strict=False))
-    groups = [
-        (pretty(g.interpreter), [g.gap]) if not many else (f"{pretty(g.interpreter)} {letters[s.told]}", [g.gap])
-        for s, g in lines
-    ]
-    about = "; ".join(f"{pretty(g.interpreter)} on {s.name}: {number(g.gap.value)}" for s, g in lines)
+    names = list(dict.fromkeys(subject.label for subject, _ in lines))
+    letters = dict(zip(names, string.ascii_lowercase, strict=False)) if len(names) > 1 else {}
+    groups = [(f"{pretty(gap.interpreter)} {letters.get(s.label, '')}".rstrip(), [gap.gap]) for s, gap in lines]
+    about = "; ".join(f"{pretty(gap.interpreter)} on {s.name}: {number(gap.gap.value)}" for s, gap in lines)
     chart = bars(groups, "share of the way to a random class’s map", "gap", about, top=1.0)
-    return {"lines": lines, "chart": chart, "letters": letters if many else {}}
+    return {"lines": lines, "chart": chart, "letters": letters}
 
 
-def transfer(context: StudyContext) -> dict[str, Any]:
-    """The matrices, and what travels between classifiers."""
+def transfer(study: StudyResults) -> dict[str, Any]:
+    """Show the matrices, and what travels between classifiers."""
     matrices = []
-    for subject in context.study.subjects:
+    for subject in study.subjects:
         if len(subject.interpreters) > 1:
             cells = matrix.matrix(subject)
             rows = [(a, [cells[a, judge] for judge in subject.interpreters]) for a in subject.interpreters]
-            if any(c.n for _, of in rows for c in of):
+            if any(cell.n for _, of in rows for cell in of):
                 matrices.append((subject, rows))
-    pairs = [(a, b) for a in context.study.subjects for b in context.study.subjects if a is not b]
+    pairs = [(a, b) for a in study.subjects for b in study.subjects if a is not b]
     across = [line for a, b in pairs for line in matrix.across(a, b)]
-    columns = [check for check in verdicts.checks(context.study) if check.wanted == verdicts.DIAGONAL]
-    exceptions = [check for check in columns if not check.met]
+    columns = [one for one in expectations(study) if one.expected == DIAGONAL]
+    exceptions = [one for one in columns if not one.met]
     known = len(columns) == sum(len(subject.interpreters) for subject, _ in matrices)
     data = {"matrices": matrices, "across": across, "exceptions": exceptions, "known": known}
     return data if matrices or across else {}
 
 
-def budget(context: StudyContext) -> dict[str, Any]:
-    """Success and maps over ε, and the smallest ε that forges each photo."""
+def budget(study: StudyResults) -> dict[str, Any]:
+    """Show success and maps over ε, and the smallest ε that forges each photo."""
     tables = [
         (subject, found)
-        for subject in context.study.subjects
+        for subject in study.subjects
         for name in subject.interpreters
-        if (found := numbers.budget(subject, name)) is not None
+        if (found := budget_of(subject, name)) is not None
     ]
     return {"tables": tables} if tables else {}
 
 
-def findings(context: StudyContext) -> dict[str, Any]:
-    """The paper's three, and what was asked of this study."""
-    checks = verdicts.checks(context.study)
+def findings(study: StudyResults) -> dict[str, Any]:
+    """Show the paper's three findings, and what was expected of this study."""
+    found = expectations(study)
     return {
-        "verdicts": verdicts.findings(context.study),
-        "checks": checks,
-        "met": sum(check.met is True for check in checks),
-        "missed": sum(check.met is False for check in checks),
-        "open": sum(check.met is None for check in checks),
+        "verdicts": verdicts.findings(study),
+        "expectations": found,
+        "met": sum(one.met is True for one in found),
+        "missed": sum(one.met is False for one in found),
+        "open": sum(one.met is None for one in found),
     }
-
-
-SECTIONS: tuple[tuple[Callable[[StudyContext], Mapping[str, Any]], str], ...] = (
-    (effectiveness, "Effectiveness"),
-    (misinterpretation, "Misinterpretation"),
-    (samples, "Samples"),
-    (random_class, "Random-class interpretation"),
-    (transfer, "Transfer"),
-    (budget, "Budget"),
-    (findings, "Findings"),
-)

@@ -1,7 +1,7 @@
-"""The plan of a study: what is asked for, from a file or flags.
+"""The plan of a study: what is asked for, from a file or from flags.
 
-Photos are evenly spaced over the sorted paths, so that 12 photos are among 24. Of counts of which none divides the
-other, audits share fewer photos; what compares them uses the shared ones alone, and says how many.
+Photos are evenly spaced over the sorted paths, so 12 photos are among 24. If no count divides another, the audits share
+fewer photos. What compares audits uses the shared photos alone, and says how many they are.
 """
 
 from __future__ import annotations
@@ -11,20 +11,29 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from underfire import core
 from underfire.audit.folder import DEFAULT_OUT
 from underfire.core import UnderfireError
 from underfire.core.hashing import digest_of
 from underfire.images.photos import DEMO
-from underfire.plan.settings import Settings, Triple, together
+from underfire.plan.settings import Settings, together
 from underfire.study.results import FILE
 
 Count = Annotated[int, Field(ge=0, le=100_000)] | dict[str, Annotated[int, Field(ge=0, le=100_000)]]
+OF_SUBJECT = (
+    *("images", "classifier", "weights", "input_size", "resize", "mean", "std", "classes"),
+    *("interpreter", "options", "batch_size", "precision"),
+)
+"""The settings that a study has for each classifier; all others are the same for all of its audits."""
 
 
 class Counts(BaseModel):
-    """Photos a cell: one number, or one for each interpreter with the others' as 'default'; 0 leaves a cell out."""
+    """Photos of each audit, by experiment; 0 leaves it out.
+
+    A count is one number, or a number for each interpreter; 'default' stands for the interpreters that are not named.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -37,104 +46,158 @@ class Counts(BaseModel):
 QUICK = Counts(
     main={"default": 2, "mask": 1}, bends={"default": 2, "mask": 0}, random={"default": 2, "mask": 1}, budget=2
 )
-"""A first look."""
+"""Counts for a first look."""
 
 
 class Subject(BaseModel):
-    """One classifier under study, and its photos; all but ``trained_on`` and ``photos`` as in an audit's settings.
+    """A classifier under study, with its photos.
 
-    ``trained_on`` is what the page calls its training data: published ImageNet cells stand beside ImageNet's alone.
-    ``photos`` are its own counts in place of the study's.
+    Args:
+        settings: its own settings in every audit, those of `OF_SUBJECT`; without an interpreter, the study takes the
+            paper's four, as far as they fit.
+        trained_on: its training data, as the page calls it. Published ImageNet numbers stand beside ImageNet's alone.
+        photos: its own counts, in place of all of the study's.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    images: str = DEMO
-    classifier: str = "efficientnet-lite0"
-    weights: str | None = None
-    input_size: int | None = None
-    resize: int | None = None
-    mean: Triple | None = None
-    std: Triple | None = None
-    classes: str | None = None
-    batch_size: int | None = None
-    precision: str | None = None
+    settings: Settings = Settings(images=DEMO)
     trained_on: str | None = None
-    interpreter: tuple[str, ...] | None = None
-    options: dict[str, dict[str, Any]] = Field(default_factory=dict)
     photos: Counts | None = None
 
-    def settings(self) -> dict[str, Any]:
-        """Those of an audit of it, but for what is asked of each audit; paths so that they hold from anywhere."""
-        own = self.model_dump(include=set(Settings.model_fields) - {"interpreter"}, exclude_none=True)
-        return Settings.parse(own).placed().model_dump(exclude_unset=True)
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The interpreters that were asked for by name; empty where the study is to choose."""
+        return self.settings.interpreter if "interpreter" in self.settings.model_fields_set else ()
+
+    def placed(self) -> Subject:
+        """Make the paths absolute, so that they hold from anywhere."""
+        return self.model_copy(update={"settings": self.settings.placed()})
+
+    def as_plan(self) -> dict[str, Any]:
+        """Write the subject as a plan has it; None for what was not said."""
+        found = self.settings.model_dump(mode="json", include=set(OF_SUBJECT))
+        if not self.named:
+            found["interpreter"] = None
+        if "precision" in self.settings.model_fields_set and found["precision"] is None:
+            found["precision"] = "auto"  # it was said, and so it is in the name of the study's folder
+        return found | self.model_dump(mode="json", exclude={"settings"})
+
+
+def _fields(words: Mapping[str, Any]) -> dict[str, Any]:
+    """Sort what a plan says of a classifier: settings stand beside `trained_on` and `photos` there."""
+    own = {word: words[word] for word in ("trained_on", "photos") if word in words}
+    settings = {word: value for word, value in words.items() if word not in own}
+    for word in settings:
+        if word not in OF_SUBJECT:
+            raise core.unknown("setting of a study's classifier", word, (*OF_SUBJECT, "trained_on", "photos"))
+    if settings.get("interpreter", ()) is None:
+        del settings["interpreter"]
+    return {"settings": Settings.parse({"images": DEMO} | settings), **own}
 
 
 class Study(BaseModel):
-    """What the user asks for."""
+    """What the user asks for: the classifiers, the counts of photos, and settings that all audits share."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     classifiers: tuple[Subject, ...] = (Subject(),)
     photos: Counts = Counts()
     preset: str = "fast"
-    eps: int = Field(8, ge=1, le=255)
-    max_shift: float = 2.0
+    eps: Annotated[int, Field(ge=1, le=255)] = 8
+    max_shift: Annotated[float, Field(ge=0, le=112, allow_inf_nan=False)] = 2.0
     seed: Annotated[int, Field(ge=0)] = 0
     threads: Annotated[int, Field(ge=1)] | None = None
     workers: Annotated[int, Field(ge=1)] = 1
     device: str = "auto"
-    resolved: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("classifiers", mode="before")
+    @classmethod
+    def _subjects(cls, value: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            return value
+        return [_fields(one) if isinstance(one, Mapping) else one for one in value]
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Study:
-        """A study from flags or a file; the first mistake is told in the user's words."""
+        """Parse flags or a file.
+
+        Raises:
+            UnderfireError: the first mistake, in the user's words.
+        """
         try:
             return cls(**values)
         except (ValidationError, TypeError) as e:
             first = e.errors()[0] if isinstance(e, ValidationError) else {"loc": (), "msg": str(e)}
-            where = ".".join(str(part) for part in first["loc"]) or "the study"
+            where = ".".join(str(word) for word in first["loc"]) or "the study"
             raise UnderfireError(f"'{where}' in the study's plan: {first['msg']}.") from e
+
+    def as_plan(self) -> dict[str, Any]:
+        """Write the study as a plan has it; None for what was not said."""
+        subjects = [subject.as_plan() for subject in self.classifiers]
+        return {"classifiers": subjects} | self.model_dump(mode="json", exclude={"classifiers"})
 
 
 def read(path: Path) -> Study:
-    """A study from its YAML plan, or from the study.yaml in an output folder."""
+    """Read a study from its YAML plan, or from the study.yaml in an output folder.
+
+    Raises:
+        UnderfireError: it cannot be read, or is no plan of a study.
+    """
+    return Study.parse(_said(_content(path)))
+
+
+def _content(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load((path / FILE if path.is_dir() else path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
         raise UnderfireError(f"Cannot read the study's plan '{path}': {str(e).splitlines()[0]}.") from e
     if not isinstance(content, dict):
         raise UnderfireError(f"'{path}' is no plan of a study: it lists 'classifiers', each with its 'images'.")
-    return Study.parse(content)
+    return content
+
+
+def _said(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What the user said, without what a run has added."""
+    return {word: value for word, value in content.items() if word != "resolved"}
+
+
+def audits_in(out: Path) -> list[str]:
+    """The folders of the audits that an earlier run planned in ``out``; empty where there was none."""
+    resolved = _content(out).get("resolved") if (out / FILE).is_file() else None
+    return [audit["folder"] for audit in resolved.get("parts", [])] if isinstance(resolved, dict) else []
 
 
 def default_out(study: Study) -> Path:
-    """A folder that the study as asked for names."""
-    given = study.model_dump(mode="json", exclude={"workers", "device", "resolved"})
+    """Name a folder after the study as it was asked for, so that the same command goes on with it."""
+    given = {word: value for word, value in study.as_plan().items() if word not in ("workers", "device")}
     return Path(DEFAULT_OUT) / f"study-{digest_of(given)[:8]}"
 
 
 def home(plan: Path) -> Path | None:
-    """The folder of an earlier study that a plan is, or lies in; None where it is a plan by itself."""
+    """Find the folder of an earlier study that a plan is, or lies in; None where it is a plan by itself."""
     folder = plan if plan.is_dir() else plan.parent
-    known = (plan.is_dir() or plan.name == FILE) and (folder / FILE).is_file()
-    return folder if known and "parts" in read(folder).resolved else None
+    return folder if (plan.is_dir() or plan.name == FILE) and audits_in(folder) else None
 
 
 def asked(plan: Path | None, flags: Mapping[str, Any], quick: bool) -> Study:
-    """The study that a plan file and the flags beside it mean.
+    """Put together the study that a plan file and the flags beside it mean; flags win.
 
     Args:
         plan: a file, or the folder of an earlier study; None: flags alone.
         flags: settings of the study, and of its classifier where there is one.
         quick: a first look, with its own counts of photos.
+
+    Raises:
+        UnderfireError: a mistake in either, or no photos are named.
     """
-    of_subject = {k: v for k, v in flags.items() if k in Subject.model_fields}
-    of_study = {k: v for k, v in flags.items() if k not in of_subject}
+    of_subject = {word: value for word, value in flags.items() if word in OF_SUBJECT}
+    of_study = {word: value for word, value in flags.items() if word not in OF_SUBJECT}
     if plan is None and not quick and "images" not in of_subject:
         raise UnderfireError("Nothing to study: give --images DIR, a PLAN.yaml, or --quick for built-in photos.")
-    there = read(plan).model_dump(exclude_unset=True, exclude={"resolved"}) if plan else {}
-    subjects = there.get("classifiers") or [{}]
+    said = _said(_content(plan)) if plan else {}
+    Study.parse(said)  # the file's own mistakes come first
+    subjects = said.get("classifiers") or [{}]
     if of_subject and len(subjects) > 1:
         raise UnderfireError(
             f"'{plan}' studies {len(subjects)} classifiers, each with its own '{next(iter(of_subject))}': say it in "
@@ -144,4 +207,4 @@ def asked(plan: Path | None, flags: Mapping[str, Any], quick: bool) -> Study:
     if quick:
         of_study["photos"] = QUICK
         subjects = [{k: v for k, v in subject.items() if k != "photos"} for subject in subjects]
-    return Study.parse(there | of_study | {"classifiers": subjects})
+    return Study.parse(said | of_study | {"classifiers": subjects})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ from underfire.store import Store, open_results
 FILE = "study.yaml"
 IMAGENET = "ImageNet"
 """What a classifier must have been trained on for published cells to stand beside its own."""
-ORDER = ("grad", "cam", "mask", "rts")
+INTERPRETERS = ("grad", "cam", "mask", "rts")
 """The paper's interpreters, in its order."""
 TRAINED = "rts-a"
 """The interpreter that was trained against the attack."""
@@ -30,8 +30,15 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Part:
-    """One audit of the study, its rows with the folder they lie in as ``out``."""
+class AuditResults:
+    """What one audit of the study found.
+
+    Args:
+        experiment: main, bends, random, budget or trained.
+        out: its folder.
+        eps: budget in levels.
+        interpreters: the judges.
+    """
 
     experiment: str
     out: Path
@@ -40,7 +47,7 @@ class Part:
 
     @cached_property
     def rows(self) -> list[Row]:
-        """Good judgements by the interpreters an attack was made for, with their verdicts."""
+        """Good judgements by the interpreters that an attack was made for, with their verdicts."""
         begun = (self.out / "plan.yaml").is_file()
         return _good(self.out, open_results(self.out).rows() if begun else [])
 
@@ -51,75 +58,93 @@ class Part:
 
 
 def _good(out: Path, rows: Iterable[Row]) -> list[Row]:
+    """Rows with a result, each with its audit's folder as ``out``."""
     return [{**row, "out": out} for row in rows if row["error"] is None]
 
 
+def on_photos(photos: frozenset[str], rows: Iterable[Row]) -> list[Row]:
+    """Keep the rows of some photos, given by their digests."""
+    return [row for row in rows if row["image_sha256"] in photos]
+
+
 @dataclass(frozen=True)
-class Subject:
-    """One classifier of the study.
+class SubjectResults:
+    """What the study found for one classifier.
 
     Args:
         name: the classifier's.
         trained_on: in words.
-        parts: its audits.
+        audits: those with good rows.
     """
 
     name: str
     trained_on: str
-    parts: tuple[Part, ...]
+    audits: tuple[AuditResults, ...]
 
     @property
     def imagenet(self) -> bool:
-        """Whether published ImageNet cells may stand beside its own."""
+        """Whether published ImageNet numbers may stand beside its own."""
         return self.trained_on == IMAGENET
 
     @property
-    def told(self) -> str:
+    def label(self) -> str:
         """Its name, and what it was trained on where that is not ImageNet."""
         return self.name if self.imagenet else f"{self.name} (trained on {self.trained_on})"
 
     @property
-    def papers(self) -> bool:
+    def in_paper(self) -> bool:
         """Whether it is one of the paper's two networks."""
         return network_of(self.name) is not None
 
     @cached_property
     def interpreters(self) -> tuple[str, ...]:
-        """Those of its audits in the paper's order, without the one that is only there to be set beside RTS."""
-        found = dict.fromkeys(name for part in self.parts if part.experiment != "trained" for name in part.interpreters)
-        return tuple(sorted(found, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name)))
+        """Those of its audits in the paper's order, without RTSᴬ where it is only there to be set beside RTS."""
+        audits = (audit for audit in self.audits if audit.experiment != "trained")
+        found = dict.fromkeys(name for audit in audits for name in audit.interpreters)
+        return tuple(
+            sorted(
+                found, key=lambda name: (INTERPRETERS.index(name) if name in INTERPRETERS else len(INTERPRETERS), name)
+            )
+        )
 
-    def of(self, experiment: str) -> list[Part]:
-        """Its audits of one kind."""
-        return [part for part in self.parts if part.experiment == experiment]
+    @property
+    def plain(self) -> list[str]:
+        """The interpreters that nobody trained against the attack: claims and goals are about these."""
+        return [name for name in self.interpreters if name != TRAINED]
+
+    def of(self, experiment: str) -> list[AuditResults]:
+        """Its audits of one experiment."""
+        return [audit for audit in self.audits if audit.experiment == experiment]
 
     def rows(self, experiment: str, attack: str, interpreter: str) -> list[Row]:
         """Good rows of an attack under the interpreter it was made for, or that judges it."""
-        return [
-            row
-            for part in self.of(experiment)
-            for row in part.rows
-            if row["attack"] == attack and row["interpreter"] == interpreter
-        ]
+        key = (attack, interpreter)
+        return [r for a in self.of(experiment) for r in a.rows if (r["attack"], r["interpreter"]) == key]
 
     @cached_property
     def shared(self) -> frozenset[str]:
         """Digests of the photos with results in every main audit: what transfer compares."""
-        of = [{row["image_sha256"] for row in part.rows} for part in self.of("main")]
+        of = [{row["image_sha256"] for row in audit.rows} for audit in self.of("main")]
         return frozenset(set.intersection(*of)) if of else frozenset()
 
 
 @dataclass(frozen=True)
-class StudyNumbers:
-    """A study as read from its folder."""
+class StudyResults:
+    """A study as read from its folder.
+
+    Args:
+        out: the folder.
+        plan: its study.yaml.
+        subjects: its classifiers, those that have results.
+        failed: (folder of an audit, reason) -> number of judgements without a result.
+        unfinished: audits that lack photos: folder, photos that are done, photos in all.
+    """
 
     out: Path
     plan: Mapping[str, Any]
-    subjects: tuple[Subject, ...]
+    subjects: tuple[SubjectResults, ...]
     failed: Mapping[tuple[str, str], int]
-    """Judgements without a result, by the folder of their audit and the reason."""
     unfinished: Sequence[tuple[str, int, int]]
-    """Audits that lack photos, and how many of how many are there."""
 
     @property
     def resolved(self) -> Mapping[str, Any]:
@@ -129,7 +154,7 @@ class StudyNumbers:
 
     @cached_property
     def _provenance(self) -> list[dict[str, str]]:
-        made = [one for part in self.resolved["parts"] for one in Store(self.out / part["folder"]).provenance()]
+        made = [one for audit in self.resolved["parts"] for one in Store(self.out / audit["folder"]).provenance()]
         return sorted(made, key=lambda one: one.get("written", ""))
 
     @property
@@ -138,12 +163,12 @@ class StudyNumbers:
         return sum(float(one.get("seconds", 0)) for one in self._provenance)
 
     def made_with(self, what: str) -> tuple[str, ...]:
-        """Every 'hardware' or 'underfire_version' that a finished part tells, in the order of their dates."""
+        """Every 'hardware' or 'underfire_version' that a finished unit tells, in the order of their dates."""
         return tuple(dict.fromkeys(one[what] for one in self._provenance if what in one))
 
 
 def read(out: Place) -> dict[str, Any]:
-    """The study.yaml that a run of a study keeps in its folder.
+    """Read the study.yaml that a run of a study keeps in its folder.
 
     Raises:
         UnderfireError: no such folder.
@@ -156,12 +181,12 @@ def read(out: Place) -> dict[str, Any]:
     return plan
 
 
-def parts(out: Place) -> list[str]:
-    """The folders of a study's audits, below its own."""
-    return [part["folder"] for part in read(out)["resolved"]["parts"]]
+def audit_folders(out: Place) -> list[str]:
+    """List the folders of a study's audits, below its own."""
+    return [audit["folder"] for audit in read(out)["resolved"]["parts"]]
 
 
-def load(out: Path) -> StudyNumbers:
+def load(out: Path) -> StudyResults:
     """Read a study's folder, finished or not.
 
     Raises:
@@ -169,32 +194,37 @@ def load(out: Path) -> StudyNumbers:
     """
     plan = read(out)
     resolved = plan["resolved"]
-    subjects = []
-    for i, data in enumerate(resolved["trained_on"]):
-        own = tuple(_part(out, part) for part in resolved["parts"] if part["subject"] == i)
-        there = tuple(part for part in own if part.rows)
-        if any(part.experiment != "trained" for part in there):
-            subjects.append(Subject(there[0].rows[0]["classifier"], data, there))
+    subjects = tuple(_subjects(out, resolved))
     if not subjects:
         raise UnderfireError(f"'{out}' has no finished records yet: let the study finish a unit, then ask again.")
     failed: Counter[tuple[str, str]] = Counter()
     unfinished = []
     stopped = {name for name, _ in resolved.get("failed", [])}
-    for part in resolved["parts"]:
-        rows = {stage: Store(out / part["folder"]).rows(stage) for stage in ("records", "transfer")}
-        failed.update((part["folder"], row["error"]) for row in itertools.chain(*rows.values()) if row["error"])
-        judges: dict[str, set[str]] = {}
-        for row in rows["records"]:
-            judges.setdefault(row["image"], set()).add(row["interpreter"])
-        done = sum(found >= set(part["interpreter"]) for found in judges.values())
-        if done < part["photos"] and part["folder"] not in stopped:
-            unfinished.append((part["folder"], done, part["photos"]))
-    return StudyNumbers(out, plan, tuple(subjects), failed, unfinished)
+    for audit in resolved["parts"]:
+        rows = {stage: Store(out / audit["folder"]).rows(stage) for stage in ("records", "transfer")}
+        failed.update((audit["folder"], row["error"]) for row in itertools.chain(*rows.values()) if row["error"])
+        done = _done(rows["records"], set(audit["interpreter"]))
+        if done < audit["photos"] and audit["folder"] not in stopped:
+            unfinished.append((audit["folder"], done, audit["photos"]))
+    return StudyResults(out, plan, subjects, failed, unfinished)
 
 
-def _part(out: Path, part: Mapping[str, Any]) -> Part:
-    return Part(part["experiment"], out / part["folder"], part["eps"], tuple(part["interpreter"]))
+def _subjects(out: Path, resolved: Mapping[str, Any]) -> Iterator[SubjectResults]:
+    """The classifiers with results that are not only there to be set beside others."""
+    for i, trained_on in enumerate(resolved["trained_on"]):
+        audits = (
+            AuditResults(one["experiment"], out / one["folder"], one["eps"], tuple(one["interpreter"]))
+            for one in resolved["parts"]
+            if one["subject"] == i
+        )
+        there = tuple(audit for audit in audits if audit.rows)
+        if any(audit.experiment != "trained" for audit in there):
+            yield SubjectResults(there[0].rows[0]["classifier"], trained_on, there)
 
 
-def _on(photos: frozenset[str], rows: Iterable[Row]) -> list[Row]:
-    return [row for row in rows if row["image_sha256"] in photos]
+def _done(rows: Iterable[Row], judges: set[str]) -> int:
+    """Photos that all judges have seen, with a result or without."""
+    seen: dict[str, set[str]] = {}
+    for row in rows:
+        seen.setdefault(row["image"], set()).add(row["interpreter"])
+    return sum(found >= judges for found in seen.values())

@@ -1,0 +1,110 @@
+"""The page of a study: what it says, and what it shows beside the published numbers."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from support.study import audit, noted, put, row, write_by_hand
+from underfire.core import UnderfireError
+from underfire.report import published
+from underfire.store import Store
+from underfire.study import results
+from underfire.study.page import render, write_study
+
+
+@pytest.fixture(scope="module")
+def by_hand(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_by_hand(tmp_path_factory.mktemp("by-hand") / "study")
+
+
+def test_time_versions_and_machines_are_those_of_all_finished_parts(by_hand: Path) -> None:
+    study = results.load(by_hand)
+    assert study.seconds == 7 * 45.5  # five audits' records and two's judgements by others
+    made = "0.1.0, commit transfer; 0.1.0, commit records on 2 × abacus, in 5.31 minutes of one worker"
+    assert made in render(study, samples=0)
+
+
+def test_a_study_that_is_not_finished_says_which_audits_lack_photos(tmp_path: Path) -> None:
+    rows = [row(i, "adv2", name, name, map_l1=0.1) for i, name in ((0, "cam"), (0, "grad"), (1, "cam"))]
+    put(tmp_path / "a", "records", rows)  # the second photo lacks GRAD's
+    audits = [audit("main", "a", ["cam", "grad"]) | {"photos": 2}, audit("bends", "b", ["cam"])]
+    page = render(results.load(noted(tmp_path, audits)), samples=0)
+    assert "<br>a: 1 of 2 photos<br>b: 0 of 9 photos</p>" in page
+    # Tried is done, and its reason is told; a judgement across audits that failed lies among the failed rows too.
+    put(tmp_path / "a", "records", [*rows, row(1, "adv2", "grad", "grad", error="It is dark.")])
+    Store(tmp_path / "a").put_failed("records", "late", [row(0, "adv2", "cam", "mask", error="It is late.")], {})
+    assert results.load(noted(tmp_path, audits[:1])).unfinished == []
+
+
+def test_photos_without_any_adv2_result_have_no_panel(tmp_path: Path) -> None:
+    put(tmp_path / "m", "records", [row(0, "pgd", None, "cam", map_l1=0.3)])
+    page = render(results.load(noted(tmp_path, [audit("main", "m", ["cam"])])), samples=2)
+    assert 'id="samples"' not in page
+
+
+def test_every_published_number_stands_in_one_file_with_its_source() -> None:
+    figures = published.published()
+    assert figures["source"]["venue"] == "USENIX Security 2020"
+    assert {
+        (c["attack"], c["interpreter"], c["network"]): (c["success"], c["confidence"]) for c in figures["success"]
+    } == {
+        ("pgd", None, "ResNet-50"): (1.0, 1.0),
+        ("pgd", None, "DenseNet-169"): (1.0, 1.0),
+        ("adv2", "grad", "ResNet-50"): (1.0, 0.99),
+        ("adv2", "cam", "ResNet-50"): (1.0, 1.0),
+        ("adv2", "mask", "ResNet-50"): (0.98, 0.99),
+        ("adv2", "rts", "ResNet-50"): (1.0, 1.0),
+        ("adv2", "grad", "DenseNet-169"): (1.0, 0.98),
+        ("adv2", "cam", "DenseNet-169"): (1.0, 1.0),
+        ("adv2", "mask", "DenseNet-169"): (0.96, 0.98),
+        ("adv2", "rts", "DenseNet-169"): (1.0, 1.0),
+    }
+    cells = {(c["interpreter"], c["images"]): c["map_l1"] for c in figures["adversarial_interpretation"]}
+    assert cells == {("RTS", "ADV²"): 0.01, ("RTS^A", "benign"): 0.03, ("RTS^A", "ADV²"): 0.1}
+    assert published.printed("adv2", "mask", "DenseNet-169") == {
+        **{"attack": "adv2", "interpreter": "mask", "network": "DenseNet-169"},
+        **{"success": 0.96, "confidence": 0.98},
+    }
+    assert published.printed("adv2", "sparkle", "ResNet-50") is None
+
+
+def test_published_numbers_are_shown_and_never_mixed_with_ours(by_hand: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ours(page: str) -> str:
+        """Without the published rows, and without what is measured against them."""
+        page = re.sub(r'<tr class="pub">.*?</tr>', "", page, flags=re.DOTALL)
+        page = re.sub(r"ADV² success at least.*?</tr>", "", page)
+        return re.sub(r"\d+ of \d+ reached", "", page)
+
+    before = render(results.load(by_hand), 0)
+    assert before.count('<tr class="pub">') == 4
+    assert re.search(r'ADV² <small>DenseNet-169</small></th>\n<td class="num pub">100\u00a0% \(0.98\)', before)
+    cells = published.published()["success"]
+    monkeypatch.setitem(published.published(), "success", [{**c, "success": 0.125, "confidence": 0.625} for c in cells])
+    after = render(results.load(by_hand), 0)
+    assert after.count("(0.625)") == 6
+    assert after != before
+    assert ours(after) == ours(before)
+
+
+def test_other_data_s_cells_stand_beside_no_published_ones(by_hand: Path, tmp_path: Path) -> None:
+    audits = yaml.safe_load((by_hand / "study.yaml").read_text(encoding="utf-8"))["resolved"]["parts"]
+    for one in audits:
+        one["folder"] = str(by_hand / one["folder"])
+    page = render(results.load(noted(tmp_path / "study", audits, ("20 classes",))), 1)
+    for name in ("effectiveness", "misinterpretation", "random_class", "transfer", "budget", "findings"):
+        section = page.partition(f'<section id="{name}"')[2].partition("</section>")[0]
+        assert "trained on 20 classes" in section, name
+    assert '<tr class="pub">' not in page
+    assert "trained on 20 classes" in page
+    assert "Not comparable with the published ImageNet numbers" in page
+
+
+def test_a_folder_that_is_no_study_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnderfireError, match="no folder of an underfire study"):
+        write_study(tmp_path)
+    with pytest.raises(UnderfireError, match="no finished records yet"):
+        write_study(noted(tmp_path / "empty", [audit("main", "x", ["cam"])]))
