@@ -14,7 +14,8 @@ from typing import Any
 from underfire.core import IOU_THRESHOLDS, evenly
 from underfire.images import overlay
 from underfire.report import gallery
-from underfire.report.charts import bars, overlap
+from underfire.report.bars import bars
+from underfire.report.charts import overlap
 from underfire.report.html import fill, write
 from underfire.report.published import printed, published
 from underfire.report.text import number, pretty
