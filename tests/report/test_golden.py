@@ -113,14 +113,15 @@ def test_page_is_the_golden_one(page: tuple[str, str]) -> None:
     golden = (GOLDEN / name).read_bytes().decode()
     if made != golden:  # pytest's own comparison of two pages of one line each helps nobody
         pytest.fail(
-            f"{name} is another page; set {RENEW}=1 if it shall be.\n" + _difference(golden, made), pytrace=False
+            f"{name} has changed; where that is meant, renew it with {RENEW}=1.\n" + _difference(golden, made),
+            pytrace=False,
         )
 
 
 def _difference(golden: str, made: str) -> str:
     """The first lines that differ, a tag on each and cut to the width of a screen."""
     before, after = (re.sub(r">\s*<", ">\n<", text).splitlines() for text in (golden, made))
-    lines = [line for line in difflib.unified_diff(before, after, "golden", "made now", n=0, lineterm="")]
+    lines = list(difflib.unified_diff(before, after, "golden", "made now", n=0, lineterm=""))
     cut = [line if len(line) <= WIDTH else line[: WIDTH - 1] + "…" for line in lines[:LINES_SHOWN]]
     return "\n".join([*cut, *([f"… and {len(lines) - LINES_SHOWN} lines more"] if len(lines) > LINES_SHOWN else [])])
 

@@ -7,13 +7,13 @@ import io
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image
 
+from underfire.images.inferno import inferno
+
 SIDE = 224
 """Longest side of a small picture, px: the input size of most classifiers, and sharp at 110 px on a fine screen."""
-COLOURMAP = "inferno"  # perceptually uniform, and dark to bright also without colour vision
 OVERLAY = 0.65
 """Weight of the map's colour over the grey photo."""
 Pixels = NDArray[np.uint8]
@@ -38,9 +38,8 @@ def over(photo: Pixels, m: NDArray[Any]) -> Pixels:
     """The map (h, w) in colour over the grey photo (H, W, 3)."""
     height, width = photo.shape[:2]
     large = Image.fromarray(np.asarray(m, np.float32)).resize((width, height), Image.Resampling.BICUBIC)
-    colour = colormaps[COLOURMAP](np.clip(np.asarray(large), 0, 1))[..., :3] * 255
     grey = np.asarray(Image.fromarray(photo).convert("L"), np.float64)[..., None]
-    mixed: Pixels = np.rint(OVERLAY * colour + (1 - OVERLAY) * grey).astype(np.uint8)
+    mixed: Pixels = np.rint(OVERLAY * inferno(np.asarray(large)) + (1 - OVERLAY) * grey).astype(np.uint8)
     return mixed
 
 
@@ -57,6 +56,5 @@ def uri(pixels: Pixels | None, quality: int = 78, side: int = SIDE) -> str | Non
 
 def legend() -> list[str]:
     """Colours of the map scale from 0 to 1, as they look over a mid-grey photo."""
-    stops = colormaps[COLOURMAP](np.linspace(0, 1, 7))[:, :3] * 255
-    mixed = np.rint(OVERLAY * stops + (1 - OVERLAY) * 128).astype(int)
+    mixed = np.rint(OVERLAY * inferno(np.linspace(0, 1, 7)) + (1 - OVERLAY) * 128).astype(int)
     return ["#" + "".join(f"{v:02x}" for v in stop) for stop in mixed]
