@@ -10,7 +10,7 @@ from rich import progress as bars
 from rich.console import Console
 
 from underfire.core import Outcome
-from underfire.report.text import count
+from underfire.report.text import count, percent
 
 console = Console(stderr=False)
 
@@ -80,10 +80,15 @@ class Progress:
         if outcome.unit.stage == "records":
             good = [row.success for row in outcome.rows if row.error is None]
             self._wins, self._shots = self._wins + sum(good), self._shots + len(good)
-            note = f"success {self._wins / self._shots:.1%}" if self._shots else "no result yet"
+            note = self.won(self._wins, self._shots)
         if self._failed:
             note += f", {count(self._failed, 'unit')} failed"
         self._bars.update(self._task, advance=n, rate=rate, note=note)
+
+    @staticmethod
+    def won(wins: int, shots: int) -> str:
+        """The success rate so far, in words."""
+        return f"success {percent(wins / shots, shots)}" if shots else "no result yet"
 
     def done(self, n: int) -> None:
         """So many in all, where there are no outcomes."""

@@ -12,14 +12,20 @@ NBSP = "\u00a0"
 
 
 def percent(value: float | None, n: int = 0) -> str:
-    """A share; one decimal where ``n`` carries it, and 100 % only for all of them."""
+    """A share; one decimal where ``n`` carries it, 100 % only for all of them and 0 % only for none."""
     if value is None:
         return MISSING
-    digits = 1 if n >= 100 else 0
-    text = f"{100 * value:.{digits}f}"
-    if value < 1 and float(text) == 100:
-        text = f">{NBSP}99.9" if digits else f">{NBSP}99"
-    return f"{text.removesuffix('.0')}{NBSP}%".replace("-", "−")
+    shown, least = _share(value, n), 0.1 if n >= 100 else 1
+    if value < 1 and float(shown) == 100:
+        shown = f">{NBSP}{100 - least:g}"
+    elif value != 0 and float(shown) == 0:
+        shown = f"<{NBSP}{least}" if value > 0 else f">{NBSP}−{least}"
+    return f"{shown}{NBSP}%".replace("-", "−")
+
+
+def _share(value: float, n: int) -> str:
+    """A share times 100, rounded."""
+    return f"{100 * value:.{1 if n >= 100 else 0}f}".removesuffix(".0")
 
 
 def number(value: float | None, digits: int = 2) -> str:
@@ -45,12 +51,11 @@ def interval(estimate: Estimate, digits: int = 2, low: float = -math.inf, high: 
     return f"{number(max(low, estimate.low), digits)}\u2009–\u2009{number(top, digits)}"
 
 
-def share_interval(estimate: Estimate) -> str:
+def share_interval(estimate: Estimate, unit: str = f"{NBSP}%") -> str:
     """The 95 % interval of a rate as text; empty where there is none."""
     if estimate.low is None or estimate.high is None:
         return ""
-    low, high = (percent(v, estimate.n).removesuffix(f"{NBSP}%") for v in (estimate.low, estimate.high))
-    return f"{low}–{high}{NBSP}%"
+    return f"{_share(estimate.low, estimate.n)}–{_share(estimate.high, estimate.n)}{unit}"
 
 
 def count(n: int, one: str, many: str | None = None) -> str:
