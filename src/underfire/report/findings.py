@@ -23,7 +23,6 @@ from underfire.metrics.summary import CELL, Summary, summarise
 from underfire.report.text import pretty
 from underfire.store import Store, read_plan
 
-Cell = dict[str, Any]
 _MEASURED = (
     *("error", "success", "forged", "confidence", "map_l1", "map_iou", "map_rank", "untouched_l1"),
     *("goal_passes", "passes", "judge_passes", "seconds", "iou_curve", "alarm"),
@@ -47,7 +46,7 @@ class Line:
     l1: NDArray[np.float64]
 
     @property
-    def cell(self) -> Cell:
+    def cell(self) -> dict[str, Any]:
         """The columns that tell it from all others."""
         return self.summary.cell
 
@@ -104,8 +103,9 @@ class Findings:
     Args:
         out: the folder of results.
         plan: the settings as plan.yaml holds them.
-        table: all rows.
+        table: the audit's own rows.
         scale: what JPEG does to the clean maps.
+        again: rows of the audit's pictures under judges that they were not made against; a study asks for them.
         panels: the judges, in the plan's order of interpreters.
     """
 
@@ -113,6 +113,7 @@ class Findings:
     plan: Mapping[str, Any]
     table: pa.Table
     scale: pa.Table
+    again: pa.Table
     panels: tuple[Panel, ...]
 
     def distinct(self, column: str) -> list[Any]:
@@ -138,10 +139,25 @@ def load(out: Place) -> Findings:
     """
     plan = read_plan(out)
     store = Store(out)
-    table, scale = store.table("records"), store.table("scale")
+    table, failed = _own(store.table("records"))
     if not table.num_rows:
         raise UnderfireError(f"'{out}' has no finished records yet: let the audit finish a unit, then ask again.")
-    return Findings(out, plan, table, scale, _panels(plan, table, scale))
+    scale, again = store.table("scale"), pa.concat_tables([store.table("transfer"), failed])
+    return Findings(out, plan, table, scale, again, _panels(plan, table, scale))
+
+
+def _own(table: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """The rows of an audit's own stage, and the failed ones of pictures that were judged again.
+
+    All stages share one folder of failed parts. An audit judges a picture by its own classifier and by the interpreter
+    that it was made against, so a failed row of another judge is no row of the audit.
+    """
+    other = pc.or_(
+        pc.not_equal(table["judge_classifier"], table["classifier"]),
+        pc.fill_null(pc.not_equal(table["against"], table["interpreter"]), False),
+    )
+    elsewhere = pc.and_(pc.is_valid(table["error"]), other)
+    return table.filter(pc.invert(elsewhere)), table.filter(elsewhere)
 
 
 def select(table: pa.Table, **equal: Any) -> pa.Table:
@@ -160,9 +176,9 @@ def _value(estimate: Estimate) -> float:
 
 
 def _panels(plan: Mapping[str, Any], table: pa.Table, scale: pa.Table) -> tuple[Panel, ...]:
-    cells: list[Cell] = table.select(list(CELL)).group_by(list(CELL)).aggregate([]).to_pylist()
+    cells: list[dict[str, Any]] = table.select(list(CELL)).group_by(list(CELL)).aggregate([]).to_pylist()
     cells.sort(key=lambda cell: _order(plan, cell))
-    judges: dict[tuple[Any, ...], list[Cell]] = {}
+    judges: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for cell in cells:
         judges.setdefault((cell["interpreter"], cell["judge_classifier"], cell["defense"]), []).append(cell)
     return tuple(
@@ -176,7 +192,7 @@ def _panels(plan: Mapping[str, Any], table: pa.Table, scale: pa.Table) -> tuple[
     )
 
 
-def _order(plan: Mapping[str, Any], cell: Cell) -> tuple[Any, ...]:
+def _order(plan: Mapping[str, Any], cell: dict[str, Any]) -> tuple[Any, ...]:
     """The plan's order, plain attacks first, those made against the judge itself next; then by name."""
 
     def place(setting: str, name: str) -> tuple[int, str]:
@@ -189,14 +205,14 @@ def _order(plan: Mapping[str, Any], cell: Cell) -> tuple[Any, ...]:
     return (*place("interpreter", cell["interpreter"]), aimed, *place("attack", cell["attack"]), rest)
 
 
-def _line(table: pa.Table, cell: Cell, label: str, key: str) -> Line:
+def _line(table: pa.Table, cell: dict[str, Any], label: str, key: str) -> Line:
     rows = select(table, **cell)
     summary = summarise(rows.select([*CELL, *_MEASURED]).to_pylist())[0]
     l1 = good(rows)["map_l1"].drop_null().to_numpy()
     return Line(label, key, summary, np.sort(np.asarray(l1, np.float64)))
 
 
-def _title(cell: Cell, cells: list[Cell]) -> str:
+def _title(cell: dict[str, Any], cells: list[dict[str, Any]]) -> str:
     """The judge's name, with only what tells it from the other judges."""
     title = pretty(cell["interpreter"])
     if len({c["judge_classifier"] for c in cells}) > 1:
@@ -206,7 +222,7 @@ def _title(cell: Cell, cells: list[Cell]) -> str:
     return title
 
 
-def _label(cell: Cell, cells: list[Cell]) -> str:
+def _label(cell: dict[str, Any], cells: list[dict[str, Any]]) -> str:
     """The attack's name, with only what tells it from the others of its kind."""
     label = pretty(cell["attack"])
     if cell["against"] not in (None, cell["interpreter"]):

@@ -14,6 +14,7 @@ from underfire.report.text import pretty
 
 REASONS_LISTED = 20
 """Reasons listed for missing results; the rest is counted."""
+_JUDGEMENT = ["image", "error", "classifier", "attack", "against", "judge_classifier", "interpreter"]
 PHOTOS_NAMED = 20
 """Photos named for each reason; the rest is counted."""
 
@@ -53,6 +54,15 @@ def _failures(found: Findings) -> Iterator[tuple[str, str, str]]:
     for interpreter in pc.unique(found.scale["interpreter"]).to_pylist():
         for image, error in _failed(select(found.scale, interpreter=interpreter)):
             yield image, error, f"untouched scale, {pretty(interpreter)}"
+    for row in found.again.filter(pc.is_valid(found.again["error"])).select(_JUDGEMENT).to_pylist():
+        yield row["image"], row["error"], f"judged again: {_again(row)}"
+
+
+def _again(row: Mapping[str, Any]) -> str:
+    attack, against = pretty(row["attack"]), row["against"]
+    made = attack if against is None else f"{attack} against {pretty(against)}"
+    moved = row["judge_classifier"] != row["classifier"]
+    return f"{made} under {pretty(row['interpreter'])}" + (f" on {row['judge_classifier']}" if moved else "")
 
 
 def _place(panel: Panel, line: Line) -> str:
