@@ -1,4 +1,4 @@
-"""Progress in the terminal: one listener of what an audit, a study or a training tells."""
+"""Progress in the terminal, of an audit, a study or a training."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ def say(line: str) -> None:
 
 
 STAGES = {
-    "scale": "JPEG scale",
+    "scale": "Clean maps",
     "records": "Attacking",
     "transfer": "Judging",
-    "calibrate": "Looking",
-    "check": "Looking",
+    "calibrate": "Scoring",
+    "check": "Checking",
 }
 
 
 class Progress:
-    """A bar for each stage: judgements done and a second, time left, running success rate, failed units."""
+    """A bar for each stage: judgements done and their pace, time left, success rate so far, failed units."""
 
     def __init__(self, counted: str = "judgements") -> None:
         self.counted = counted
-        """What is done, in words."""
+        """What the bar counts."""
 
     def __enter__(self) -> Self:
         self._bars = bars.Progress(
@@ -61,7 +61,7 @@ class Progress:
             self._bars.stop()
 
     def begin(self, stage: str, total: int, done: int) -> None:
-        """A new bar."""
+        """Start a new bar."""
         self._bars.start()
         self._task = self._bars.add_task(STAGES[stage], total=total, completed=done, rate="", note="")
         self._start, self._here = time.monotonic(), 0
@@ -69,7 +69,7 @@ class Progress:
             self._bars.update(self._task, note=f"{done} from an earlier run")
 
     def advance(self, outcome: Outcome) -> None:
-        """A unit more."""
+        """Count a finished or failed unit."""
         if self._task is None:
             return
         n = len(outcome.rows)
@@ -87,16 +87,16 @@ class Progress:
 
     @staticmethod
     def won(wins: int, shots: int) -> str:
-        """The success rate so far, in words."""
+        """Say the success rate so far."""
         return f"success {percent(wins / shots, shots)}" if shots else "no result yet"
 
     def done(self, n: int) -> None:
-        """So many in all, where there are no outcomes."""
+        """Set how many are done, where there are no outcomes."""
         if self._task is not None:
             self._bars.update(self._task, completed=n)
 
     def note(self, text: str) -> None:
-        """A line above the bars."""
+        """Print a line above the bars."""
         self._bars.console.print(text, soft_wrap=True, markup=False, highlight=False)
 
 

@@ -1,4 +1,4 @@
-"""Tables in the terminal: results, estimates, status, names. Imports no torch by itself."""
+"""Tables in the terminal: results, plans, status, names. Imports no torch by itself."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REASONS = 5
 
 
 def show_results(out: Place) -> tuple[int, int]:
-    """The table at the end of a run; returns how many rows failed, and how many did not."""
+    """Print the results of a run; return how many rows failed, and how many did not."""
     rows = Store(out).rows()
     console.print(_results(summary.summarise(rows)))
     say_failed(rows)
@@ -37,7 +37,7 @@ def show_results(out: Place) -> tuple[int, int]:
 
 
 def _results(summaries: Sequence[Summary]) -> Table:
-    """A row for each attack under each judge; 80 characters are enough for it."""
+    """Make the table, a row for each attack under each judge; 80 characters are enough for it."""
     table = Table(
         title="Judged on the saved 8-bit PNGs with the real interpreter",
         caption="rates with 95 % intervals; conf. is the target's probability; passes and seconds (s) per image",
@@ -68,14 +68,14 @@ def _results(summaries: Sequence[Summary]) -> Table:
 
 
 def _attack(cell: Mapping[str, Any]) -> str:
-    """What was attacked, and the judge below it where that is not the interpreter attacked."""
+    """Name the attack, and below it the judge where that is not the interpreter attacked."""
     name, against, judge = (escape(str(cell[column])) for column in ("attack", "against", "interpreter"))
     shown = name if cell["against"] is None else f"{name} on {against}"
     return shown if against == judge else f"{shown}\n[dim]judged by {judge}[/]"
 
 
 def say_failed(rows: list[dict[str, Any]]) -> None:
-    """Each reason once, with the images that it does not name itself."""
+    """Print each reason once, with the images that it does not name itself."""
     reasons: dict[str, dict[str, None]] = {}
     for row in rows:
         if row["error"] is not None:
@@ -83,7 +83,7 @@ def say_failed(rows: list[dict[str, Any]]) -> None:
     if not reasons:
         return
     n = len({image for found in reasons.values() for image in found})
-    say(f"{n} image{'s' if n > 1 else ''} without a full result (all are in the report):")
+    say(f"{count(n, 'image')} without a full result (the report lists all of them):")
     for reason, found in list(reasons.items())[:ERRORS_SHOWN]:
         named = [image for image in found if image not in reason]
         shown = ", ".join(named[:3]) + (f" and {len(named) - 3} more" if len(named) > 3 else "")
@@ -97,41 +97,47 @@ def _rate(e: Estimate) -> str:
 
 
 def show_plan(settings: Settings, out: Place) -> None:
-    """Tasks, passes and time of a run."""
+    """Print the tasks, passes and time of a run."""
     from underfire.executors.process import seconds_a_pass
     from underfire.plan.make import make_plan
 
     plan, classifier = make_plan(settings, stored_plan(out))
-    seconds = seconds_a_pass(classifier, plan.settings.batch_size or 1, plan.job.device, plan.job.threads)
-    s = plan.settings
-    table = Table(title=f"{count(len(plan.photos), 'photo')}, {s.classifier}, ε = {s.eps}/255, preset {s.preset}")
-    table.add_column("task")
-    table.add_column("images", justify="right")
-    table.add_column("passes at most", justify="right")
-    for cell, passes in zip(plan.job.cells, plan.cell_passes, strict=True):
-        name = f"{cell.attack.name} on {cell.against}" if cell.against else cell.attack.name
-        table.add_row(name, str(len(plan.photos)), number(passes * len(plan.photos)))
-    total = plan.image_passes * len(plan.photos)
-    scale = sum(plan.scale_passes * len(unit.photos) for unit in plan.scale_units()) / max(
-        1, len(plan.job.interpreters)
-    )
-    table.add_row("all of it, with the clean maps", str(len(plan.photos)), number(total + scale))
-    console.print(table)
+    s, job = plan.settings, plan.job
+    scale = sum(plan.scale_passes * len(unit.photos) for unit in plan.scale_units()) / max(1, len(job.interpreters))
+    console.print(_tasks(plan, scale))
     units = list(plan.units({}))
     done = Store(out).done("records")
-    cost = {lane.interpreters: lane.passes for lane in plan.lanes}
-    missing = sum(cost[unit.job.interpreters] * len(unit.photos) for unit in units if unit.name not in done)
-    left = seconds * (missing + scale) / plan.settings.workers
+    missing = [unit for unit in units if unit.name not in done]
     say(
         f"{count(len(units), 'unit')}: {'; '.join(_lane(plan, lane) for lane in plan.lanes)}; "
-        f"{count(s.workers, 'worker')} of {count(plan.job.threads, 'thread')} on {plan.job.device}; "
-        f"{sum(unit.name in done for unit in units)} of them done in '{out}'."
+        f"{count(s.workers, 'worker')} of {count(job.threads, 'thread')} on {job.device}; "
+        f"{count(len(units) - len(missing), 'unit')} done in '{out}'."
     )
-    say(f"At {number(1 / seconds)} passes/s: {duration(left)} at most; images that are done early cost less.")
+    cost = {lane.interpreters: lane.passes for lane in plan.lanes}
+    left = scale + sum(cost[unit.job.interpreters] * len(unit.photos) for unit in missing)
+    seconds = seconds_a_pass(classifier, s.batch_size or 1, job.device, job.threads)
+    say(
+        f"At {number(1 / seconds)} passes/s this takes {duration(seconds * left / s.workers)} at most; images that are "
+        "done early cost less."
+    )
+
+
+def _tasks(plan: Plan, scale: float) -> Table:
+    """Make the table of tasks; ``scale`` is the passes of the clean maps."""
+    s, photos = plan.settings, len(plan.photos)
+    table = Table(title=f"{count(photos, 'photo')}, {s.classifier}, ε = {s.eps}/255, preset {s.preset}")
+    table.add_column("task")
+    for name in ("images", "passes at most"):
+        table.add_column(name, justify="right")
+    for cell, passes in zip(plan.job.cells, plan.cell_passes, strict=True):
+        name = f"{cell.attack.name} on {cell.against}" if cell.against else cell.attack.name
+        table.add_row(name, str(photos), number(passes * photos))
+    table.add_row("all of it, clean maps included", str(photos), number(plan.image_passes * photos + scale))
+    return table
 
 
 def _lane(plan: Plan, lane: Lane) -> str:
-    """What the units of a lane are, and cost."""
+    """Say what the units of a lane hold and cost."""
     most = max(len(unit.photos) for unit in plan.units({}) if unit.job.interpreters == lane.interpreters)
     return f"{'+'.join(lane.interpreters)} up to {count(most, 'image')} and {number(lane.passes * most)} passes each"
 
@@ -146,7 +152,7 @@ def duration(seconds: float) -> str:
 
 
 def show_names() -> None:
-    """Everything that can be named, with its first line of documentation."""
+    """Print everything that can be named, with the first line of its documentation."""
     from underfire import registry
     from underfire.attacks.presets import PRESET_NAMES
 
@@ -166,7 +172,7 @@ def show_names() -> None:
 
 
 def show_status(out: Place) -> None:
-    """Print it; of a study, a line for each of its audits."""
+    """Print how far an audit is; of a study, a line for each of its audits."""
     if (out / FILE).is_file():
         for part in parts(out):
             say(f"{part}: {_so_far(out / part)}")
@@ -178,7 +184,7 @@ def show_status(out: Place) -> None:
     say(f"{now.done} of {now.units} units done ({share}), {now.failed} failed, in '{out}'.")
     left = now.seconds_left
     if now.pace is not None and left:
-        say(f"Pace of the last units: {number(60 * now.pace, 3)} a minute; at that, {duration(left)} are left.")
+        say(f"Recent pace: {number(60 * now.pace, 3)} units a minute, at which {duration(left)} are left.")
     _say_errors(out)
 
 
@@ -190,7 +196,7 @@ def _so_far(audit: Place) -> str:
 
 
 def _say_errors(out: Place) -> None:
-    """Judgements without a result, by reason."""
+    """Print how many judgements have no result, by reason."""
     table = Store(out).table()
     errors = table["error"].drop_null()
     say(f"{table.num_rows} judgements, {len(errors)} of them without a result.")

@@ -16,18 +16,18 @@ W, LEFT, RIGHT = 460, 92, 62
 BAR, GAP, GROUP = 15, 3, 14
 """Height of a bar, between two bars, and between groups."""
 ROOM = 1.25
-"""Of the longest bar: an interval that needs more, as that of two photos does, is cut there."""
+"""The drawing reaches so many times as far as the longest bar; a longer interval, as that of two photos, is cut."""
 Group = tuple[str, Sequence[Estimate]]
 
 
 def bars(groups: Sequence[Group], title: str, key: str, about: str, top: float | None = None) -> Markup:
-    """Groups of horizontal bars, one colour for each place in a group.
+    """Draw groups of horizontal bars, one colour for each place in a group.
 
     Args:
         groups: a name, and a bar for each series; one without a value leaves its place empty.
         title: what is measured.
         key: unique to the plot on the page.
-        about: what it shows, in words, for those who do not see it.
+        about: what it shows, in words, for readers who do not see it.
         top: value at the right end; by default the largest one shown.
     """
     shown = [e for _, series in groups for e in series if e.value is not None]

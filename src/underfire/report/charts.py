@@ -27,14 +27,14 @@ Point = tuple[float, float | None]
 
 @dataclass(frozen=True)
 class Axis:
-    """One direction of a plot.
+    """One axis of a plot.
 
     Args:
         title: written along it.
         low: value at its start.
         high: value at its end.
         ticks: value and text of each tick.
-        log: logarithmic; values below `low` are drawn at `low`.
+        log: whether it is logarithmic. Values outside are drawn at the nearer end.
     """
 
     title: str
@@ -44,7 +44,7 @@ class Axis:
     log: bool = False
 
     def at(self, value: float) -> float:
-        """Where a value lies, 0 at the start and 1 at the end."""
+        """Return where a value lies: 0 at the start, 1 at the end."""
         low, high, v = self.low, self.high, min(max(value, self.low), self.high)
         if self.log:
             low, high, v = math.log10(low), math.log10(high), math.log10(v)
@@ -53,7 +53,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Curve:
-    """One line: ``style`` is its colour and dash; a point without a y leaves a gap."""
+    """One line; ``style`` is its colour and dash. A point without a y leaves a gap."""
 
     points: Sequence[Point]
     style: int
@@ -64,13 +64,13 @@ PERCENT = tuple((v / 100, f"{v} %") for v in (0, 25, 50, 75, 100))
 
 
 def distribution(l1: Sequence[NDArray[np.float64]], mark: float | None, key: str, about: str) -> Markup:
-    """Share of photos whose map moved no further than x, one line for each attack.
+    """Draw the share of photos whose map moved no further than x, one line for each attack.
 
     Args:
         l1: ascending map distances, one array for each attack; empty ones are left out.
         mark: the untouched scale, drawn as a vertical line.
         key: unique to the plot on the page.
-        about: what it shows, in words, for those who do not see it.
+        about: what it shows, in words, for readers who do not see it.
     """
     shown = [values for values in l1 if values.size]
     smallest = min((float(v[v > 0].min()) for v in shown if (v > 0).any()), default=0.01)
@@ -88,7 +88,7 @@ def distribution(l1: Sequence[NDArray[np.float64]], mark: float | None, key: str
 
 
 def _steps(values: NDArray[np.float64]) -> list[Point]:
-    """The corners of the empirical distribution function, thinned to quantiles where there are many."""
+    """Return the corners of the empirical distribution function; of many, quantiles."""
     if values.size > KNOTS:
         shares = np.linspace(0, 1, KNOTS)
         return [(float(v), float(s)) for v, s in zip(np.quantile(values, shares), shares, strict=True)]
@@ -99,15 +99,15 @@ def _steps(values: NDArray[np.float64]) -> list[Point]:
 
 
 def overlap(curves: Sequence[Sequence[float | None]], thresholds: Sequence[float], key: str, about: str) -> Markup:
-    """Mean IoU of the maps' parts above a threshold, one line for each attack."""
+    """Draw the mean IoU of the maps' parts above a threshold, one line for each attack."""
     x = Axis("threshold t on both maps", 0.05, 0.95, tuple((t, f"{t:g}") for t in thresholds))
-    y = Axis("mean IoU of {m ≥ t}", 0, 1, tuple((v / 4, f"{v / 4:g}") for v in range(5)))
+    y = Axis("mean IoU of the parts above t", 0, 1, tuple((v / 4, f"{v / 4:g}") for v in range(5)))
     lines = [Curve(list(zip(thresholds, c, strict=True)), i % COLOURS, dots=True) for i, c in enumerate(curves) if c]
     return _svg(lines, x, y, key=key, title="Overlap of the maps", about=about)
 
 
 def roc(curves: Sequence[tuple[Sequence[float], Sequence[float]]], key: str, about: str) -> Markup:
-    """Share of attacked images found over the share of benign ones that raise an alarm, one line for each attack."""
+    """Draw the share of attacked images with an alarm over that of benign ones, one line for each attack."""
     quarters = tuple((v / 4, f"{25 * v} %") for v in range(5))
     x, y = Axis("benign images with an alarm", 0, 1, quarters), Axis("attacked images with an alarm", 0, 1, quarters)
     lines = [Curve(list(zip(*c, strict=True)), i % COLOURS) for i, c in enumerate(curves)]
