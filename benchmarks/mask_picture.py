@@ -6,19 +6,21 @@ python benchmarks/mask_picture.py [--photo chelsea.png] [--out docs/mask.png]
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib as mpl
 import torch
+from PIL import Image, ImageDraw, ImageFont
 
 import underfire
 from underfire.executors.process import prepare
-from underfire.images import maps, photos, pixels
+from underfire.images import photos, pixels
+from underfire.images.overlay import Pixels, over
 from underfire.interpreters.mask.blend import Blend
 from underfire.interpreters.mask.mask import Mask
 
-mpl.use("Agg")
-from matplotlib import pyplot as plt
+TILE, GAP, LINE = 320, 10, 26
+"""Side of a picture, space between two, height of a title, px."""
 
 
 def main() -> None:
@@ -36,16 +38,22 @@ def main() -> None:
     name = classifier.classes.names[int(y)]
     with torch.no_grad():
         before, after = (float(classifier.logits(v).softmax(1)[0, int(y)]) for v in (x, left))
-    figure, axes = plt.subplots(1, 3, figsize=(9, 3.3), layout="constrained")
-    shown = [x[0].permute(1, 2, 0), x[0].permute(1, 2, 0), left[0].permute(1, 2, 0).clamp(0, 1)]
-    titles = [f"{name}: {before:.2f}", "1 − m, high where deleting hurts", f"φ(x; m), {name}: {after:.2f}"]
-    for axis, picture, title in zip(axes, shown, titles, strict=True):
-        axis.imshow(picture)
-        axis.set_title(title, fontsize=10)
-        axis.set_axis_off()
-    heat = maps.resize(m, (x.shape[2], x.shape[3]))[0]
-    axes[1].imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=0.75)
-    figure.savefig(given.out, dpi=110)
+    page = beside(
+        [levels, over(levels, m[0].numpy()), pixels.to_levels(left)[0]],
+        [f"{name}: {before:.2f}", "MASK: high where deleting hurts", f"deleted there, {name}: {after:.2f}"],
+    )
+    page.save(given.out, optimize=True)
+
+
+def beside(pictures: Sequence[Pixels], titles: Sequence[str]) -> Image.Image:
+    """The pictures (H, W, 3) in a row, each below its title."""
+    page = Image.new("RGB", (GAP + len(pictures) * (TILE + GAP), LINE + TILE + GAP), "white")
+    pen, font = ImageDraw.Draw(page), ImageFont.load_default(15)
+    for n, (picture, title) in enumerate(zip(pictures, titles, strict=True)):
+        middle = GAP + n * (TILE + GAP) + TILE // 2
+        pen.text((middle, LINE // 2), title, "black", font=font, anchor="mm")
+        page.paste(Image.fromarray(picture).resize((TILE, TILE), Image.Resampling.LANCZOS), (middle - TILE // 2, LINE))
+    return page
 
 
 if __name__ == "__main__":

@@ -159,7 +159,7 @@ def test_records_say_how_far_and_have_no_budget_of_levels(tmp_path: Path) -> Non
             assert 0 < row["flow_mean_px"] < row["flow_max_px"] <= 3 + 1e-6
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "StAdv" in page
-    assert "The longest way found: " in page
+    assert "The largest shift found: " in page
     assert "max_shift: 3.0" in (tmp_path / "out" / "plan.yaml").read_text(encoding="utf-8")
 
 

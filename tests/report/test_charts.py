@@ -1,4 +1,4 @@
-"""Bars: their lengths are the numbers'."""
+"""Charts: bars are as long as their numbers, and line plots fill their room."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from underfire.metrics.estimate import NOTHING, Estimate
-from underfire.report.charts import LEFT, RIGHT, W, bars
+from underfire.report.bars import LEFT, RIGHT, W, bars
+from underfire.report.charts import overlap
 
 
 def test_bars_are_as_long_as_their_numbers_and_what_is_missing_has_none() -> None:
@@ -29,3 +30,10 @@ def test_a_wide_interval_does_not_shrink_the_bars() -> None:
     )
     ends = [float(v) for v in re.findall(r'class="whisker" d="M([\d.]+) [\d.]+H([\d.]+)', svg)[0]]
     assert LEFT <= ends[0] < ends[1] <= W - RIGHT
+
+
+def test_a_line_plot_fills_its_room() -> None:
+    svg = str(overlap([[0.5] * 9], [i / 10 for i in range(1, 10)], "k", "said"))
+    ET.fromstring(svg)
+    grid = {tuple(map(float, ends)) for ends in re.findall(r'class="grid" d="M([\d.]+) [\d.]+H([\d.]+)', svg)}
+    assert grid == {(52, 448)}

@@ -17,6 +17,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from support.rows import row
 from underfire.core import Record, Scale, UnderfireError
 from underfire.images import overlay
 from underfire.metrics.estimate import Estimate
@@ -48,49 +49,6 @@ def _npy(m: np.ndarray[Any, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def _row(i: int, attack: str, against: str | None, judge: str, **more: Any) -> Record:
-    quiet = against == judge
-    l1 = (0.001 if quiet else 0.2) * (i + 1)
-    good: dict[str, Any] = {
-        "source_class": 1,
-        "source_class_name": "fox & hound",
-        "target_class": 2,
-        "target_class_name": "é<b>clair",
-        "clean_confidence": 0.9,
-        "predicted_class": 2,
-        "predicted_class_name": "é<b>clair",
-        "success": True,
-        "confidence": 0.99,
-        "map_l1": l1,
-        "map_iou": 0.9,
-        "map_rank": None,
-        "iou_curve": [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, None, None],
-        "linf_levels": 8,
-        "steps": 10,
-        "goal_passes": 1.0,
-        "passes": 300.0,
-        "judge_passes": 1.0,
-        "seconds": 0.5,
-        "clean": f"images/u/{i}.png",
-        "adversarial": f"images/u/{i}.adv.png",
-        "clean_map": f"images/u/{i}.npy",
-        "adversarial_map": f"images/u/{i}.npy",
-    }
-    fixed: dict[str, Any] = {"classifier": "toynet", "judge_classifier": "toynet", "preset": "paper", "defense": "none"}
-    values = ({} if "error" in more else good) | more
-    return Record(
-        image=f"a/{i}&.png",
-        image_sha256=f"{i:064d}",
-        against=against,
-        attack=attack,
-        interpreter=judge,
-        seed=0,
-        eps=8,
-        **fixed,
-        **values,
-    )
-
-
 def _scales(n: int) -> list[Scale]:
     return [Scale(f"a/{i}&.png", f"{i:064d}", judge, 0.02) for judge in ("cam", "sparkle") for i in range(n)]
 
@@ -104,12 +62,12 @@ def _audit(out: Path, n: int = 7) -> Path:
         files[f"{i}.adv.png"] = _png((clean + rng.integers(-8, 9, clean.shape)).astype(np.uint8))
         files[f"{i}.npy"] = _npy(rng.random((7, 7)))
     rows = [
-        _row(i, attack, judge if joint else None, judge)
+        row(i, attack, judge if joint else None, judge)
         for judge in ("cam", "sparkle")
         for attack, joint in (("adv2", True), ("pgd", False), ("bend<er>", True))
         for i in range(n)
     ]
-    rows += [_row(n + k, "adv2", "cam", "cam", error="The map is <flat> & empty.") for k in range(2)]
+    rows += [row(n + k, "adv2", "cam", "cam", error="The map is <flat> & empty.") for k in range(2)]
     store = Store(out)
     with store.open():
         store.put("scale", "s", _scales(n), {}, {})
@@ -217,7 +175,7 @@ def test_lost_pictures_leave_a_word(tmp_path: Path) -> None:
 
 def test_nothing_forged_is_said_as_such(tmp_path: Path) -> None:
     with Store(tmp_path).open() as store:
-        store.put("records", "u", [_row(0, "adv2", "cam", "cam", map_l1=0.5)], {}, {})
+        store.put("records", "u", [row(0, "adv2", "cam", "cam", map_l1=0.5)], {}, {})
         store.put("scale", "s", _scales(1), {}, {})
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(PLAN), encoding="utf-8")
     page = write_report(tmp_path, 0).read_text(encoding="utf-8")
@@ -226,7 +184,7 @@ def test_nothing_forged_is_said_as_such(tmp_path: Path) -> None:
 
 
 def test_a_scale_that_lets_anything_pass_is_said(tmp_path: Path) -> None:
-    rows = [_row(0, "adv2", "cam", "cam"), _row(0, "pgd", None, "cam", map_l1=0.01)]
+    rows = [row(0, "adv2", "cam", "cam"), row(0, "pgd", None, "cam", map_l1=0.01)]
     with Store(tmp_path).open() as store:
         store.put("records", "u", rows, {}, {})
         store.put("scale", "s", _scales(1), {}, {})
@@ -237,7 +195,7 @@ def test_a_scale_that_lets_anything_pass_is_said(tmp_path: Path) -> None:
 def test_only_errors_is_no_zero(tmp_path: Path) -> None:
     store = Store(tmp_path)
     with store.open():
-        store.put("records", "u", [_row(0, "adv2", "cam", "cam", error="No map.")], {}, {})
+        store.put("records", "u", [row(0, "adv2", "cam", "cam", error="No map.")], {}, {})
     (tmp_path / "plan.yaml").write_text("attack: adv2\n", encoding="utf-8")
     page = write_report(tmp_path).read_text(encoding="utf-8")
     _Reader(page)
@@ -263,7 +221,7 @@ def test_empty_audit_and_negative_samples_are_refused(tmp_path: Path) -> None:
 
 def test_pick_puts_misses_first_and_takes_thirds() -> None:
     l1 = [0.5, 0.1, 0.3, None, 0.2, 0.4, 0.05]
-    rows = [_row(i, "adv2", "cam", "cam", map_l1=v, success=i != 1) for i, v in enumerate(l1)]
+    rows = [row(i, "adv2", "cam", "cam", map_l1=v, success=i != 1) for i, v in enumerate(l1)]
     table = judged(pa.Table.from_pylist([vars(row) for row in rows], schema(Record)), {})
     picked = [(place, row["map_l1"]) for place, row in gallery.pick(table, 5)]
     assert picked == [("worst", 0.1), ("worst", None), ("middle", 0.4), ("best", 0.2), ("best", 0.05)]
@@ -293,9 +251,9 @@ def test_numbers_as_text() -> None:
 def test_page_stays_small_with_many_rows(tmp_path: Path) -> None:
     _audit(tmp_path, n=3)
     few = write_report(tmp_path, 3).stat().st_size
-    rows = [_row(i, a, g, "cam", map_l1=i / 3000) for i in range(3000) for a, g in (("adv2", "cam"), ("pgd", None))]
-    rows += [_row(i, "pgd", None, "cam", error=f"Reason {i}.") for i in range(9000, 9100)]
-    rows += [_row(i, "pgd", None, "cam", error="The map is flat.") for i in range(9100, 9200)]
+    rows = [row(i, a, g, "cam", map_l1=i / 3000) for i in range(3000) for a, g in (("adv2", "cam"), ("pgd", None))]
+    rows += [row(i, "pgd", None, "cam", error=f"Reason {i}.") for i in range(9000, 9100)]
+    rows += [row(i, "pgd", None, "cam", error="The map is flat.") for i in range(9100, 9200)]
     with Store(tmp_path).open() as store:
         store.put("records", "v", rows, {}, {})
     page = write_report(tmp_path, 3)
@@ -316,8 +274,8 @@ def test_each_bad_photo_stands_once_whatever_fails_on_it(tmp_path: Path) -> None
     _audit(tmp_path, n=2)
     bad = range(10, 35)
     lines = [(a, j if joint else None, j) for j in ("cam", "sparkle") for a, joint in (("adv2", 1), ("pgd", 0))]
-    rows = [_row(i, *line, error=f"'a/{i}&.png' is no image: replace it.") for i in bad for line in lines]
-    rows += [_row(0, "bend<er>", "cam", "cam", error=e) for e in ("B of 'a/0&.png'.", "A.")]
+    rows = [row(i, *line, error=f"'a/{i}&.png' is no image: replace it.") for i in bad for line in lines]
+    rows += [row(0, "bend<er>", "cam", "cam", error=e) for e in ("B of 'a/0&.png'.", "A.")]
     scales = [Scale(f"a/{i}&.png", "0" * 64, "cam", error=f"'a/{i}&.png' is no image: replace it.") for i in bad]
     with Store(tmp_path).open() as store:
         store.put("records", "v", rows, {}, {})
@@ -344,7 +302,7 @@ def test_folders_above_the_photos_stay_private(tmp_path: Path, images: str) -> N
 def test_a_miss_shows_how_sure_the_classifier_was(tmp_path: Path) -> None:
     miss = {"success": False, "predicted_class_name": "fox", "confidence": 0.03}
     with Store(tmp_path).open() as store:
-        store.put("records", "u", [_row(0, "pgd", None, "cam", predicted_confidence=0.62, **miss)], {}, {})
+        store.put("records", "u", [row(0, "pgd", None, "cam", predicted_confidence=0.62, **miss)], {}, {})
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(PLAN), encoding="utf-8")
     page = write_report(tmp_path).read_text(encoding="utf-8")
     assert "fox, 62\u00a0% (wanted class: 3\u00a0%)" in page
@@ -355,7 +313,7 @@ def test_a_miss_shows_how_sure_the_classifier_was(tmp_path: Path) -> None:
 )
 def test_grad_stands_beside_its_published_cells(tmp_path: Path, classifier: str, same: bool) -> None:
     fixed: dict[str, Any] = {"classifier": classifier, "judge_classifier": classifier}
-    rows = [_row(0, "pgd", None, "grad"), _row(0, "adv2", "grad", "grad"), _row(0, "adv2", "cam", "grad")]
+    rows = [row(0, "pgd", None, "grad"), row(0, "adv2", "grad", "grad"), row(0, "adv2", "cam", "grad")]
     with Store(tmp_path).open() as store:
         store.put("records", "u", [replace(row, **fixed) for row in rows], {}, {})
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(PLAN), encoding="utf-8")
@@ -373,7 +331,7 @@ def test_grad_stands_beside_its_published_cells(tmp_path: Path, classifier: str,
 
 def test_other_classes_than_imagenets_stand_beside_no_published_cells(tmp_path: Path) -> None:
     with Store(tmp_path).open() as store:
-        store.put("records", "u", [_row(0, "pgd", None, "grad"), _row(0, "adv2", "grad", "grad")], {}, {})
+        store.put("records", "u", [row(0, "pgd", None, "grad"), row(0, "adv2", "grad", "grad")], {}, {})
     for digest, shown in ((published.IMAGENET_CLASSES, True), ("0" * 64, False)):
         plan = {**PLAN, "resolved": {**PLAN.get("resolved", {}), "classes_digest": digest}}
         (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan), encoding="utf-8")

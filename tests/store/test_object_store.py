@@ -63,7 +63,7 @@ def test_an_audit_on_s3_is_the_one_in_a_folder(local: Path, folder: Path, out: R
     found = there.ask(lambda fs, path: fs.find(path))
     assert not [name for name in found if Path(name).name.startswith(".")]
     said = underfire("status", str(there)).out
-    assert "3 of 3 units done (100.0%), 0 failed" in said
+    assert "3 of 3 units done (100\u00a0%), 0 failed" in said
 
 
 def test_a_resumed_audit_on_s3_does_nothing_twice(local: Path, folder: Path, out: Remote) -> None:

@@ -185,7 +185,7 @@ def test_status_needs_no_torch_and_says_what_failed(tmp_path: Path) -> None:
     sorted((out / "records").iterdir())[-1].unlink()
     ran = underfire("status", out)
     assert ran.code == 0
-    assert "3 of 4 units done (75.0%), 0 failed" in ran.out
+    assert "3 of 4 units done (75\u00a0%), 0 failed" in ran.out
     assert "6 judgements, 2 of them without a result" in ran.out
     assert "2 × 'bad.png' is no image" in ran.out
     code = "import sys, underfire.audit.status; sys.exit('torch' in sys.modules)"

@@ -1,4 +1,4 @@
-"""Progress in the terminal: one listener of what an audit, a study or a training tells."""
+"""Progress in the terminal, of an audit, a study or a training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich import progress as bars
 from rich.console import Console
 
 from underfire.core import ForgeUnit, JudgeUnit, Outcome, ScaleUnit
-from underfire.report.text import count
+from underfire.report.text import count, percent
 
 console = Console(stderr=False)
 
@@ -21,20 +21,20 @@ def say(line: str) -> None:
 
 
 STAGES = {
-    ScaleUnit.stage: "JPEG scale",
+    ScaleUnit.stage: "Clean maps",
     ForgeUnit.stage: "Attacking",
     JudgeUnit.stage: "Judging",
-    "calibrate": "Looking",
-    "check": "Looking",
+    "calibrate": "Scoring",
+    "check": "Checking",
 }
 
 
 class Progress:
-    """A bar for each stage: judgements done and a second, time left, running success rate, failed units."""
+    """A bar for each stage: judgements done and their pace, time left, success rate so far, failed units."""
 
     def __init__(self, counted: str = "judgements") -> None:
         self.counted = counted
-        """What is done, in words."""
+        """What the bar counts."""
 
     def __enter__(self) -> Self:
         self._bars = bars.Progress(
@@ -63,7 +63,7 @@ class Progress:
             self._bars.stop()
 
     def begin(self, stage: str, total: int, done: int) -> None:
-        """A new bar."""
+        """Start a new bar."""
         self._bars.start()
         self._task = self._bars.add_task(STAGES[stage], total=total, completed=done, rate="", note="")
         self._tasks[stage] = self._task
@@ -72,7 +72,7 @@ class Progress:
             self._bars.update(self._task, note=f"{done} from an earlier run")
 
     def advance(self, outcome: Outcome) -> None:
-        """A unit more."""
+        """Count a finished or failed unit."""
         stage, n = outcome.unit.stage, outcome.rows
         self._here[stage] += n
         self._failed += outcome.error is not None
@@ -80,18 +80,23 @@ class Progress:
         note = ""
         if stage == ForgeUnit.stage:
             self._wins, self._shots = self._wins + outcome.reached, self._shots + outcome.good
-            note = f"success {self._wins / self._shots:.1%}" if self._shots else "no result yet"
+            note = self.won(self._wins, self._shots)
         if self._failed:
             note += f", {count(self._failed, 'unit')} failed"
         self._bars.update(self._tasks[stage], advance=n, rate=rate, note=note)
 
+    @staticmethod
+    def won(wins: int, shots: int) -> str:
+        """Say the success rate so far."""
+        return f"success {percent(wins / shots, shots)}" if shots else "no result yet"
+
     def done(self, n: int) -> None:
-        """So many in all, where there are no outcomes."""
+        """Set how many are done, where there are no outcomes."""
         if self._task is not None:
             self._bars.update(self._task, completed=n)
 
     def note(self, text: str) -> None:
-        """A line above the bars."""
+        """Print a line above the bars."""
         self._bars.console.print(text, soft_wrap=True, markup=False, highlight=False)
 
 
@@ -147,3 +152,13 @@ class TrainProgress:
                 f"           benign maps are {figures['benign_l1']:.3f} (L1) from the plain network's, forged ones "
                 f"{figures['forged_l1']:.3f} from benign ones"
             )
+
+
+class StudyProgress(Progress):
+    """Bars as in an audit, below a line for each part."""
+
+    def part(self, n: int, of: int, name: str) -> None:
+        """The n-th part starts."""
+        self.stop()
+        say(f"[{n}/{of}] {name}")
+        self.__enter__()

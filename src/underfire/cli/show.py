@@ -1,22 +1,26 @@
-"""Tables in the terminal: results, estimates, status, names. Imports no torch by itself."""
+"""Tables in the terminal: results, plans, status, names. Imports no torch by itself."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow.compute as pc
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from underfire.audit.folder import stored_plan
 from underfire.audit.status import status
 from underfire.cli.progress import console, say
 from underfire.core.place import Place
-from underfire.metrics import estimate, summary
+from underfire.metrics import summary
+from underfire.metrics.estimate import Estimate
+from underfire.metrics.summary import Summary
 from underfire.plan.cost import Lane
 from underfire.plan.settings import Settings
 from underfire.plan.units import Plan
-from underfire.report.text import count
+from underfire.report.text import count, number, percent, share_interval
 from underfire.store import Store, open_results
 from underfire.study.results import FILE, audit_folders
 
@@ -25,8 +29,15 @@ REASONS = 5
 
 
 def show_results(out: Place) -> tuple[int, int]:
-    """The table at the end of a run; returns how many rows failed, and how many did not."""
+    """Print the results of a run; return how many rows failed, and how many did not."""
     rows = open_results(out).rows()
+    console.print(_results(summary.summarise(rows)))
+    say_failed(rows)
+    return sum(row["error"] is not None for row in rows), sum(row["error"] is None for row in rows)
+
+
+def _results(summaries: Sequence[Summary]) -> Table:
+    """Make the table, a row for each attack under each judge; 80 characters are enough for it."""
     table = Table(
         title="Judged on the saved 8-bit PNGs with the real interpreter",
         caption="rates with 95 % intervals; conf. is the target's probability; passes and seconds (s) per image",
@@ -36,33 +47,35 @@ def show_results(out: Place) -> tuple[int, int]:
         title_justify="left",
         caption_justify="left",
     )
-    for name in ("attack", "judged by"):
-        table.add_column(name, overflow="fold")
-    summaries = summary.summarise(rows)
+    table.add_column("attack", overflow="fold")
     defended = any(s.alarm.n for s in summaries)
     for name in ("n", "success", "forged", *(["alarm"] if defended else []), "conf.", "map L1", "IoU", "passes", "s"):
-        table.add_column(name, justify="right", overflow="fold")
+        table.add_column(name, justify="right", no_wrap=True)
     for s in summaries:
         table.add_row(
-            s.cell["attack"] + (f" on {s.cell['against']}" if s.cell["against"] else ""),
-            s.cell["interpreter"],
-            f"{s.n}",
+            _attack(s.cell),
+            f"{s.n:,}",
             _rate(s.success),
             _rate(s.forged),
             *([_rate(s.alarm)] if defended else []),
-            _number(s.confidence, 3),
-            _number(s.map_l1, 4),
-            _number(s.map_iou, 3),
-            _number(s.passes, 0),
-            _number(s.seconds, 1),
+            number(s.confidence.value, 3),
+            number(s.map_l1.value),
+            number(s.map_iou.value),
+            number(s.passes.value),
+            number(s.seconds.value),
         )
-    console.print(table)
-    say_failed(rows)
-    return sum(row["error"] is not None for row in rows), sum(row["error"] is None for row in rows)
+    return table
+
+
+def _attack(cell: Mapping[str, Any]) -> str:
+    """Name the attack, and below it the judge where that is not the interpreter attacked."""
+    name, against, judge = (escape(str(cell[column])) for column in ("attack", "against", "interpreter"))
+    shown = name if cell["against"] is None else f"{name} on {against}"
+    return shown if against == judge else f"{shown}\n[dim]judged by {judge}[/]"
 
 
 def say_failed(rows: list[dict[str, Any]]) -> None:
-    """Each reason once, with the images that it does not name itself."""
+    """Print each reason once, with the images that it does not name itself."""
     reasons: dict[str, dict[str, None]] = {}
     for row in rows:
         if row["error"] is not None:
@@ -70,7 +83,7 @@ def say_failed(rows: list[dict[str, Any]]) -> None:
     if not reasons:
         return
     n = len({image for found in reasons.values() for image in found})
-    say(f"{n} image{'s' if n > 1 else ''} without a full result (all are in the report):")
+    say(f"{count(n, 'image')} without a full result (the report lists all of them):")
     for reason, found in list(reasons.items())[:ERRORS_SHOWN]:
         named = [image for image in found if image not in reason]
         shown = ", ".join(named[:3]) + (f" and {len(named) - 3} more" if len(named) > 3 else "")
@@ -79,18 +92,12 @@ def say_failed(rows: list[dict[str, Any]]) -> None:
         say(f"  … and {len(reasons) - ERRORS_SHOWN} more")
 
 
-def _rate(e: estimate.Estimate) -> str:
-    if e.value is None or e.low is None or e.high is None:
-        return "–"
-    return f"{e.value:.0%}\n[dim]{e.low:.0%}–{e.high:.0%}[/]"
-
-
-def _number(e: estimate.Estimate, digits: int) -> str:
-    return "–" if e.value is None else f"{e.value:.{digits}f}"
+def _rate(e: Estimate) -> str:
+    return f"{percent(e.value, e.n)}\n[dim]{share_interval(e, unit='')}[/]"  # a column is narrow
 
 
 def show_plan(settings: Settings, out: Place) -> None:
-    """Tasks, passes and time of a run."""
+    """Print the tasks, passes and time of a run."""
     from underfire.executors.process import seconds_a_pass
     from underfire.plan.device import devices
     from underfire.plan.make import make_plan
@@ -98,38 +105,44 @@ def show_plan(settings: Settings, out: Place) -> None:
 
     plan = make_plan(settings, VICTIMS, stored_plan(out))
     classifier = VICTIMS.classifier(plan.job.classifier, plan.job.options, devices(plan.settings)[1])
-    seconds = seconds_a_pass(classifier, plan.settings.batch_size or 1, plan.job.device, plan.job.threads)
-    s = plan.settings
-    table = Table(title=f"{count(len(plan.photos), 'photo')}, {s.classifier}, ε = {s.eps}/255, preset {s.preset}")
-    table.add_column("task")
-    table.add_column("images", justify="right")
-    table.add_column("passes at most", justify="right")
-    for cell, passes in zip(plan.job.cells, plan.cell_passes, strict=True):
-        name = f"{cell.attack.name} on {cell.against}" if cell.against else cell.attack.name
-        table.add_row(name, str(len(plan.photos)), f"{passes * len(plan.photos):,.0f}")
-    total = plan.image_passes * len(plan.photos)
-    scale = sum(plan.scale_passes * len(unit.photos) for unit in plan.scale_units()) / max(
-        1, len(plan.job.interpreters)
-    )
-    table.add_row("all of it, with the clean maps", str(len(plan.photos)), f"{total + scale:,.0f}")
-    console.print(table)
+    s, job = plan.settings, plan.job
+    scale = sum(plan.scale_passes * len(unit.photos) for unit in plan.scale_units()) / max(1, len(job.interpreters))
+    console.print(_tasks(plan, scale))
     units = list(plan.units())
     done = Store(out).done("records")
-    cost = {lane.interpreters: lane.passes for lane in plan.lanes}
-    missing = sum(cost[unit.job.interpreters] * len(unit.photos) for unit in units if unit.name not in done)
-    left = seconds * (missing + scale) / plan.settings.workers
+    missing = [unit for unit in units if unit.name not in done]
     say(
         f"{count(len(units), 'unit')}: {'; '.join(_lane(plan, lane) for lane in plan.lanes)}; "
-        f"{count(s.workers, 'worker')} of {count(plan.job.threads, 'thread')} on {plan.job.device}; "
-        f"{sum(unit.name in done for unit in units)} of them done in '{out}'."
+        f"{count(s.workers, 'worker')} of {count(job.threads, 'thread')} on {job.device}; "
+        f"{count(len(units) - len(missing), 'unit')} done in '{out}'."
     )
-    say(f"At {1 / seconds:.0f} passes/s: {duration(left)} at most; images that are done early cost less.")
+    cost = {lane.interpreters: lane.passes for lane in plan.lanes}
+    left = scale + sum(cost[unit.job.interpreters] * len(unit.photos) for unit in missing)
+    seconds = seconds_a_pass(classifier, s.batch_size or 1, job.device, job.threads)
+    say(
+        f"At {number(1 / seconds)} passes/s this takes {duration(seconds * left / s.workers)} at most; images that are "
+        "done early cost less."
+    )
+
+
+def _tasks(plan: Plan, scale: float) -> Table:
+    """Make the table of tasks; ``scale`` is the passes of the clean maps."""
+    s, photos = plan.settings, len(plan.photos)
+    table = Table(title=f"{count(photos, 'photo')}, {s.classifier}, ε = {s.eps}/255, preset {s.preset}")
+    table.add_column("task")
+    for name in ("images", "passes at most"):
+        table.add_column(name, justify="right")
+    for cell, passes in zip(plan.job.cells, plan.cell_passes, strict=True):
+        name = f"{cell.attack.name} on {cell.against}" if cell.against else cell.attack.name
+        table.add_row(name, str(photos), number(passes * photos))
+    table.add_row("all of it, clean maps included", str(photos), number(plan.image_passes * photos + scale))
+    return table
 
 
 def _lane(plan: Plan, lane: Lane) -> str:
-    """What the units of a lane are, and cost."""
+    """Say what the units of a lane hold and cost."""
     most = max(len(unit.photos) for unit in plan.units() if unit.job.interpreters == lane.interpreters)
-    return f"{'+'.join(lane.interpreters)} up to {count(most, 'image')} and {lane.passes * most:,.0f} passes each"
+    return f"{'+'.join(lane.interpreters)} up to {count(most, 'image')} and {number(lane.passes * most)} passes each"
 
 
 def duration(seconds: float) -> str:
@@ -142,7 +155,7 @@ def duration(seconds: float) -> str:
 
 
 def show_names() -> None:
-    """Everything that can be named, with its first line of documentation."""
+    """Print everything that can be named, with the first line of its documentation."""
     from underfire import registry
     from underfire.attacks.presets import PRESET_NAMES
 
@@ -153,7 +166,8 @@ def show_names() -> None:
             table.add_row(f"[bold]{kind}[/]", "")
         for name in names:
             shown = f"{name}:NAME" if name == "timm" else name
-            table.add_row(f"  {shown}", ((registry.maker(kind, name).__doc__ or "").strip().splitlines() or [""])[0])
+            said = (registry.maker(kind, name).__doc__ or "").strip().partition("\n")[0]
+            table.add_row(escape(f"  {shown}"), escape(said))
     table.add_row("[bold]presets[/]", "")
     for name, reason in PRESET_NAMES.items():
         table.add_row(f"  {name}", reason)
@@ -161,7 +175,7 @@ def show_names() -> None:
 
 
 def show_status(out: Place) -> None:
-    """Print it; of a study, a line for each of its audits."""
+    """Print how far an audit is; of a study, a line for each of its audits."""
     if (out / FILE).is_file():
         for folder in audit_folders(out):
             say(f"{folder}: {_so_far(out / folder)}")
@@ -169,11 +183,11 @@ def show_status(out: Place) -> None:
     now = status(out)
     if now.scale_done < now.scale_units:
         say(f"Clean maps: {now.scale_done} of {now.scale_units} units done.")
-    share = now.done / max(1, now.units)
-    say(f"{now.done} of {now.units} units done ({share:.1%}), {now.failed} failed, in '{out}'.")
+    share = percent(now.done / max(1, now.units), now.units)
+    say(f"{now.done} of {now.units} units done ({share}), {now.failed} failed, in '{out}'.")
     left = now.seconds_left
     if now.pace is not None and left:
-        say(f"Pace of the last units: {60 * now.pace:.3g} a minute; at that, {left / 3600:.2g} h are left.")
+        say(f"Recent pace: {number(60 * now.pace, 3)} units a minute, at which {duration(left)} are left.")
     _say_errors(out)
 
 
@@ -185,7 +199,7 @@ def _so_far(audit: Place) -> str:
 
 
 def _say_errors(out: Place) -> None:
-    """Judgements without a result, by reason."""
+    """Print how many judgements have no result, by reason."""
     table = Store(out).table()
     errors = table["error"].drop_null()
     say(f"{table.num_rows} judgements, {len(errors)} of them without a result.")

@@ -1,4 +1,4 @@
-"""Small pictures for people: a map over its photo, and the magnified difference of two. PIL and numpy only."""
+"""Small pictures for people: a map over its photo, and the magnified difference of two photos. PIL and numpy only."""
 
 from __future__ import annotations
 
@@ -7,45 +7,44 @@ import io
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image
 
+from underfire.images.inferno import inferno
+
 SIDE = 224
 """Longest side of a small picture, px: the input size of most classifiers, and sharp at 110 px on a fine screen."""
-COLOURMAP = "inferno"  # perceptually uniform, and dark to bright also without colour vision
 OVERLAY = 0.65
 """Weight of the map's colour over the grey photo."""
 Pixels = NDArray[np.uint8]
 
 
 def difference(clean: Pixels, after: Pixels) -> tuple[str | None, int]:
-    """The change around mid-grey, magnified by a whole number so that the largest one just fits; and that number."""
+    """Draw the change around mid-grey, and return the whole number by which it is magnified: the largest that fits."""
     if clean.shape != after.shape:
         return None, 1
     delta = after.astype(np.int16) - clean
     factor = max(1, 127 // max(1, int(np.abs(delta).max())))
-    # Noise compresses badly: a lower quality keeps these from outweighing all the other pictures.
+    # Noise compresses badly: at a higher quality these would outweigh all the other pictures.
     return uri(np.clip(128 + factor * delta, 0, 255).astype(np.uint8), quality=50), factor
 
 
 def overlay(photo: Pixels | None, m: NDArray[np.float32] | None) -> str | None:
-    """The map in colour over the grey photo, as a data URI."""
+    """Draw the map in colour over the grey photo, as a data URI."""
     return None if photo is None or m is None else uri(over(photo, m))
 
 
 def over(photo: Pixels, m: NDArray[Any]) -> Pixels:
-    """The map (h, w) in colour over the grey photo (H, W, 3)."""
+    """Draw the map (h, w) in colour over the grey photo (H, W, 3)."""
     height, width = photo.shape[:2]
     large = Image.fromarray(np.asarray(m, np.float32)).resize((width, height), Image.Resampling.BICUBIC)
-    colour = colormaps[COLOURMAP](np.clip(np.asarray(large), 0, 1))[..., :3] * 255
     grey = np.asarray(Image.fromarray(photo).convert("L"), np.float64)[..., None]
-    mixed: Pixels = np.rint(OVERLAY * colour + (1 - OVERLAY) * grey).astype(np.uint8)
+    mixed: Pixels = np.rint(OVERLAY * inferno(np.asarray(large)) + (1 - OVERLAY) * grey).astype(np.uint8)
     return mixed
 
 
 def uri(pixels: Pixels | None, quality: int = 78, side: int = SIDE) -> str | None:
-    """A small picture as a data URI."""
+    """Encode a small picture as a data URI."""
     if pixels is None:
         return None
     picture = Image.fromarray(pixels)
@@ -56,7 +55,6 @@ def uri(pixels: Pixels | None, quality: int = 78, side: int = SIDE) -> str | Non
 
 
 def legend() -> list[str]:
-    """Colours of the map scale from 0 to 1, as they look over a mid-grey photo."""
-    stops = colormaps[COLOURMAP](np.linspace(0, 1, 7))[:, :3] * 255
-    mixed = np.rint(OVERLAY * stops + (1 - OVERLAY) * 128).astype(int)
+    """Return the colours of the map scale from 0 to 1, as they look over a mid-grey photo."""
+    mixed = np.rint(OVERLAY * inferno(np.linspace(0, 1, 7)) + (1 - OVERLAY) * 128).astype(int)
     return ["#" + "".join(f"{v:02x}" for v in stop) for stop in mixed]

@@ -1,6 +1,6 @@
-"""Charts as inline SVG: colours come from the page's style sheet, so they follow light and dark.
+"""Line plots as inline SVG: colours come from the page's style sheet, so they follow light and dark.
 
-Written by hand rather than by a plotting library: a chart is some 5 kB whatever the number of photos, its text is text,
+Written by hand rather than by a plotting library: a plot is some 5 kB whatever the number of photos, its text is text,
 and the same numbers give the same bytes.
 """
 
@@ -15,9 +15,6 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from underfire.metrics.estimate import Estimate
-from underfire.report.text import MISSING, number
-
 W, H = 460, 300
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 26, 46
 COLOURS = 8
@@ -30,14 +27,14 @@ Point = tuple[float, float | None]
 
 @dataclass(frozen=True)
 class Axis:
-    """One direction of a plot.
+    """One axis of a plot.
 
     Args:
         title: written along it.
         low: value at its start.
         high: value at its end.
         ticks: value and text of each tick.
-        log: logarithmic; values below `low` are drawn at `low`.
+        log: whether it is logarithmic. Values outside are drawn at the nearer end.
     """
 
     title: str
@@ -47,7 +44,7 @@ class Axis:
     log: bool = False
 
     def at(self, value: float) -> float:
-        """Where a value lies, 0 at the start and 1 at the end."""
+        """Return where a value lies: 0 at the start, 1 at the end."""
         low, high, v = self.low, self.high, min(max(value, self.low), self.high)
         if self.log:
             low, high, v = math.log10(low), math.log10(high), math.log10(v)
@@ -56,7 +53,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Curve:
-    """One line: ``style`` is its colour and dash; a point without a y leaves a gap."""
+    """One line; ``style`` is its colour and dash. A point without a y leaves a gap."""
 
     points: Sequence[Point]
     style: int
@@ -67,13 +64,13 @@ PERCENT = tuple((v / 100, f"{v} %") for v in (0, 25, 50, 75, 100))
 
 
 def distribution(l1: Sequence[NDArray[np.float64]], mark: float | None, key: str, about: str) -> Markup:
-    """Share of photos whose map moved no further than x, one line for each attack.
+    """Draw the share of photos whose map moved no further than x, one line for each attack.
 
     Args:
         l1: ascending map distances, one array for each attack; empty ones are left out.
         mark: the untouched scale, drawn as a vertical line.
         key: unique to the plot on the page.
-        about: what it shows, in words, for those who do not see it.
+        about: what it shows, in words, for readers who do not see it.
     """
     shown = [values for values in l1 if values.size]
     smallest = min((float(v[v > 0].min()) for v in shown if (v > 0).any()), default=0.01)
@@ -91,7 +88,7 @@ def distribution(l1: Sequence[NDArray[np.float64]], mark: float | None, key: str
 
 
 def _steps(values: NDArray[np.float64]) -> list[Point]:
-    """The corners of the empirical distribution function, thinned to quantiles where there are many."""
+    """Return the corners of the empirical distribution function; of many, quantiles."""
     if values.size > KNOTS:
         shares = np.linspace(0, 1, KNOTS)
         return [(float(v), float(s)) for v, s in zip(np.quantile(values, shares), shares, strict=True)]
@@ -102,15 +99,15 @@ def _steps(values: NDArray[np.float64]) -> list[Point]:
 
 
 def overlap(curves: Sequence[Sequence[float | None]], thresholds: Sequence[float], key: str, about: str) -> Markup:
-    """Mean IoU of the maps' parts above a threshold, one line for each attack."""
+    """Draw the mean IoU of the maps' parts above a threshold, one line for each attack."""
     x = Axis("threshold t on both maps", 0.05, 0.95, tuple((t, f"{t:g}") for t in thresholds))
-    y = Axis("mean IoU of {m ≥ t}", 0, 1, tuple((v / 4, f"{v / 4:g}") for v in range(5)))
+    y = Axis("mean IoU of the parts above t", 0, 1, tuple((v / 4, f"{v / 4:g}") for v in range(5)))
     lines = [Curve(list(zip(thresholds, c, strict=True)), i % COLOURS, dots=True) for i, c in enumerate(curves) if c]
     return _svg(lines, x, y, key=key, title="Overlap of the maps", about=about)
 
 
 def roc(curves: Sequence[tuple[Sequence[float], Sequence[float]]], key: str, about: str) -> Markup:
-    """Share of attacked images found over the share of benign ones that raise an alarm, one line for each attack."""
+    """Draw the share of attacked images with an alarm over that of benign ones, one line for each attack."""
     quarters = tuple((v / 4, f"{25 * v} %") for v in range(5))
     x, y = Axis("benign images with an alarm", 0, 1, quarters), Axis("attacked images with an alarm", 0, 1, quarters)
     lines = [Curve(list(zip(*c, strict=True)), i % COLOURS) for i, c in enumerate(curves)]
@@ -173,54 +170,3 @@ def _curve(curve: Curve, px: Callable[[float], float], py: Callable[[float], flo
         if curve.dots:
             dots += f'<circle class="d{curve.style}" cx="{px(x):.1f}" cy="{py(y):.1f}" r="3"/>'
     return f'<path class="line c{curve.style}" d="{path}"/>{dots}'
-
-
-W, LEFT, RIGHT = 460, 92, 62
-BAR, GAP, GROUP = 15, 3, 14
-"""Height of a bar, between two bars, and between groups."""
-ROOM = 1.25
-"""Of the longest bar: an interval that needs more, as that of two photos does, is cut there."""
-Group = tuple[str, Sequence[Estimate]]
-
-
-def bars(groups: Sequence[Group], title: str, key: str, about: str, top: float | None = None) -> Markup:
-    """Groups of horizontal bars, one colour for each place in a group.
-
-    Args:
-        groups: a name, and a bar for each series; one without a value leaves its place empty.
-        title: what is measured.
-        key: unique to the plot on the page.
-        about: what it shows, in words, for those who do not see it.
-        top: value at the right end; by default the largest one shown.
-    """
-    shown = [e for _, series in groups for e in series if e.value is not None]
-    reach = top or ROOM * max((e.value or 0.0 for e in shown), default=1.0) or 1.0
-    parts, y = [f'<text class="unit" x="0" y="13">{escape(title)}</text>'], 24.0
-    for name, series in groups:
-        height = len(series) * (BAR + GAP) - GAP
-        parts.append(f'<text x="{LEFT - 8}" y="{y + height / 2 + 4:.1f}" text-anchor="end">{escape(name)}</text>')
-        for i, estimate in enumerate(series):
-            parts += _bar(estimate, i % COLOURS, y + i * (BAR + GAP), reach)
-        y += height + GROUP
-    parts.append(f'<path class="tick" d="M{LEFT} 20V{y - GROUP + 4:.1f}"/>')
-    head = (
-        f'<svg class="plot" viewBox="0 0 {W} {y:.0f}" role="img" aria-labelledby="{key}-t {key}-d">'
-        f'<title id="{key}-t">{escape(title)}</title><desc id="{key}-d">{escape(about)}</desc>'
-    )
-    # Everything but the escaped texts is made of our own numbers.
-    return Markup(head + "".join(parts) + "</svg>")
-
-
-def _bar(estimate: Estimate, style: int, y: float, reach: float) -> list[str]:
-    def x(value: float) -> float:
-        return LEFT + min(max(value / reach, 0.0), 1.0) * (W - LEFT - RIGHT)
-
-    if estimate.value is None:
-        return [f'<text x="{LEFT + 6}" y="{y + BAR - 3:.1f}">{MISSING}</text>']
-    end = x(estimate.value)
-    parts = [f'<rect class="d{style}" x="{LEFT}" y="{y:.1f}" width="{end - LEFT:.1f}" height="{BAR}"/>']
-    if estimate.low is not None and estimate.high is not None:
-        middle = y + BAR / 2
-        low, end = x(estimate.low), max(end, x(estimate.high))
-        parts.append(f'<path class="whisker" d="M{low:.1f} {middle:.1f}H{x(estimate.high):.1f}"/>')
-    return [*parts, f'<text x="{end + 6:.1f}" y="{y + BAR - 3:.1f}">{number(estimate.value)}</text>']

@@ -1,7 +1,8 @@
-"""What a defense changes, from the records: rates with and without it, ROC curves, sample verdicts. No torch."""
+"""The section of a defense: rates with and without its alarm, ROC curves, sample verdicts. No torch."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -16,7 +17,7 @@ from underfire.report.gallery import read_photo
 from underfire.report.text import number, pretty
 
 RATES = (0.05, 0.01)
-"""Shares of false alarms at which detection is told, where there are original photos enough."""
+"""Shares of false alarms at which detection is told, where there are enough original photos."""
 KNOWING = "ensemble"
 """The interpreter that an adaptive attack is made against."""
 THUMBNAIL = 96
@@ -24,40 +25,47 @@ THUMBNAIL = 96
 
 
 def defended(found: Findings) -> dict[str, Any] | None:
-    """All that the page's section needs; None where no judge was defended."""
+    """Return what the section says; None where no judge was defended."""
     panels = [panel for panel in found.panels if panel.lines[0].cell["defense"] != "none"]
     rows = _with_verdict(found.table)
     if not panels or not rows.num_rows:
         return None
     benign = _benign(rows)
-    lines = _by_attack([line for panel in panels for line in panel.lines])
-    scores = {line.key: _with_verdict(select(rows, **line.cell)) for panel in panels for line in panel.lines}
-    aucs = {key: auc(benign["clean_alarm_score"], table["alarm_score"].to_pylist()) for key, table in scores.items()}
-    shown = {label: line for label, line in lines.items() if scores[line.key].num_rows}
-    curves = [roc(benign["clean_alarm_score"], scores[line.key]["alarm_score"].to_pylist()) for line in shown.values()]
-    about = "; ".join(f"{label}: AUC {number(aucs[line.key].value)}" for label, line in shown.items())
+    lines = [line for panel in panels for line in panel.lines]
+    tables = {line.key: _with_verdict(select(rows, **line.cell)) for line in lines}
+    scores = {key: table["alarm_score"].to_pylist() for key, table in tables.items()}
+    shown = {label: line for label, line in _by_attack(lines).items() if scores[line.key]}
     return {
         "kind": ", ".join(found.distinct("defense")),
         "threshold": rows["alarm_threshold"][0].as_py(),
         "passes": pc.mean(rows["alarm_passes"]).as_py(),
         "false_alarms": rate(benign["clean_alarm"]),
         "panels": panels,
-        "auc": aucs,
-        "detection": {
-            key: [detection(benign["clean_alarm_score"], t["alarm_score"].to_pylist(), a) for a in RATES]
-            for key, t in scores.items()
-        },
         "rates": RATES,
         "blind": [(label, line) for label, line in shown.items() if line.cell["against"] != KNOWING],
         "knowing": [(label, line) for label, line in shown.items() if line.cell["against"] == KNOWING],
         "aim": found.plan.get("options", {}).get(KNOWING, {}).get("attack", {}).get("aim"),
+        "verdicts": [v for label, line in shown.items() for v in _verdicts(found, label, tables[line.key])],
+        **_detection(benign["clean_alarm_score"], scores, shown),
+    }
+
+
+def _detection(
+    benign: Sequence[float | None], scores: Mapping[str, Sequence[float | None]], shown: Mapping[str, Line]
+) -> dict[str, Any]:
+    """Say how well the score separates attacked photos from benign ones; ``scores`` by the lines' keys."""
+    aucs = {key: auc(benign, attacked) for key, attacked in scores.items()}
+    curves = [roc(benign, scores[line.key]) for line in shown.values()]
+    about = "; ".join(f"{label}: AUC {number(aucs[line.key].value)}" for label, line in shown.items())
+    return {
+        "auc": aucs,
+        "detection": {key: [detection(benign, attacked, a) for a in RATES] for key, attacked in scores.items()},
         "keys": [(label, i % charts.COLOURS) for i, label in enumerate(shown)],
         "roc": charts.roc(
             [(c.false_alarms, c.found) for c in curves],
             "defense-roc",
             f"Alarms on attacked over benign photos. {about}.",
         ),
-        "verdicts": [v for label, line in shown.items() for v in _verdicts(found, label, scores[line.key])],
     }
 
 
@@ -66,13 +74,13 @@ def _with_verdict(table: pa.Table) -> pa.Table:
 
 
 def _benign(rows: pa.Table) -> dict[str, list[Any]]:
-    """Scores and alarms of the original photos, each once."""
+    """Return scores and alarms of the original photos, each photo once."""
     once = {row["image"]: row for row in rows.select(["image", "clean_alarm_score", "clean_alarm"]).to_pylist()}
     return {name: [row[name] for row in once.values()] for name in ("clean_alarm_score", "clean_alarm")}
 
 
 def _by_attack(lines: list[Line]) -> dict[str, Line]:
-    """Each attack's first line, by a label that says what it was made against: its pictures are the same everywhere."""
+    """Take each attack's first line, by attack and what it was made against: its pictures are the same everywhere."""
     found: dict[str, Line] = {}
     for line in lines:
         against = line.cell["against"]
@@ -82,7 +90,7 @@ def _by_attack(lines: list[Line]) -> dict[str, Line]:
 
 
 def _verdicts(found: Findings, label: str, table: pa.Table) -> list[dict[str, Any]]:
-    """The quietest, a middling and the loudest picture, each with what the alarm said of it before the attack."""
+    """Pick the pictures with the lowest, the middle and the highest score, each with its score before the attack."""
     columns = ["image", "adversarial", "clean", "predicted_class_name", "alarm_score", "alarm"]
     columns += ["clean_alarm_score", "clean_alarm"]
     rows = sorted(table.select(columns).to_pylist(), key=_loudness)

@@ -1,7 +1,7 @@
-"""A folder of results -> what there is to say: named lines of numbers, grouped by who judged. No torch, no HTML.
+"""Findings: a folder of results as lines of numbers, grouped by judge. No torch, no HTML.
 
-Columns are read through Arrow and only one line's numbers are turned into Python objects at a time, so 50,000 images
-under every interpreter fit a laptop.
+Columns are read through Arrow, and only one line's numbers at a time become Python objects: 50,000 images under every
+interpreter fit a laptop.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from underfire.core import UnderfireError
 from underfire.core.place import Place
 from underfire.metrics.estimate import Estimate
 from underfire.metrics.summary import CELL, Summary, summarise
+from underfire.report import names
 from underfire.report.text import pretty
 from underfire.store import Store, open_results
 
-Cell = dict[str, Any]
 _MEASURED = (
     *("error", "success", "forged", "confidence", "map_l1", "map_iou", "map_rank", "untouched_l1"),
     *("goal_passes", "passes", "judge_passes", "seconds", "iou_curve", "alarm"),
@@ -35,8 +35,8 @@ class Line:
     """One attack under one judge.
 
     Args:
-        label: what it is called beside the other lines of its panel.
-        key: a short name unique to it on the page, fit for an HTML id.
+        label: its name among the lines of its panel.
+        key: a short name, unique on the page, fit for an HTML id.
         summary: its numbers.
         l1: map_l1 of every good row, ascending.
     """
@@ -47,25 +47,25 @@ class Line:
     l1: NDArray[np.float64]
 
     @property
-    def cell(self) -> Cell:
-        """The columns that tell it from all others."""
+    def cell(self) -> dict[str, Any]:
+        """The columns that identify it."""
         return self.summary.cell
 
     @property
     def joint(self) -> bool:
-        """True where the attack was made against the interpreter that judges it."""
+        """Whether the attack was made against the interpreter that judges it."""
         return bool(self.cell["against"] == self.cell["interpreter"])
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Every attack that one judge (classifier, interpreter, defense) looked at.
+    """All attacks under one judge (classifier, interpreter, defense).
 
     Args:
-        title: what the judge is called beside the others.
-        interpreter: the judging interpreter's pretty name.
+        title: the judge's name among the others.
+        interpreter: the judging interpreter, as the paper writes it.
         lines: the attacks, the plain ones first.
-        scale_n: clean photos behind the untouched scale.
+        scale_n: clean photos that the untouched scale was measured on.
     """
 
     title: str
@@ -75,37 +75,38 @@ class Panel:
 
     @property
     def key(self) -> str:
-        """Fit for an HTML id."""
+        """A short name, unique on the page, fit for an HTML id."""
         return self.lines[0].key.rpartition("-")[0]
 
     @property
     def untouched_l1(self) -> float | None:
-        """The audit's scale for this judge; None where it was not measured."""
+        """The untouched scale of this judge; None where it was not measured."""
         return next((s for line in self.lines if (s := line.summary.untouched_l1) is not None), None)
 
     @property
     def strongest(self) -> Line:
-        """What the headline is about: the highest forged rate of those made against this interpreter, if any."""
+        """The attack with the highest forged rate, among those against this interpreter if there are any."""
         joint = [line for line in self.lines if line.joint]
         aimed = joint or [line for line in self.lines if line.cell["against"] is not None] or list(self.lines)
         return max(aimed, key=lambda line: (_value(line.summary.forged), _value(line.summary.success)))
 
     @property
     def stealthiest(self) -> Line | None:
-        """The highest rate forged without an alarm; None where no alarm looks on."""
+        """The attack with the highest rate of forgeries without an alarm; None where there is no alarm."""
         watched = [line for line in self.lines if line.summary.unnoticed.value is not None]
         return max(watched, key=lambda line: _value(line.summary.unnoticed), default=None)
 
 
 @dataclass(frozen=True)
 class Findings:
-    """All a page needs to know.
+    """All that a page is made from.
 
     Args:
         out: the folder of results.
         plan: the settings as plan.yaml holds them.
-        table: all rows.
-        scale: what JPEG does to the clean maps.
+        table: the audit's own rows.
+        scale: how far JPEG moves the clean maps.
+        again: rows of the audit's pictures under judges that they were not made against, as a study asks for them.
         panels: the judges, in the plan's order of interpreters.
     """
 
@@ -113,20 +114,21 @@ class Findings:
     plan: Mapping[str, Any]
     table: pa.Table
     scale: pa.Table
+    again: pa.Table
     panels: tuple[Panel, ...]
 
     def distinct(self, column: str) -> list[Any]:
-        """The values of a column, ascending, without null."""
+        """List the values of a column, ascending, without null."""
         return sorted(value for value in pc.unique(self.table[column]).to_pylist() if value is not None)
 
     @property
     def photos(self) -> int:
-        """Photos with at least one row."""
+        """How many photos have at least one row."""
         return int(pc.count_distinct(self.table["image"]).as_py())
 
     @cached_property
     def with_results(self) -> tuple[str, ...]:
-        """Photos with at least one good row, ascending."""
+        """The photos with at least one good row, ascending."""
         return tuple(sorted(pc.unique(good(self.table)["image"]).to_pylist()))
 
 
@@ -137,20 +139,23 @@ def load(out: Place) -> Findings:
         UnderfireError: not such a folder, or nothing in it yet.
     """
     results = open_results(out)
-    plan, table, scale = results.plan, results.table, Store(out).table("scale")
+    plan, table, store = results.plan, results.table, Store(out)
     if not table.num_rows:
-        raise UnderfireError(f"'{out}' has no finished records yet: let the audit finish a unit, then ask again.")
-    return Findings(out, plan, table, scale, _panels(plan, table, scale))
+        raise UnderfireError(
+            f"'{out}' has no finished records yet: wait until the audit has finished a unit, then ask again."
+        )
+    scale, again = store.table("scale"), store.table("transfer")
+    return Findings(out, plan, table, scale, again, _panels(plan, table, scale))
 
 
 def select(table: pa.Table, **equal: Any) -> pa.Table:
-    """The rows whose columns have these values; None matches null."""
+    """Return the rows whose columns have these values; None matches null."""
     masks = [pc.is_null(table[k]) if v is None else pc.equal(table[k], v) for k, v in equal.items()]
     return table.filter(reduce(pc.and_, (pc.fill_null(mask, False) for mask in masks)))
 
 
 def good(table: pa.Table) -> pa.Table:
-    """The rows that have a result."""
+    """Return the rows that have a result."""
     return table.filter(pc.is_null(table["error"]))
 
 
@@ -159,62 +164,24 @@ def _value(estimate: Estimate) -> float:
 
 
 def _panels(plan: Mapping[str, Any], table: pa.Table, scale: pa.Table) -> tuple[Panel, ...]:
-    cells: list[Cell] = table.select(list(CELL)).group_by(list(CELL)).aggregate([]).to_pylist()
-    cells.sort(key=lambda cell: _order(plan, cell))
-    judges: dict[tuple[Any, ...], list[Cell]] = {}
+    cells: list[dict[str, Any]] = table.select(list(CELL)).group_by(list(CELL)).aggregate([]).to_pylist()
+    cells.sort(key=lambda cell: names.order(plan, cell))
+    judges: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for cell in cells:
         judges.setdefault((cell["interpreter"], cell["judge_classifier"], cell["defense"]), []).append(cell)
     return tuple(
         Panel(
-            title=_title(group[0], cells),
+            title=names.title(group[0], cells),
             interpreter=pretty(group[0]["interpreter"]),
-            lines=tuple(_line(table, cell, _label(cell, cells), f"p{i}-{j}") for j, cell in enumerate(group)),
+            lines=tuple(_line(table, cell, names.label(cell, cells), f"p{i}-{j}") for j, cell in enumerate(group)),
             scale_n=select(scale, interpreter=group[0]["interpreter"], error=None).num_rows,
         )
         for i, group in enumerate(judges.values())
     )
 
 
-def _order(plan: Mapping[str, Any], cell: Cell) -> tuple[Any, ...]:
-    """The plan's order, plain attacks first, those made against the judge itself next; then by name."""
-
-    def place(setting: str, name: str) -> tuple[int, str]:
-        named = plan.get(setting)
-        names = named if isinstance(named, list) else [named]
-        return (names.index(name) if name in names else len(names), name)
-
-    aimed = 0 if cell["against"] is None else 1 if cell["against"] == cell["interpreter"] else 2
-    rest = tuple(str(cell[name]) for name in CELL)
-    return (*place("interpreter", cell["interpreter"]), aimed, *place("attack", cell["attack"]), rest)
-
-
-def _line(table: pa.Table, cell: Cell, label: str, key: str) -> Line:
+def _line(table: pa.Table, cell: dict[str, Any], label: str, key: str) -> Line:
     rows = select(table, **cell)
     summary = summarise(rows.select([*CELL, *_MEASURED]).to_pylist())[0]
     l1 = good(rows)["map_l1"].drop_null().to_numpy()
     return Line(label, key, summary, np.sort(np.asarray(l1, np.float64)))
-
-
-def _title(cell: Cell, cells: list[Cell]) -> str:
-    """The judge's name, with only what tells it from the other judges."""
-    title = pretty(cell["interpreter"])
-    if len({c["judge_classifier"] for c in cells}) > 1:
-        title += f" on {cell['judge_classifier']}"
-    if cell["defense"] != "none":
-        title += f", defended by {cell['defense']}"
-    return title
-
-
-def _label(cell: Cell, cells: list[Cell]) -> str:
-    """The attack's name, with only what tells it from the others of its kind."""
-    label = pretty(cell["attack"])
-    if cell["against"] not in (None, cell["interpreter"]):
-        label += f" against {pretty(cell['against'])}"
-    same = [c for c in cells if c["attack"] == cell["attack"]]
-    if len({c["classifier"] for c in cells}) > 1:
-        label += f" made on {cell['classifier']}"
-    if len({c["preset"] for c in same}) > 1:
-        label += f" ({cell['preset']})"
-    if len({c["eps"] for c in same}) > 1 and cell["eps"] is not None:
-        label += f", ε {cell['eps']}/255"
-    return label

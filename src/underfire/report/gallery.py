@@ -1,6 +1,6 @@
 """The gallery: which photos to show, and their small pictures as data URIs. PIL and numpy only.
 
-Pictures on the page are compressed for display; the PNGs beside the records are the evidence.
+Pictures on the page are compressed for display; the evidence is the PNGs beside the records.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from underfire.images.overlay import Pixels, difference, overlay, uri
 from underfire.report.findings import Findings, Line, Panel, good, select
 
 ATTACKS_SHOWN = 4
-"""Attacks beside one photo; with more the page would grow with the square of the interpreters."""
+"""Attacks beside one photo; with more, the page would grow with the square of the number of interpreters."""
 _COLUMNS = [
     *("image", "source_class_name", "target_class_name", "predicted_class_name", "clean_confidence"),
     *("predicted_confidence", "confidence", "success", "untouched", "forged", "map_l1", "map_iou", "linf_levels"),
@@ -31,7 +31,7 @@ _COLUMNS = [
 
 @dataclass(frozen=True)
 class Shot:
-    """One attack on one photo: the row and its pictures; None for a file that is gone."""
+    """One attack on one photo: its row and its pictures; None for a file that is gone."""
 
     label: str
     row: dict[str, Any]
@@ -41,7 +41,7 @@ class Shot:
 
 @dataclass(frozen=True)
 class Sample:
-    """One photo of the gallery: before, after each attack, and what the main attack changed.
+    """One photo of the gallery: before, after each attack, and the change by the main attack.
 
     ``wanted`` is the target map over the original photo, where that is not the benign map.
     """
@@ -68,7 +68,7 @@ class Gallery:
 
 
 def galleries(found: Findings, samples: int) -> list[Gallery]:
-    """Up to ``samples`` photos, shared evenly by the judges; a judge without a result has no gallery."""
+    """Pick up to ``samples`` photos, divided evenly among the judges; a judge without a result has no gallery."""
     share, more = divmod(samples, len(found.panels))
     made = (_gallery(found, panel, share + (i < more)) for i, panel in enumerate(found.panels))
     return [gallery for gallery in made if gallery.samples]
@@ -85,7 +85,7 @@ def _gallery(found: Findings, panel: Panel, count: int) -> Gallery:
 
 
 def pick(rows: pa.Table, count: int) -> list[tuple[str, dict[str, Any]]]:
-    """Worst, middle and best third by map_l1, as the attacker sees it: a missed class is worse than any map.
+    """Pick thirds of the photos that were worst, middling and best for the attacker: misses first, then by map_l1.
 
     Args:
         rows: good rows of one attack under one judge.
@@ -110,9 +110,9 @@ def pick(rows: pa.Table, count: int) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _shown(panel: Panel, line: Line) -> list[Line]:
-    """The attacks beside a photo: those on the prediction alone or on this judge; else any."""
+    """Choose the attacks beside a photo: those on the prediction alone and on this judge; without the latter, any."""
     first = [other for other in panel.lines if other is line or other.joint or other.cell["against"] is None]
-    # What was made against another interpreter is in the table; here it would only crowd out the pictures.
+    # Attacks on another interpreter are in the table; here they would only crowd out the pictures.
     rest = [] if line.joint else [other for other in panel.lines if other not in first]
     kept = [line, *(other for other in [*first, *rest] if other is not line)][:ATTACKS_SHOWN]
     return [other for other in panel.lines if other in kept]
@@ -158,18 +158,18 @@ def _map_size(out: Place, rows: list[dict[str, Any]]) -> str | None:
 
 
 def read_photo(out: Place, name: str | None) -> Pixels | None:
-    """(H, W, 3) pixels; None where there is no such picture."""
+    """Read (H, W, 3) pixels; None where there is no such picture."""
     if name is None:
         return None
     try:
         with Image.open(io.BytesIO((out / name).read_bytes())) as picture:
             return np.asarray(picture.convert("RGB"))
-    except OSError:  # gone, or not a picture any more: the page says so in its place
+    except OSError:  # gone, or no picture any more: the page says so in its place
         return None
 
 
 def read_map(out: Place, name: str | None) -> NDArray[np.float32] | None:
-    """(h, w) map; None where there is no such file."""
+    """Read a map (h, w); None where there is no such file."""
     if name is None:
         return None
     try:

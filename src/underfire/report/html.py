@@ -1,4 +1,4 @@
-"""HTML: fill a template with sections, and write the page whole. What a section says is its own file's business."""
+"""HTML: fill a template with sections, and write the page whole."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Context:
     """What a section may use: the findings, and the page's own options.
 
     Args:
-        found: what the audit's folder says.
+        found: what the audit's folder holds.
         samples: photos shown with pictures.
     """
 
@@ -48,7 +48,7 @@ class Section:
 
 
 def fill(template: str, **data: Any) -> str:
-    """Fill a template of `TEMPLATES`; the same data gives the same text."""
+    """Fill a template of `TEMPLATES`; the same data give the same text."""
     return _environment().get_template(template).render(**data).lstrip()  # macros before the page leave empty lines
 
 

@@ -1,7 +1,7 @@
 """Write OUT/report.html: one self-contained page for a security reviewer.
 
-The page is a list of sections. A section is one function here (what to say) and one macro of the same name in
-templates/report.html.j2 (how to show it): adding to the page is adding one of each to `SECTIONS`.
+The page is a list of sections. A section is a function in `SECTIONS` (what to say) and a macro of the same name in
+templates/report.html.j2 (how to show it).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from underfire.report.settings import settings
 from underfire.report.text import number, pretty
 
 LOW_BAR = 0.5
-"""Forged by an attack that ignores the map on more photos than this: the page warns that the scale tells little."""
+"""Where an attack that ignores the map forges a larger share, the page warns that the untouched scale tells little."""
 
 
 @overload
@@ -38,7 +38,7 @@ def write_report(out: Place, samples: int = 24) -> Place:
 
     Args:
         out: the folder of an audit, finished or not.
-        samples: photos shown with pictures, shared evenly by the interpreters; 0 for none.
+        samples: photos shown with pictures, divided evenly among the interpreters; 0 for none.
 
     Returns:
         The page's path.
@@ -47,12 +47,12 @@ def write_report(out: Place, samples: int = 24) -> Place:
         UnderfireError: not such a folder, nothing in it yet, or it cannot be written.
     """
     if samples < 0:
-        raise UnderfireError(f"--samples {samples} is below zero: give how many photos to show, or 0 for none.")
+        raise UnderfireError(f"--samples {samples} is below zero: give the number of photos to show, 0 for none.")
     return write(out / "report.html", render(load(out), samples))
 
 
 def render(found: Findings, samples: int) -> str:
-    """The page as text."""
+    """Return the page as text."""
     context = Context(found, samples)
     sections = [section for build in SECTIONS if (section := build(context)) is not None]
     classifiers = found.distinct("classifier")
@@ -60,7 +60,7 @@ def render(found: Findings, samples: int) -> str:
 
 
 def _unfinished(found: Findings) -> tuple[int, int] | None:
-    """Photos with results and photos planned, while there are fewer of the first."""
+    """Count photos with results and photos planned; None once there are as many."""
     resolved = found.plan.get("resolved")
     planned = resolved.get("photos") if isinstance(resolved, Mapping) else None
     if isinstance(planned, int) and not isinstance(planned, bool) and found.photos < planned:
@@ -72,7 +72,7 @@ def _unfinished(found: Findings) -> tuple[int, int] | None:
 
 
 def headline(context: Context) -> Section:
-    """The forged rate of the strongest attack under each judge, beside the other attacks'."""
+    """Say the forged rate of the strongest attack under each judge, beside those of attacks that ignore the map."""
     cards = [_card(panel) for panel in context.found.panels]
     values = [card["line"].summary.forged for card in cards if card["line"].summary.forged.value is not None]
     ends = [f(values, key=lambda e: e.value or 0.0) for f in (min, max)] if values else []
@@ -90,7 +90,7 @@ def _card(panel: Panel) -> dict[str, Any]:
 
 
 def method(context: Context) -> Section:
-    """What was attacked and how, and what the words of the page mean."""
+    """Say what was attacked and how, and what the words of the page mean."""
     found = context.found
     data = {
         "classifiers": found.distinct("classifier"),
@@ -117,7 +117,7 @@ def _attacks(found: Findings, joint: bool) -> list[str]:
 
 
 def results(context: Context) -> Section:
-    """The table, beside the published figures."""
+    """Set the table beside the published figures."""
     figures = published()
     classes = context.found.plan.get("resolved", {}).get("classes_digest", IMAGENET_CLASSES)
     networks: list[str] = figures["networks"] if classes == IMAGENET_CLASSES else []
@@ -142,7 +142,7 @@ def results(context: Context) -> Section:
 
 
 def _printed(line: Line, network: str) -> Mapping[str, Any] | None:
-    """The printed cell of the same attack, made against and judged by the same interpreter; None without one."""
+    """Find the published cell of the same attack on the same interpreter; None where there is none."""
     cell = line.cell
     if cell["against"] not in (None, cell["interpreter"]):
         return None
@@ -150,7 +150,7 @@ def _printed(line: Line, network: str) -> Mapping[str, Any] | None:
 
 
 def distances(context: Context) -> Section | None:
-    """The plots: how far the maps moved, and how much of their bright parts still overlaps."""
+    """Plot how far the maps moved, and how much of their bright parts still overlaps."""
     charts = [_chart(panel) for panel in context.found.panels if any(line.l1.size for line in panel.lines)]
     return Section("distances", "How far the explanations moved", {"charts": charts}) if charts else None
 
@@ -178,19 +178,19 @@ def _chart(panel: Panel) -> dict[str, Any]:
 
 
 def defense(context: Context) -> Section | None:
-    """The table with and without the alarm, its ROC, and some verdicts."""
+    """Say what the alarm changes: the table with and without it, its ROC curve, and some verdicts."""
     return Section("defense", "What the defense changes", data) if (data := defended(context.found)) else None
 
 
 def samples(context: Context) -> Section | None:
-    """Photos, maps and predictions before and after."""
+    """Show photos, maps and predictions before and after."""
     galleries = gallery.galleries(context.found, context.samples) if context.samples else []
     data = {"galleries": galleries, "legend": overlay.legend()}
     return Section("samples", "See for yourself", data) if galleries else None
 
 
 def cost(context: Context) -> Section:
-    """Forward-equivalents per image, in three columns, and seconds."""
+    """List the passes per photo, in three columns, and seconds."""
     return Section("cost", "What it cost", {"panels": context.found.panels})
 
 

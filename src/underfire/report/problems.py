@@ -1,4 +1,4 @@
-"""Problems: every photo without a result once, grouped by its reasons."""
+"""The section of errors: every photo without a result once, grouped by its reasons."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from underfire.report.html import Context, Section
 from underfire.report.text import pretty
 
 REASONS_LISTED = 20
-"""Reasons listed for missing results; the rest is counted."""
+"""Reasons that are listed; the rest is counted."""
+_JUDGEMENT = ["image", "error", "classifier", "attack", "against", "judge_classifier", "interpreter"]
 PHOTOS_NAMED = 20
-"""Photos named for each reason; the rest is counted."""
+"""Photos that are named for each reason; the rest is counted."""
 
 
 def errors(context: Context) -> Section:
-    """What has no result: every such photo once, grouped by its reasons."""
+    """List every photo without a result once, grouped by its reasons."""
     found = context.found
     places: dict[str, dict[str, list[str]]] = {}  # photo -> reason -> where it happened
     for image, error, where in _failures(found):
@@ -45,7 +46,7 @@ def errors(context: Context) -> Section:
 
 
 def _failures(found: Findings) -> Iterator[tuple[str, str, str]]:
-    """Photo, error and where it happened, for all that failed."""
+    """Yield photo, error and where it happened, of all that failed in any stage."""
     for panel in found.panels:
         for line in panel.lines:
             for image, error in _failed(select(found.table, **line.cell)):
@@ -53,6 +54,15 @@ def _failures(found: Findings) -> Iterator[tuple[str, str, str]]:
     for interpreter in pc.unique(found.scale["interpreter"]).to_pylist():
         for image, error in _failed(select(found.scale, interpreter=interpreter)):
             yield image, error, f"untouched scale, {pretty(interpreter)}"
+    for row in found.again.filter(pc.is_valid(found.again["error"])).select(_JUDGEMENT).to_pylist():
+        yield row["image"], row["error"], f"judged again: {_again(row)}"
+
+
+def _again(row: Mapping[str, Any]) -> str:
+    attack, against = pretty(row["attack"]), row["against"]
+    made = attack if against is None else f"{attack} against {pretty(against)}"
+    moved = row["judge_classifier"] != row["classifier"]
+    return f"{made} under {pretty(row['interpreter'])}" + (f" on {row['judge_classifier']}" if moved else "")
 
 
 def _place(panel: Panel, line: Line) -> str:
@@ -65,7 +75,7 @@ def _failed(table: pa.Table) -> Iterator[tuple[str, str]]:
 
 
 def _reason(error: str, image: str) -> str:
-    """The error without its photo's name, so that the same one of many photos is one reason."""
+    """Take the photo's name out of its error, so that many photos share one reason."""
     name = f"'{image}'"
     return "The file" + error[len(name) :] if error.startswith(name) else error.replace(name, "the file")
 
@@ -76,7 +86,7 @@ def _kind(
     places: Mapping[str, Mapping[str, list[str]]],
     everywhere: set[str],
 ) -> dict[str, Any]:
-    """One row of the table; a reason's places are empty where it failed everywhere."""
+    """Make a row of the table; a reason has no places where the photos failed everywhere."""
     where = {reason: list(dict.fromkeys(w for photo in photos for w in places[photo][reason])) for reason in reasons}
     return {
         "n": len(photos),

@@ -1,4 +1,4 @@
-"""The paper's printed numbers, from the one data file that holds them; nothing in it was measured by us."""
+"""The paper's printed numbers, from the one file that holds them; none of them was measured by us."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any
 import yaml
 
 IMAGENET_CLASSES = "abec01e5edd24fe04728375a8b311b6b1de04fe8fcf7a0f1507043aed5cb907c"
-"""A plan's digest of ImageNet's 1,000 classes: printed cells stand beside audits of a classifier with these alone."""
+"""A plan's digest of ImageNet's 1,000 classes: only audits with these classes stand beside published cells."""
 
 
 @cache
 def published() -> dict[str, Any]:
-    """All of it: source, setting, networks, success, adversarial_interpretation."""
+    """Read the file: source, setting, networks, success, adversarial_interpretation."""
     text = (Path(__file__).parent / "published.yaml").read_text(encoding="utf-8")
     figures: dict[str, Any] = yaml.safe_load(text)
     return figures
 
 
 def network_of(classifier: str) -> str | None:
-    """The paper's network that a classifier is, by name: timm:resnet50.a1_in1k is ResNet-50, resnet50d another one."""
+    """Find the paper's network by a classifier's name: timm:resnet50.a1_in1k is ResNet-50, resnet50d is none."""
     own = _plain(classifier.removeprefix("timm:").partition(".")[0])
     return next((network for network in published()["networks"] if _plain(network) == own), None)
 
@@ -32,7 +32,7 @@ def _plain(name: str) -> str:
 
 
 def printed(attack: str, interpreter: str | None, network: str) -> dict[str, Any] | None:
-    """The cell of an attack made against an interpreter (None: on the prediction alone); None where there is none."""
+    """Find the cell of an attack on an interpreter (None: on the prediction alone); None where there is none."""
     key = (attack, interpreter, network)
     cells = published()["success"]
     return next((c for c in cells if (c["attack"], c["interpreter"], c["network"]) == key), None)

@@ -1,4 +1,4 @@
-"""Settings on the page: the plan as it stands in plan.yaml, without the folders of the machine."""
+"""The section of settings: plan.yaml without the folders of the machine."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from underfire.report import text
 from underfire.report.html import Context, Section
 
 PATHS = frozenset({"images", "weights", "classes"})
-"""Settings that are paths, relative ones too."""
+"""Settings that hold a path, be it a relative one."""
 
 
 def settings(context: Context) -> Section:
-    """The plan, as it stands in plan.yaml."""
+    """List the plan as it stands in plan.yaml."""
     return Section(
         "settings",
         "How it was run",
@@ -23,7 +23,7 @@ def settings(context: Context) -> Section:
 
 
 def _flat(settings: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Nested settings as dotted names with short texts."""
+    """Yield nested settings as dotted names with short texts."""
     for name, value in settings.items():
         if isinstance(value, Mapping) and value:
             yield from _flat(value, f"{prefix}{name}.")
@@ -32,12 +32,12 @@ def _flat(settings: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def _is_path(name: str, value: Any) -> bool:
-    """Whether a setting tells where something lies on this machine."""
+    """Tell whether a setting says where something lies on this machine."""
     return isinstance(value, str) and (name in PATHS or bool(re.match(r"[/~\\]|[A-Za-z]:[/\\]", value)))
 
 
 def _last(path: str) -> str:
-    """The last part of a path of any system: a report gets passed on, and the folders above are nobody's business."""
+    """Cut a path of any system to its last part: a report is passed on, and the folders above are nobody's business."""
     return re.split(r"[/\\]", path.rstrip("/\\"))[-1] or path
 
 

@@ -1,4 +1,4 @@
-"""Numbers as text, for pages and tables: a missing one is a dash, never a zero."""
+"""Numbers as text, for pages and the terminal: a missing one is a dash, never a zero."""
 
 from __future__ import annotations
 
@@ -12,18 +12,24 @@ NBSP = "\u00a0"
 
 
 def percent(value: float | None, n: int = 0) -> str:
-    """A share; one decimal where ``n`` carries it, and 100 % only for all of them."""
+    """Write a share of ``n``, with a decimal from 100 on; 100 % only for all of them, 0 % only for none."""
     if value is None:
         return MISSING
-    digits = 1 if n >= 100 else 0
-    text = f"{100 * value:.{digits}f}"
-    if value < 1 and float(text) == 100:
-        text = f">{NBSP}99.9" if digits else f">{NBSP}99"
-    return f"{text.removesuffix('.0')}{NBSP}%".replace("-", "−")
+    shown, least = _share(value, n), 0.1 if n >= 100 else 1
+    if value < 1 and float(shown) == 100:
+        shown = f">{NBSP}{100 - least:g}"
+    elif value != 0 and float(shown) == 0:
+        shown = f"<{NBSP}{least}" if value > 0 else f">{NBSP}−{least}"
+    return f"{shown}{NBSP}%".replace("-", "−")
+
+
+def _share(value: float, n: int) -> str:
+    """Write a share times 100, rounded."""
+    return f"{100 * value:.{1 if n >= 100 else 0}f}".removesuffix(".0")
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """Two significant digits (or ``digits``), never in powers of ten: 0.0055, 0.21, 8,162."""
+    """Write two significant digits (or ``digits``), never in powers of ten: 0.0055, 0.21, 8,162."""
     if value is None:
         return MISSING
     if math.isinf(value):
@@ -38,38 +44,37 @@ def number(value: float | None, digits: int = 2) -> str:
 
 
 def interval(estimate: Estimate, digits: int = 2, low: float = -math.inf, high: float | None = None) -> str:
-    """The 95 % interval of a mean as text, cut to the quantity's own bounds; empty where there is none."""
+    """Write the 95 % interval of a mean, cut to the quantity's own bounds; empty where there is none."""
     if estimate.low is None or estimate.high is None:
         return ""
     top = estimate.high if high is None else min(high, estimate.high)
     return f"{number(max(low, estimate.low), digits)}\u2009–\u2009{number(top, digits)}"
 
 
-def share_interval(estimate: Estimate) -> str:
-    """The 95 % interval of a rate as text; empty where there is none."""
+def share_interval(estimate: Estimate, unit: str = f"{NBSP}%") -> str:
+    """Write the 95 % interval of a rate; empty where there is none."""
     if estimate.low is None or estimate.high is None:
         return ""
-    low, high = (percent(v, estimate.n).removesuffix(f"{NBSP}%") for v in (estimate.low, estimate.high))
-    return f"{low}–{high}{NBSP}%"
+    return f"{_share(estimate.low, estimate.n)}–{_share(estimate.high, estimate.n)}{unit}"
 
 
 def count(n: int, one: str, many: str | None = None) -> str:
-    """'1 photo', '1,234 photos'."""
+    """Write '1 photo', '1,234 photos'."""
     return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 
 def dash(value: object) -> object:
-    """The value, or a dash where there is none."""
+    """Return the value, or a dash where there is none."""
     return MISSING if value is None else value
 
 
 def levels(n: int) -> str:
-    """An L∞ budget in words."""
+    """Write an L∞ budget in words."""
     return f"{n} of {LEVELS} levels"
 
 
 FILTERS = (percent, number, interval, share_interval, count, dash, levels)
-"""What templates may use, by these names."""
+"""Filters of the templates, by these names."""
 PRETTY = {
     "pgd": "PGD",
     "adv2": "ADV²",
@@ -86,5 +91,5 @@ PRETTY = {
 
 
 def pretty(name: str) -> str:
-    """The name as the paper writes it, where it has one."""
+    """Write a name as the paper does, where it has one."""
     return PRETTY.get(name.replace("_", "-"), name)

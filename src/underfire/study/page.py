@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from underfire.core import IOU_THRESHOLDS
-from underfire.report.charts import Group, bars, overlap
+from underfire.report.bars import Group, bars
+from underfire.report.charts import overlap
 from underfire.report.html import fill, write
 from underfire.report.published import printed, published
 from underfire.report.text import number, pretty
