@@ -152,13 +152,3 @@ class TrainProgress:
                 f"           benign maps are {figures['benign_l1']:.3f} (L1) from the plain network's, forged ones "
                 f"{figures['forged_l1']:.3f} from benign ones"
             )
-
-
-class StudyProgress(Progress):
-    """Bars as in an audit, below a line for each part."""
-
-    def part(self, n: int, of: int, name: str) -> None:
-        """The n-th part starts."""
-        self.stop()
-        say(f"[{n}/{of}] {name}")
-        self.__enter__()
