@@ -93,8 +93,8 @@ def bare_first(classifier: underfire.Classifier, x: Tensor, y: Tensor) -> Callab
 def pgd(classifier: underfire.Classifier, x: Tensor, y: Tensor) -> Callable[[int], None]:
     def run(steps: int) -> None:
         attack = Pgd.make("fast", None, 8, steps=steps, stop_confidence=None)
-        classifier.meter.open(len(x))
-        attack.run(Victim(classifier), x, Goal(y, y), [0] * len(x))
+        with classifier.meter.counting(len(x)):
+            attack.run(Victim(classifier), x, Goal(y, y), [0] * len(x))
 
     return run
 
@@ -118,8 +118,8 @@ def grad(classifier: underfire.Classifier, x: Tensor, y: Tensor, check: int = 0)
 
     def run(steps: int) -> None:
         attack = Adv2.make("fast", "grad", 8, steps=steps, warmup=0, check=check)  # 0: no look at the real map
-        classifier.meter.open(len(x))
-        attack.run(Victim(classifier, (interpreter,)), x, goal, [0] * len(x))
+        with classifier.meter.counting(len(x)):
+            attack.run(Victim(classifier, (interpreter,)), x, goal, [0] * len(x))
 
     return run
 

@@ -136,7 +136,6 @@ class AdversarialTraining(Training):
         ball = Ball(self.settings.eps, Schedule(2.0, 0.2, "geometric"), 0.75, self.epoch % STARTS)
         steps = self.settings.attack_steps
         how = SearchSettings(steps, lam=Schedule(1.0, 20.0, "geometric"), confidence=2.0)  # no iterate is good enough
-        self.classifier.meter.open(len(x))
         search(Victim(self.classifier, (sparring.rts,)), x, sparring.goal, ball, how, lambda *_: sparring)
         return sparring.means()
 
@@ -240,7 +239,6 @@ class AdversarialTraining(Training):
             "fast", judge.name, self.settings.eps, steps=JUDGED_STEPS, surrogate={"loss": "cross-entropy"}
         )
         goal = Goal(wanted, y, {judge.name: m})
-        self.classifier.meter.open(len(x))
         with torch.enable_grad():
             found = attack.run(Victim(self.classifier, (judge,)), x, goal, [0] * len(x))
         reached = self.classifier.logits(found.images).argmax(1) == wanted
