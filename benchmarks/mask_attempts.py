@@ -107,9 +107,9 @@ class Bench:
         """Attack, round, judge, write."""
         options, start = IDEAS[name], time.perf_counter()
         attack: Any = pgd.make("fast", None, 8) if name == "pgd" else adv2.make("fast", "mask", 8, **options)
-        self.classifier.meter.open(len(self.x))
-        found = attack.run(Victim(self.classifier, (self.mask,)), self.x, self.goal, [0] * len(self.x))
-        passes, seconds = self.classifier.meter.close(), time.perf_counter() - start
+        with self.classifier.meter.counting(len(self.x)) as spent:
+            found = attack.run(Victim(self.classifier, (self.mask,)), self.x, self.goal, [0] * len(self.x))
+        passes, seconds = spent.passes.tolist(), time.perf_counter() - start
         x_hat: Images = pixels.to_tensor(pixels.to_levels(found.images))
         with torch.no_grad():
             p = self.classifier.logits(x_hat).softmax(1).gather(1, self.goal.labels[:, None])[:, 0]

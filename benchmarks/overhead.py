@@ -97,8 +97,8 @@ def bare_first(classifier: underfire.Classifier, x: Tensor, y: Tensor) -> Callab
 def pgd_steps(classifier: underfire.Classifier, x: Tensor, y: Tensor) -> Callable[[int], None]:
     def run(steps: int) -> None:
         attack = pgd.make("fast", None, 8, steps=steps, stop_confidence=None)
-        classifier.meter.open(len(x))
-        attack.run(Victim(classifier), x, Goal(y, y), [0] * len(x))
+        with classifier.meter.counting(len(x)):
+            attack.run(Victim(classifier), x, Goal(y, y), [0] * len(x))
 
     return run
 
@@ -122,8 +122,8 @@ def grad_steps(classifier: underfire.Classifier, x: Tensor, y: Tensor, check: in
 
     def run(steps: int) -> None:
         attack = adv2.make("fast", "grad", 8, steps=steps, warmup=0, check=check)  # 0: no look at the real map
-        classifier.meter.open(len(x))
-        attack.run(Victim(classifier, (interpreter,)), x, goal, [0] * len(x))
+        with classifier.meter.counting(len(x)):
+            attack.run(Victim(classifier, (interpreter,)), x, goal, [0] * len(x))
 
     return run
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from underfire import registry
 from underfire.core import (
@@ -31,13 +32,13 @@ from underfire.defenses.ensemble import calibration
 from underfire.defenses.ensemble.alarm import EnsembleAlarm
 from underfire.images import pixels, targets
 from underfire.images.photos import Folder
-from underfire.interpreters.checked import explain
 from underfire.metrics.verdict import MapVerdict, untouched_scale, verdict
 from underfire.plan.attacks import taken
 from underfire.plan.check import check
 from underfire.plan.targets import class_of, target_map_of
+from underfire.trial.load import Levels, Loaded, load
 from underfire.trial.system import System
-from underfire.trial.unit import Trial
+from underfire.trial.trial import Trial
 from underfire.trial.yardstick import measure_scale
 
 if TYPE_CHECKING:
@@ -131,91 +132,49 @@ def attack(
     device = str(getattr(classifier, "device", "cpu"))
     check(classifier, device)
     judge = globals()["interpreter"](interpreter, classifier) if isinstance(interpreter, str) else interpreter
-    maker: Any = registry.maker("attacks", attack)
-    against = judge.name if maker.fools_interpreter else None
     wanted = target_map_of(target_map, classifier)
-    made: Attack = maker.make(preset, against, eps, **taken(maker, drawn=wanted.drawn), **options)
-    photos, levels, errors = _read(images, classifier)
+    cell = _cell(attack, preset, judge.name, eps, wanted, options)
+    photos, contents = _read(images, classifier)
+    loaded = load(photos, contents.__getitem__, classifier.preprocess)
     system = System(classifier, {judge.name: judge}, device)
-    jpeg = measure_scale(system, photos, levels, errors)
-    job = Job(
+    asked = {"preset": preset, "eps": eps, "target": class_of(str(target), classifier), "seed": seed}
+    job = _job(system, cell, target_map=wanted, **asked)
+    trial = Trial(system, job, "notebook", loaded, _references(wanted, seed, loaded, contents, classifier))
+    trial.run()
+    scale = untouched_scale((row.interpreter, row.jpeg_l1) for row in measure_scale(system, loaded))
+    return _result(trial, judge.name, device, scale)
+
+
+def _cell(attack: str, preset: str, judge: str, eps: int, wanted: TargetMap, options: Mapping[str, Any]) -> Cell:
+    maker: Any = registry.maker("attacks", attack)
+    against = judge if maker.fools_interpreter else None
+    made: Attack = maker.make(preset, against, eps, **taken(maker, drawn=wanted.drawn), **options)
+    return Cell(made, against)
+
+
+def _job(system: System, cell: Cell, **asked: Any) -> Job:
+    """What a plan would say."""
+    return Job(
         source="",
-        classifier=classifier.name,
+        classifier=system.classifier.name,
         options=ClassifierOptions(),
-        interpreters=(judge.name,),
+        interpreters=tuple(system.interpreters),
         interpreter_options={},
-        cells=(Cell(made, against),),
-        preset=preset,
-        eps=eps,
-        target=class_of(str(target), classifier),
-        target_map=wanted,
-        seed=seed,
+        cells=(cell,),
         threads=torch.get_num_threads(),
         precision="fp32",
-        device=device,
-    )
-    partners = _partners(wanted, seed, photos, levels, classifier)
-    trial = Trial(system, job, "notebook", photos, levels, errors, partners)
-    trial.run()
-    scale = untouched_scale((row.interpreter, row.jpeg_l1) for row in jpeg)
-    return _result(trial, judge, attack, against, device, scale)
-
-
-def _partners(
-    wanted: TargetMap,
-    seed: int,
-    photos: Sequence[Photo],
-    levels: Mapping[int, NDArray[np.uint8]],
-    classifier: Classifier,
-) -> dict[int, tuple[Photo, NDArray[np.uint8]]]:
-    """The photos whose maps are wanted, by row."""
-    if wanted.kind != "image":
-        return {}
-    if wanted.value != "random":
-        path = Path(str(wanted.value))
-        one = pixels.load(path.read_bytes(), path.name, classifier.preprocess)
-        return {i: (Photo(str(path), wanted.digest), one) for i in levels}
-    known = {photos[i]: pixels_of for i, pixels_of in levels.items()}
-    drawn = {i: targets.draw_photo(seed, photos[i], list(known)) for i in levels}
-    return {i: (photo, known[photo]) for i, photo in drawn.items()}
-
-
-def _result(
-    trial: Trial, judge: Interpreter, attack: str, against: str | None, device: str, scale: Mapping[str, float]
-) -> Result:
-    good = [i for i, record in enumerate(trial.records) if record.error is None]
-    forged = trial.forged.get((attack, against), {})
-    clean = [c for c in trial.clean if c.row in good]
-    if not clean:
-        raise UnderfireError(f"None of the images could be attacked: {trial.records[0].error}")
-    x_hat = pixels.to_tensor([forged[i] for i in good]).to(device)
-    target = torch.tensor([c.target for c in clean], device=device)
-    found, _ = explain(judge, x_hat, target)
-    return Result(
-        clean=torch.stack([c.x for c in clean]),
-        images=x_hat,
-        clean_maps=torch.stack([c.maps[judge.name] for c in clean]).float(),
-        maps=torch.stack([found[n] for n in range(len(clean))]).float(),
-        records=trial.records,
-        scale=scale,
+        device=system.device,
+        **asked,
     )
 
 
 def _read(
     given: Sequence[str | Path | NDArray[np.uint8]] | Images, classifier: Classifier
-) -> tuple[list[Photo], Mapping[int, NDArray[np.uint8]], dict[int, str]]:
+) -> tuple[list[Photo], dict[Photo, bytes]]:
+    """The photos that were given, and their files."""
     if isinstance(given, torch.Tensor):
-        size = classifier.preprocess.input_size
-        if (
-            given.dim() != 4
-            or given.shape[1:] != (3, size, size)
-            or not 0 <= float(given.min()) <= float(given.max()) <= 1
-        ):
-            raise UnderfireError(
-                f"Images of shape {tuple(given.shape)}: '{classifier.name}' takes (N, 3, {size}, {size}) in [0, 1]."
-            )
-        given = list(pixels.to_levels(given))
-    photos, levels, errors = [], {}, {}
+        given = list(_levels(given, classifier))
+    photos, contents = [], {}
     for i, one in enumerate(given):
         if isinstance(one, np.ndarray):
             path, content = f"image-{i}.png", pixels.encode_png(one)
@@ -223,8 +182,43 @@ def _read(
             path = str(one)
             content = Folder(path).bytes(Path(path).name)
         photos.append(Photo(path, hashlib.sha256(content).hexdigest()))
-        try:
-            levels[i] = pixels.load(content, path, classifier.preprocess)
-        except UnderfireError as e:
-            errors[i] = str(e)
-    return photos, levels, errors
+        contents[photos[-1]] = content
+    return photos, contents
+
+
+def _levels(x: Tensor, classifier: Classifier) -> Levels:
+    size = classifier.preprocess.input_size
+    if x.dim() != 4 or x.shape[1:] != (3, size, size) or not 0 <= float(x.min()) <= float(x.max()) <= 1:
+        raise UnderfireError(
+            f"Images of shape {tuple(x.shape)}: '{classifier.name}' takes (N, 3, {size}, {size}) in [0, 1]."
+        )
+    return pixels.to_levels(x)
+
+
+def _references(
+    wanted: TargetMap, seed: int, loaded: Loaded, contents: Mapping[Photo, bytes], classifier: Classifier
+) -> Loaded | None:
+    """The photos whose maps are wanted, at the places of those that want them; None where none are."""
+    if wanted.kind != "image":
+        return None
+    if wanted.value == "random":
+        known = list(dict.fromkeys(loaded.photos))
+        photos = [targets.draw_photo(seed, photo, known) if photo in known else photo for photo in loaded.given]
+    else:
+        photos = [Photo(str(wanted.value), wanted.digest)] * len(loaded.given)
+        contents = {photos[0]: Path(str(wanted.value)).read_bytes()}
+    return load(photos, contents.__getitem__, classifier.preprocess)
+
+
+def _result(trial: Trial, name: str, device: str, scale: Mapping[str, float]) -> Result:
+    ((forged, judged),) = trial.seen
+    if not len(judged.clean):
+        raise UnderfireError(f"None of the images could be attacked: {trial.records[0].error}")
+    return Result(
+        clean=judged.clean.x,
+        images=pixels.to_tensor(forged.levels).to(device),
+        clean_maps=judged.clean.goals[name].benign.float(),
+        maps=judged.maps.float(),
+        records=trial.records,
+        scale=scale,
+    )

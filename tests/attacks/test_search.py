@@ -158,20 +158,22 @@ class Scripted:
     surrogates: list[int] = field(default_factory=list)
     looks: int = 0
     meter: PassMeter = field(default_factory=PassMeter)
+    passes: list[float] = field(default_factory=list)
     name: str = "scripted"
 
     def run(self, settings: SearchSettings, *, with_map: bool = True) -> tuple[list[int], list[int]]:
         """Levels of the best images and steps taken."""
         n = len(self.script[0])
         self.rows = list(range(n))
-        self.meter.open(n)
         x = torch.zeros(n, 3, 1, 1, dtype=torch.float64)
         goal = Goal(
             torch.ones(n, dtype=torch.int64), torch.zeros(n, dtype=torch.int64), {self.name: torch.zeros(n, 1, 1)}
         )
         me: Any = self
         system = Victim(me, (me,) if with_map else ())
-        found = search(system, x, goal, me, settings, self.surrogate if with_map else None)
+        with self.meter.counting(n) as spent:
+            found = search(system, x, goal, me, settings, self.surrogate if with_map else None)
+        self.passes = spent.passes.tolist()
         levels = pixels.to_levels(found.images)[:, 0, 0, 0].tolist()
         assert levels == found.extras["flow_mean_px"].tolist()  # measured where the image that is kept was
         return levels, found.steps.tolist()
@@ -311,7 +313,7 @@ def test_images_that_are_done_leave_and_stop_costing() -> None:
     assert steps == [1, 3, 2]
     assert levels[0] == 1
     assert levels[2] == 2
-    assert scripted.meter.close() == [2, 4, 3]
+    assert scripted.passes == [2, 4, 3]
 
 
 def test_the_search_ends_when_all_are_done() -> None:

@@ -145,7 +145,6 @@ def attacked(ensemble: Ensemble, alarm: float | None) -> tuple[Tensor, Tensor]:
         (cam, {}) if alarm is None else (ensemble, {"surrogate": {"alarm": alarm}})
     )
     goal = Goal(order[:, 1], order[:, 0], {against[0].name: against[0].explain(x, order[:, 0])})
-    classifier.meter.open(len(x))
     attack = adv2.make("fast", against[0].name, 24, steps=40, **against[1])
     found = attack.run(Victim(classifier, (against[0],)), x, goal, [0] * len(x))
     predicted = classifier.logits(found.images).argmax(1)
@@ -186,9 +185,9 @@ def test_the_ensembles_presets_look_as_often_as_its_estimate_says(preset: str) -
     order = classifier.logits(x).argsort(1, descending=True)
     goal = Goal(order[:, 1], order[:, 0], {"ensemble": ensemble.explain(x, order[:, 0])})
     made = adv2.make(preset, "ensemble", 8, steps=40)
-    classifier.meter.open(2)
-    made.run(Victim(classifier, (ensemble,)), x, goal, [0, 0])
-    assert max(classifier.meter.close()) <= made.bound(ensemble.step_passes)
+    with classifier.meter.counting(2) as spent:
+        made.run(Victim(classifier, (ensemble,)), x, goal, [0, 0])
+    assert float(spent.passes.max()) <= made.bound(ensemble.step_passes)
 
 
 class Stairs(Ensemble):

@@ -85,9 +85,9 @@ def test_the_surrogate_is_logits_and_map_of_one_forward() -> None:
     system, cam = victim()
     x = pictures(3)
     goal = goal_for(cam, x)
-    system.classifier.meter.open(3)
-    terms = cam.surrogate(x, goal).terms(x)
-    assert system.classifier.meter.close() == [1, 1, 1]
+    with system.classifier.meter.counting(3) as spent:
+        terms = cam.surrogate(x, goal).terms(x)
+    assert spent.passes.tolist() == [1, 1, 1]
     torch.testing.assert_close(terms.logits, system.classifier.logits(x))
     assert terms.maps is not None
     torch.testing.assert_close(terms.maps, cam.explain(x, goal.labels))

@@ -119,7 +119,6 @@ def test_unknown_options_name_the_known_ones() -> None:
 def goal_of(classifier: TorchClassifier, grad: Grad, x: Tensor) -> Goal:
     order = classifier.logits(x).argsort(1, descending=True)
     m = grad.explain(x, order[:, 0])
-    classifier.meter.open(len(x))
     return Goal(order[:, 1], order[:, 0], {"grad": m})
 
 
@@ -127,9 +126,11 @@ def test_a_step_costs_seven_passes_and_a_check_three() -> None:
     classifier, x = kinked(), pictures(2, size=SIZE)
     grad = Grad(classifier)
     attack = adv2.make("fast", "grad", 8, steps=4, warmup=0, check=2)
-    attack.run(Victim(classifier, (grad,)), x, goal_of(classifier, grad, x), [0, 0])
+    goal = goal_of(classifier, grad, x)
+    with classifier.meter.counting(len(x)) as spent:
+        attack.run(Victim(classifier, (grad,)), x, goal, [0, 0])
     # 4 steps; a last look without a step: forward and first backward; the real map at 2 and 4
-    assert classifier.meter.close() == [4 * 7 + 3 + 2 * 3] * 2
+    assert spent.passes.tolist() == [4 * 7 + 3 + 2 * 3] * 2
 
 
 def test_the_surrogate_s_gradient_reaches_the_map() -> None:
@@ -152,7 +153,6 @@ def test_adv2_ends_nearer_to_the_benign_map_than_pgd() -> None:
     }
     distance = {}
     for name, run in runs.items():
-        classifier.meter.open(len(x))
         found = run(x, goal, [0] * 4)
         distance[name] = float(maps.l1(grad.explain(found.images, goal.labels), goal.maps["grad"]).mean())
     assert distance["adv2"] < 0.5 * distance["pgd"]  # measured: 0.05 and 0.26

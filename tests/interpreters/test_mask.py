@@ -217,9 +217,9 @@ def test_an_image_does_not_feel_its_batch(jitter: int) -> None:
 
 def test_a_map_costs_three_passes_a_step() -> None:
     classifier, x = small(), pictures(2, size=SIZE)
-    classifier.meter.open(2)
-    Mask(classifier, size=SIDE, steps=7).explain(x, torch.tensor([0, 1]))
-    assert classifier.meter.close() == [21, 21]
+    with classifier.meter.counting(2) as spent:
+        Mask(classifier, size=SIDE, steps=7).explain(x, torch.tensor([0, 1]))
+    assert spent.passes.tolist() == [21, 21]
 
 
 def test_jitter_is_drawn_from_the_image_and_the_seed() -> None:

@@ -120,14 +120,14 @@ def test_what_a_look_and_its_gradient_cost() -> None:
     classifier, mask = masked()
     x = pictures(2, size=SIZE)
     goal = goal_of(classifier, mask, x)
-    classifier.meter.open(2)
-    surrogate = match(mask, x, goal, path=2, shadows=((4,),), record=10)
-    assert classifier.meter.close() == [30, 30]
-    classifier.meter.open(2)
+    with classifier.meter.counting(2) as spent:
+        surrogate = match(mask, x, goal, path=2, shadows=((4,),), record=10)
+    assert spent.passes.tolist() == [30, 30]
     leaf = x.clone().requires_grad_()
-    terms = surrogate.terms(leaf)
-    torch.autograd.grad(terms.loss.sum() + terms.logits.sum(), leaf)
-    assert classifier.meter.close() == [27, 27]  # 3 masks at 7, 3 for the benign side of the shadow, 3 for the image
+    with classifier.meter.counting(2) as spent:
+        terms = surrogate.terms(leaf)
+        torch.autograd.grad(terms.loss.sum() + terms.logits.sum(), leaf)
+    assert spent.passes.tolist() == [27, 27]  # 3 masks at 7, 3 for the benign side of the shadow, 3 for the image
 
 
 @pytest.mark.parametrize("path", [1, 2, 3])
@@ -289,12 +289,12 @@ def test_the_published_attack_keeps_the_target_at_the_published_cost() -> None:
     classifier, mask = masked(60)
     x = pictures(4, size=SIZE)
     goal = goal_of(classifier, mask, x)
-    classifier.meter.open(4)
     made = adv2.make("paper", "mask", 8, steps=40, warmup=20)
-    found = made.run(Victim(classifier, (mask,)), x, goal, range(4))
+    with classifier.meter.counting(4) as spent:
+        found = made.run(Victim(classifier, (mask,)), x, goal, range(4))
     step, full, last = 3 + 4 * 3 + 4 * 7 + 10, 3 * 60, 3 * 60
     # The last look takes no step (no backward, no bisection), but it takes its mask steps and asks for the real map.
-    assert classifier.meter.close() == pytest.approx([21 * 3 + 20 * step + full + last] * 4, abs=40)
+    assert spent.passes.tolist() == pytest.approx([21 * 3 + 20 * step + full + last] * 4, abs=40)
     x_hat = pixels.to_tensor(pixels.to_levels(found.images)).double()
     assert predicted(classifier, x_hat).tolist() == goal.labels.tolist()
 
@@ -306,7 +306,6 @@ def test_the_attack_brings_the_map_nearer_than_pgd() -> None:
     made: Any = adv2.make("fast", "mask", 8, steps=50)
     distance = {}
     for attack in (pgd.make("fast", None, 8), made):
-        classifier.meter.open(6)
         found = pixels.to_levels(attack.run(Victim(classifier, (mask,)), x, goal, range(6)).images)
         x_hat = pixels.to_tensor(found).double()
         assert predicted(classifier, x_hat).tolist() == goal.labels.tolist()
@@ -343,11 +342,11 @@ def test_without_checks_the_last_confident_success_is_kept() -> None:
 
     options: dict[str, Any] = {"steps": 25, "check": 0, "confidence": 0.5, "stop_confidence": 0.5, "stop_l1": 1.0}
     made: Any = adv2.make("fast", "mask", 8, **options)
-    made = replace(made, space=Seen(8, made.space.step, made.space.momentum))
-    classifier.meter.open(2)
-    found = made.run(Victim(classifier, (mask,)), x, goal, range(2)).images
+    made = replace(made, ball=Seen(8, made.ball.step, made.ball.momentum))
+    with classifier.meter.counting(2) as spent:
+        found = made.run(Victim(classifier, (mask,)), x, goal, range(2)).images
     # No map of 90 F among them, and nothing stops before its end at a map that nobody has seen.
-    assert classifier.meter.close() == [3 * 150 + 25 * 20 + 10] * 2
+    assert spent.passes.tolist() == [3 * 150 + 25 * 20 + 10] * 2
     for n in range(2):
         p = [float(classifier.logits(v)[n].softmax(0)[goal.labels[n]].detach()) for v in shown]
         last = max(k for k, one in enumerate(p) if one >= made.settings.confidence)
@@ -361,10 +360,9 @@ def test_a_search_costs_no_more_than_its_estimate(preset: str, steps: int) -> No
     goal = goal_of(classifier, mask, x)
     more: dict[str, Any] = {"warmup": 2} if preset == "paper" else {}
     made: Any = adv2.make(preset, "mask", 8, steps=steps, **more)
-    classifier.meter.open(1)
-    made.run(Victim(classifier, (mask,)), x, goal, range(1))
-    (spent,) = classifier.meter.close()
-    assert spent <= made.bound(mask.step_passes)
+    with classifier.meter.counting(1) as spent:
+        made.run(Victim(classifier, (mask,)), x, goal, range(1))
+    assert float(spent.passes[0]) <= made.bound(mask.step_passes)
 
 
 def test_the_papers_estimate_has_every_full_mask() -> None:
@@ -453,9 +451,9 @@ def test_bends_reach_the_class_and_stay_in_the_estimate() -> None:
     x, steps = pictures(2, size=SIZE), 30
     goal = goal_of(classifier, mask, x)
     made = adv2_stadv.make("fast", "mask", 8, max_shift=9.0, steps=steps, surrogate={"record": 30})
-    classifier.meter.open(2)
-    found = pixels.to_levels(made.run(Victim(classifier, (mask,)), x, goal, range(2)).images)
-    passes = max(classifier.meter.close())
+    with classifier.meter.counting(2) as spent:
+        found = pixels.to_levels(made.run(Victim(classifier, (mask,)), x, goal, range(2)).images)
+    passes = float(spent.passes.max())
     x_hat = pixels.to_tensor(found).double()
     assert predicted(classifier, x_hat).tolist() == goal.labels.tolist()
     assert passes == 3 * 30 + 20 * steps + 10  # the last look takes no step
@@ -488,9 +486,9 @@ def test_a_drawn_map_is_come_nearer_to_within_the_estimate() -> None:
     goal = drawn_goal(classifier, mask, x)
     distance = {}
     for attack in (pgd.make("fast", None, 8), adv2.make("fast", "mask", 8, drawn=True, steps=50)):
-        classifier.meter.open(2)
-        found = pixels.to_levels(attack.run(Victim(classifier, (mask,)), x, goal, range(2)).images)
-        passes = max(classifier.meter.close())
+        with classifier.meter.counting(2) as spent:
+            found = pixels.to_levels(attack.run(Victim(classifier, (mask,)), x, goal, range(2)).images)
+        passes = float(spent.passes.max())
         x_hat = pixels.to_tensor(found).double()
         assert predicted(classifier, x_hat).tolist() == goal.labels.tolist()
         distance[attack.name] = float(maps.l1(mask.explain(x_hat, goal.labels), goal.maps["mask"]).mean())

@@ -69,10 +69,10 @@ def test_the_packaged_network_explains_a_photo(lite0: TorchClassifier) -> None:
     rts = Rts(lite0)
     assert rts.map_passes <= 1.6
     x = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(3))
-    lite0.meter.open(2)
-    m = rts.explain(x, torch.tensor([1, 2]))
+    with lite0.meter.counting(2) as spent:
+        m = rts.explain(x, torch.tensor([1, 2]))
     assert m.shape == (2, 56, 56) and 0 <= float(m.min()) <= float(m.max()) <= 1
-    assert lite0.meter.close() == pytest.approx([rts.map_passes] * 2)
+    assert spent.passes.tolist() == pytest.approx([rts.map_passes] * 2)
 
 
 def test_an_attack_step_is_counted_with_the_decoder(lite0: TorchClassifier) -> None:
@@ -80,10 +80,10 @@ def test_an_attack_step_is_counted_with_the_decoder(lite0: TorchClassifier) -> N
     x = torch.rand(1, 3, 224, 224, requires_grad=True)
     y = torch.tensor([7])
     surrogate = rts.surrogate(x, Goal(y, y, {"rts": torch.zeros(1, 56, 56)}))
-    lite0.meter.open(1)
-    terms = surrogate.terms(x)
-    torch.autograd.grad((terms.loss + terms.logits[:, 7]).sum(), x)
-    assert lite0.meter.close() == pytest.approx([rts.step_passes])
+    with lite0.meter.counting(1) as spent:
+        terms = surrogate.terms(x)
+        torch.autograd.grad((terms.loss + terms.logits[:, 7]).sum(), x)
+    assert spent.passes.tolist() == pytest.approx([rts.step_passes])
     assert terms.maps is not None
     torch.testing.assert_close(terms.maps, rts.explain(x.detach(), y))
     torch.testing.assert_close(terms.logits, lite0.logits(x))

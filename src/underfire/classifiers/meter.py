@@ -5,12 +5,14 @@ F is one forward pass of the classifier on one image; a backward pass to the inp
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from underfire.core import Images
+from underfire.core import Images, PerImage
 
 
 class PassMeter:
@@ -21,21 +23,28 @@ class PassMeter:
     """
 
     def __init__(self) -> None:
-        self.open(1)
+        self._count: Count | None = None
 
-    def open(self, n: int) -> None:
-        """Start a new ledger for ``n`` images."""
-        self._spent = torch.zeros(n, dtype=torch.float64)
-        self._live = torch.arange(n)
+    @contextlib.contextmanager
+    def counting(self, n: int) -> Iterator[Count]:
+        """Count what is spent inside on ``n`` images; RuntimeError inside another count."""
+        if self._count is not None:
+            raise RuntimeError("Passes are counted already: one count cannot stand inside another.")
+        count = self._count = Count(n)
+        try:
+            yield count
+        finally:
+            count.over, self._count = True, None
 
     def select(self, keep: Tensor) -> None:
         """Keep only some of the live images."""
-        self._live = self._live[keep.cpu()]
+        if self._count is not None:
+            self._count.select(keep)
 
     def charge(self, rows: int, cost: float = 1.0) -> None:
         """Add ``rows * cost`` F, shared equally by the live images."""
-        if len(self._live):
-            self._spent[self._live] += rows * cost / len(self._live)
+        if self._count is not None:
+            self._count.charge(rows * cost)
 
     def tap(self, x: Images, cost: float = 1.0) -> Images:
         """Charge a forward now and the backwards through the returned tensor when they come."""
@@ -45,11 +54,30 @@ class PassMeter:
         tapped: Tensor = _Tap.apply(x, self, cost)
         return tapped
 
-    def close(self) -> list[float]:
-        """F spent on each image since `open`."""
-        spent: list[float] = self._spent.tolist()
-        self.open(1)
-        return spent
+
+class Count:
+    """F spent on each of ``n`` images; see `underfire.core.Spent`."""
+
+    def __init__(self, n: int) -> None:
+        self.over = False
+        self._passes = torch.zeros(n, dtype=torch.float64)
+        self._live = torch.arange(n)
+
+    @property
+    def passes(self) -> PerImage:
+        """F spent on each image; RuntimeError before the count is over."""
+        if not self.over:
+            raise RuntimeError("Passes are still being counted: read them after the with block.")
+        return self._passes
+
+    def select(self, keep: Tensor) -> None:
+        """Keep only some of the live images."""
+        self._live = self._live[keep.cpu()]
+
+    def charge(self, passes: float) -> None:
+        """Add ``passes`` F, shared equally by the live images."""
+        if len(self._live):
+            self._passes[self._live] += passes / len(self._live)
 
 
 class _Tap(torch.autograd.Function):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
@@ -12,11 +13,22 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Meter(Protocol):
-    """Counts forward-equivalents F per image (method: one forward 1 F, a backward to the input 2 F)."""
+class Spent(Protocol):
+    """What a count of passes comes to."""
 
-    def open(self, n: int) -> None:
-        """Start a new ledger for a batch of ``n`` images, all of them live."""
+    @property
+    def passes(self) -> PerImage:
+        """F spent on each image, float64 on the CPU; RuntimeError before the count is over."""
+
+
+class Meter(Protocol):
+    """Counts forward-equivalents F per image (method: one forward 1 F, a backward to the input 2 F).
+
+    Outside of `counting` nothing is counted.
+    """
+
+    def counting(self, n: int) -> AbstractContextManager[Spent]:
+        """Count what is spent inside on ``n`` images, all of them live; RuntimeError inside another count."""
 
     def select(self, keep: Tensor) -> None:
         """Of the live images, only the rows ``keep`` (bool (N,)) cost anything from here on."""
@@ -26,9 +38,6 @@ class Meter(Protocol):
 
     def tap(self, x: Images, cost: float = 1.0) -> Images:
         """Return ``x`` so that a forward is charged now and 2 F for each backward that reaches ``x``."""
-
-    def close(self) -> list[float]:
-        """F spent on each of the ``n`` images since `open`."""
 
 
 @runtime_checkable

@@ -101,7 +101,7 @@ def to_tensor(levels: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> Images
     """(N, H, W, 3) levels -> (N, 3, H, W) float32 in [0, 1]."""
     import torch  # noqa: PLC0415 (the report reads PNGs without torch)
 
-    return torch.from_numpy(np.stack(list(levels))).permute(0, 3, 1, 2).contiguous().float() / LEVELS
+    return torch.from_numpy(np.array(levels)).permute(0, 3, 1, 2).contiguous().float() / LEVELS
 
 
 def to_levels(x: Tensor) -> NDArray[np.uint8]:

@@ -5,36 +5,45 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from underfire.core import ImageErrors, Images, Interpreter, Maps, UnderfireError
+from underfire.core import ImageErrors, Images, Interpreter, Labels, Maps, UnderfireError
 
 
-def explain(interpreter: Interpreter, x: Images, y: Tensor) -> tuple[dict[int, Tensor], dict[int, str]]:
-    """Maps by row in float64 on the CPU, and why others have none; checked, whoever wrote the interpreter."""
-    rows = torch.arange(len(x), device=x.device)
-    errors: dict[int, str] = {}
-    found: dict[int, Tensor] = {}
+def explain(interpreter: Interpreter, x: Images, y: Labels) -> tuple[Maps, dict[int, str]]:
+    """Maps (N, h, w) in float64 on the CPU, NaN where an image has none; and by row why it has none."""
+    rows, errors = torch.arange(len(x), device=x.device), dict[int, str]()
+    found = torch.zeros(0, 0, 0, dtype=torch.float64)
     while len(rows):
         try:
-            m = interpreter.explain(x[rows], y[rows])
+            found = _asked(interpreter, x[rows], y[rows])
+            break
         except ImageErrors as e:
             if not e.by_row:
                 raise
             errors |= {int(rows[row]): reason for row, reason in e.by_row.items()}
             rows = torch.tensor([r for r in rows.tolist() if r not in errors], device=x.device, dtype=torch.int64)
-            continue
-        _check_maps(interpreter.name, m, len(rows))
-        for row, one in zip(rows.tolist(), m.detach().double().cpu(), strict=True):
-            if bool(one.isfinite().all()):
-                found[row] = one
-            else:
-                errors[row] = f"{interpreter.name} gave a map that is not finite for this image."
-        break
-    return found, errors
+    m = spread(found, rows.cpu(), len(x))
+    for row in rows.tolist():
+        if not bool(m[row].isfinite().all()):
+            errors[row] = f"{interpreter.name} gave a map that is not finite for this image."
+    return m, errors
 
 
-def _check_maps(name: str, m: Maps, n: int) -> None:
-    if m.dim() != 3 or len(m) != n:
-        raise UnderfireError(f"Interpreter '{name}' returned {tuple(m.shape)} for {n} images: it must be (N, h, w).")
+def spread(maps: Maps, keep: Tensor, n: int) -> Maps:
+    """``n`` maps: those given in the rows ``keep`` (bool (n,) or int indices), NaN in the others."""
+    m = maps.new_full((n, *maps.shape[1:]), torch.nan)
+    m[keep] = maps
+    return m
+
+
+def _asked(interpreter: Interpreter, x: Images, y: Labels) -> Maps:
+    m = interpreter.explain(x, y)
+    if m.dim() != 3 or len(m) != len(x):
+        raise UnderfireError(
+            f"Interpreter '{interpreter.name}' returned {tuple(m.shape)} for {len(x)} images: it must be (N, h, w)."
+        )
     finite = m[m.isfinite()]
     if len(finite) and (float(finite.min()) < -1e-6 or float(finite.max()) > 1 + 1e-6):
-        raise UnderfireError(f"Interpreter '{name}' returned values outside [0, 1]: scale its maps (maps.unit_scale).")
+        raise UnderfireError(
+            f"Interpreter '{interpreter.name}' returned values outside [0, 1]: scale its maps (maps.unit_scale)."
+        )
+    return m.detach().double().cpu()

@@ -47,5 +47,4 @@ def forged_figures(
 def _attacked(judge: RtsA, x: Images, goal: Goal, eps: int) -> Images:
     """Forge images by ADV² with the masks' cross-entropy, which has a slope where the square has none."""
     attack = adv2.make("fast", judge.name, eps, steps=JUDGED_STEPS, surrogate={"loss": "cross-entropy"})
-    judge.classifier.meter.open(len(x))
     return attack.run(Victim(judge.classifier, (judge,)), x, goal, [0] * len(x)).images

@@ -1,73 +1,87 @@
-"""Judging: maps from the real interpreter, checked whoever wrote it, and the numbers of a record (method, 5)."""
+"""Judge: adversarial images as the victim sees them, with maps from the real interpreter (method, 5)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from underfire.core import ClassNames
+from underfire.core import ClassNames, Maps
 from underfire.images import maps, pixels
 from underfire.interpreters.checked import explain
-from underfire.trial.goal import Levels
+from underfire.trial.batch import Batch, logits
+from underfire.trial.load import Levels
 from underfire.trial.system import System
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the victim sees of one image: the columns of its record that are called the same."""
+
+    predicted_class: int
+    predicted_class_name: str
+    predicted_confidence: float
+    success: bool
+    confidence: float
+    map_l1: float
+    map_iou: float
+    map_rank: float | None
+    iou_curve: list[float | None]
+    benign_l1: float
+    benign_iou: float
+    target_l1: float
+    judge_passes: float
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the victim sees of N adversarial images.
+
+    Args:
+        clean: the photos that they were made of; its errors say why others have no judgement.
+        judgements: (N,) by image.
+        maps: (N, h, w) in float64.
+    """
+
+    clean: Batch
+    judgements: tuple[Judgement, ...]
+    maps: Maps
 
 
 @torch.no_grad()
-def judge(
-    system: System,
-    name: str,
-    levels: Sequence[NDArray[np.uint8]],
-    targets: Sequence[int],
-    wanted: Sequence[Tensor],
-    benign: Sequence[Tensor],
-) -> tuple[dict[int, tuple[dict[str, Any], Tensor]], dict[int, str]]:
-    """Columns of the record and the map of each image, by row; and why others have none.
+def judge(system: System, name: str, clean: Batch, levels: Levels) -> Judged:
+    """Look at adversarial pictures with the classifier and one of its interpreters.
 
     Args:
         system: who judges.
         name: its interpreter.
-        levels: (H, W, 3) each, as read back from the PNGs.
-        targets: the classes c_t that the attack wanted.
-        wanted: target maps (h, w).
-        benign: maps (h, w) of the clean images for their own classes.
+        clean: the photos that the pictures were made of; those that lack a goal map there are set aside.
+        levels: (N, H, W, 3) the pictures, as read back from the PNGs.
     """
-    if not levels:
-        return {}, {}
-    classifier = system.classifier
+    levels = levels[clean.outside(clean.goals[name].errors).numpy()]
+    clean = clean.without(clean.goals[name].errors)
     x = pixels.to_tensor(levels).to(system.device)
-    y = torch.tensor(targets, dtype=torch.int64, device=system.device)
-    classifier.meter.open(len(x))
-    z = classifier.logits(x).double()
-    found, errors = explain(system.interpreters[name], x, y)
-    passes = classifier.meter.close()
-    judged = {}
-    for n, m in found.items():
-        columns = {
-            **measured(z[n], targets[n], classifier.classes, m.numpy(), wanted[n].numpy()),
-            "benign_l1": float((m - benign[n]).abs().mean()),
-            "benign_iou": maps.iou(m.numpy(), benign[n].numpy()),
-            "target_l1": float((wanted[n] - benign[n]).abs().mean()),
-            "judge_passes": passes[n],
-        }
-        judged[n] = columns, m
-    return judged, errors
+    with system.classifier.meter.counting(len(x)) as spent:
+        z = logits(system, x).double()
+        m, lacking = explain(system.interpreters[name], x, clean.target)
+    goal = clean.goals[name]
+    judgements = tuple(
+        judgement(
+            z[n], int(clean.target[n]), clean.classes, m[n], goal.wanted[n], goal.benign[n], float(spent.passes[n])
+        )
+        for n in range(len(x))
+        if n not in lacking
+    )
+    errors = clean.told(lacking)
+    return Judged(clean.without(errors), judgements, m[clean.outside(errors)])
 
 
-def measured(
-    z: Tensor,
-    target: int,
-    names: ClassNames,
-    m: NDArray[np.float64],
-    wanted: NDArray[np.float64],
-) -> dict[str, Any]:
-    """The columns of a record that say what the victim sees.
+def judgement(
+    z: Tensor, target: int, names: ClassNames, m: Tensor, wanted: Tensor, benign: Tensor, passes: float
+) -> Judgement:
+    """Compare one image with what was wanted of it.
 
     Args:
         z: (K,) logits in float64 of the image as read back.
@@ -75,43 +89,22 @@ def measured(
         names: what the classes are called.
         m: (h, w) map of that image for c_t.
         wanted: (h, w) the target map m_t.
+        benign: (h, w) the map of the clean image for its own class.
+        passes: F of the look.
     """
-    predicted = int(z.argmax())
-    success = predicted == target
-    l1 = float(np.abs(m - wanted).mean())
-    p = z.softmax(0)
-    return {
-        "predicted_class": predicted,
-        "predicted_class_name": names.names[predicted],
-        "predicted_confidence": float(p[predicted]),
-        "success": success,
-        "confidence": float(p[target]),
-        "map_l1": l1,
-        "map_iou": maps.iou(m, wanted),
-        "map_rank": maps.rank(m, wanted),
-        "iou_curve": maps.iou_curve(m, wanted),
-    }
-
-
-ALARM = ("alarm_score", "alarm")
-"""Columns that the clean PNG has too."""
-
-
-def alarms(system: System, levels: Mapping[int, Levels]) -> dict[int, dict[str, Any]]:
-    """What the defense says of each picture, by row, as columns of the record; nothing without a defense."""
-    if system.alarm is None or not levels:
-        return {}
-    x = pixels.to_tensor(list(levels.values())).to(system.device)
-    system.classifier.meter.open(len(x))
-    _, scores, _ = system.alarm.scores(x)
-    passes = system.classifier.meter.close()
-    threshold = system.alarm.threshold
-    return {
-        row: {
-            "alarm_score": float(score) if bool(score.isfinite()) else None,
-            "alarm": bool(score > threshold),
-            "alarm_threshold": threshold,
-            "alarm_passes": passes[n],
-        }
-        for n, (row, score) in enumerate(zip(levels, scores, strict=True))
-    }
+    predicted, p = int(z.argmax()), z.softmax(0)
+    return Judgement(
+        predicted_class=predicted,
+        predicted_class_name=names.names[predicted],
+        predicted_confidence=float(p[predicted]),
+        success=predicted == target,
+        confidence=float(p[target]),
+        map_l1=float(np.abs(m.numpy() - wanted.numpy()).mean()),
+        map_iou=maps.iou(m.numpy(), wanted.numpy()),
+        map_rank=maps.rank(m.numpy(), wanted.numpy()),
+        iou_curve=maps.iou_curve(m.numpy(), wanted.numpy()),
+        benign_l1=float((m - benign).abs().mean()),
+        benign_iou=maps.iou(m.numpy(), benign.numpy()),
+        target_l1=float((wanted - benign).abs().mean()),
+        judge_passes=passes,
+    )

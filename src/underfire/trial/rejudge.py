@@ -6,105 +6,106 @@ is measured against, and the class that was wanted stays the one that the attack
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from underfire.core import Classifier, Interpreter, JudgeUnit, Photo, Record, UnitResult
-from underfire.core.place import slug
 from underfire.images import pixels
 from underfire.images.photos import Folder
 from underfire.interpreters.checked import explain
-from underfire.trial.goal import Levels
+from underfire.trial import rows
+from underfire.trial.batch import Batch, GoalMaps, labels, logits
+from underfire.trial.files import Names, made_name, npy
 from underfire.trial.judge import judge
-from underfire.trial.rows import failed, npy
+from underfire.trial.load import Levels
 from underfire.trial.system import System
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 def rejudge(unit: JudgeUnit, system: System) -> UnitResult:
     """Judge the pictures of ``unit.made`` again."""
-    folder = Folder(unit.job.source)
-    shown = {name: _shown(folder.bytes(name), system.classifier) for name in _names(unit.made)}
     start = time.perf_counter()
+    shown = _shown(unit, system)
     records: list[Record] = []
     files: dict[str, bytes] = {}
     for interpreter in system.interpreters.values():
-        rows, more = _judged(unit, system, interpreter, shown)
-        records += rows
-        files |= more
+        more, maps = _judged(unit, system, interpreter, shown)
+        records += more
+        files |= maps
     each = (time.perf_counter() - start) / max(1, len(records))
-    return UnitResult([dataclasses.replace(r, seconds=each) for r in records], files)
+    return UnitResult([replace(r, seconds=each) for r in records], files)
 
 
-def _names(made: Sequence[Record]) -> list[str]:
-    return list(dict.fromkeys(name for r in made for name in (r.clean, r.adversarial) if name is not None))
+@dataclass(frozen=True)
+class Shown:
+    """What a new judge is shown.
+
+    Args:
+        photos: the unit's photos, from their clean PNGs.
+        at: (M,) for each adversarial PNG, which of them it was made of.
+        clean: those photos, one for each adversarial PNG, with the class that was wanted there.
+        levels: (M, H, W, 3) the adversarial PNGs.
+    """
+
+    photos: Batch
+    at: Tensor
+    clean: Batch
+    levels: Levels
 
 
-def _shown(png: bytes, classifier: Classifier) -> Levels:
+def _shown(unit: JudgeUnit, system: System) -> Shown:
+    folder, number = Folder(unit.job.source), {photo: n for n, photo in enumerate(unit.photos)}
+    at = torch.tensor([number[Photo(r.image, r.image_sha256)] for r in unit.made])
+    png = dict(zip(at.tolist(), (str(r.clean) for r in unit.made), strict=True))  # a photo's lanes may have one each
+    clean = [_pixels(folder.bytes(png[n]), system.classifier) for n in range(len(unit.photos))]
+    levels = [_pixels(folder.bytes(str(r.adversarial)), system.classifier) for r in unit.made]
+    photos = _looked(unit, system, np.stack(clean))
+    target = labels(system, [int(r.target_class or 0) for r in unit.made])
+    of_pngs = replace(photos.select(at), rows=tuple(range(len(at))), target=target)
+    return Shown(photos, at, of_pngs, np.stack(levels))
+
+
+def _pixels(png: bytes, classifier: Classifier) -> Levels:
     """A PNG as this classifier sees it: resized where its input is of another size, never cropped again."""
     size = classifier.preprocess.input_size
-    return pixels.load(png, "PNG", dataclasses.replace(classifier.preprocess, resize=size))
+    return pixels.load(png, "PNG", replace(classifier.preprocess, resize=size))
 
 
 @torch.no_grad()
+def _looked(unit: JudgeUnit, system: System, levels: Levels) -> Batch:
+    """The clean pictures with the new judge's own predictions."""
+    x = pixels.to_tensor(levels).to(system.device)
+    z = logits(system, x).double()
+    source = z.argmax(1)
+    return Batch(
+        rows=tuple(range(len(x))),
+        photos=unit.photos,
+        levels=levels,
+        x=x,
+        source=source,
+        confidence=z.softmax(1).gather(1, source[:, None])[:, 0],
+        target=source,
+        passes=torch.zeros(len(x), dtype=torch.float64),
+        classes=system.classifier.classes,
+    )
+
+
 def _judged(
-    unit: JudgeUnit, system: System, interpreter: Interpreter, shown: Mapping[str, Levels]
+    unit: JudgeUnit, system: System, interpreter: Interpreter, shown: Shown
 ) -> tuple[list[Record], dict[str, bytes]]:
     """Records and maps of every PNG of the unit under one interpreter."""
-    name, number = interpreter.name, {photo: n for n, photo in enumerate(unit.photos)}
-    # Each record's photo; its lanes may have a clean PNG each.
-    at = [number[Photo(r.image, r.image_sha256)] for r in unit.made]
-    clean = dict(zip(at, (str(r.clean) for r in unit.made), strict=True))
-    x = pixels.to_tensor([shown[clean[n]] for n in range(len(unit.photos))]).to(system.device)
-    z = system.classifier.logits(x).double()
-    benign, no_map = explain(interpreter, x, z.argmax(1))
-    able = [i for i, n in enumerate(at) if n in benign]
-    found, bad = judge(
-        system,
-        name,
-        [shown[str(unit.made[i].adversarial)] for i in able],
-        [int(unit.made[i].target_class or 0) for i in able],
-        [benign[at[i]] for i in able],
-        [benign[at[i]] for i in able],
-    )
-    verdicts = {able[k]: verdict for k, verdict in found.items()}
-    why = {able[k]: reason for k, reason in bad.items()}
-    why |= {i: f"its benign map: {no_map[n]}" for i, n in enumerate(at) if n in no_map}
-    files = {_file(unit, n, f"clean.{name}"): npy(m) for n, m in benign.items()}
-    records = []
-    for i, record in enumerate(unit.made):
-        if i in why:
-            records.append(failed(record, system.classifier.name, name, f"'{record.image}': {why[i]}"))
-            continue
-        columns, m = verdicts[i]
-        clean_map = _file(unit, at[i], f"clean.{name}")
-        file = _file(unit, at[i], f"{record.attack}-{record.against}.{name}")
-        files[file] = npy(m)
-        paths = {"clean_map": clean_map, "wanted_map": clean_map, "adversarial_map": file}
-        places = {column: f"images/{unit.name}/{path}" for column, path in paths.items()}
-        records.append(_again(record, system.classifier, name, z[at[i]], columns | places))
-    return records, files
-
-
-def _file(unit: JudgeUnit, n: int, what: str) -> str:
-    return f"{n:03d}-{slug(unit.photos[n].path)}.{what}.npy"
-
-
-def _again(record: Record, classifier: Classifier, name: str, z: Tensor, columns: Mapping[str, Any]) -> Record:
-    """The record of the same PNG under a new judge, whose logits of the clean image are ``z``."""
-    source = int(z.argmax())
-    return dataclasses.replace(
-        record,
-        judge_classifier=classifier.name,
-        interpreter=name,
-        source_class=source,
-        source_class_name=classifier.classes.names[source],
-        clean_confidence=float(z.softmax(0)[source]),
-        **columns,
-    )
+    name, clean, at = interpreter.name, shown.clean, shown.at
+    with torch.no_grad():
+        m, lacking = explain(interpreter, shown.photos.x, shown.photos.source)
+    errors = clean.told({i: lacking[n] for i, n in enumerate(at.tolist()) if n in lacking}, "its benign map: ")
+    goals = {name: GoalMaps(m[at], m[at], clean.passes, errors)}
+    judged = judge(system, name, replace(clean, goals=goals), shown.levels)
+    names = [Names(n, unit.photos[n]) for n in at.tolist()]
+    files = {Names(n, photo).clean_map(name): npy(m[n]) for n, photo in enumerate(unit.photos) if n not in lacking}
+    for i, one in zip(judged.clean.rows, judged.maps, strict=True):
+        files[names[i].adversarial_map(made_name(unit.made[i]), name)] = npy(one)
+    who = rows.Judge(unit.job, unit.name, system.classifier.name, name)
+    return rows.records_again(who, unit.made, judged, names), files

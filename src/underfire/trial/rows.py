@@ -1,20 +1,131 @@
-"""Rows: the only place that puts a Record together."""
+"""Rows: the only place that puts a Record or a Scale together."""
 
 from __future__ import annotations
 
-import io
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import singledispatch
 from typing import Any
 
-import numpy as np
-from torch import Tensor
-
 from underfire.core import Cell, ForgeUnit, Job, JudgeUnit, Photo, Record, Scale, ScaleUnit, Unit
+from underfire.trial.batch import Batch
+from underfire.trial.files import Names, cell_name, made_name
+from underfire.trial.forge import Forged
+from underfire.trial.judge import Judged, Judgement
+from underfire.trial.load import Loaded
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Who judges, and for which unit.
+
+    Args:
+        job: what the units of the audit share.
+        unit: the unit's name.
+        classifier: its built classifier's own name.
+        interpreter: the interpreter's name.
+    """
+
+    job: Job
+    unit: str
+    classifier: str
+    interpreter: str
+
+
+# -- forged and judged ------------------------------------------------------------------------------------------------
+
+
+def records(judge: Judge, cell: Cell, loaded: Loaded, forged: Forged, judged: Judged, seconds: float) -> list[Record]:
+    """Put together the rows of an attack under a judge: one for each photo that was given, in order.
+
+    Args:
+        judge: who judged.
+        cell: the attack.
+        loaded: the photos.
+        forged: the adversarial images that were judged; its errors say why other photos have none.
+        judged: what the victim sees of them.
+        seconds: wall time of one image.
+    """
+    clean = forged.clean
+    good = {row: _record(judge, cell, forged, n, judged.judgements[n], seconds) for n, row in enumerate(clean.rows)}
+    return [
+        good[row] if row in good else _failed(judge, cell, photo, clean.errors[row])
+        for row, photo in enumerate(loaded.given, loaded.first)
+    ]
+
+
+def _record(judge: Judge, cell: Cell, forged: Forged, n: int, seen: Judgement, seconds: float) -> Record:
+    """The row of the image ``n``."""
+    clean, interpreter = forged.clean, judge.interpreter
+    names = Names(clean.rows[n], clean.photos[n])
+    files = {
+        "clean": names.clean,
+        "adversarial": names.adversarial(cell_name(cell)),
+        "clean_map": names.clean_map(interpreter),
+        "wanted_map": names.wanted_map(interpreter, judge.job),
+        "adversarial_map": names.adversarial_map(cell_name(cell), interpreter),
+    }
+    return Record(
+        **_identity(judge, cell, clean.photos[n]),
+        **_source(clean, n),
+        **_goal(clean, n, interpreter),
+        **_forged(forged, n),
+        **dataclasses.asdict(seen),
+        **_alarms(forged, n),
+        **_stored(judge, files),
+        seconds=seconds,
+    )
+
+
+def _failed(judge: Judge, cell: Cell, photo: Photo, why: str) -> Record:
+    return Record(**_identity(judge, cell, photo), error=why)
+
+
+# -- judged again -----------------------------------------------------------------------------------------------------
+
+
+def records_again(judge: Judge, made: Sequence[Record], judged: Judged, names: Sequence[Names]) -> list[Record]:
+    """Put together the rows of PNGs under another judge than they were made for.
+
+    Args:
+        judge: who judged them.
+        made: (M,) their rows so far.
+        judged: what the new judge sees of them, by place in ``made``.
+        names: (M,) of their photos' files in the new unit.
+    """
+    good = {row: _again(judge, made[row], judged, n, names[row]) for n, row in enumerate(judged.clean.rows)}
+    return [good[i] if i in good else _failed_again(judge, r, judged.clean.errors[i]) for i, r in enumerate(made)]
+
+
+def _again(judge: Judge, made: Record, judged: Judged, n: int, names: Names) -> Record:
+    """The row of the image ``n``."""
+    benign = names.clean_map(judge.interpreter)
+    adversarial = names.adversarial_map(made_name(made), judge.interpreter)
+    files = {"clean_map": benign, "wanted_map": benign, "adversarial_map": adversarial}
+    new = _source(judged.clean, n) | dataclasses.asdict(judged.judgements[n]) | _stored(judge, files)
+    return dataclasses.replace(made, judge_classifier=judge.classifier, interpreter=judge.interpreter, **new)
+
+
+def _failed_again(judge: Judge, made: Record, why: str) -> Record:
+    """The row of a PNG that could not be judged: ``why``, and no number."""
+    kept = ("image", "image_sha256", "classifier", "against", "attack", "preset", "defense", "seed", "eps")
+    same = {column: getattr(made, column) for column in (*kept, "target_map")}
+    return Record(**same, judge_classifier=judge.classifier, interpreter=judge.interpreter, error=why)
+
+
+# -- measured, and failed ---------------------------------------------------------------------------------------------
+
+
+def scales(loaded: Loaded, interpreter: str, jpeg_l1: Mapping[int, float], errors: Mapping[int, str]) -> list[Scale]:
+    """Put together the rows of the yardstick: for each photo its number, or why there is none, by place in the unit."""
+    given = enumerate(loaded.given, loaded.first)
+    return [Scale(p.path, p.sha256, interpreter, jpeg_l1.get(row), errors.get(row)) for row, p in given]
 
 
 @singledispatch
 def failed_rows(unit: Unit, classifier: str, why: str) -> list[Any]:
-    """The rows of a unit that could not be worked on: ``why`` in each, and no number.
+    """Put together the rows of a unit that could not be worked on: ``why`` in each, and no number.
 
     Args:
         unit: what failed.
@@ -32,7 +143,7 @@ def _(unit: ScaleUnit, classifier: str, why: str) -> list[Any]:
 @failed_rows.register
 def _(unit: ForgeUnit, classifier: str, why: str) -> list[Any]:
     return [
-        Record(**identity(unit.job, classifier, cell, name, photo), error=f"'{photo.path}': {why}")
+        _failed(Judge(unit.job, unit.name, classifier, name), cell, photo, f"'{photo.path}': {why}")
         for cell in unit.job.cells
         for name in (unit.job.interpreters if cell.against is None else [cell.against])
         for photo in unit.photos
@@ -41,21 +152,25 @@ def _(unit: ForgeUnit, classifier: str, why: str) -> list[Any]:
 
 @failed_rows.register
 def _(unit: JudgeUnit, classifier: str, why: str) -> list[Any]:
-    names = unit.job.interpreters
-    return [failed(record, classifier, name, f"'{record.image}': {why}") for record in unit.made for name in names]
+    judges = [Judge(unit.job, unit.name, classifier, name) for name in unit.job.interpreters]
+    return [_failed_again(judge, r, f"'{r.image}': {why}") for r in unit.made for judge in judges]
 
 
-def identity(job: Job, classifier: str, cell: Cell, judge: str, photo: Photo) -> dict[str, Any]:
-    """The columns that say which judgement a row is."""
+# -- groups of columns ------------------------------------------------------------------------------------------------
+
+
+def _identity(judge: Judge, cell: Cell, photo: Photo) -> dict[str, Any]:
+    """Which judgement a row is."""
+    job = judge.job
     return {
         "image": photo.path,
         "image_sha256": photo.sha256,
-        "classifier": classifier,
+        "classifier": judge.classifier,
         "against": cell.against,
         "attack": cell.attack.name,
         "preset": job.preset,
-        "judge_classifier": classifier,
-        "interpreter": judge,
+        "judge_classifier": judge.classifier,
+        "interpreter": judge.interpreter,
         "defense": job.defense,
         "target_map": job.target_map.word,
         "seed": job.seed,
@@ -63,19 +178,52 @@ def identity(job: Job, classifier: str, cell: Cell, judge: str, photo: Photo) ->
     }
 
 
-def _cell_name(cell: Cell) -> str:
-    return cell.attack.name if cell.against is None else f"{cell.attack.name}-{cell.against}"
+def _source(clean: Batch, n: int) -> dict[str, Any]:
+    """What the judge sees of the clean picture."""
+    source = int(clean.source[n])
+    return {
+        "source_class": source,
+        "source_class_name": clean.classes.names[source],
+        "clean_confidence": float(clean.confidence[n]),
+    }
 
 
-def npy(m: Tensor) -> bytes:
-    """A map (h, w) as a float16 .npy file."""
-    buffer = io.BytesIO()
-    np.save(buffer, m.numpy().astype(np.float16))
-    return buffer.getvalue()
+def _goal(clean: Batch, n: int, interpreter: str) -> dict[str, Any]:
+    """What is wanted of the picture."""
+    target = int(clean.target[n])
+    return {
+        "target_class": target,
+        "target_class_name": clean.classes.names[target],
+        "target_map_of": None if clean.reference is None else clean.reference.of[n],
+        "goal_passes": float(clean.passes[n] + clean.goals[interpreter].passes[n]),
+    }
 
 
-def failed(record: Record, classifier: str, name: str, why: str) -> Record:
-    """The row of a PNG that could not be judged: ``why``, and no number."""
-    kept = ("image", "image_sha256", "classifier", "against", "attack", "preset", "defense", "seed", "eps")
-    same = {column: getattr(record, column) for column in (*kept, "target_map")}
-    return Record(**same, judge_classifier=classifier, interpreter=name, error=why)
+def _forged(forged: Forged, n: int) -> dict[str, Any]:
+    """What the search did."""
+    return {
+        "linf_levels": int(forged.linf[n]),
+        "steps": int(forged.steps[n]),
+        "passes": float(forged.passes[n]),
+        **{column: float(values[n]) for column, values in forged.extras.items()},
+    }
+
+
+def _alarms(forged: Forged, n: int) -> dict[str, Any]:
+    """What the defense says of both pictures; nothing without one."""
+    before, after = forged.clean.alarms, forged.alarms
+    if before is None or after is None:
+        return {}
+    return {
+        "clean_alarm_score": before.score(n),
+        "clean_alarm": bool(before.raised[n]),
+        "alarm_score": after.score(n),
+        "alarm": bool(after.raised[n]),
+        "alarm_threshold": after.threshold,
+        "alarm_passes": float(after.passes[n]),
+    }
+
+
+def _stored(judge: Judge, files: Mapping[str, str]) -> dict[str, Any]:
+    """Where files lie, relative to the output folder."""
+    return {column: f"images/{judge.unit}/{name}" for column, name in files.items()}

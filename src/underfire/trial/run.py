@@ -1,22 +1,23 @@
-"""Run a unit in a worker: each kind of unit has its own way, chosen by its type."""
+"""Run a unit in a worker: build the victim, load the photos batch by batch, and do what this kind of unit asks for."""
 
 from __future__ import annotations
 
-from functools import singledispatch
+from collections.abc import Iterator, Sequence
+from functools import partial, singledispatch
 
-from underfire.core import ForgeUnit, JudgeUnit, Record, Scale, ScaleUnit, Unit, UnitResult
+from underfire.core import ForgeUnit, JudgeUnit, Photo, Record, Scale, ScaleUnit, Unit, UnitResult
 from underfire.executors.process import prepare
-from underfire.images.photos import Folder
-from underfire.trial.goal import load
+from underfire.images.photos import Folder, planned
+from underfire.trial.load import Loaded, load
 from underfire.trial.rejudge import rejudge
 from underfire.trial.system import System
-from underfire.trial.unit import Trial
+from underfire.trial.trial import Trial
 from underfire.trial.yardstick import measure_scale
 
 
 @singledispatch
 def run_unit(unit: Unit) -> UnitResult:
-    """Do what a unit asks for.
+    """Do a unit's work in this process.
 
     Raises:
         UnderfireError: a mistake of the user's that other units would meet too.
@@ -26,26 +27,21 @@ def run_unit(unit: Unit) -> UnitResult:
 
 @run_unit.register
 def _(unit: ScaleUnit) -> UnitResult:
-    system, folder = _ready(unit), Folder(unit.job.source)
+    system = _ready(unit)
     rows: list[Scale] = []
-    for first in range(0, len(unit.photos), unit.batch):
-        photos = unit.photos[first : first + unit.batch]
-        rows += measure_scale(system, photos, *load(folder, photos, system.classifier))
+    for loaded in _loaded(unit, system, unit.photos):
+        rows += measure_scale(system, loaded)
     return UnitResult(rows, {})
 
 
 @run_unit.register
 def _(unit: ForgeUnit) -> UnitResult:
-    system, folder = _ready(unit), Folder(unit.job.source)
+    system = _ready(unit)
     rows: list[Record] = []
     files: dict[str, bytes] = {}
-    for first in range(0, len(unit.photos), unit.batch):
-        photos = unit.photos[first : first + unit.batch]
-        levels, errors = load(folder, photos, system.classifier)
-        wanted = unit.partners[first : first + unit.batch]
-        found, _ = load(folder, wanted, system.classifier)
-        partners = {i: (wanted[i], pixels) for i, pixels in found.items()}
-        trial = Trial(system, unit.job, unit.name, photos, levels, errors, partners, first)
+    references = _loaded(unit, system, unit.partners)
+    for loaded in _loaded(unit, system, unit.photos):
+        trial = Trial(system, unit.job, unit.name, loaded, next(references, None))
         trial.run()
         rows += trial.records
         files |= trial.files
@@ -60,3 +56,10 @@ def _(unit: JudgeUnit) -> UnitResult:
 def _ready(unit: Unit) -> System:
     prepare(unit.job.threads)
     return System.of_job(unit.job)
+
+
+def _loaded(unit: ScaleUnit | ForgeUnit, system: System, photos: Sequence[Photo]) -> Iterator[Loaded]:
+    """Load some photos, so many at a time as share a batch."""
+    content, policy = partial(planned, Folder(unit.job.source)), system.classifier.preprocess
+    for first in range(0, len(photos), unit.batch):
+        yield load(photos[first : first + unit.batch], content, policy, first)

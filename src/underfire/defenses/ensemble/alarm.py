@@ -132,7 +132,8 @@ def look(ensemble: Ensemble, x: Images) -> Seen:
     failed: dict[int, str] = {}
     for name, member in ensemble.members.items():
         for found, images_of in ((shown, x), (again, copy)):
-            found[name], errors = checked.explain(member, images_of, z.argmax(1))
+            m, errors = checked.explain(member, images_of, z.argmax(1))
+            found[name] = {row: one for row, one in enumerate(m) if row not in errors}
             failed |= {row: reason for row, reason in errors.items() if row not in failed}
     return Seen(z, log_p, shown, again, failed)
 
