@@ -18,7 +18,7 @@ from underfire.store import Store
 
 
 def _audit(out: Path, n: int, missed: int) -> Path:
-    rows = [row(i, "adv2", "cam", "cam", map_l1=0.001, success=i >= missed, forged=i >= missed) for i in range(n)]
+    rows = [row(i, "adv2", "cam", "cam", map_l1=0.001, success=i >= missed) for i in range(n)]
     with Store(out).open() as store:
         store.put("records", "u", rows, {}, {})
         store.put("scale", "s", [Scale("a/0&.png", "0" * 64, "cam", 0.02)], {}, {})
@@ -71,6 +71,8 @@ def test_a_hundred_photos_under_an_alarm_fit_80_columns(tmp_path: Path, capsys: 
     ]
     with Store(tmp_path).open() as store:
         store.put("records", "u", rows, {}, {})
+        store.put("scale", "s", [Scale("a/0&.png", "0" * 64, "ensemble", 0.02)], {}, {})
+    (tmp_path / "plan.yaml").write_text("interpreter: ensemble", encoding="utf-8")
     show.show_results(tmp_path)
     said = capsys.readouterr().out
     assert max(map(len, said.splitlines())) <= 80
