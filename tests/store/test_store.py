@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import pickle
 import random
 import subprocess
 import sys
@@ -243,3 +244,9 @@ def test_results_are_read_where_fcntl_does_not_exist(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (out / "report.html").is_file()
+
+
+def test_a_workers_copy_names_the_same_folder_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    copy = pickle.loads(pickle.dumps(Store(Path("out"))))
+    assert copy.root == tmp_path / "out"

@@ -12,6 +12,7 @@ import pytest
 from support.study import audit, noted, put, row, write_by_hand
 from underfire.metrics.estimate import mean
 from underfire.report.text import number
+from underfire.store import Store
 from underfire.study import matrix, numbers, results, verdicts
 from underfire.study.budget import budget
 from underfire.study.expectations import expectations, published_success
@@ -37,6 +38,16 @@ def test_training_against_the_attack_is_measured_on_shared_photos(tmp_path: Path
     assert verdict.verdict == "holds"  # five times as far
     assert "RTSᴬ’s map by L1 0.10" in verdict.number
     assert "(2 photos; against RTSᴬ it reaches the target class on 50\u00a0%)" in verdict.number
+
+
+def test_a_judgement_that_an_earlier_version_made_too_counts_once(tmp_path: Path) -> None:
+    put(tmp_path / "a", "records", [row(0, "adv2", "cam", "cam", map_l1=0.1)])
+    again = [row(0, "adv2", "cam", "grad", map_l1=0.2), row(1, "adv2", "cam", "grad", map_l1=0.3)]
+    put(tmp_path / "a", "transfer", again)
+    with Store(tmp_path / "a").open() as store:
+        store.put("transfer", "under-another-name", again[:1], {}, {})
+    study = results.load(noted(tmp_path, [audit("main", "a", ["cam"])]))
+    assert [r["map_l1"] for r in study.subjects[0].audits[0].transfer] == [0.2, 0.3]
 
 
 def test_the_transfer_matrix_by_hand(by_hand: Path) -> None:

@@ -71,7 +71,8 @@ class Store:
     """Raises UnderfireError once another driver has taken the folder over."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Store, (self.root,)  # a worker's copy holds no lease
+        # A worker's copy holds no lease, and may stand in another folder.
+        return Store, (self.root.absolute() if isinstance(self.root, Path) else self.root,)
 
     def _sweep(self) -> None:
         if isinstance(self.root, Path):

@@ -27,6 +27,8 @@ TRAINED = "rts-a"
 PLAIN, BENT = ("pgd", "stadv"), ("stadv", "adv2-stadv")
 ATTACKS = ("pgd", "stadv", "adv2", "adv2-stadv")
 Row = dict[str, Any]
+JUDGED = ("image_sha256", "attack", "against", "eps", "target_map", "judge_classifier", "interpreter")
+"""Columns that tell one judgement from all others of an audit."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,9 @@ class AuditResults:
 
     @cached_property
     def transfer(self) -> list[Row]:
-        """Good judgements by others."""
-        return _good(self.out, Store(self.out).rows("transfer"))
+        """Good judgements by others; of one that an earlier version made too, the one that lies last."""
+        found = {tuple(row[name] for name in JUDGED): row for row in Store(self.out).rows("transfer")}
+        return _good(self.out, found.values())
 
 
 def _good(out: Path, rows: Iterable[Row]) -> list[Row]:
