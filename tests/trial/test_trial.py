@@ -171,6 +171,11 @@ def test_images_are_set_aside_one_by_one_and_the_others_never_notice(kind: Targe
             # What a map that fails did not cost is shared by its batch.
             for column in set(COLUMNS) - {"seconds", "goal_passes"}:
                 assert getattr(after, column) == pytest.approx(getattr(before, column), abs=1e-5), column
+    for forged, judged in some.seen:
+        assert forged.clean.rows == judged.clean.rows
+        for row, levels in zip(forged.clean.rows, forged.levels, strict=True):
+            png = some.files[f"{row:03d}-p{row - FIRST}.shift.png"]
+            np.testing.assert_array_equal(pixels.decode_png(png), levels)
     stored = {f"images/u/{name}" for name in some.files}
     files = ("clean", "adversarial", "clean_map", "wanted_map", "adversarial_map")
     assert {getattr(r, column) for r in some.records for column in files if not r.error} <= stored
