@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from underfire.core import Cell, Job, Photo, Record, Scale, Unit
@@ -131,15 +130,15 @@ def failed_rows(unit: Unit, classifier: str, why: str) -> list[Any]:
         classifier: the built classifier's own name.
         why: one sentence.
     """
-    names, judge = unit.job.interpreters, partial(Judge, unit.job, unit.name, classifier)
+    judges = {name: Judge(unit.job, unit.name, classifier, name) for name in unit.job.interpreters}
     if unit.stage == "scale":
-        return [Scale(p.path, p.sha256, name, None, why) for name in names for p in unit.photos]
+        return [Scale(p.path, p.sha256, name, None, why) for name in judges for p in unit.photos]
     if unit.stage == "transfer":
-        return [_failed_again(judge(name), r, f"'{r.image}': {why}") for r in unit.made for name in names]
+        return [_failed_again(judge, r, f"'{r.image}': {why}") for r in unit.made for judge in judges.values()]
     return [
-        _failed(judge(name), cell, photo, f"'{photo.path}': {why}")
+        _failed(judges[name], cell, photo, f"'{photo.path}': {why}")
         for cell in unit.job.cells
-        for name in (names if cell.against is None else [cell.against])
+        for name in (judges if cell.against is None else [cell.against])
         for photo in unit.photos
     ]
 
