@@ -28,7 +28,7 @@ from underfire.images import pixels
 from underfire.interpreters.cam import Cam
 from underfire.interpreters.checked import explain
 from underfire.trial.batch import Batch
-from underfire.trial.forge import forge
+from underfire.trial.forge import forge, goal_of
 from underfire.trial.goal import look
 from underfire.trial.load import Loaded, load
 from underfire.trial.system import System
@@ -171,6 +171,11 @@ def test_images_are_set_aside_one_by_one_and_the_others_never_notice(kind: Targe
             # What a map that fails did not cost is shared by its batch.
             for column in set(COLUMNS) - {"seconds", "goal_passes"}:
                 assert getattr(after, column) == pytest.approx(getattr(before, column), abs=1e-5), column
+    for forged, judged in some.seen:
+        assert forged.clean.rows == judged.clean.rows
+        for row, levels in zip(forged.clean.rows, forged.levels, strict=True):
+            png = some.files[f"{row:03d}-p{row - FIRST}.shift.png"]
+            np.testing.assert_array_equal(pixels.decode_png(png), levels)
     stored = {f"images/u/{name}" for name in some.files}
     files = ("clean", "adversarial", "clean_map", "wanted_map", "adversarial_map")
     assert {getattr(r, column) for r in some.records for column in files if not r.error} <= stored
@@ -193,14 +198,21 @@ def test_none_left_is_no_error() -> None:
     assert trial.files == {}
 
 
-def test_a_photo_whose_reference_cannot_be_read_is_set_aside() -> None:
-    kind, references = TargetMap("image", "random"), loaded((1,))
-    batch = look(system(), job(CELL, target_map=kind), loaded(), references)
-    assert batch.errors == {FIRST + 1: "'p1.png': the photo whose map is wanted cannot be read."}
+def test_a_photo_whose_reference_cannot_be_read_has_no_goal_map() -> None:
+    kind, references, one = TargetMap("image", "random"), loaded((1,)), system()
+    batch = look(one, job(CELL, target_map=kind), loaded(), references)
+    assert batch.goals["cam"].errors == {FIRST + 1: "'p1.png': the photo whose map is wanted cannot be read."}
     assert batch.reference is not None
-    assert batch.reference.of == ("p0.png", "p2.png", "p3.png", "p4.png")
-    assert batch.passes.tolist() == [2, 2, 2, 2]
-    torch.testing.assert_close(batch.goals["cam"].benign, batch.goals["cam"].wanted)  # each wants its own
+    assert batch.reference.of == ("p0.png", "p1.png", "p2.png", "p3.png", "p4.png")
+    assert batch.passes.tolist() == [2, 1, 2, 2, 2]
+    able = batch.without(batch.goals["cam"].errors)
+    torch.testing.assert_close(able.goals["cam"].benign, able.goals["cam"].wanted)  # each wants its own
+    assert goal_of(job(CELL), batch, ()).models is None
+    models = goal_of(job(CELL), able, ("cam",)).models
+    assert models is not None and bool((models[0] == able.x).all())
+    trial = Trial(one, job(CELL, target_map=kind), "u", loaded(), references)
+    trial.run()
+    assert {r.image: r.error for r in trial.records if r.error} == {"p1.png": batch.goals["cam"].errors[FIRST + 1]}
 
 
 def test_passes_are_those_of_each_look() -> None:

@@ -25,15 +25,17 @@ class Reference:
         x: (N, 3, H, W) the images whose maps are wanted.
         y: (N,) the classes that these are explained for.
         of: (N,) what records call each of them.
+        errors: place in the unit -> why a photo has no reference; its row holds the photo itself.
     """
 
     x: Images
     y: Labels
     of: tuple[str, ...]
+    errors: Mapping[int, str] = field(default_factory=dict)
 
     def select(self, keep: Tensor) -> Reference:
         """The references of the images ``keep`` (bool (N,) or int indices)."""
-        return Reference(self.x[keep], self.y[keep], picked(self.of, keep))
+        return Reference(self.x[keep], self.y[keep], picked(self.of, keep), self.errors)
 
 
 @dataclass(frozen=True)

@@ -69,16 +69,14 @@ def made_name(made: Record) -> str:
 
 
 def clean_files(job: Job, clean: Batch) -> dict[str, bytes]:
-    """The clean pictures, and the benign and target maps of those that have both."""
-    files = {}
-    for names, levels in zip(names_of(clean), clean.levels, strict=True):
-        files[names.clean] = pixels.encode_png(levels)
-    for interpreter in clean.goals:
-        known = clean.without(clean.goals[interpreter].errors)
-        goal = known.goals[interpreter]
-        for n, names in enumerate(names_of(known)):
-            files[names.clean_map(interpreter)] = npy(goal.benign[n])
-            files[names.wanted_map(interpreter, job)] = npy(goal.wanted[n])
+    """The clean pictures, their benign and their target maps."""
+    names, files = names_of(clean), dict[str, bytes]()
+    for one, levels in zip(names, clean.levels, strict=True):
+        files[one.clean] = pixels.encode_png(levels)
+    for interpreter, goal in clean.goals.items():
+        for one, benign, wanted in zip(names, goal.benign, goal.wanted, strict=True):
+            maps = {one.clean_map(interpreter): benign, one.wanted_map(interpreter, job): wanted}
+            files |= {name: npy(m) for name, m in maps.items() if bool(m.isfinite().any())}
     return files
 
 

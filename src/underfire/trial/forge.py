@@ -105,6 +105,8 @@ def _attacked(system: System, job: Job, cell: Cell, able: Batch) -> Forged:
 def goal_of(job: Job, able: Batch, against: tuple[str, ...]) -> Goal:
     """What an attack against these interpreters is told to reach."""
     reference = able.reference
+    if reference is not None and not bool(able.outside(reference.errors).all()):
+        reference = None
     return Goal(
         able.target,
         able.source,

@@ -95,15 +95,19 @@ def _of_classes(system: System, job: Job, batch: Batch) -> Batch:
 
 
 def _of_photos(system: System, batch: Batch, references: Loaded) -> Batch:
-    """Other photos, explained for their own classes; those without one are set aside."""
-    lacking = [n for n, row in enumerate(batch.rows) if row not in references.rows]
-    batch = batch.without(batch.told(dict.fromkeys(lacking, "the photo whose map is wanted cannot be read.")))
-    index = [references.rows.index(row) for row in batch.rows]
-    x = pixels.to_tensor(references.levels[index]).to(system.device)
-    with system.classifier.meter.counting(len(x)) as spent:
-        y = logits(system, x).argmax(1)
-    of = tuple(_called(references.photos[n].path) for n in index)
-    return replace(batch, passes=batch.passes + spent.passes, reference=Reference(x, y, of))
+    """Other photos, explained for their own classes."""
+    index = {row: n for n, row in enumerate(references.rows)}
+    lacking = [n for n, row in enumerate(batch.rows) if row not in index]
+    errors = batch.told(dict.fromkeys(lacking, "the photo whose map is wanted cannot be read."))
+    keep = batch.outside(errors)
+    shown = references.levels[[index[row] for row in batch.rows if row in index]]
+    x, y, passes = batch.x.clone(), batch.source.clone(), batch.passes.clone()
+    x[keep] = pixels.to_tensor(shown).to(system.device)
+    with system.classifier.meter.counting(len(shown)) as spent:
+        y[keep] = logits(system, x[keep]).argmax(1)
+    passes[keep] += spent.passes
+    of = tuple(_called(references.given[row - references.first].path) for row in batch.rows)
+    return replace(batch, passes=passes, reference=Reference(x, y, of, errors))
 
 
 def _called(path: str) -> str:

@@ -19,7 +19,8 @@ def goal_maps(system: System, job: Job, batch: Batch, interpreter: Interpreter) 
     """Find the benign and the target maps of a batch, and say which of its photos lack one."""
     with system.classifier.meter.counting(len(batch)) as spent:
         benign, lacking = explain(interpreter, batch.x, batch.source)
-    maps = GoalMaps(benign, benign, spent.passes, batch.told(lacking))
+    lost = {} if batch.reference is None else batch.reference.errors
+    maps = GoalMaps(benign, benign, spent.passes, {**lost, **batch.told(lacking)})
     keep = batch.outside(maps.errors)
     if job.target_map.kind == "benign" or not bool(keep.any()):
         return maps
