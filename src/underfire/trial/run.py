@@ -42,7 +42,7 @@ def _(unit: ForgeUnit) -> UnitResult:
     for first in range(0, len(unit.photos), unit.batch):
         photos = unit.photos[first : first + unit.batch]
         levels, errors = load(folder, photos, system.classifier)
-        wanted = unit.partners[first : first + unit.batch]
+        wanted = unit.references[first : first + unit.batch]
         found, _ = load(folder, wanted, system.classifier)
         partners = {i: (wanted[i], pixels) for i, pixels in found.items()}
         trial = Trial(system, unit.job, unit.name, photos, levels, errors, partners, first)
