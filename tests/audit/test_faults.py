@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from support.e2e import TOY, installed, photos, records, temporaries, underfire
-from underfire.core import Unit, place
+from underfire.core import Unit, files
 from underfire.store import Store
 from underfire.trial.run import run_unit
 from underfire.trial.system import System
@@ -155,7 +155,7 @@ def test_a_full_disk_is_said_and_the_run_goes_on_when_there_is_space(
 
 def test_a_file_that_does_not_fit_leaves_nothing_behind(small_disk: Path) -> None:
     with pytest.raises(OSError, match="No space left"):
-        place.write_whole(small_disk / "part", bytes(1 << 20))
+        files.write_whole(small_disk / "part", bytes(1 << 20))
     assert list(small_disk.iterdir()) == []
 
 

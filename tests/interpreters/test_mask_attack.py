@@ -431,8 +431,8 @@ def test_match_follows_the_walk_to_the_wanted_map_and_a_drawn_map_has_none() -> 
     with pytest.raises(UnderfireError, match="a drawn map has none"):
         mask.surrogate(x, drawn, kind="match")
     kept = Goal(goal.labels, goal.source, {"mask": wanted}, (others, classes)).select(torch.tensor([False, True]))
-    assert kept.models is not None
-    torch.testing.assert_close(kept.models, (others[1:], classes[1:]))
+    assert kept.references is not None
+    torch.testing.assert_close(kept.references, (others[1:], classes[1:]))
 
 
 # -- bends, and maps that are drawn -----------------------------------------------------------------------------------

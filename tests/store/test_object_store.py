@@ -11,7 +11,8 @@ import pytest
 from support import s3
 from support.e2e import TOY, photos, records, underfire
 from underfire.core import UnderfireError, Unit, UnitResult, place
-from underfire.core.place import Place, Remote, listing
+from underfire.core.files import listing
+from underfire.core.place import Place, Remote
 from underfire.store import Store, lease
 from underfire.trial.run import run_unit
 

@@ -54,7 +54,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list
     assert ran.code == 0, ran.err
     assert ran.out.index("all of it") < ran.out.index("[1/15] toy/main-3")
     yield folder / "out", words
-    parts._makers["classifiers"].pop("toy2")
+    parts.MAKERS["classifiers"].pop("toy2")
 
 
 def test_a_study_is_a_set_of_ordinary_audits(whole: tuple[Path, list[str | Path]]) -> None:

@@ -171,7 +171,7 @@ def test_paths_of_a_plan_hold_from_anywhere(folder: Path, monkeypatch: pytest.Mo
     made = agenda(classifiers=[TOY | {"images": "in", "interpreter": ["cam"]}], photos=SMALL).study.classifiers[0]
     assert made.settings.images == str(folder / "in")
     rts = {"rts": {"weights": "w.safetensors"}}
-    own = Subject(settings=Settings(images="in", weights="net.pt", options=rts)).placed().settings
+    own = Subject(settings=Settings(images="in", weights="net.pt", options=rts)).with_absolute_paths().settings
     assert (own.weights, own.options["rts"]["weights"]) == (str(folder / "net.pt"), str(folder / "w.safetensors"))
 
 
@@ -189,7 +189,7 @@ def two_classes(variant: str, options: ClassifierOptions) -> TorchClassifier:
 def two() -> Iterator[None]:
     registry.register("classifiers", "two")(two_classes)
     yield
-    parts._makers["classifiers"].pop("two")
+    parts.MAKERS["classifiers"].pop("two")
 
 
 @pytest.mark.usefixtures("two")
@@ -412,7 +412,7 @@ def decoder(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "rts.safetensors"
     path.write_bytes(packed(net, Card("colours", classifier.digest, 0.5)))
     yield path
-    parts._makers["classifiers"].pop("colours")
+    parts.MAKERS["classifiers"].pop("colours")
 
 
 @pytest.mark.parametrize("word", ["benign", "file"])

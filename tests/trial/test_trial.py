@@ -207,9 +207,9 @@ def test_a_photo_whose_reference_cannot_be_read_has_no_goal_map() -> None:
     assert batch.passes.tolist() == [2, 1, 2, 2, 2]
     able = batch.without(batch.goals["cam"].errors)
     torch.testing.assert_close(able.goals["cam"].benign, able.goals["cam"].wanted)  # each wants its own
-    assert goal_of(job(CELL), batch, ()).models is None
-    models = goal_of(job(CELL), able, ("cam",)).models
-    assert models is not None and bool((models[0] == able.x).all())
+    assert goal_of(job(CELL), batch, ()).references is None
+    wanted = goal_of(job(CELL), able, ("cam",)).references
+    assert wanted is not None and bool((wanted[0] == able.x).all())
     trial = Trial(one, job(CELL, target_map=kind), "u", loaded(), references)
     trial.run()
     assert {r.image: r.error for r in trial.records if r.error} == {"p1.png": batch.goals["cam"].errors[FIRST + 1]}

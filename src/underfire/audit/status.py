@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from underfire.core import ForgeUnit, ScaleUnit, UnderfireError
-from underfire.core.place import Place, listing
+from underfire.core.files import listing
+from underfire.core.place import Place
 from underfire.store import Store, read_plan
 
 RECENT = 200

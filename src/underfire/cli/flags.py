@@ -154,7 +154,7 @@ def settings_of(file: str | None, flags: Flags) -> Settings:
     if file is None:
         return Settings.parse(flags)
     there = plan.read(place(file)).model_dump(exclude_unset=True)
-    return Settings.parse(plan.together(there, flags))
+    return Settings.parse(plan.merged(there, flags))
 
 
 def classifier_of(settings: Settings) -> Classifier:

@@ -19,7 +19,8 @@ from underfire.cli.flags import classifier_of
 from underfire.cli.progress import Progress, console, say
 from underfire.cli.show import ERRORS_SHOWN
 from underfire.core import UnderfireError
-from underfire.core.place import slug, write_whole
+from underfire.core.files import write_whole
+from underfire.core.place import slug
 from underfire.defenses.ensemble.alarm import EnsembleAlarm, Verdict
 from underfire.defenses.ensemble.calibrate import calibrate
 from underfire.images.overlay import over

@@ -1,4 +1,4 @@
-"""The vocabulary of every other room: shapes, value types, protocols, the Record and errors. Imports no torch."""
+"""The vocabulary of all other folders: shapes, value types, protocols, the Record and errors. It imports no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors: what a user can mend is one sentence, and what is wrong with one image does not stop the others."""
+"""Errors: a mistake that the user can mend is one sentence, and a bad image does not stop the others."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 
 
 class UnderfireError(Exception):
-    """A mistake the user can mend: one clear sentence with the user's own words in it and what to do."""
+    """A mistake that the user can mend: one clear sentence with the user's own words and what to do."""
 
 
 class ImageErrors(UnderfireError):  # noqa: N818 (it carries several)
-    """Some images of a batch cannot be worked on; the others can.
+    """Errors of some images of a batch; the others can be worked on.
 
     Args:
         by_row: row in the batch -> the sentence that says what is wrong with that image.
@@ -23,11 +23,17 @@ class ImageErrors(UnderfireError):  # noqa: N818 (it carries several)
 
 
 LISTED = 30
-"""Known names that an error spells out."""
+"""Number of known names that an error lists."""
 
 
 def unknown(what: str, word: str, known: Iterable[str]) -> UnderfireError:
-    """The error for a word that is none of the ``known`` ones, naming the nearest."""
+    """Make the error for a word that is not known; it names the nearest of the known ones.
+
+    Args:
+        what: what the word should name, such as 'interpreter'.
+        word: the user's word.
+        known: the names that exist.
+    """
     known = list(known)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     hint = f" Did you mean '{close[0]}'?" if close else ""

@@ -1,8 +1,8 @@
-"""Digests: which text stands for a value in the key of a result.
+"""Digests: the text that stands for a value in the key of a result.
 
-A digest is part of the data format. A class that goes into one names itself with ``spelled`` and is written out field
-by field, so that a class may be renamed or moved without orphaning what was computed with it. One whose fields are not
-those of its digest says them itself (`Spelled`).
+Digests are part of the data format. A class that goes into one has a name for it, ``spelled``, and is written out field
+by field. So the class can be renamed or moved, and results that were computed with it are still found. A class whose
+fields are not those of its digest writes them itself (`Spelled`).
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any, Protocol, runtime_checkable
 from underfire.core.types import Photo
 
 ADDED = {"spelled": False}
-"""Metadata of a field that an earlier version did not have: while it holds its default, a digest does not change."""
+"""Metadata of a field that earlier versions did not have: while it has its default value, digests do not change."""
 
 
 @runtime_checkable
 class Spelled(Protocol):
-    """A dataclass whose fields are not those that its digests know."""
+    """A dataclass whose fields are not those of its digests."""
 
     def spelling(self) -> tuple[str, Mapping[str, Any]]:
         """Give the name and the fields, in order, that digests know the value by."""
@@ -52,11 +52,11 @@ def _by_field(value: Any) -> tuple[str, dict[str, Any]]:
 
 
 def digest_of(content: Any) -> str:
-    """SHA-256 in hexadecimal of lists, mappings, numbers and words; of a mapping the order does not count."""
+    """Compute the SHA-256, in hexadecimal, of lists, mappings, numbers and words; the order of keys does not count."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def seed_of(seed: int, photo: Photo, purpose: str) -> int:
-    """A seed that depends on (seed, image digest) and on what it is for, never on the batch."""
+    """Derive a seed from the audit's seed, the photo's digest and the purpose; never from the batch."""
     digest = hashlib.sha256(f"{seed}/{photo.sha256}/{purpose}".encode()).digest()
     return int.from_bytes(digest[:8], "big")

@@ -1,4 +1,4 @@
-"""Protocols: what a classifier, an interpreter, an attack and a defense must do for the rest to work with them."""
+"""Protocols: what a classifier, an interpreter, an attack and a defense must offer so that the rest can use them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Meter(Protocol):
         """Count what is spent inside on ``n`` images, all of them live; RuntimeError inside another count."""
 
     def select(self, keep: Tensor) -> None:
-        """Of the live images, only the rows ``keep`` (bool (N,)) cost anything from here on."""
+        """Keep only the rows ``keep`` (bool (N,)) of the live images: the others cost nothing from here on."""
 
     def charge(self, rows: int, cost: float = 1.0) -> None:
         """Add ``rows * cost`` F, shared equally by the live images."""
@@ -42,66 +42,79 @@ class Meter(Protocol):
 
 @runtime_checkable
 class Classifier(Protocol):
-    """Pixels in [0, 1] in, logits out; normalisation inside, weights frozen, passes counted."""
+    """A network under attack: images in [0, 1] in, logits out; weights frozen, passes counted (method, section 1)."""
 
     name: str
+    """Its name in records."""
     digest: str
+    """Digest of its weights and its input policy."""
     preprocess: Preprocess
     classes: ClassNames
     meter: Meter
 
     def logits(self, x: Images) -> Tensor:
-        """Class scores (N, K) before any softmax."""
+        """Compute the logits (N, K) of images (N, 3, H, W) in [0, 1]; the normalisation is inside."""
 
     def features(self, x: Images) -> Tensor:
-        """Last feature maps (N, C, h, w); UnderfireError where the network has none."""
+        """Compute the last feature maps (N, C, h, w).
+
+        Raises:
+            UnderfireError: the network has none that are pooled into a linear head.
+        """
 
     def pyramid(self, x: Images) -> list[Tensor]:
-        """Feature maps at strides 4 to 32, finest first; UnderfireError where the network has none.
+        """Compute feature maps (N, C_s, h_s, w_s) at strides s from 4 to 32, finest first.
 
         The last ones are those of `features`: one forward serves `scores` and whatever reads the finer levels.
+
+        Raises:
+            UnderfireError: the network has none.
         """
 
     def scores(self, features: Tensor) -> Tensor:
-        """Logits (N, K) from `features`: one forward serves the prediction and the map."""
+        """Compute the logits (N, K) from `features`: one forward serves the prediction and the map."""
 
     @property
     def head(self) -> Tensor:
-        """Weights (K, C) of the linear head over the pooled last features."""
+        """Weights (K, C) of the linear head over the pooled last features; UnderfireError as in `features`."""
 
 
 @dataclass(frozen=True)
 class Goal:
-    """What an attack wants: a class and a map for each image.
+    """The goal of an attack: a class and a map for each image.
 
     Args:
         labels: target classes c_t.
-        source: the classifier's own prediction on the clean images.
+        source: the classifier's own predictions on the clean images.
         maps: interpreter name -> target maps m_t.
-        models: the images and classes whose maps the target maps are, where those are not the clean images for their
-            own class.
-        drawn: the target maps are no map of anything: a shape, a file.
+        references: the images and the classes whose maps are the target maps; None where these are the clean images
+            and their own classes, or nothing.
+        drawn: whether the target maps are drawn (a shape, a file): then they are the maps of no image.
     """
 
     labels: Labels
     source: Labels
     maps: Mapping[str, Maps] = field(default_factory=dict)
-    models: tuple[Images, Labels] | None = None
+    references: tuple[Images, Labels] | None = None
     drawn: bool = False
 
     def select(self, keep: Tensor) -> Goal:
-        """The goal of the rows ``keep`` (bool (N,) or int indices)."""
-        models = None if self.models is None else (self.models[0][keep], self.models[1][keep])
+        """Return the goal of the rows ``keep`` (bool (N,) or int indices)."""
+        references = None if self.references is None else (self.references[0][keep], self.references[1][keep])
         maps = {name: m[keep] for name, m in self.maps.items()}
-        return Goal(self.labels[keep], self.source[keep], maps, models, self.drawn)
+        return Goal(self.labels[keep], self.source[keep], maps, references, self.drawn)
 
 
 class Terms(NamedTuple):
-    """What one forward of a surrogate gives the attacker.
+    """The results of one forward of a surrogate.
 
-    ``maps`` are the interpreter's real maps where this forward already computed them (CAM, RTS: `Surrogate.shows`),
-    else None: then the search asks the interpreter itself from time to time. ``twin`` is what stands for the map with a
-    gradient, where there is such a thing: an alarm that compares maps is attacked through it.
+    Args:
+        logits: (N, K), with a graph to the images.
+        loss: ℓ_int of each image, with a graph.
+        maps: the interpreter's real maps, where this forward has computed them (CAM, RTS: `Surrogate.shows`); else
+            None, and the search asks the interpreter itself from time to time.
+        twin: the maps with a graph, real or smoothed, where there are any: an alarm that compares maps is attacked
+            through them.
     """
 
     logits: Tensor
@@ -118,12 +131,14 @@ class Surrogate(Protocol):
         """Whether the next `terms` bring the real maps, so that the search need not ask the interpreter."""
 
     def terms(self, x: Images) -> Terms:
-        """Logits, ℓ_int per image and, where free, the real maps, from one forward of ``x``."""
+        """Compute the logits, ℓ_int and, where they cost nothing more, the real maps, from one forward of ``x``."""
 
     def advance(self, x: Images, progress: float) -> None:
-        """Move inner state after a step from ``x`` (MASK's inner mask, GRAD's τ); nothing for the others.
+        """Move the inner state after a step from ``x``: MASK's inner mask, GRAD's τ. The others have none.
 
-        ``progress`` in [0, 1] of the search after its warm-up.
+        Args:
+            x: images (N, 3, H, W) before the step.
+            progress: share of the search after its warm-up, in [0, 1].
         """
 
     def select(self, keep: Tensor) -> None:
@@ -132,42 +147,57 @@ class Surrogate(Protocol):
 
 @runtime_checkable
 class Interpreter(Protocol):
-    """Explains a classifier: what the analyst sees, and what the attacker may differentiate."""
+    """An explanation of a classifier: what the analyst sees, and what the attacker can differentiate."""
 
     name: str
     digest: str
-    """Of what its maps depend on beside the classifier and the options, such as trained weights; '' where nothing."""
+    """Digest of what its maps depend on beside the classifier and the options, such as trained weights; else ''."""
     map_passes: float
-    """F that one map costs: for the estimate before a run; what is reported is metered."""
+    """F of one map, for the estimate before a run; reports give what was metered."""
     step_passes: float
-    """F that one step of an attack on prediction and map costs, likewise."""
+    """F of one step of an attack on prediction and map, likewise."""
 
     def explain(self, x: Images, y: Labels) -> Maps:
-        """Attribution maps of ``x`` for classes ``y``; ImageErrors where a map cannot be computed."""
+        """Compute the maps (N, h, w) in [0, 1] of images (N, 3, H, W) for classes ``y`` (N,).
+
+        Raises:
+            ImageErrors: images whose map cannot be computed.
+        """
 
     def surrogate(self, x: Images, goal: Goal, **options: Any) -> Surrogate:
-        """The attacker's side: starts at the clean images ``x``. ``options`` come from the attack's preset."""
+        """Start the attacker's side.
+
+        Args:
+            x: clean images (N, 3, H, W).
+            goal: what the attack wants of them.
+            options: settings from the attack's preset.
+        """
 
 
 @dataclass(frozen=True)
 class Victim:
-    """The system under attack: a classifier and the interpreters an attack is made against."""
+    """The system under attack: a classifier, and the interpreters that an attack is made against."""
 
     classifier: Classifier
     interpreters: tuple[Interpreter, ...] = ()
 
 
 class SearchWalk(Protocol):
-    """One batch's live position in a search space."""
+    """The present position of one batch in a search space."""
 
     def images(self) -> Images:
-        """The images at the position, as a leaf that gradients are taken at."""
+        """Return the images (N, 3, H, W) at the position, as a leaf of a new graph."""
 
     def measures(self) -> Mapping[str, PerImage]:
-        """Further columns of the record, by name, at the position of the last `images`."""
+        """Return further columns of the record, by name, at the position of the last `images`."""
 
     def step(self, loss: PerImage, progress: float) -> None:
-        """Move so that ``loss`` (of the last `images`) falls; ``progress`` in [0, 1) of the whole search."""
+        """Move so that the loss falls.
+
+        Args:
+            loss: (N,) with a graph to the last `images`.
+            progress: share of the whole search, in [0, 1).
+        """
 
     def select(self, keep: Tensor) -> None:
         """Keep only the rows ``keep`` of the batch."""
@@ -177,16 +207,16 @@ class Perturbation(Protocol):
     """A search space: the L∞ ball or a flow field."""
 
     def walk(self, x: Images) -> SearchWalk:
-        """Start at the clean images ``x``."""
+        """Start at the clean images ``x`` (N, 3, H, W)."""
 
 
 @dataclass
 class Found:
-    """What an attack returns; the framework measures it again.
+    """The result of an attack; the framework measures it again.
 
     Args:
-        images: adversarial images, on the 8-bit grid and inside the budget.
-        steps: (N,) steps taken for each image.
+        images: adversarial images (N, 3, H, W), in whole levels and inside the budget.
+        steps: (N,) number of steps of each image.
         extras: further columns of the record, (N,) each.
     """
 
@@ -196,7 +226,7 @@ class Found:
 
 
 class Attack(Protocol):
-    """Frozen settings of an attack; a frozen dataclass, since its fields go into the key of its results."""
+    """The settings of an attack: a frozen dataclass, since its fields go into the key of its results."""
 
     @property
     def name(self) -> str:
@@ -204,29 +234,42 @@ class Attack(Protocol):
 
     @property
     def fools_interpreter(self) -> bool:
-        """False for attacks on the prediction alone: forged once, judged by every interpreter named."""
+        """False for attacks on the prediction alone: these are forged once, and every interpreter judges them."""
 
     @property
     def eps(self) -> int | None:
-        """L∞ budget in whole levels; None for a search space with another bound."""
+        """L∞ budget in whole levels of 255; None for a search space with another bound."""
 
     def bound(self, step_passes: float) -> float:
-        """F an image at most, where a step on prediction and map costs ``step_passes``: for the estimate."""
+        """Estimate the most F that an image can cost, where a step on prediction and map costs ``step_passes``."""
 
     def run(self, victim: Victim, x: Images, goal: Goal, seeds: Sequence[int]) -> Found:
-        """Search adversarial images for the clean images ``x``; ``seeds`` has one number an image."""
+        """Search adversarial images.
+
+        Args:
+            victim: the system under attack.
+            x: clean images (N, 3, H, W).
+            goal: what is wanted of them.
+            seeds: a number for each image, for random choices.
+
+        Raises:
+            ImageErrors: images that cannot be attacked.
+        """
 
 
 class Defense(Protocol):
-    """Something a defender deploys beside a classifier: it looks at each image and may raise an alarm."""
+    """An alarm that a defender deploys beside a classifier: it looks at each image."""
 
     name: str
     digest: str
-    """Of the file it was built from."""
+    """Digest of the file that it was built from."""
     threshold: float
-    """A score above it is an alarm."""
+    """Every score above it is an alarm."""
     passes: float
-    """F that a look at an image costs."""
+    """F of a look at one image."""
 
     def scores(self, x: Images) -> tuple[Tensor, PerImage, Mapping[str, Any]]:
-        """Logits (N, K), scores (N,) and whatever it looked at; an image's class is the classifier's prediction."""
+        """Compute the logits (N, K), the scores (N,), and whatever it has looked at.
+
+        The scores are those of the classifier's own predictions.
+        """

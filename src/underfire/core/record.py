@@ -1,6 +1,6 @@
-"""One flat row per judgement. Standard library only, so that any tool can read what a column means.
+"""The columns of results: one flat row for each judgement. It needs the standard library only, so any tool can read it.
 
-A row whose image failed has its `error` and None everywhere a number would be, never zeros.
+A row whose image failed has an `error`, and None in place of every number, never zeros.
 """
 
 from __future__ import annotations
@@ -8,21 +8,22 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 SCHEMA_VERSION = 4
-"""Version of the columns of a part; `store` reads older ones."""
+"""Version of the columns; `store` reads older ones too."""
 NUMBERS_VERSION = 3
-"""Version of what the numbers mean: it goes into the key of every unit, so that another one is measured anew."""
+"""Version of what the numbers mean. It goes into the key of every unit: after a change all is measured anew."""
 IOU_THRESHOLDS = tuple(round(0.1 * i, 1) for i in range(1, 10))
+"""The thresholds t of the IoU curve."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """What was measured of one adversarial PNG under one interpreter (method, section 5).
+    """The measurements of one adversarial PNG under one interpreter (method, section 5).
 
-    Verdicts (`untouched`, `forged`) are not here: they are computed on reading, see `metrics.verdict`.
+    The verdicts `untouched` and `forged` are not here: they are computed on reading, see `metrics.verdict`.
     """
 
     image: str
-    """Path below the images folder, with extension, '/' between folders."""
+    """Path of the photo below the folder of photos, with its ending; '/' between folders."""
     image_sha256: str
     classifier: str
     """The classifier attacked."""
@@ -49,15 +50,15 @@ class Record:
     """argmax on the adversarial PNG."""
     predicted_class_name: str | None = None
     predicted_confidence: float | None = None
-    """Probability of predicted_class there."""
+    """Probability of predicted_class on the adversarial PNG."""
     success: bool | None = None
     """predicted_class is target_class."""
     confidence: float | None = None
     """Probability of the target class on the adversarial PNG."""
     target_map: str = "benign"
-    """Where the target map comes from: benign, class:NAME, image:random, ...; of a path only its last part."""
+    """The source of the target map: benign, class:NAME, image:random, …; only the last part of a path."""
     target_map_of: str | None = None
-    """The class or photo whose map it is; None where the word says it all."""
+    """The class or photo whose map it is; None where `target_map` already says it."""
     map_l1: float | None = None
     """Mean absolute difference between the target map and the adversarial map, both in [0, 1]."""
     map_iou: float | None = None
@@ -67,37 +68,38 @@ class Record:
     iou_curve: list[float | None] | None = None
     """IoU of {m ≥ t} at t = 0.1 … 0.9; None where both sets are empty."""
     benign_l1: float | None = None
-    """map_l1 to the benign map in place of the target map; the same where that is the target."""
+    """map_l1 to the benign map in place of the target map; equal to map_l1 where the benign map is the target."""
     benign_iou: float | None = None
-    """map_iou to the benign map."""
+    """map_iou to the benign map, likewise."""
     target_l1: float | None = None
     """map_l1 between the benign map and the target map: how far the attack had to go; 0 for a benign target."""
     linf_levels: int | None = None
     """Largest pixel change, in levels of 255."""
     flow_mean_px: float | None = None
-    """Mean shift of a pixel, px at an input of 224 px as --max-shift; None for attacks that bend nothing."""
+    """Mean shift of a pixel, px at an input of 224 px, as --max-shift; None for attacks that bend nothing."""
     flow_max_px: float | None = None
     """Largest shift of a pixel, likewise."""
     steps: int | None = None
     goal_passes: float | None = None
-    """Forward-equivalents for the clean prediction and the target map."""
+    """Forward-equivalents F (method, section 4) for the clean prediction and the target map."""
     passes: float | None = None
-    """Forward-equivalents of the search with all its own checks."""
+    """F of the search with all its own checks."""
     judge_passes: float | None = None
-    """Forward-equivalents of the judgement."""
+    """F of the judgement."""
     seconds: float | None = None
     """Wall time of search and judgement, shared equally by the batch. The only column that differs between reruns."""
     clean: str | None = None
-    """What the classifier was shown before: a PNG, relative to the output folder."""
+    """The clean image: path of a PNG, relative to the output folder."""
     adversarial: str | None = None
-    """What it was shown after."""
+    """The adversarial image, likewise."""
     clean_map: str | None = None
-    """The benign map: float16 .npy at native size, relative to the output folder."""
+    """The benign map: a float16 .npy at native size, relative to the output folder."""
     wanted_map: str | None = None
-    """The target map, likewise; the same file where that is the benign map."""
+    """The target map, likewise; the same file where the benign map is the target."""
     adversarial_map: str | None = None
+    """The map of the adversarial PNG for the target class, likewise."""
     clean_alarm_score: float | None = None
-    """The defense's score of the clean PNG; None without a defense, and where an alarm needs no score."""
+    """The defense's score of the clean PNG; None without a defense, and for an alarm without a score."""
     clean_alarm: bool | None = None
     """Whether the clean PNG raises an alarm; None without a defense."""
     alarm_score: float | None = None
@@ -105,22 +107,26 @@ class Record:
     alarm: bool | None = None
     """Whether the adversarial PNG raises an alarm."""
     alarm_threshold: float | None = None
-    """A score above it is an alarm."""
+    """Every score above it is an alarm."""
     alarm_passes: float | None = None
-    """Forward-equivalents of asking the defense about one image."""
+    """F of asking the defense about one image."""
     error: str | None = None
     """Why this image has no result; None for a good row."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """What JPEG quality 90 does to one clean photo's map: the yardstick for 'untouched' (method, section 5.5)."""
+    """The change of one clean image's map under JPEG quality 90: the scale of 'untouched' (method, section 5.5)."""
 
     image: str
+    """Path of the photo, as in `Record`."""
     image_sha256: str
     interpreter: str
     jpeg_l1: float | None = None
+    """L1 distance between the maps before and after JPEG."""
     error: str | None = None
+    """Why there is no distance; None for a good row."""
 
 
 COLUMNS: tuple[str, ...] = tuple(f.name for f in fields(Record))
+"""Names of a record's columns, in order."""

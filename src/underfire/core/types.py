@@ -21,16 +21,16 @@ Labels: TypeAlias = "Tensor"
 Maps: TypeAlias = "Tensor"
 """(N, h, w) float in [0, 1], at the interpreter's native size."""
 PerImage: TypeAlias = "Tensor"
-"""(N,) one number an image."""
+"""(N,) one number for each image."""
 
 LEVELS = 255
-"""8-bit pixels have this many steps between black and white; budgets are whole steps of it."""
+"""Steps of an 8-bit pixel between black and white; budgets are whole steps."""
 
 T = TypeVar("T")
 
 
 def evenly(items: Sequence[T], n: int | None) -> tuple[T, ...]:
-    """``n`` of the items, evenly spaced from the first on, or all."""
+    """Pick ``n`` items, evenly spaced from the first on; all of them where ``n`` is None or larger."""
     if n is None or n >= len(items):
         return tuple(items)
     return tuple(items[i * len(items) // n] for i in range(n))
@@ -38,14 +38,14 @@ def evenly(items: Sequence[T], n: int | None) -> tuple[T, ...]:
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How a photo becomes a classifier's input.
+    """The input policy of a classifier: how a photo becomes its input.
 
     Args:
         input_size: side of the square input, px.
-        resize: length the photo's shorter side is resized to before the centre crop, px.
-        mean: subtracted from each colour channel in [0, 1].
-        std: each channel is divided by this.
-        interpolation: one of bilinear, bicubic, lanczos, nearest.
+        resize: length of the photo's shorter side before the centre crop, px.
+        mean: what is subtracted from each colour channel in [0, 1].
+        std: what each channel is then divided by.
+        interpolation: bilinear, bicubic, lanczos or nearest.
     """
 
     spelled: ClassVar[str] = "Preprocess"
@@ -58,11 +58,11 @@ class Preprocess:
 
 @dataclass(frozen=True)
 class ClassNames:
-    """What a classifier's outputs are called.
+    """The names of a classifier's outputs.
 
     Args:
-        names: one human-readable name for each output.
-        ids: one WordNet id (or other unique id) for each output; empty where there are none.
+        names: a readable name for each output.
+        ids: a WordNet id (or another unique id) for each output; empty where there are none.
     """
 
     names: tuple[str, ...]
@@ -74,15 +74,15 @@ class ClassNames:
 
 @dataclass(frozen=True)
 class ClassifierOptions:
-    """One's own weights and input policy for a named architecture; None keeps the architecture's.
+    """The user's own weights and input policy for a named classifier; None keeps the classifier's.
 
     Args:
-        weights: a safetensors file or a checkpoint without code.
+        weights: path of a safetensors file, or of a checkpoint without code.
         input_size: side of the square input, px.
-        resize: length of the shorter side before the crop, px.
-        mean: per colour channel.
-        std: per colour channel.
-        classes: a file of class names.
+        resize: length of the photo's shorter side before the centre crop, px.
+        mean: what is subtracted from each colour channel in [0, 1].
+        std: what each channel is then divided by.
+        classes: path of a file of class names.
     """
 
     weights: str | None = None
@@ -95,7 +95,12 @@ class ClassifierOptions:
 
 @dataclass(frozen=True)
 class Photo:
-    """One input image: its path below the images folder, and the SHA-256 of its file."""
+    """The identity of a file of the user's.
+
+    Args:
+        path: its path below the folder of photos.
+        sha256: digest of its bytes.
+    """
 
     path: str
     sha256: str
@@ -103,12 +108,12 @@ class Photo:
 
 @dataclass(frozen=True)
 class TargetMap:
-    """Where target maps m_t come from; see `underfire.goals`.
+    """The source of the target maps m_t; see `underfire.plan.targets`.
 
     Args:
         kind: 'benign', 'class', 'image', 'shape' or 'file'.
-        value: a class index, a path or a shape; 'random' for a class or photo of each image's own.
-        digest: SHA-256 of the file, where it is one.
+        value: a class index, a path or a shape; 'random' for another class or photo for each image.
+        digest: SHA-256 of the file, where there is one.
     """
 
     kind: str = "benign"
@@ -117,16 +122,16 @@ class TargetMap:
 
     @property
     def drawn(self) -> bool:
-        """The map of no image."""
+        """Whether the map is drawn: it is the map of no image."""
         return self.kind in ("shape", "file")
 
     @property
     def key(self) -> str:
-        """All that changes numbers."""
+        """The text for digests: everything that changes a number."""
         return f"{self.kind}:{self.digest or self.value}".removesuffix(":")
 
     @property
     def word(self) -> str:
-        """What a record says: of a path only its last part."""
+        """The text for records, with only the last part of a path."""
         value = str(self.value)
         return f"{self.kind}:{PurePath(value).name if self.digest else value}".removesuffix(":")

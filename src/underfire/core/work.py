@@ -1,4 +1,4 @@
-"""Work: what an audit's units hold, and what an executor gives back."""
+"""The work of an audit: its units, and what an executor gives back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cell:
-    """One attack of an audit, and the interpreter it is made against (None: the prediction alone)."""
+    """One attack of an audit, and the interpreter that it is made against (None: the prediction alone)."""
 
     attack: Attack
     against: str | None
@@ -23,25 +23,25 @@ class Cell:
 
 @dataclass(frozen=True)
 class Job:
-    """What all units of an audit share; picklable, so that a worker can rebuild the victim from it.
+    """The settings that all units of an audit share; picklable, so that a worker can build the victim from them.
 
     Args:
-        source: the images folder, file or 'demo'.
+        source: the folder of photos, a file, a URL or 'demo'.
         classifier: its name, with a variant after a colon where it takes one.
-        options: own weights and input policy.
-        interpreters: names of the judges.
+        options: the user's own weights and input policy.
+        interpreters: names of the judging interpreters.
         interpreter_options: name -> options of its maker.
         cells: the attacks.
-        preset: the preset's name, for the record.
-        eps: L∞ budget in whole levels.
+        preset: name of the preset, for records.
+        eps: L∞ budget in whole levels of 255.
         target: 'random', 'least-likely' or a class index.
-        seed: of every random choice, together with the image's digest.
-        threads: CPU threads a worker uses.
-        precision: 'fp32' or 'bf16' in the search; the judge is always float32.
+        seed: seed of every random choice, together with the photo's digest.
+        threads: CPU threads of a worker.
+        precision: 'fp32' or 'bf16' for the search; the judge is always float32.
         device: 'cpu', 'cuda' or 'mps'.
-        target_map: where the target maps come from.
-        defense: the kind of the alarm beside the classifier; 'none' without one.
-        defense_file: its file.
+        target_map: source of the target maps.
+        defense: kind of the alarm beside the classifier; 'none' without one.
+        defense_file: file of the alarm; '' without one.
     """
 
     source: str
@@ -63,19 +63,19 @@ class Job:
 
     @property
     def rows(self) -> int:
-        """Judgements that each image gets."""
+        """Number of judgements of each image."""
         return sum(1 if cell.against else len(self.interpreters) for cell in self.cells)
 
 
 @dataclass(frozen=True)
 class ScaleUnit:
-    """Measure what JPEG does to the clean maps of some photos.
+    """A unit that measures what JPEG does to the clean maps of some photos (method, section 5.5).
 
     Args:
-        name: unique to the result.
-        photos: whose maps.
-        job: who is asked.
-        batch: photos that share a batch.
+        name: a name that no other unit has; it holds the digest of everything that changes a number.
+        photos: the photos whose maps are measured.
+        job: the classifier and the interpreters.
+        batch: number of photos that share a batch.
     """
 
     stage: ClassVar[str] = "scale"
@@ -86,20 +86,21 @@ class ScaleUnit:
 
     @property
     def size(self) -> int:
-        """Rows that come of it."""
+        """Number of its rows."""
         return len(self.photos) * len(self.job.interpreters)
 
 
 @dataclass(frozen=True)
 class ForgeUnit:
-    """Forge pictures of some photos, and judge them.
+    """A unit that forges adversarial images of some photos, and judges them.
 
     Args:
-        name: unique to the result.
-        photos: what is attacked.
-        job: who is attacked, and how.
-        batch: photos that share a batch.
-        partners: the photos whose maps are the target maps, one for each photo, where they come from photos.
+        name: as in `ScaleUnit`.
+        photos: the photos that are attacked.
+        job: the victim and the attacks.
+        batch: number of photos that share a batch.
+        references: the photos whose maps are the target maps, one for each photo; empty where the target maps are no
+            maps of photos.
     """
 
     stage: ClassVar[str] = "records"
@@ -107,23 +108,23 @@ class ForgeUnit:
     photos: tuple[Photo, ...]
     job: Job
     batch: int
-    partners: tuple[Photo, ...] = ()
+    references: tuple[Photo, ...] = ()
 
     @property
     def size(self) -> int:
-        """Rows that come of it."""
+        """Number of its rows."""
         return len(self.photos) * self.job.rows
 
 
 @dataclass(frozen=True)
 class JudgeUnit:
-    """Show pictures that exist to a judge that they were not made against.
+    """A unit that shows existing adversarial images to a judge that they were not made against.
 
     Args:
-        name: unique to the result.
-        photos: what the pictures were made of.
-        job: who judges.
-        made: the records of the pictures.
+        name: as in `ScaleUnit`.
+        photos: the photos that the images were made of.
+        job: the judge.
+        made: the records of the images.
     """
 
     stage: ClassVar[str] = "transfer"
@@ -134,21 +135,21 @@ class JudgeUnit:
 
     @property
     def size(self) -> int:
-        """Rows that come of it."""
+        """Number of its rows."""
         return len(self.made) * len(self.job.interpreters)
 
 
 Unit: TypeAlias = ScaleUnit | ForgeUnit | JudgeUnit
-"""What one worker does at a time; ``stage`` is the folder that its rows go to."""
+"""The work that one worker does at a time; ``stage`` is the folder that its rows go to."""
 
 
 @dataclass(frozen=True)
 class UnitResult:
-    """What came of a unit, for the store.
+    """The results of a unit, for the store.
 
     Args:
         rows: Records or Scales.
-        files: name -> bytes of what lies beside them.
+        files: name -> bytes of the files that lie beside them.
     """
 
     rows: Sequence[Record] | Sequence[Scale]
@@ -157,15 +158,15 @@ class UnitResult:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a unit went; its rows are in the store.
+    """The account of a unit; its rows are in the store.
 
     Args:
-        unit: what was done.
-        rows: how many rows came of it.
-        good: how many of them have a result.
-        reached: how many of them reached the target class.
-        seconds: what it took.
-        error: why nothing came of it, after as many tries as a unit gets.
+        unit: the unit.
+        rows: number of its rows.
+        good: number of rows with a result.
+        reached: number of rows that reached the target class.
+        seconds: wall time.
+        error: why the unit failed, after as many tries as a unit gets; None for a unit that is done.
     """
 
     unit: Unit
@@ -178,14 +179,14 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Workplace:
-    """What an executor is told of the machines.
+    """The workers that an executor shall have.
 
     Args:
-        workers: how many work at a time.
-        threads: CPU threads each of them uses.
-        device: what they compute on.
-        address: of a cluster, where the executor knows one.
-        gpus: of each worker, fractions share one; None: one each on 'cuda', else none.
+        workers: number of workers.
+        threads: CPU threads of each worker.
+        device: what they compute on: 'cpu', 'cuda' or 'mps'.
+        address: address of the cluster, for an executor on one.
+        gpus: GPUs of each worker; workers with fractions share one. None means one each on 'cuda', else none.
     """
 
     workers: int = 1
@@ -196,10 +197,18 @@ class Workplace:
 
 
 class Executor(Protocol):
-    """Runs units somewhere."""
+    """A way to run units on some machines."""
 
     def map(self, fn: Callable[[Unit], Outcome], units: Iterator[Unit]) -> Iterator[Outcome]:
-        """Outcomes as they finish, in any order; ``units`` is drawn from lazily."""
+        """Yield the outcomes as they finish, in any order; units are taken only when a worker is free.
+
+        Args:
+            fn: what a worker does with a unit.
+            units: the units.
+
+        Raises:
+            UnderfireError: a mistake of the user's, or nothing at all succeeds.
+        """
 
     def close(self) -> None:
-        """End the workers: no more `map`."""
+        """End the workers; `map` is not called again."""

@@ -1,1 +1,1 @@
-"""Pictures: photos in, 8-bit PNGs out, maps and what is drawn over a photo."""
+"""Images: photos in, 8-bit PNGs out; maps, target maps, and pictures for people."""

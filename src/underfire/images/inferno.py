@@ -1,4 +1,4 @@
-"""The colour map of all pictures: perceptually uniform, and dark to bright also for those who see no colours."""
+"""The colour map of all pictures: perceptually uniform, and from dark to bright also for readers who see no colours."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TABLE: NDArray[np.float64] = np.loadtxt(Path(__file__).with_name("inferno.csv"),
 
 
 def inferno(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the colours (..., 3), from 0 to 255, of values from 0 to 1; others are clipped, and NaN is black."""
+    """Return the colours (…, 3), from 0 to 255, of values from 0 to 1; others are clipped, and NaN is black."""
     known = ~np.isnan(values)
     clipped = np.clip(np.where(known, values, 0), 0, 1)
     steps = np.minimum(clipped * len(TABLE), len(TABLE) - 1).astype(int)

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from underfire.core import Maps, PerImage
 
 TOP_SHARE = 0.2
+"""Share of a map's pixels that `iou` compares."""
 
 
 def unit_scale(raw: Maps) -> Maps:
-    """Min-max scale each map to [0, 1]; a constant map becomes all zeros.
+    """Scale each map to [0, 1] by its minimum and maximum (method, section 1); a constant map becomes all zeros.
 
     Args:
         raw: (N, h, w), any range.
@@ -31,24 +32,24 @@ def unit_scale(raw: Maps) -> Maps:
 
 
 def resize(maps: Maps, size: tuple[int, int]) -> Maps:
-    """Bilinear resize of (N, h, w) to (N, *size)."""
+    """Resize maps (N, h, w) to (N, *size), bilinear."""
     return F.interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]
 
 
 def l1(a: Maps, b: Maps) -> PerImage:
-    """Mean absolute difference per image, in [0, 1]."""
+    """Compute the mean absolute difference (N,) of maps (N, h, w); in [0, 1]."""
     return (a - b).abs().mean((1, 2))
 
 
 def l2(a: Maps, b: Maps) -> PerImage:
-    """Mean squared difference per image: the paper's ℓ_int."""
+    """Compute the mean squared difference (N,) of maps (N, h, w): ℓ_int (method, section 2)."""
     return (a - b).square().mean((1, 2))
 
 
 def top_weights(m: NDArray[np.floating], share: float = TOP_SHARE) -> NDArray[np.float64]:
-    """Membership in [0, 1] of each pixel in the top ``k = round(share · h · w)`` of one map.
+    """Weight each pixel of a map (h, w): 1 for the top ``k = round(share · h · w)``, else 0.
 
-    Pixels tied at the k-th value share the remaining places equally, so that a flat map has no accidental top.
+    Pixels that are tied at the k-th value share the weight that is left, so a flat map has no accidental top.
     """
     flat = np.asarray(m, np.float64).ravel()
     k = max(1, round(share * flat.size))
@@ -59,13 +60,13 @@ def top_weights(m: NDArray[np.floating], share: float = TOP_SHARE) -> NDArray[np
 
 
 def iou(a: NDArray[np.floating], b: NDArray[np.floating], share: float = TOP_SHARE) -> float:
-    """IoU = Σmin / Σmax of the top pixels of two maps (h, w)."""
+    """Compute the IoU, Σ min / Σ max, of the `top_weights` of two maps (h, w)."""
     wa, wb = top_weights(a, share), top_weights(b, share)
     return float(np.minimum(wa, wb).sum() / np.maximum(wa, wb).sum())
 
 
 def iou_curve(a: NDArray[np.floating], b: NDArray[np.floating]) -> list[float | None]:
-    """IoU of {m ≥ t} at t = 0.1 … 0.9; None where both sets are empty."""
+    """Compute the IoU of the sets {m ≥ t} of two maps (h, w) at t = 0.1 … 0.9; None where both sets are empty."""
     curve: list[float | None] = []
     for t in IOU_THRESHOLDS:
         union = int(((a >= t) | (b >= t)).sum())
@@ -74,7 +75,7 @@ def iou_curve(a: NDArray[np.floating], b: NDArray[np.floating]) -> list[float | 
 
 
 def rank(a: NDArray[np.floating], b: NDArray[np.floating]) -> float | None:
-    """Spearman rank correlation of two maps; None for a constant map."""
+    """Compute Spearman's rank correlation of two maps (h, w), in [-1, 1]; None for a constant map."""
     if np.ptp(a) == 0 or np.ptp(b) == 0:
         return None
     return float(stats.spearmanr(np.ravel(a), np.ravel(b)).statistic)

@@ -1,4 +1,4 @@
-"""Small pictures for people: a map over its photo, and the magnified difference of two photos. PIL and numpy only."""
+"""Small pictures for people: a map over its image, and the magnified difference of two images. PIL and numpy only."""
 
 from __future__ import annotations
 
@@ -15,12 +15,17 @@ from underfire.images.inferno import inferno
 SIDE = 224
 """Longest side of a small picture, px: the input size of most classifiers, and sharp at 110 px on a fine screen."""
 OVERLAY = 0.65
-"""Weight of the map's colour over the grey photo."""
+"""Weight of the map's colour over the grey image."""
 Pixels = NDArray[np.uint8]
+"""(H, W, 3) levels, from 0 to 255."""
 
 
 def difference(clean: Pixels, after: Pixels) -> tuple[str | None, int]:
-    """Draw the change around mid-grey, and return the whole number by which it is magnified: the largest that fits."""
+    """Draw the change of an image around mid-grey, magnified by the largest whole number that fits.
+
+    Returns:
+        The picture as a data URI, None for images of different sizes; and the number.
+    """
     if clean.shape != after.shape:
         return None, 1
     delta = after.astype(np.int16) - clean
@@ -29,22 +34,22 @@ def difference(clean: Pixels, after: Pixels) -> tuple[str | None, int]:
     return uri(np.clip(128 + factor * delta, 0, 255).astype(np.uint8), quality=50), factor
 
 
-def overlay(photo: Pixels | None, m: NDArray[np.float32] | None) -> str | None:
-    """Draw the map in colour over the grey photo, as a data URI."""
-    return None if photo is None or m is None else uri(over(photo, m))
+def overlay(image: Pixels | None, m: NDArray[np.float32] | None) -> str | None:
+    """Draw the map in colour over the grey image, as a data URI; None where either is missing."""
+    return None if image is None or m is None else uri(over(image, m))
 
 
-def over(photo: Pixels, m: NDArray[Any]) -> Pixels:
-    """Draw the map (h, w) in colour over the grey photo (H, W, 3)."""
-    height, width = photo.shape[:2]
+def over(image: Pixels, m: NDArray[Any]) -> Pixels:
+    """Draw the map (h, w), in [0, 1], in colour over the grey image (H, W, 3)."""
+    height, width = image.shape[:2]
     large = Image.fromarray(np.asarray(m, np.float32)).resize((width, height), Image.Resampling.BICUBIC)
-    grey = np.asarray(Image.fromarray(photo).convert("L"), np.float64)[..., None]
+    grey = np.asarray(Image.fromarray(image).convert("L"), np.float64)[..., None]
     mixed: Pixels = np.rint(OVERLAY * inferno(np.asarray(large)) + (1 - OVERLAY) * grey).astype(np.uint8)
     return mixed
 
 
 def uri(pixels: Pixels | None, quality: int = 78, side: int = SIDE) -> str | None:
-    """Encode a small picture as a data URI."""
+    """Encode an image as a small JPEG in a data URI; None where there is no image."""
     if pixels is None:
         return None
     picture = Image.fromarray(pixels)
@@ -55,6 +60,6 @@ def uri(pixels: Pixels | None, quality: int = 78, side: int = SIDE) -> str | Non
 
 
 def legend() -> list[str]:
-    """Return the colours of the map scale from 0 to 1, as they look over a mid-grey photo."""
+    """Return the colours of the map scale from 0 to 1, as they look over a mid-grey image."""
     mixed = np.rint(OVERLAY * inferno(np.linspace(0, 1, 7)) + (1 - OVERLAY) * 128).astype(int)
     return ["#" + "".join(f"{v:02x}" for v in stop) for stop in mixed]

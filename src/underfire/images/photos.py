@@ -1,4 +1,4 @@
-"""Photos of an audit: which files there are, and that they are still what the plan saw."""
+"""The photos of an audit: which files there are, and whether they are still those of the plan."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from underfire.core import Photo, UnderfireError, evenly
-from underfire.core.place import Place, place, read_many
+from underfire.core.files import read_many
+from underfire.core.place import Place, place
 
 DEMO = "demo"
+"""The word for the photos that scikit-image ships."""
 DEMO_PHOTOS = (
     "astronaut.png",
     "chelsea.png",
@@ -24,29 +26,29 @@ DEMO_PHOTOS = (
 )
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 UNREADABLE = "unreadable"
-"""Stands for the digest of a file that could not be read when the audit was planned."""
+"""The word in place of the digest of a file that could not be read when the audit was planned."""
 
 
 class PhotoLostError(UnderfireError):
-    """A photo is not what it was when the audit was planned."""
+    """The error for a photo that is not what it was when the audit was planned."""
 
 
 class Folder:
     """The photos of one audit.
 
     Args:
-        source: a folder (searched with its sub-folders), one image file, a URL of either that fsspec knows, or 'demo'
-            for the CC0 and public-domain photos that scikit-image ships.
+        source: a folder (searched with its sub-folders), one photo, a URL of either that fsspec knows, or 'demo' for
+            the CC0 and public-domain photos that scikit-image ships.
 
     Raises:
-        UnderfireError: missing, empty or not readable.
+        UnderfireError: there is no such folder or file, or it cannot be read.
     """
 
     def __init__(self, source: str) -> None:
         self.source = source
         root: Place = _demo_root() if source == DEMO else place(source)
         root = root.expanduser() if isinstance(root, Path) else root
-        if not _told_exists(root, source):
+        if not _exists(root, source):
             raise UnderfireError(
                 f"There is no folder or file '{source}': --images takes a folder of photos, one photo, or 'demo'."
             )
@@ -55,7 +57,10 @@ class Folder:
 
     @cached_property
     def paths(self) -> list[str]:
-        """All photos, sorted; looked for on first use, since a worker that is told its photos never asks."""
+        """Paths of all photos, sorted.
+
+        They are looked for on first use: a worker knows its photos and never asks. UnderfireError where there are none.
+        """
         if self._file is not None:
             self.bytes(self._file)
             return [self._file]
@@ -67,14 +72,22 @@ class Folder:
         return found
 
     def bytes(self, path: str) -> bytes:
-        """The file's content."""
+        """Read a file.
+
+        Raises:
+            UnderfireError: it cannot be read.
+        """
         try:
             return (self.root / path).read_bytes()
         except OSError as e:
             raise UnderfireError(f"Cannot read '{path}' ({e.strerror or e}).") from e
 
     def photos(self, limit: int | None) -> list[Photo]:
-        """Identities of all photos, or of ``limit`` of them evenly spaced over the sorted paths."""
+        """Identify the photos: all, or ``limit`` of them, evenly spaced over the sorted paths.
+
+        Raises:
+            UnderfireError: there are none, or the store does not answer.
+        """
         try:
             found = read_many(self.root, evenly(self.paths, limit))
             return [Photo(path, _sha256(content)) for path, content in found]
@@ -83,10 +96,10 @@ class Folder:
 
 
 def planned(folder: Folder, photo: Photo) -> bytes:
-    """The content of a photo as it was when the audit was planned.
+    """Read a photo that has not changed since the audit was planned.
 
     Raises:
-        PhotoLostError: it is gone or has other content now.
+        PhotoLostError: it is gone, or its content is another one now.
         UnderfireError: it could not be read then either.
     """
     try:
@@ -107,11 +120,11 @@ def planned(folder: Folder, photo: Photo) -> bytes:
 
 
 def _sha256(content: bytes | OSError) -> str:
-    """The digest; a file that cannot be read says so again, with its reason, when its turn comes."""
+    """Digest a photo; a file that cannot be read gets its error when its turn comes."""
     return UNREADABLE if isinstance(content, OSError) else hashlib.sha256(content).hexdigest()
 
 
-def _told_exists(root: Place, source: str) -> bool:
+def _exists(root: Place, source: str) -> bool:
     try:
         return root.exists()
     except OSError as e:
@@ -126,7 +139,7 @@ def _demo_root() -> Path:
 
 
 def _walk(root: Place) -> list[str]:
-    """Paths below ``root`` of all that look like photos, sorted; hidden files and folders are passed over."""
+    """List the paths below ``root`` with a photo's ending, sorted; hidden files and folders are left out."""
     found = list(_below(root)) if isinstance(root, Path) else root.ask(_find)
     return sorted(path for path in found if PurePosixPath(path).suffix.lower() in SUFFIXES)
 

@@ -1,7 +1,7 @@
-"""Photos in, 8-bit PNGs out: identities, loading, and rounding inside the budget.
+"""The pixels of images: photos are decoded, tensors are rounded, PNGs are written and read.
 
-Everything a victim sees is whole levels of 255. The clean image x_o is the photo resized, cropped and rounded; the
-adversarial one is rounded (never truncated: that darkens by half a level and can leave the budget).
+Everything that a victim sees is in whole levels of 255. The clean image x_o is the photo resized, cropped and rounded.
+The adversarial image is rounded too, never truncated: that darkens it by half a level and can leave the budget.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
     from underfire.core import Images
 
 SMALLEST_SIDE = 16
-"""Shorter side in px under which a file is no photo of anything."""
+"""Smallest shorter side of a photo, px."""
 FORGED = "underfire forged"
-"""Keyword of the PNG text that says what made an adversarial picture."""
+"""Keyword of the PNG text that says which attack made an image."""
 PNG_COMPRESSION = 6
-"""Fixed, so that equal pixels are equal bytes."""
+"""zlib's level; fixed, so that equal pixels give equal bytes."""
 JPEG_QUALITY = 90
-"""The everyday damage that an 'untouched' map is measured against (method, section 5.5)."""
+"""Quality of the JPEG that 'untouched' maps are measured against (method, section 5.5)."""
 
 
 def load(content: bytes, path: str, policy: Preprocess) -> NDArray[np.uint8]:
-    """Decode, turn upright, resize the shorter side, crop the centre.
+    """Decode a photo, turn it upright, resize its shorter side and crop its centre.
 
-    Grey, palette, CMYK and 16-bit pictures become 8-bit RGB; transparent ones are laid on white, as viewers show them.
+    Grey, palette, CMYK and 16-bit photos become 8-bit RGB; transparent ones are laid on white, as viewers show them.
 
     Args:
-        content: the file.
-        path: what to call it in an error.
+        content: the bytes of the file.
+        path: its name in an error.
         policy: the classifier's sizes.
 
     Returns:
@@ -57,7 +57,7 @@ def load(content: bytes, path: str, policy: Preprocess) -> NDArray[np.uint8]:
     scale = policy.resize / min(rgb.size)
     size = (max(policy.resize, round(rgb.width * scale)), max(policy.resize, round(rgb.height * scale)))
     left, top = (round((side - policy.input_size) / 2) for side in size)
-    # Only the part that stays is resampled: a panorama of 16 × 10,000 px would otherwise become a huge picture.
+    # Only what the crop keeps is resampled: a panorama of 16 × 10,000 px would otherwise become a huge image.
     across, down = rgb.width / size[0], rgb.height / size[1]
     right, bottom = left + policy.input_size, top + policy.input_size
     box = (left * across, top * down, right * across, bottom * down)
@@ -98,29 +98,29 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def to_tensor(levels: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> Images:
-    """(N, H, W, 3) levels -> (N, 3, H, W) float32 in [0, 1]."""
+    """Turn levels (N, H, W, 3) into images (N, 3, H, W), float32 in [0, 1]."""
     import torch  # noqa: PLC0415 (the report reads PNGs without torch)
 
     return torch.from_numpy(np.array(levels)).permute(0, 3, 1, 2).contiguous().float() / LEVELS
 
 
 def to_levels(x: Tensor) -> NDArray[np.uint8]:
-    """(N, 3, H, W) in [0, 1] -> (N, H, W, 3) levels, rounded to the nearest."""
+    """Turn images (N, 3, H, W) in [0, 1] into levels (N, H, W, 3), rounded to the nearest."""
     levels: NDArray[np.uint8] = (x.detach() * LEVELS).round().clamp(0, LEVELS).byte().permute(0, 2, 3, 1).cpu().numpy()
     return levels
 
 
 def linf_levels(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> int:
-    """Largest difference of two pictures in levels."""
+    """Compute the largest difference of two images (H, W, 3), in levels."""
     return int(np.abs(a.astype(np.int16) - b.astype(np.int16)).max())
 
 
 def encode_png(levels: NDArray[np.uint8], forged: str | None = None) -> bytes:
-    """(H, W, 3) levels -> a PNG; equal pixels give equal bytes.
+    """Encode levels (H, W, 3) as a PNG; equal pixels give equal bytes.
 
     Args:
         levels: the pixels.
-        forged: what made them, where an attack did: the file says so, that nobody takes it for a benign photo.
+        forged: the attack that made them, if one did. The file says so: nobody shall take it for a benign photo.
     """
     buffer = io.BytesIO()
     info = PngInfo()
@@ -131,23 +131,23 @@ def encode_png(levels: NDArray[np.uint8], forged: str | None = None) -> bytes:
 
 
 def forged_note(content: bytes) -> str | None:
-    """What made a picture, where underfire forged it and nobody has saved it anew since."""
+    """Read which attack made a file; None where underfire did not make it, or another program has saved it since."""
     try:
         with Image.open(io.BytesIO(content)) as picture:
             note = picture.info.get(FORGED)
-    except Exception:  # whatever is wrong with the file, `load` says it
+    except Exception:  # `load` says what is wrong with the file
         return None
     return str(note) if note else None
 
 
 def decode_png(content: bytes) -> NDArray[np.uint8]:
-    """A PNG -> (H, W, 3) levels."""
+    """Decode a PNG into levels (H, W, 3)."""
     with Image.open(io.BytesIO(content)) as image:
         return np.asarray(image.convert("RGB"))
 
 
 def jpeg(levels: NDArray[np.uint8], quality: int = JPEG_QUALITY) -> NDArray[np.uint8]:
-    """What is read back after saving (H, W, 3) levels as JPEG."""
+    """Save levels (H, W, 3) as JPEG, and read them back."""
     buffer = io.BytesIO()
     Image.fromarray(levels).save(buffer, "JPEG", quality=quality)
     with Image.open(buffer) as image:

@@ -1,4 +1,4 @@
-"""Draw what is wanted of a photo: a class, another photo, a shape, each from (seed, image digest) alone."""
+"""Targets of a photo: a random class, a random other photo, a drawn map; each from (seed, photo's digest) alone."""
 
 from __future__ import annotations
 
@@ -19,12 +19,17 @@ if TYPE_CHECKING:
 
 
 SHAPES = ("circle", "box")
+"""Maps that are drawn."""
 SAMPLES = 16
-"""A drawn map's pixel is the mean of so many points a side: maps of 7×7 need soft edges."""
+"""Points a side whose mean is one pixel of a drawn map: maps of 7×7 need soft edges."""
 
 
 def draw_class(seed: int, photo: Photo, purpose: str, k: int, but: Sequence[int]) -> int:
-    """One of ``k`` classes for one photo, none of ``but``, all others equally likely."""
+    """Draw one of ``k`` classes for a photo, all equally likely except those in ``but``, which are never drawn.
+
+    Raises:
+        UnderfireError: no class is left.
+    """
     rest = sorted(set(but))
     if len(rest) >= k:
         raise UnderfireError(f"A classifier of {k} classes has no class besides {', '.join(map(str, rest))}.")
@@ -35,7 +40,11 @@ def draw_class(seed: int, photo: Photo, purpose: str, k: int, but: Sequence[int]
 
 
 def draw_photo(seed: int, photo: Photo, photos: Sequence[Photo]) -> Photo:
-    """Another photo of the same audit, all equally likely."""
+    """Draw another photo of the same audit, all equally likely.
+
+    Raises:
+        UnderfireError: there is no other photo.
+    """
     others = [other for other in photos if other.sha256 != photo.sha256]
     if not others:
         raise UnderfireError("--target-map image:random needs at least two different photos: give more photos.")
@@ -43,7 +52,7 @@ def draw_photo(seed: int, photo: Photo, photos: Sequence[Photo]) -> Photo:
 
 
 def draw_shape(kind: str, seed: int, photo: Photo, size: tuple[int, int]) -> NDArray[np.float64]:
-    """A map (h, w) with one circle or box of ones at a place of the photo's own, the rest zeros, soft edges."""
+    """Draw a map (h, w) of zeros with one circle or box of ones, with soft edges, at a position of the photo's own."""
     rng = np.random.default_rng(seed_of(seed, photo, "target map"))
     h, w = rng.uniform(0.15, 0.3, 2)  # half of the height and width, as shares of the side
     if kind == "circle":
@@ -57,27 +66,45 @@ def draw_shape(kind: str, seed: int, photo: Photo, size: tuple[int, int]) -> NDA
 
 
 def read_map(target: TargetMap, size: tuple[int, int]) -> NDArray[np.float64]:
-    """The map (h, w) in [0, 1] of a file; UnderfireError if it is not the file any more that the plan was made with."""
-    content = _content(str(target.value))
+    """Read the map (h, w), in [0, 1], of a file.
+
+    Raises:
+        UnderfireError: it is not the file that the plan was made with, or no picture.
+    """
+    content = read_target(str(target.value))
     if hashlib.sha256(content).hexdigest() != target.digest:
         raise UnderfireError(f"'{target.value}' has changed since the plan was made: run again.")
-    grey = _grey(content, str(target.value))
+    grey = grey_map(content, str(target.value))
     return np.asarray(grey.resize(size[::-1], Image.Resampling.BOX), np.float64) / LEVELS
 
 
-def _content(path: str) -> bytes:
+def read_target(path: str) -> bytes:
+    """Read the file of a target map, or of the photo whose map it is.
+
+    Raises:
+        UnderfireError: it cannot be read.
+    """
     try:
         return Path(path).read_bytes()
     except OSError as e:
         raise UnderfireError(f"Cannot read the target map '{path}' ({e.strerror}).") from e
 
 
-def _grey(content: bytes, path: str) -> Image.Image:
+def grey_map(content: bytes, path: str) -> Image.Image:
+    """Decode the picture of a target map as grey.
+
+    Args:
+        content: the bytes of the file.
+        path: its name in an error.
+
+    Raises:
+        UnderfireError: no picture, or one of a single grey.
+    """
     try:
         with Image.open(io.BytesIO(content)) as picture:
             grey = picture.convert("L")
     except Exception as e:  # decoders raise whatever they like on broken files
-        raise UnderfireError(f"--target-map file:{path}: that is no picture that can be read.") from e
+        raise UnderfireError(f"--target-map file:{path}: this is no picture that can be read.") from e
     if grey.getextrema()[0] == grey.getextrema()[1]:
-        raise UnderfireError(f"--target-map file:{path}: one grey all over is no map.")
+        raise UnderfireError(f"--target-map file:{path}: a picture of one single grey is no map.")
     return grey

@@ -1,1 +1,1 @@
-"""Statistics: estimates with intervals, conformal thresholds, detection. No torch."""
+"""Statistics: estimates with intervals, verdicts, conformal thresholds, detection. It imports no torch."""

@@ -1,7 +1,7 @@
-"""Conformal thresholds (Vovk et al. 2005).
+"""Conformal thresholds (Vovk et al. 2005; method, section 6.1).
 
-Of n benign scores that had no part in anything else the threshold is the k-th smallest, k = ⌈(n + 1)(1 − a)⌉. The next
-benign image, drawn like them, then raises an alarm with probability a at most.
+The threshold is the k-th smallest of n benign scores that are used for nothing else, k = ⌈(n + 1)(1 − a)⌉. A new benign
+image from the same source then raises an alarm with probability a at most.
 """
 
 from __future__ import annotations
@@ -12,26 +12,31 @@ from collections.abc import Sequence
 from underfire.core import UnderfireError
 
 FIT_EVERY = 4
-"""One image in so many teaches the statistics; the others, the threshold."""
+"""One image in so many gives the statistics; the others give the threshold."""
 
 
 def images_needed(false_alarms: float) -> int:
-    """Benign images that a rate of false alarms needs at least."""
-    return next(n for n in range(2, 10**9) if n - fitted(n) >= smallest(false_alarms))
+    """Count the benign images that an alarm with this rate of false alarms needs at least."""
+    return next(n for n in range(2, 10**9) if n - fitted(n) >= scores_needed(false_alarms))
 
 
-def smallest(false_alarms: float) -> int:
-    """Scores that a threshold for this rate needs at least: 1/a − 1."""
+def scores_needed(false_alarms: float) -> int:
+    """Count the scores that a threshold for this rate needs at least: 1/a − 1."""
     return max(1, math.ceil(round(1 / false_alarms - 1, 9)))
 
 
 def fitted(n: int) -> int:
-    """Of ``n`` images so many teach the statistics."""
+    """Count the images, of ``n``, that give the statistics."""
     return max(2, -(-n // FIT_EVERY))
 
 
 def threshold(scores: Sequence[float], false_alarms: float, unexplained: int = 0) -> float:
-    """The k-th smallest score, k = ⌈(n + 1)(1 − a)⌉; ``unexplained`` ones lie above all others.
+    """Return the k-th smallest score, k = ⌈(n + 1)(1 − a)⌉.
+
+    Args:
+        scores: of benign images.
+        false_alarms: a, the share of benign images that may raise an alarm, in (0, 1).
+        unexplained: number of further images without a score, which count as higher than all scores.
 
     Raises:
         UnderfireError: there are too few for this rate.
@@ -45,7 +50,7 @@ def threshold(scores: Sequence[float], false_alarms: float, unexplained: int = 0
         )
     if k > len(scores):
         raise UnderfireError(
-            f"{unexplained} of {n} benign images have no map of some member, which is an alarm: that is more than "
-            f"--false-alarms {false_alarms:g} of them. Leave that member out."
+            f"Some member has no map of {unexplained} of the {n} benign images, and each of these is an alarm: more "
+            f"than --false-alarms {false_alarms:g} allows. Leave that member out."
         )
     return sorted(scores)[k - 1]

@@ -1,7 +1,7 @@
-"""How well a score tells attacked images from benign ones: ROC, AUC with its interval, detection at a rate. No torch.
+"""Detection: how well a score tells attacked images from benign ones. It imports no torch.
 
 AUC = P(s(attacked) > s(benign)) + ½ P(s(attacked) = s(benign))
-detection at a: P(s(attacked) > t), t the conformal threshold of the benign scores for a share a of false alarms
+detection at a: P(s(attacked) > t), where t is the conformal threshold of the benign scores for false alarms a
 """
 
 from __future__ import annotations
@@ -16,26 +16,31 @@ from underfire.metrics import conformal
 from underfire.metrics.estimate import NOTHING, Estimate, rate
 
 RESAMPLED = 2000
-"""Bootstrap samples behind an interval."""
+"""Number of bootstrap samples behind an interval."""
 Scores = Sequence[float | None]
-"""None: the image could not be scored, which is an alarm; above every number."""
+"""One score for each image. None means that it has none, which is an alarm: it counts as above every number."""
 
 
 @dataclass(frozen=True)
 class Roc:
-    """One curve: share of attacked images found, over the share of benign ones that raise an alarm."""
+    """A ROC curve.
+
+    Args:
+        false_alarms: shares of benign images that raise an alarm, ascending from 0 to 1.
+        found: shares of attacked images that do, at the same thresholds.
+    """
 
     false_alarms: tuple[float, ...]
     found: tuple[float, ...]
 
 
 def numbers(scores: Scores) -> NDArray[np.float64]:
-    """Scores as numbers; what could not be scored is infinite."""
+    """Turn scores into numbers, None into infinity."""
     return np.asarray([np.inf if s is None else s for s in scores], np.float64)
 
 
 def roc(benign: Scores, attacked: Scores) -> Roc:
-    """The curve from (0, 0) to (1, 1), one corner for each threshold."""
+    """Draw the curve from (0, 0) to (1, 1), with one corner for each threshold."""
     b, a = np.sort(numbers(benign)), np.sort(numbers(attacked))
     thresholds = np.unique(np.concatenate([b, a]))[::-1]
     above_b = 1 - np.searchsorted(b, thresholds, "left") / len(b)
@@ -44,7 +49,11 @@ def roc(benign: Scores, attacked: Scores) -> Roc:
 
 
 def auc(benign: Scores, attacked: Scores, seed: int = 0) -> Estimate:
-    """Area under the curve with the 95 % interval of a bootstrap over both groups; nothing without both."""
+    """Estimate the area under the curve, with the 95 % interval of a bootstrap over both groups.
+
+    Returns:
+        The estimate; `NOTHING` where a group is empty.
+    """
     b, a = numbers(benign), numbers(attacked)
     if not len(b) or not len(a):
         return NOTHING
@@ -56,9 +65,13 @@ def auc(benign: Scores, attacked: Scores, seed: int = 0) -> Estimate:
 
 
 def detection(benign: Scores, attacked: Scores, false_alarms: float) -> Estimate:
-    """Share of attacked images found at a rate of false alarms; nothing where the benign ones are too few for it."""
+    """Estimate the share of attacked images that are found at a rate of false alarms, in (0, 1).
+
+    Returns:
+        The estimate; `NOTHING` where there are too few benign images for this rate.
+    """
     b, a = numbers(benign), numbers(attacked)
-    if len(b) < conformal.smallest(false_alarms):
+    if len(b) < conformal.scores_needed(false_alarms):
         return NOTHING
     threshold = conformal.threshold(b.tolist(), false_alarms)
     return rate((a > threshold).tolist())

@@ -1,4 +1,4 @@
-"""Estimate rates and means with a 95 % interval and the n behind it."""
+"""Estimates of rates and means, with their 95 % intervals and the n behind them (method, section 5.4)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from scipy import stats
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean or rate with its 95 % interval; ``value`` is None where there is nothing to average (n = 0)."""
+    """A mean or a rate with its 95 % interval.
+
+    Args:
+        value: the mean or rate; None where n is 0.
+        low: lower end of the interval; None where there is none.
+        high: upper end.
+        n: number of values.
+    """
 
     value: float | None
     low: float | None
@@ -20,10 +27,11 @@ class Estimate:
 
 
 NOTHING = Estimate(None, None, None, 0)
+"""The estimate from no values."""
 
 
 def rate(flags: Sequence[bool | None]) -> Estimate:
-    """Share of True with Wilson's 95 % interval; what is None does not count."""
+    """Estimate the share of True, with Wilson's 95 % interval; None does not count."""
     known = [flag for flag in flags if flag is not None]
     if not known:
         return NOTHING
@@ -32,7 +40,7 @@ def rate(flags: Sequence[bool | None]) -> Estimate:
 
 
 def mean(values: Sequence[float]) -> Estimate:
-    """Mean with Student's 95 % interval; the interval is None for a single value."""
+    """Estimate the mean, with Student's 95 % interval; a single value has no interval."""
     if not values:
         return NOTHING
     middle = float(np.mean(values))
@@ -43,6 +51,6 @@ def mean(values: Sequence[float]) -> Estimate:
 
 
 def mean_curve(curves: list[list[float | None]]) -> tuple[float | None, ...]:
-    """Mean at each threshold over the curves that have a value there; empty without curves."""
+    """Average curves at each threshold, over those that have a value there; empty without curves."""
     columns = ([v for v in column if v is not None] for column in zip(*curves, strict=True))
     return tuple(float(np.mean(values)) if values else None for values in columns)

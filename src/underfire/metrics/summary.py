@@ -1,4 +1,4 @@
-"""Records -> the numbers of the table: rates with n and interval. No torch."""
+"""Summaries: from records to the numbers of a table, rates with n and interval. It imports no torch."""
 
 from __future__ import annotations
 
@@ -9,14 +9,27 @@ from typing import Any
 from underfire.metrics.estimate import Estimate, mean, mean_curve, rate
 
 Row = dict[str, Any]
+"""A record with its verdicts, by column."""
 CELL = ("classifier", "attack", "preset", "against", "judge_classifier", "interpreter", "defense", "eps")
+"""Columns that rows of one line have in common."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """One line of the table: every judgement of one attack under one interpreter, failures of the attack included.
+    """One line of the table: all judgements of one attack under one interpreter, also where the attack failed.
 
-    ``alarm`` is the rate of alarms on the adversarial PNGs; ``unnoticed``, that of forged ones without one.
+    The estimates that are not listed here are means of the column of that name (`Record`).
+
+    Args:
+        cell: the values of the `CELL` columns.
+        n: number of rows with a result.
+        errors: number of rows without one.
+        success: rate of adversarial PNGs that are predicted as the target class.
+        forged: rate of those whose map is untouched too.
+        untouched_l1: map_l1 up to which a map counts as untouched; None where it was not measured.
+        alarm: rate of alarms on the adversarial PNGs.
+        unnoticed: rate of adversarial PNGs that are forged and raise no alarm.
+        iou_curve: mean IoU at each threshold.
     """
 
     cell: dict[str, Any]
@@ -39,7 +52,7 @@ class Summary:
 
 
 def summarise(rows: Iterable[Row]) -> list[Summary]:
-    """One Summary for each combination of `CELL` columns, in order of first appearance."""
+    """Summarise the rows of each combination of `CELL` columns, in order of first appearance."""
     cells: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
         cells.setdefault(tuple(row[name] for name in CELL), []).append(row)
@@ -74,6 +87,6 @@ def _summary(cell: dict[str, Any], rows: list[Row]) -> Summary:
 
 
 def _unnoticed(row: Row) -> bool | None:
-    """Forged, and no alarm; None without a defense or a scale."""
+    """Tell whether an image is forged and raises no alarm; None without a defense or a scale."""
     forged, alarm = row.get("forged"), row.get("alarm")
     return None if forged is None or alarm is None else forged and not alarm

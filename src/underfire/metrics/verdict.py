@@ -8,16 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 
 SCALE_PERCENTILE = 95
+"""Percentile of the JPEG distances up to which a map counts as untouched."""
 
 
 @dataclass(frozen=True)
 class MapVerdict:
-    """What one judgement comes to.
+    """The verdicts on one judgement.
 
     Args:
         untouched_l1: map_l1 up to which a map counts as untouched; None where it was not measured.
-        untouched: map_l1 is no larger. With a benign target, nothing seems to have happened to the map.
-        forged: the attack succeeded and the map is untouched.
+        untouched: whether map_l1 is no larger. Then, with a benign target map, nothing seems to have happened.
+        forged: whether the attack succeeded and the map is untouched.
     """
 
     untouched_l1: float | None = None
@@ -26,10 +27,11 @@ class MapVerdict:
 
 
 def untouched_scale(jpeg_l1: Iterable[tuple[str, float | None]]) -> dict[str, float]:
-    """map_l1 up to which a map counts as untouched, by interpreter (method, section 5.5).
+    """Compute, for each interpreter, the map_l1 up to which a map counts as untouched (method, section 5.5).
 
     Args:
-        jpeg_l1: interpreter, and what JPEG 90 does to one clean map; None where it could not be measured.
+        jpeg_l1: name of the interpreter, and L1 distance of one clean map before and after JPEG 90; None where it could
+            not be measured.
     """
     found: dict[str, list[float]] = {}
     for interpreter, l1 in jpeg_l1:
@@ -39,10 +41,10 @@ def untouched_scale(jpeg_l1: Iterable[tuple[str, float | None]]) -> dict[str, fl
 
 
 def verdict(interpreter: str, success: bool | None, l1: float | None, scale: Mapping[str, float]) -> MapVerdict:
-    """The verdict on one judgement.
+    """Judge one judgement's measurements.
 
     Args:
-        interpreter: who judged.
+        interpreter: name of the judge's interpreter.
         success: whether the target class was reached; None where there is no result.
         l1: map_l1; None where there is no result.
         scale: from `untouched_scale`.

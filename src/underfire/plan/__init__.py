@@ -1,1 +1,1 @@
-"""Plan an audit: settings, checked and filled in, become units of work with keys and costs. Nothing is run here."""
+"""The plan of an audit: settings are checked and filled in, and become units of work with keys and costs."""

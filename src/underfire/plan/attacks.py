@@ -1,4 +1,4 @@
-"""The attacks of a plan: made from their presets, with the user's settings checked before anything is run."""
+"""The attacks of a plan: made from their presets; the user's settings are checked before anything is run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from underfire.plan.settings import Settings
 
 
 def cells_of(settings: Settings) -> Iterator[Cell]:
-    """Make every attack of a plan, each against every interpreter that it is made against.
+    """Make the attacks of a plan: an attack on explanations once for each interpreter, any other attack once.
 
     Raises:
         UnderfireError: an attack or preset that does not exist, or a setting that does not suit it.
@@ -35,18 +35,23 @@ def cells_of(settings: Settings) -> Iterator[Cell]:
 
 
 def taken(maker: Any, **given: Any) -> dict[str, Any]:
-    """Pick those of an audit's own settings that an attack takes: the ``make`` of its ``maker`` says which."""
+    """Pick the settings of an audit that an attack takes.
+
+    Args:
+        maker: what is registered under the attack's name; the parameters of its ``make`` say what it takes.
+        given: the settings.
+    """
     known = inspect.signature(maker.make).parameters
     return {name: value for name, value in given.items() if name in known}
 
 
 def _check(attack: str, settings: Any) -> None:
-    """Raise UnderfireError for a number that is a word, and the like: the search would fail on it much later."""
+    """Raise UnderfireError for a word in place of a number, and the like: the search would fail on it much later."""
     if not dataclasses.is_dataclass(settings):
         raise UnderfireError(f"Attack '{attack}' must be a frozen dataclass: its fields go into its results' key.")
     try:
         hints = typing.get_type_hints(type(settings))
-    except NameError:  # a third party's types that exist for type checkers only
+    except NameError:  # another package's types that exist for type checkers only
         return
     for f in dataclasses.fields(settings):
         value = getattr(settings, f.name)
@@ -59,7 +64,7 @@ def _check(attack: str, settings: Any) -> None:
 def _check_one(attack: str, name: str, value: Any, hint: Any) -> None:
     try:
         TypeAdapter(hint).validate_python(value, strict=True)
-    except PydanticSchemaGenerationError:  # a third party's own type
+    except PydanticSchemaGenerationError:  # another package's own type
         return
     except ValidationError as e:
         why = e.errors()[0]["msg"]

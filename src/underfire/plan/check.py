@@ -1,4 +1,4 @@
-"""Refuse to attack what is no classifier: such numbers would mean nothing (after auto-attack's checks)."""
+"""The check of a classifier: numbers of a network that is none would mean nothing (after the checks of auto-attack)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,18 @@ from underfire.core import Classifier, UnderfireError
 
 
 def check(classifier: Classifier, device: torch.device | str = "cpu") -> None:
-    """Raise UnderfireError unless the outputs are finite, deterministic logits with a gradient."""
+    """Check that the outputs of a classifier are finite, deterministic logits with a gradient to the input.
+
+    Example:
+        ``check(underfire.classifier("efficientnet-lite0"))``
+
+    Args:
+        classifier: what is checked, on two random images.
+        device: where it is.
+
+    Raises:
+        UnderfireError: the outputs are none; the error says why.
+    """
     size = classifier.preprocess.input_size
     x = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0)).to(device).requires_grad_()
     try:
@@ -19,7 +30,9 @@ def check(classifier: Classifier, device: torch.device | str = "cpu") -> None:
     if problem is None:
         grad = torch.autograd.grad((z[:, 0] - z[:, 1]).sum(), x, allow_unused=True)[0] if z.requires_grad else None
         if grad is None or not bool(grad.isfinite().all()) or not bool(grad.any()):
-            problem = "has no usable gradient to its input: remove what cuts it (detach, no_grad, quantisation)"
+            problem = (
+                "has no usable gradient to its input: remove what cuts the gradient (detach, no_grad, quantisation)"
+            )
     if problem:
         raise UnderfireError(f"'{classifier.name}' {problem}.")
 
@@ -31,7 +44,7 @@ def _problem(classifier: Classifier, x: torch.Tensor, z: torch.Tensor) -> str | 
     if not bool(z.isfinite().all()):
         return "returns values that are not finite: check the weights and the mean and std"
     if bool((z >= 0).all()) and bool((z.sum(1) - 1).abs().max() < 1e-3):
-        return "returns probabilities, not logits: take the softmax off its end"
+        return "returns probabilities, not logits: remove the softmax at its end"
     with torch.no_grad():
         again = classifier.logits(x)
     if not torch.allclose(again, z, rtol=1e-4, atol=1e-4 * float(z.abs().max())):

@@ -1,4 +1,4 @@
-"""Cost: what an image takes in passes and memory, and which interpreters share units."""
+"""The cost of an image in passes and memory, and the interpreters that share units because of it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from underfire.plan.settings import UNIT_ROWS
 FIRST_ORDER = 3.0
 """F of a step that takes first derivatives only."""
 MEMORY_SHARE = 4
-"""A batch may take one part in so many of the memory."""
+"""A batch may take one quarter of the memory."""
 SPLIT = 0.1
-"""An interpreter gets units of its own where forging the attacks on the prediction again adds at most this share."""
+"""An interpreter gets units of its own where this costs at most this share more.
+
+There the attacks on the prediction are forged again.
+"""
 UNIT_PASSES = {"cpu": 40_000, "mps": 200_000, "cuda": 1_500_000}
-"""F that a unit should cost at most (some ten minutes on two CPU cores, or on one GPU): what a kill loses."""
+"""F that a unit should cost at most. A kill loses one unit: some ten minutes on two CPU cores, or on one GPU."""
 
 
 def lanes_of(
@@ -28,7 +31,16 @@ def lanes_of(
     goal_maps: int,
     alarm_passes: float,
 ) -> Iterator[Lane]:
-    """The interpreters that share units, then those that have units of their own."""
+    """Yield the lane of the interpreters that share units, then those of interpreters with units of their own.
+
+    Args:
+        cells: the attacks.
+        interpreters: the judges, by name.
+        batch_size: photos that share a batch, at most.
+        device: what the workers compute on.
+        goal_maps: maps of each interpreter before the attack: the benign one, and a target map if it is another one.
+        alarm_passes: F of asking the alarm about one image.
+    """
     alone = [cell.attack.bound(FIRST_ORDER) for cell in cells if cell.against is None]
     shared = 1 + sum(alone)
     own = {name: _own_passes(cells, i, len(alone), goal_maps) for name, i in interpreters.items()}
@@ -43,17 +55,23 @@ def lanes_of(
 
 
 def _own_passes(cells: tuple[Cell, ...], interpreter: Interpreter, alone: int, goal_maps: int) -> float:
-    """F of an image for what concerns this interpreter only: its clean maps, its attacks, its judgements."""
+    """Compute the F of an image for one interpreter alone: its clean maps, its attacks, its judgements."""
     judged = 1 + interpreter.map_passes
     against = [cell.attack.bound(interpreter.step_passes) for cell in cells if cell.against == interpreter.name]
     return goal_maps * interpreter.map_passes + judged * (alone + len(against)) + sum(against)
 
 
 def batch_that_fits(classifier: Classifier, device: str, workers: int, step_passes: float) -> int:
-    """Images whose step takes at most a quarter of the memory that there is.
+    """Estimate how many images a step can take together within a quarter of the memory.
 
-    A first-order step holds what the forward saves for its backward, once more while it runs; a second-order one three
-    times as much (measured on EfficientNet-Lite0: 69 and 172 MB an image).
+    A first-order step holds 1.5 times what the forward saves for its backward; a second-order step, three times as
+    much (measured on EfficientNet-Lite0: 69 and 172 MB for each image).
+
+    Args:
+        classifier: the classifier, on its device.
+        device: where it computes.
+        workers: processes that share the memory.
+        step_passes: F of a step; more than 3 means a second-order step.
     """
     import torch  # noqa: PLC0415
 
@@ -67,7 +85,7 @@ def batch_that_fits(classifier: Classifier, device: str, workers: int, step_pass
     size = classifier.preprocess.input_size
     with torch.autograd.graph.saved_tensors_hooks(count, lambda t: t):
         classifier.logits(torch.zeros(1, 3, size, size, device=device, requires_grad=True))
-    weights = sum(p.numel() * p.element_size() for p in _parameters(classifier))  # saved too, but once for a batch
+    weights = sum(p.numel() * p.element_size() for p in _parameters(classifier))  # saved too, but once for all images
     image = max(1, saved - weights) * (1.5 if step_passes <= FIRST_ORDER else 4.5)
     return max(1, int(_memory(device) / MEMORY_SHARE / workers / image))
 
@@ -86,22 +104,26 @@ def _memory(device: str) -> int:
 
 
 def by_device(table: Mapping[str, float], device: str) -> float:
-    """Look a device's kind up in a table; a kind that is not there counts as a CPU."""
+    """Look up the kind of a device in a table; a kind that is not in it counts as a CPU."""
     return table.get(device.partition(":")[0], table["cpu"])
 
 
 @dataclasses.dataclass(frozen=True)
 class Lane:
-    """Interpreters whose work is cut into units together, since they share what is forged and what is clean.
+    """Interpreters whose work is cut into units together: they share clean predictions and forged images.
 
-    A MASK image costs a hundred times what a CAM one does: in one unit with it, CAM would be cut as fine as MASK.
+    An image costs a hundred times more under MASK than under CAM. In one unit with MASK, CAM would be cut as small.
+
+    Args:
+        interpreters: their names.
+        cells: the attacks.
+        passes: F of an image at most.
+        rows: judgements of an image.
+        batch: images that share a batch.
     """
 
     interpreters: tuple[str, ...]
     cells: tuple[Cell, ...]
     passes: float
-    """F an image costs at most."""
     rows: int
-    """Judgements an image gets."""
     batch: int
-    """Images that share a batch."""

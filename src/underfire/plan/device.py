@@ -1,4 +1,4 @@
-"""Devices: where the workers compute, and where this process does."""
+"""The devices: where the workers compute, and where this process computes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from underfire.plan.settings import Settings
 
 
 def devices(settings: Settings) -> tuple[str, str]:
-    """Where the workers compute, and where this process does: a cluster's driver may have no GPU."""
+    """Choose where the workers compute, and where this process does: the driver of a cluster may have no GPU.
+
+    Raises:
+        UnderfireError: there is no such device.
+    """
     try:
         device = choose_device(settings.device)
     except UnderfireError:
@@ -19,7 +23,11 @@ def devices(settings: Settings) -> tuple[str, str]:
 
 
 def choose_device(word: str) -> str:
-    """'auto' is the first of cuda, mps, cpu that is there."""
+    """Check that this machine has a device; 'auto' means the first of cuda, mps and cpu that it has.
+
+    Raises:
+        UnderfireError: an unknown device, or one that this machine does not have.
+    """
     import torch  # noqa: PLC0415 (a plan file can be read without it)
 
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
@@ -30,7 +38,7 @@ def choose_device(word: str) -> str:
         raise core.unknown("device", word, there)
     if not there[kind]:
         raise UnderfireError(
-            f"--device {word}: this machine has none that PyTorch can use; it has "
+            f"--device {word}: this machine has no such device that PyTorch can use; it has "
             f"{', '.join(name for name, is_there in there.items() if is_there)}."
         )
     return word

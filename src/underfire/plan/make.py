@@ -1,9 +1,9 @@
-"""Make a plan: every name, class and file is checked before anything is run."""
+"""The making of a plan: every name, class and file is checked before anything is run."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from underfire import registry
@@ -12,7 +12,7 @@ from underfire.core.hashing import digest_of
 from underfire.core.place import local
 from underfire.images.photos import Folder
 from underfire.plan.attacks import cells_of
-from underfire.plan.cost import FIRST_ORDER, batch_that_fits, by_device, lanes_of
+from underfire.plan.cost import FIRST_ORDER, Lane, batch_that_fits, by_device, lanes_of
 from underfire.plan.device import devices
 from underfire.plan.settings import AUTO, Settings
 from underfire.plan.targets import class_of, target_map_of
@@ -20,52 +20,45 @@ from underfire.plan.units import Plan
 from underfire.registry import VICTIMS, Victims
 
 UNIT_IMAGES = {"cpu": 8, "mps": 16, "cuda": 64}
-"""Images that share a batch where cost allows: a CPU gains nothing beyond 8 (measured on EfficientNet-Lite0)."""
+"""Images that share a batch where the cost allows it: a CPU gains nothing beyond 8 (on EfficientNet-Lite0)."""
 
 
 def make_plan(settings: Settings, victims: Victims = VICTIMS, earlier: Settings | None = None) -> Plan:
     """Fill in the settings, and check every name, class and file before anything is run.
 
+    Example:
+        ``make_plan(Settings.parse({"images": "demo"})).rows``
+
     Args:
         settings: what the user asks for.
-        victims: where the classifier and the interpreters are built, or are already.
-        earlier: the plan that is in the output folder: what the user leaves open is as there.
+        victims: the cache that builds the classifier and the interpreters.
+        earlier: the plan in the output folder, if there is one: it fills in what the user leaves open.
 
     Raises:
         UnderfireError: a name, class, file or setting that does not exist or does not fit.
-
-    Example:
-        ``make_plan(Settings.parse({"images": "demo"})).rows``
     """
-    settings = _as_before(settings, earlier)
-    settings = _adaptive(settings.placed())
-    named = (*settings.interpreter, *settings.attack)
-    for part in settings.options:
-        if part not in named:
-            raise unknown("interpreter or attack in this plan", part, named)
+    settings = _adaptive(_as_before(settings, earlier).with_absolute_paths())
+    _refuse_unnamed_options(settings)
     device, here = devices(settings)
     planned = _planned(settings, victims, here)
     registry.maker("executors", settings.executor)
     cells = tuple(cells_of(settings))
     settings = _filled(settings, planned, device, here)
-    alarm_passes = planned.alarm.passes if planned.alarm else 0.0
-    goal_maps = 2 if settings.target_map.startswith(("class", "image")) else 1
-    lanes = lanes_of(cells, planned.interpreters, settings.batch_size or 1, device, goal_maps, alarm_passes)
     folder = Folder(settings.images)
     photos = tuple(folder.photos(settings.limit))
     target_map = target_map_of(settings.target_map, planned.classifier, local(folder.root))
-    if target_map.digest:  # a file's place, so that plan.yaml can be run from anywhere
+    if target_map.digest:  # its absolute path, so that plan.yaml can be run from any folder
         settings = settings.model_copy(update={"target_map": f"{target_map.kind}:{target_map.value}"})
     return Plan(
-        settings,
-        _job(settings, planned, cells, target_map, device),
-        photos,
-        planned.weights_digest,
-        digest_of([planned.classifier.classes.names, planned.classifier.classes.ids]),
-        tuple(planned.passes(cell) for cell in cells),
-        tuple(lanes),
-        2 * planned.map_passes + 1,
-        planned.alarm.digest if planned.alarm else "",
+        settings=settings,
+        job=_job(settings, planned, cells, target_map, device),
+        photos=photos,
+        weights_digest=planned.weights_digest,
+        classes_digest=digest_of([planned.classifier.classes.names, planned.classifier.classes.ids]),
+        cell_passes=tuple(planned.passes(cell) for cell in cells),
+        lanes=tuple(_lanes(settings, planned, cells, device)),
+        scale_passes=2 * planned.map_passes + 1,
+        defense_digest=planned.alarm.digest if planned.alarm else "",
     )
 
 
@@ -78,23 +71,41 @@ class PlannedVictim:
     alarm: Defense | None
 
     @property
+    def alarm_passes(self) -> float:
+        """F of asking the alarm about one image; 0 without one."""
+        return self.alarm.passes if self.alarm else 0.0
+
+    @property
     def map_passes(self) -> float:
-        """F of one map of every interpreter."""
+        """F of one map of each interpreter together."""
         return sum(i.map_passes for i in self.interpreters.values())
 
     @property
     def weights_digest(self) -> str:
-        """Of the classifier's weights, and of the interpreters' where they have any."""
+        """Digest of the classifier's weights, and of the interpreters' own weights where they have any."""
         trained = {name: i.digest for name, i in self.interpreters.items() if i.digest}
         return digest_of([self.classifier.digest, trained]) if trained else self.classifier.digest
 
     def passes(self, cell: Cell) -> float:
-        """F of an image at most: the search of a cell, and its judgements."""
-        alarm = self.alarm.passes if self.alarm else 0.0
+        """Estimate the most F that an image costs in a cell: the search and its judgements."""
         if cell.against is None:
-            return cell.attack.bound(FIRST_ORDER) + len(self.interpreters) + self.map_passes + alarm
+            return cell.attack.bound(FIRST_ORDER) + len(self.interpreters) + self.map_passes + self.alarm_passes
         interpreter = self.interpreters[cell.against]
-        return cell.attack.bound(interpreter.step_passes) + 1 + interpreter.map_passes + alarm
+        return cell.attack.bound(interpreter.step_passes) + 1 + interpreter.map_passes + self.alarm_passes
+
+
+def _refuse_unnamed_options(settings: Settings) -> None:
+    """Raise UnderfireError for options of an interpreter or attack that the plan does not have."""
+    named = (*settings.interpreter, *settings.attack)
+    for part in settings.options:
+        if part not in named:
+            raise unknown("interpreter or attack in this plan", part, named)
+
+
+def _lanes(settings: Settings, planned: PlannedVictim, cells: tuple[Cell, ...], device: str) -> Iterator[Lane]:
+    goal_maps = 2 if settings.target_map.startswith(("class", "image")) else 1
+    batch_size = settings.batch_size or 1
+    return lanes_of(cells, planned.interpreters, batch_size, device, goal_maps, planned.alarm_passes)
 
 
 def _planned(settings: Settings, victims: Victims, device: str) -> PlannedVictim:
@@ -107,7 +118,7 @@ def _planned(settings: Settings, victims: Victims, device: str) -> PlannedVictim
 
 
 def _as_before(settings: Settings, earlier: Settings | None) -> Settings:
-    """Take from the plan that is there what the user leaves open."""
+    """Fill in what the user leaves open from the earlier plan."""
     if earlier is None:
         return settings
     there = {k: getattr(earlier, k) for k in AUTO if getattr(settings, k) is None}
@@ -118,7 +129,8 @@ def _filled(settings: Settings, planned: PlannedVictim, device: str, here: str) 
     """Fill in what is left open: batch size, threads and precision."""
     if settings.batch_size is None and here != device:
         raise UnderfireError(
-            f"This machine has no {device} whose memory the batch could be fitted to: give --batch-size, such as 64."
+            f"The workers compute on {device}, and this machine has none to see how large a batch its memory holds: "
+            "give --batch-size, such as 64."
         )
     batch_size = settings.batch_size
     if batch_size is None:
@@ -154,9 +166,9 @@ def _job(
 
 
 def _adaptive(settings: Settings) -> Settings:
-    """With --adaptive the attacks on explanations are made against the alarm and all of its members too.
+    """Add the interpreter 'ensemble' for --adaptive: attacks on it attack the alarm and all of its members.
 
-    The interpreter 'ensemble' beside a defense is that defense's own.
+    Beside a defense the interpreter 'ensemble' is that of the defense.
     """
     if settings.defense is None:
         if settings.adaptive:

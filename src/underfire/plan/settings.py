@@ -1,4 +1,4 @@
-"""Settings: what the user asks for, from flags or a plan file."""
+"""The settings of an audit: what the user asks for, from flags or a plan file."""
 
 from __future__ import annotations
 
@@ -11,31 +11,30 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from underfire import core
 from underfire.core import ClassifierOptions, UnderfireError
-from underfire.core.place import FILES, Place, _absolute, absolute_files, is_url
+from underfire.core.place import FILES, Place, absolute, absolute_files, is_url
 from underfire.images.photos import DEMO
 
 UNIT_ROWS = 1000
-"""At most so many rows in one Parquet part."""
+"""Rows of one Parquet part at most."""
 AUTO = ("batch_size", "threads", "precision")
-"""Settings that are filled in when not given, and taken from the plan that is there when a run goes on."""
+"""Settings that are filled in where they are not given: from the earlier plan, when a run goes on."""
 NOT_IN_KEY = frozenset(
     {"images", "weights", "classes", "device", "workers", "executor", "address", "gpus", "resolved", "target_map"}
     | {"defense"}
 )
-"""Settings that change no number: what photos, weights, class names, defense and target maps there are is in the key
-by their digests."""
+"""Settings that are not in the key. Some change no number; the files among them are in the key by their digests."""
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Triple = tuple[Finite, Finite, Finite]
-PHOTOS, CLASSIFIER, ATTACK, PLACE = "Photos", "Classifier", "Attack", "Where it runs"
+PHOTOS, CLASSIFIER, ATTACK, MACHINE = "Photos", "Classifier", "Attack", "Where it runs"
 """Groups of settings, as `--help` shows them."""
 
 
 def flag(group: str, metavar: str, text: str, shown: str = "") -> Any:
-    """Describe a setting once, for the command line's help and for whoever reads the model.
+    """Describe a setting once, for the help of the command line and for readers of the model.
 
     Args:
-        group: one of the four above.
-        metavar: what is given, such as ``PX``.
+        group: one of the four groups.
+        metavar: the kind of value, such as ``PX``.
         text: one sentence.
         shown: the default in words, where it is no plain value.
     """
@@ -43,7 +42,14 @@ def flag(group: str, metavar: str, text: str, shown: str = "") -> Any:
 
 
 class Settings(BaseModel):
-    """What the user asks for: the flags of ``underfire run``, or a plan file."""
+    """The settings of an audit: the flags of ``underfire run``, or a plan file.
+
+    Example:
+        ``Settings(images="photos", interpreter=("cam", "grad"), eps=4)``; `parse` tells mistakes in a sentence.
+
+    Raises:
+        pydantic.ValidationError: an unknown setting, or a value that is not allowed.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -70,9 +76,9 @@ class Settings(BaseModel):
     mean: Annotated[
         Triple | None, flag(CLASSIFIER, "R,G,B", "What is subtracted from pixels in [0, 1], by colour.")
     ] = None
-    std: Annotated[Triple | None, flag(CLASSIFIER, "R,G,B", "What they are then divided by.")] = None
+    std: Annotated[Triple | None, flag(CLASSIFIER, "R,G,B", "What pixels are then divided by, by colour.")] = None
     classes: Annotated[
-        str | None, flag(CLASSIFIER, "FILE", "Class names, one a line, in the order of the outputs.")
+        str | None, flag(CLASSIFIER, "FILE", "Class names, one on each line, in the order of the outputs.")
     ] = None
     interpreter: Annotated[tuple[str, ...], flag(ATTACK, "NAME", "Repeat for several.")] = ("cam",)
     attack: Annotated[tuple[str, ...], flag(ATTACK, "NAME", "Repeat for several.")] = ("pgd", "adv2")
@@ -94,32 +100,32 @@ class Settings(BaseModel):
             "The map to be shown: benign, class:NAME|random, image:PATH|random, shape:circle|box or file:PNG.",
         ),
     ] = "benign"
-    defense: Annotated[
-        str | None, flag(ATTACK, "FILE", "An alarm that judges every picture too: docs/defenses.md.")
-    ] = None
+    defense: Annotated[str | None, flag(ATTACK, "FILE", "An alarm that judges every image too: docs/defenses.md.")] = (
+        None
+    )
     adaptive: Annotated[bool, flag(ATTACK, "", "Attack the defense too: all its members and its score at once.")] = (
         False
     )
-    seed: Annotated[int, Field(ge=0), flag(ATTACK, "S", "Of every random choice.")] = 0
+    seed: Annotated[int, Field(ge=0), flag(ATTACK, "S", "Seed of every random choice.")] = 0
     options: dict[str, dict[str, Any]] = Field(default_factory=dict)
     batch_size: Annotated[
         Annotated[int, Field(ge=1, le=UNIT_ROWS)] | None,
-        flag(PLACE, "N", "Photos that share a batch.", "by cost"),
+        flag(MACHINE, "N", "Photos that share a batch.", "by cost"),
     ] = None
     threads: Annotated[
-        Annotated[int, Field(ge=1)] | None, flag(PLACE, "T", "CPU threads a worker.", "cores / workers")
+        Annotated[int, Field(ge=1)] | None, flag(MACHINE, "T", "CPU threads of each worker.", "cores / workers")
     ] = None
     precision: Annotated[
         Literal["fp32", "bf16"] | None,
-        flag(PLACE, "auto|fp32|bf16", "Of the search; the judge is always float32.", "auto"),
+        flag(MACHINE, "auto|fp32|bf16", "Precision of the search; the judge is always float32.", "auto"),
     ] = None
-    device: Annotated[str, flag(PLACE, "auto|cpu|cuda|mps", "What the workers compute on.")] = "auto"
-    workers: Annotated[int, Field(ge=1), flag(PLACE, "N", "Processes.")] = 1
-    executor: Annotated[str, flag(PLACE, "local|ray", "Where the workers are: docs/scale.md.")] = "local"
-    address: Annotated[str | None, flag(PLACE, "auto|ray://…|local", "The Ray cluster.", "auto")] = None
+    device: Annotated[str, flag(MACHINE, "auto|cpu|cuda|mps", "What the workers compute on.")] = "auto"
+    workers: Annotated[int, Field(ge=1), flag(MACHINE, "N", "Number of worker processes.")] = 1
+    executor: Annotated[str, flag(MACHINE, "local|ray", "Where the workers are: docs/scale.md.")] = "local"
+    address: Annotated[str | None, flag(MACHINE, "auto|ray://…|local", "The Ray cluster.", "auto")] = None
     gpus: Annotated[
         Annotated[float, Field(ge=0, le=64, allow_inf_nan=False)] | None,
-        flag(PLACE, "G", "GPUs of each worker on Ray; 0.5: two share one.", "1 on cuda"),
+        flag(MACHINE, "G", "GPUs of each worker on Ray; 0.5 means that two share one.", "1 on cuda"),
     ] = None
     resolved: dict[str, Any] = Field(default_factory=dict)
 
@@ -143,30 +149,38 @@ class Settings(BaseModel):
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Settings:
-        """Settings from flags or a file; the first mistake is told in the user's words."""
+        """Make settings from the values of flags or of a file.
+
+        Example:
+            ``Settings.parse({"images": "demo", "eps": 4})``
+
+        Raises:
+            UnderfireError: the first mistake, in the user's words.
+        """
         try:
             return cls(**values)
         except ValidationError as e:
-            raise UnderfireError(_told(e)) from e
+            raise UnderfireError(_sentence(e)) from e
         except TypeError as e:
-            raise UnderfireError(f"A plan is a mapping of settings such as 'images: photos' ({e}).") from e
+            raise UnderfireError(f"A plan is a mapping of settings, such as 'images: photos' ({e}).") from e
 
-    def placed(self) -> Settings:
-        """The same with absolute paths, so that they hold from anywhere."""
-        own = {key: _absolute(path) for key in FILES if (path := getattr(self, key)) is not None}
+    def with_absolute_paths(self) -> Settings:
+        """Make the paths absolute, so that plan.yaml can be run from any folder."""
+        own = {key: absolute(path) for key in FILES if (path := getattr(self, key)) is not None}
         if self.images != DEMO and not is_url(self.images):
-            own["images"] = _absolute(self.images)
+            own["images"] = absolute(self.images)
         parts = {part: absolute_files(chosen) for part, chosen in self.options.items()}
         return self.model_copy(update={**own, "options": parts} if parts else own)
 
     @property
     def classifier_options(self) -> ClassifierOptions:
-        """Own weights and input policy."""
+        """The user's own weights and input policy."""
         own = {f.name: getattr(self, f.name) for f in dataclasses.fields(ClassifierOptions)}
         return ClassifierOptions(**own)
 
 
-def _told(error: ValidationError) -> str:
+def _sentence(error: ValidationError) -> str:
+    """Tell the first mistake in the user's words."""
     first = error.errors()[0]
     word = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
@@ -179,10 +193,10 @@ def _told(error: ValidationError) -> str:
 
 
 def read(path: Place) -> Settings:
-    """Settings from a YAML plan.
+    """Read the settings of a YAML plan.
 
     Raises:
-        UnderfireError: missing, not YAML, or with settings that do not exist.
+        UnderfireError: there is no such file, it is not YAML, or it has settings that do not exist.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -196,19 +210,19 @@ def read(path: Place) -> Settings:
         reason = str(e).splitlines()[0]
         raise UnderfireError(f"'{path}' is no YAML plan ({reason}): photos are given with --images.") from e
     if not isinstance(content, dict):
-        raise UnderfireError(f"'{path}' is no plan: a plan is a mapping of settings such as 'images: photos'.")
+        raise UnderfireError(f"'{path}' is no plan: a plan is a mapping of settings, such as 'images: photos'.")
     return Settings.parse(content)
 
 
-def together(there: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """A plan's settings with those given beside it, which win; of options, each by itself."""
+def merged(there: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge the settings of a plan with those that are given beside it, which win; options are merged one by one."""
     parts = there.get("options", {}), given.get("options", {})
     options = {part: {**parts[0].get(part, {}), **parts[1].get(part, {})} for part in {**parts[0], **parts[1]}}
     return {**there, **given, **({"options": options} if options else {})}
 
 
 def key_settings(settings: Settings) -> dict[str, Any]:
-    """The settings that change numbers; of files it is their digests that count, not where they lie."""
+    """Pick the settings that go into the key: paths of files do not, since the key has the digests of the files."""
     found = settings.model_dump(mode="json", exclude=set(NOT_IN_KEY))
     found["options"] = {
         part: {k: v for k, v in own.items() if k not in FILES} for part, own in found["options"].items()

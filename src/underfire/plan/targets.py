@@ -1,12 +1,12 @@
-"""What an attack wants: a class and a map for each image, from the user's words and the image's own seed.
+"""The targets of an attack, from the user's words: a class, and the source of the target maps.
 
     benign                      the interpreter's map of the clean image for its own class: nothing looks touched
-    class:NAME, class:random    its map of the clean image for another class; random: neither source nor target
-    image:PATH, image:random    its map of another photo for that photo's own class
-    shape:circle, shape:box     drawn, at a place of the image's own
+    class:NAME, class:random    its map of the clean image for another class; random: neither source nor target class
+    image:PATH, image:random    its map of another photo for the class of that photo
+    shape:circle, shape:box     a drawn shape, at a random position for each image
     file:PNG                    a grey picture, resized to the map's size
 
-Every random choice depends on (seed, image digest) and on what it is for, never on the batch.
+Every random choice depends on (seed, photo's digest) and on its purpose, never on the batch.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ from pathlib import Path
 from underfire import core
 from underfire.core import Classifier, TargetMap, UnderfireError
 from underfire.images import pixels
-from underfire.images.targets import SHAPES, _content, _grey
+from underfire.images.targets import SHAPES, grey_map, read_target
 
 WORDS = "benign, class:NAME, class:random, image:PATH, image:random, shape:circle, shape:box or file:PNG"
+"""The words for sources of target maps, in an error."""
 
 
 def target_map_of(word: str, classifier: Classifier, root: Path | None = None) -> TargetMap:
-    """The source of target maps that a word means.
+    """Read the user's word for the source of target maps.
 
     Args:
-        word: as in the module's table.
-        classifier: whose classes are meant.
-        root: the photos' folder; the PATH of an image may lie below it.
+        word: as in the table above.
+        classifier: the classifier whose classes are meant.
+        root: the folder of photos; the PATH of an image can lie below it.
 
     Raises:
         UnderfireError: no such source, class, shape or file.
@@ -49,9 +50,9 @@ def target_map_of(word: str, classifier: Classifier, root: Path | None = None) -
             raise UnderfireError(f"--target-map {word}: give class:random or a class of '{classifier.name}'.")
         return TargetMap(kind, class_of(value, classifier, "--target-map class:"))
     path = _found(value, root if kind == "image" else None)
-    content = _content(str(path))
+    content = read_target(str(path))
     if kind == "file":
-        _grey(content, value)
+        grey_map(content, value)
     else:
         pixels.load(content, value, classifier.preprocess)
     return TargetMap(kind, str(path), hashlib.sha256(content).hexdigest())
@@ -67,12 +68,18 @@ def _found(value: str, root: Path | None) -> Path:
 
 
 def class_of(word: str, classifier: Classifier, flag: str = "--target ") -> str | int:
-    """A target as a class index, or 'random' or 'least-likely'.
+    """Read the user's word for a target class.
 
     Args:
-        word: one of those two, an index, a WordNet id or a unique part of a name.
-        classifier: whose classes are meant.
-        flag: what the user wrote it behind.
+        word: 'random', 'least-likely', an index, a WordNet id or a unique part of a name.
+        classifier: the classifier whose classes are meant.
+        flag: the flag before the word, for the error.
+
+    Returns:
+        The index of the class, or 'random' or 'least-likely'.
+
+    Raises:
+        UnderfireError: no class of that name, or several.
     """
     names, ids = classifier.classes.names, classifier.classes.ids
     if word in ("random", "least-likely"):

@@ -1,8 +1,8 @@
-"""The plan and its units, cut from it alone.
+"""The plan of an audit, and the units that are cut from it alone.
 
-Two runs with the same plan have the same units with the same names. A name carries a key: the digest of all that
-changes numbers (weights, image digests, filled-in settings, seed, threads, schema) and of nothing that does not (device
-name, worker count, order).
+Two runs with the same plan have the same units with the same names. A name has a key: the digest of everything that
+changes a number (weights, photos, filled-in settings, seed, threads, schema), and of nothing that does not (name of the
+device, number of workers, order).
 """
 
 from __future__ import annotations
@@ -30,20 +30,32 @@ from underfire.plan.cost import UNIT_PASSES, Lane, by_device
 from underfire.plan.settings import UNIT_ROWS, Settings, key_settings
 
 UNIT_PHOTOS = {ForgeUnit.stage: 64, ScaleUnit.stage: UNIT_ROWS}
-"""At most so many photos in one unit: a worker holds their PNGs and maps in memory (some 0.3 MB a photo)."""
+"""Photos of one unit at most: a worker holds their PNGs and maps in memory (some 0.3 MB for each photo)."""
 SHARES = 256
-"""A large audit is cut into at least so many units, so that as many workers have something to do."""
+"""Number of units of a large audit at least, so that as many workers have something to do."""
 TAPER = 16
-"""The last of so many parts of an audit is cut into quarters of units: workers that end early have something left."""
+"""The last sixteenth of an audit is cut into units of a quarter: workers that finish early still find some."""
 SCALE_PHOTOS = {"mask": 16}
-"""Photos that the untouched scale is measured on, where not all of them: one MASK map costs 900 F (method, 5.5)."""
+"""Photos that the untouched scale is measured on, where not on all: a MASK map costs 900 F (method, section 5.5)."""
 CUT = 2
-"""Version of the rule that units are cut by: units of another rule are other units."""
+"""Version of the rule by which units are cut. It is part of the key."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """An audit, filled in: everything that the units follow from."""
+    """The plan of an audit: everything that its units follow from.
+
+    Args:
+        settings: the settings, filled in.
+        job: what all units share.
+        photos: the photos that are attacked.
+        weights_digest: digest of the victim's weights.
+        classes_digest: digest of the names of the classes.
+        cell_passes: F of an image at most for each of the job's cells: the search and its judgements.
+        lanes: the interpreters that share units.
+        scale_passes: F of a photo for the untouched scale, under all interpreters.
+        defense_digest: digest of the defense's file; '' without one.
+    """
 
     settings: Settings
     job: Job
@@ -51,36 +63,35 @@ class Plan:
     weights_digest: str
     classes_digest: str
     cell_passes: tuple[float, ...]
-    """F an image costs at most for each of the job's cells: the search and its judgements."""
     lanes: tuple[Lane, ...]
     scale_passes: float
     defense_digest: str = ""
 
     @property
     def image_passes(self) -> float:
-        """F an image costs at most, clean maps and judgements included."""
+        """F of an image at most, clean maps and judgements included."""
         return sum(lane.passes for lane in self.lanes)
 
     @property
     def rows(self) -> int:
-        """Judgements of the whole audit."""
+        """Number of judgements of the whole audit."""
         return len(self.photos) * sum(lane.rows for lane in self.lanes)
 
     def all_units(self) -> Iterator[Unit]:
-        """Everything that there is to do, the short units first."""
+        """Yield all units, the short ones first."""
         yield from self.scale_units()
         yield from self.units()
 
     def units(self) -> Iterator[ForgeUnit]:
-        """The forge-and-judge units, interleaved so that at any time each lane has come equally far."""
+        """Yield the units that forge and judge, mixed so that at any time all lanes have come equally far."""
         cuts = [self._shares(lane) for lane in self.lanes]
         for i, (_, _, lane, photos) in enumerate(heapq.merge(*cuts, key=lambda cut: cut[:2])):
             job = dataclasses.replace(self.job, interpreters=lane.interpreters, cells=lane.cells)
             name = f"{i:06d}-{self._key(ForgeUnit.stage, photos, job)}"
-            yield ForgeUnit(name, photos, job, lane.batch, self._partners(photos))
+            yield ForgeUnit(name, photos, job, lane.batch, self._references(photos))
 
     def _shares(self, lane: Lane) -> Iterator[tuple[float, float, Lane, tuple[Photo, ...]]]:
-        """The lane's units with the share of the photos that comes before each; where equal, the costly lane first."""
+        """Yield a lane's units with their order: the share of photos before a unit, then the costlier lane first."""
         done, n = 0, len(self.photos)
         for size in unit_sizes(n, lane.batch, self._most(ForgeUnit.stage, lane.passes)):
             yield done / n, -lane.passes, lane, self.photos[done : done + size]
@@ -90,7 +101,7 @@ class Plan:
         return min(UNIT_PHOTOS[stage], int(by_device(UNIT_PASSES, self.job.device) / max(1.0, passes)))
 
     def scale_units(self) -> Iterator[ScaleUnit]:
-        """The units that measure what JPEG does to clean maps."""
+        """Yield the units that measure what JPEG does to clean maps."""
         for name in self.job.interpreters:
             photos = evenly(self.photos, SCALE_PHOTOS.get(name))
             job = dataclasses.replace(self.job, interpreters=(name,), cells=())
@@ -101,8 +112,8 @@ class Plan:
                 done += size
                 yield ScaleUnit(f"{i:06d}-{name}-{self._key(ScaleUnit.stage, part, job)}", part, job, batch)
 
-    def _partners(self, photos: tuple[Photo, ...]) -> tuple[Photo, ...]:
-        """The photos whose maps are wanted, where target maps come from photos."""
+    def _references(self, photos: tuple[Photo, ...]) -> tuple[Photo, ...]:
+        """Find the photos whose maps are the target maps; none where the target maps are no maps of photos."""
         target = self.job.target_map
         if target.kind != "image":
             return ()
@@ -122,7 +133,7 @@ class Plan:
 
     @cached_property
     def digest(self) -> str:
-        """Of all that changes numbers."""
+        """The digest of everything that changes a number."""
         content = {
             "settings": self.key_settings(),
             "weights": self.weights_digest,
@@ -138,15 +149,15 @@ class Plan:
 
     @cached_property
     def photos_digest(self) -> str:
-        """Of all photos' paths and contents."""
+        """The digest of the paths and the contents of all photos."""
         return digest_of([(photo.path, photo.sha256) for photo in self.photos])
 
     def key_settings(self) -> dict[str, Any]:
-        """The settings that change numbers."""
+        """Return the settings that go into the key."""
         return key_settings(self.settings)
 
     def dump(self) -> str:
-        """plan.yaml: the settings filled in, and what they were resolved to."""
+        """Write plan.yaml: the settings, filled in, and what they were resolved to."""
         resolved = {
             "photos": len(self.photos),
             "photos_digest": self.photos_digest,
@@ -166,16 +177,18 @@ class Plan:
 
 
 def unit_sizes(n: int, batch: int, most: int) -> Iterator[int]:
-    """Cut ``n`` photos into units of whole batches, equal but for smaller ones at the end, whatever the workers are.
+    """Yield the sizes of the units that ``n`` photos are cut into: whole batches, with smaller units at the end.
+
+    The sizes do not depend on the workers.
 
     Args:
-        n: photos.
+        n: number of photos.
         batch: photos that share a batch.
-        most: photos that a unit should hold at most; one batch in any case.
+        most: photos of a unit at most, but never less than one batch.
     """
     size = batch * max(1, min(most // batch, n // (SHARES * batch)))
     tail = n // TAPER if size >= 4 else 0
     for part, largest in ((n - tail, size), (tail, max(1, size // 4))):
         parts = -(-part // largest)
-        for i in range(parts):  # equal shares: the last batch is no straggler
+        for i in range(parts):  # equal shares, so that the last unit is not a very small one
             yield (i + 1) * part // parts - i * part // parts

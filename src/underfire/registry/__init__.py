@@ -1,4 +1,4 @@
-"""Name -> maker, for everything that can be added to; and what is built, built once."""
+"""The registry: makers by name, for all kinds of parts that can be added; and the cache of what they have built."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Parts by name: a maker for everything that can be added to.
+"""Parts by name: the makers of classifiers, interpreters, attacks, defenses and executors.
 
-A part registers itself with a decorator where it is defined; the modules of underfire's folders are found by looking
-into the folders, other packages' parts by their entry points (groups ``underfire.interpreters`` and so on).
+A part registers itself with a decorator where it is defined. Our own parts are found in the folders of the package;
+those of other packages, by their entry points (groups ``underfire.interpreters`` and so on).
 """
 
 from __future__ import annotations
@@ -17,57 +17,71 @@ from typing import Any, TypeVar
 from underfire.core import Classifier, ClassifierOptions, Defense, Interpreter, UnderfireError, unknown
 
 KINDS = ("classifiers", "interpreters", "attacks", "defenses", "executors")
+"""Kinds of parts."""
 FOLDERS = {"interpreters": ("interpreters", "defenses")}
-"""Where our own parts of a kind lie, if not in its folder alone: a defense may show a map of its own."""
-_makers: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
+"""Folders of our own parts of a kind, where it is not one folder of that name: a defense can have its own map."""
+MAKERS: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
+"""Kind -> name -> maker, of the parts that are imported."""
 _imported: set[str] = set()
 M = TypeVar("M")
 
 
 def register(kind: str, name: str) -> Callable[[M], M]:
-    """Register the maker of ``name`` among the ``kind``, such as a class or a function: a decorator."""
+    """Register a class or a function as the maker of ``name`` (a decorator).
+
+    Example:
+        ``@register("interpreters", "cam")``
+
+    Args:
+        kind: one of `KINDS`.
+        name: what users write.
+    """
 
     def add(maker: M) -> M:
-        _makers[kind][name] = maker
+        MAKERS[kind][name] = maker
         return maker
 
     return add
 
 
 def names(kind: str) -> list[str]:
-    """Every name of a kind, ours and third parties', sorted."""
+    """List all names of a kind, ours and other packages', sorted."""
     _import_folder(kind)
-    return sorted({*_makers[kind], *(point.name for point in entry_points(group=f"underfire.{kind}"))})
+    return sorted({*MAKERS[kind], *(point.name for point in entry_points(group=f"underfire.{kind}"))})
 
 
 def maker(kind: str, name: str) -> Any:
-    """The maker registered under ``name``.
+    """Find the maker that is registered under a name.
+
+    Args:
+        kind: one of `KINDS`.
+        name: as in ``underfire list``.
 
     Raises:
-        UnderfireError: for an unknown name, with the nearest known ones.
+        UnderfireError: an unknown name; the error gives the nearest known one.
     """
     _import_folder(kind)
-    if name in _makers[kind]:
-        return _makers[kind][name]
+    if name in MAKERS[kind]:
+        return MAKERS[kind][name]
     for point in entry_points(group=f"underfire.{kind}", name=name):
         return point.load()
     raise unknown(kind.removesuffix("s"), name, names(kind))
 
 
 def build_classifier(name: str, options: ClassifierOptions, device: str) -> Classifier:
-    """The classifier of that name, on its device.
+    """Build a classifier by name, on its device.
 
     Args:
-        name: as in ``underfire list``, with a variant behind a colon where it takes one.
-        options: own weights and input policy.
+        name: as in ``underfire list``, with a variant after a colon where it takes one.
+        options: the user's own weights and input policy.
         device: 'cpu', 'cuda' or 'mps'.
 
     Raises:
-        UnderfireError: for an unknown name, or weights that do not fit.
+        UnderfireError: an unknown name, or weights that do not fit.
     """
     kind, _, variant = name.partition(":")
     if kind == "timm" and not variant:
-        raise UnderfireError("'timm' needs a network's name behind a colon, such as 'timm:resnet18.a1_in1k'.")
+        raise UnderfireError("'timm' needs a network's name after a colon, such as 'timm:resnet18.a1_in1k'.")
     classifier: Any = maker("classifiers", kind)(variant, options)
     classifier.to(device)
     built: Classifier = classifier
@@ -75,10 +89,15 @@ def build_classifier(name: str, options: ClassifierOptions, device: str) -> Clas
 
 
 def build_interpreter(name: str, classifier: Classifier, options: Mapping[str, Any]) -> Interpreter:
-    """The interpreter of that name, for a classifier.
+    """Build an interpreter by name, for a classifier.
+
+    Args:
+        name: as in ``underfire list``.
+        classifier: the classifier that it explains.
+        options: keyword arguments of its maker.
 
     Raises:
-        UnderfireError: for an unknown name or settings that it does not have.
+        UnderfireError: an unknown name, settings that it does not have, or a classifier that it cannot explain.
     """
     try:
         built: Interpreter = maker("interpreters", name)(classifier, **options)
@@ -88,17 +107,17 @@ def build_interpreter(name: str, classifier: Classifier, options: Mapping[str, A
 
 
 def build_defense(path: str, classifier: Classifier) -> Defense:
-    """The alarm of a file that `underfire defend calibrate` made, for the classifier that it was calibrated for.
+    """Build the alarm of a file from `underfire defend calibrate`, for the classifier that it was calibrated for.
 
     Raises:
-        UnderfireError: no such file, or one of another classifier.
+        UnderfireError: there is no such file, or it is for another classifier.
     """
     built: Defense = maker("defenses", _kind_of_alarm(path))(classifier, path)
     return built
 
 
 def _kind_of_alarm(path: str) -> str:
-    """The key ``defense`` of an alarm's file; what cannot be read goes to the ensemble, which says what is wrong."""
+    """Read the key ``defense`` of an alarm's file. A bad file goes to the ensemble alarm, which says what is wrong."""
     try:
         content = json.loads(Path(path).expanduser().read_bytes())
     except (OSError, ValueError):

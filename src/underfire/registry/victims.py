@@ -1,7 +1,7 @@
-"""Victims: what is under attack, built once a process for the plan, the study and the worker alike.
+"""The cache of victims: what is under attack is built once in a process, for the plan, the study and the worker alike.
 
-A victim is known by its name, its options, its device and when the files among the options were written: another
-content under the same name is another victim.
+The key of a victim is its name, its options, its device and the times at which the files among the options were
+written: a file with new content makes another victim.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ Key = tuple[Any, ...]
 class Victims:
     """A cache of one classifier at a time, with the interpreters and the alarms around it.
 
-    Audits of several interpreters come to one worker in turns and have one classifier; of two classifiers the first
-    one's memory is given back.
+    A worker gets units of several interpreters in turn, all around one classifier. When another classifier comes, the
+    memory of the first one is given back.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Victims:
         self._around: dict[Key, Any] = {}
 
     def classifier(self, name: str, options: ClassifierOptions, device: str) -> Classifier:
-        """The classifier of that name on its device; raises as `build_classifier`."""
+        """Find or build a classifier; arguments and errors as in `build_classifier`."""
         key = (name, options, device, _stamps(astuple(options)))
         if self._classifier is None or key != self._key:
             self.clear()
@@ -41,7 +41,7 @@ class Victims:
         return self._classifier
 
     def interpreter(self, classifier: Classifier, name: str, options: Mapping[str, Any]) -> Interpreter:
-        """The interpreter of that name around a classifier of this cache; raises as `build_interpreter`."""
+        """Find or build an interpreter around a classifier of this cache; errors as in `build_interpreter`."""
         key = ("interpreter", name, json.dumps(dict(options), default=str, sort_keys=True), _stamps(options.values()))
         built: Interpreter = self._found(key, classifier) or self._kept(
             key, classifier, parts.build_interpreter(name, classifier, options)
@@ -49,7 +49,7 @@ class Victims:
         return built
 
     def alarm(self, classifier: Classifier, path: str) -> Defense:
-        """The alarm of a file around a classifier of this cache; raises as `build_defense`."""
+        """Find or build the alarm of a file around a classifier of this cache; errors as in `build_defense`."""
         key = ("alarm", path, _stamps([path]))
         built: Defense = self._found(key, classifier) or self._kept(
             key, classifier, parts.build_defense(path, classifier)
@@ -71,10 +71,10 @@ class Victims:
 
 
 VICTIMS = Victims()
-"""Of this process."""
+"""The cache of this process."""
 
 
 def _stamps(values: Iterable[object]) -> tuple[int, ...]:
-    """When the files among some options were written."""
+    """Return the times at which the files among some options were written, ns since 1970."""
     files = [Path(value) for value in values if isinstance(value, str) and os.sep in value]
     return tuple(file.stat().st_mtime_ns for file in files if file.is_file())

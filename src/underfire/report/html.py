@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from underfire.core import UnderfireError
-from underfire.core.place import Remote, write_whole
+from underfire.core.files import write_whole
+from underfire.core.place import Remote
 from underfire.report.findings import Findings
 from underfire.report.text import FILTERS, pretty
 

@@ -1,4 +1,4 @@
-"""The folder of results: finished Parquet parts only, their pictures beside them, one driver at a time."""
+"""The store of an audit's results: finished Parquet parts, their PNGs and maps beside them, one driver at a time."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""One driver at a time on one output folder.
+"""The lease of an output folder: one driver at a time.
 
-On a file system the kernel's lock: it falls with the process that holds it. An object store has no locks, but it makes
-an object only once (a conditional write): whoever makes ``.lease`` drives, and renews it while it lives. A lease that
-does not change for `STALE` seconds of the *observer's* monotonic clock belongs to a dead driver: no clock of another
-machine is trusted, and one that jumps does no harm.
+On a file system it is the kernel's lock, which ends with its process. An object store has no locks, but it can create
+an object only if it does not exist: whoever creates ``.lease`` is the driver, and renews it again and again. A lease
+that does not change for `STALE` seconds belongs to a dead driver. These seconds are counted on the *observer's*
+monotonic clock, so wrong clocks of other machines do no harm.
 """
 
 from __future__ import annotations
@@ -21,17 +21,20 @@ from underfire.core import UnderfireError
 from underfire.core.place import Place, Remote
 
 RENEW = 10.0
-"""Seconds between renewals."""
+"""Seconds between two renewals."""
 STALE = 45.0
-"""Seconds without a renewal after which a lease is taken over."""
+"""Seconds without a renewal after which another driver takes the folder over."""
 
 
 @contextlib.contextmanager
 def only_driver(root: Place) -> Iterator[Callable[[], None]]:
-    """Hold the output folder inside; what is given raises UnderfireError once it is held no more.
+    """Hold the output folder for the time of a `with` block.
+
+    Yields:
+        A check, which raises UnderfireError once another driver has taken the folder over.
 
     Raises:
-        UnderfireError: another driver holds it.
+        UnderfireError: another driver holds the folder.
     """
     with _locked(root) if isinstance(root, Path) else _leased(root) as check:
         yield check
@@ -43,10 +46,10 @@ def _in_use(root: Place, by: str = "") -> UnderfireError:
 
 @contextlib.contextmanager
 def _locked(root: Path) -> Iterator[Callable[[], None]]:
-    from filelock import FileLock, Timeout  # noqa: PLC0415 (who reads results holds no lock)
+    from filelock import FileLock, Timeout  # noqa: PLC0415 (reading results needs no lock)
 
     try:
-        # A soft lock would outlive its process where a file system has no locks: there it is an error.
+        # No soft lock where a file system has no locks: it would outlive its process. There we fail.
         held = FileLock(root / ".lock", timeout=0, fallback_to_soft=False).acquire()
     except Timeout as e:
         raise _in_use(root) from e
@@ -76,7 +79,7 @@ def _leased(root: Remote) -> Iterator[Callable[[], None]]:
         stop.set()
         keeper.join()
         if not lost.is_set():
-            with contextlib.suppress(OSError):  # the store is away: the lease grows stale by itself
+            with contextlib.suppress(OSError):  # the store does not answer: the lease grows stale by itself
                 lease.unlink(missing_ok=True)
 
 
@@ -86,7 +89,7 @@ def _take(root: Remote, lease: Remote, name: str) -> None:
             return lease.create(f"{name} 0".encode())
         except FileExistsError:
             there = _read(lease)
-        if there.startswith(name):  # made by a try of ours whose answer was lost on the way
+        if there.startswith(name):  # a try of ours has created it, and the answer was lost
             return None
         until = time.monotonic() + STALE
         while there and time.monotonic() < until:
@@ -103,7 +106,7 @@ def _renew(lease: Remote, name: str, every: float, stop: threading.Event, lost: 
     for beat in itertools.count(1):
         if stop.wait(every):
             return
-        with contextlib.suppress(OSError):  # tried again at the next beat; whoever took over is seen then
+        with contextlib.suppress(OSError):  # tried again at the next beat, which also sees who has taken over
             if not _read(lease).startswith(name):
                 lost.set()
                 return

@@ -1,4 +1,4 @@
-"""Parquet parts: one fixed Arrow schema a kind of row, and a seal, the SHA-256 of the part in its own footer."""
+"""Parquet parts: one fixed Arrow schema for each kind of row, and a seal: the part's SHA-256 in its own footer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from underfire.core import SCHEMA_VERSION, UnderfireError
 
 OLDEST = 3
-"""Parts of this version and newer can be read: 3 also stored the verdicts, which are computed on reading now."""
+"""The oldest version that can be read. Version 3 also stored the verdicts, which are now computed on reading."""
 _DROPPED = frozenset({"untouched_l1", "untouched", "forged"})
 _ARROW: dict[Any, pa.DataType] = {
     str: pa.string(),
@@ -29,7 +29,7 @@ _NO_SEAL = b"sha256=" + b"0" * 64
 
 
 def schema(row: type) -> pa.Schema:
-    """The fixed Arrow schema of a row type: never a null-typed column, whatever the values."""
+    """Make the Arrow schema of a dataclass; its columns have these types even where all values are None."""
     columns = []
     for name, hint in typing.get_type_hints(row).items():
         plain = [t for t in typing.get_args(hint) if t is not types.NoneType] if _optional(hint) else [hint]
@@ -42,24 +42,24 @@ def _optional(hint: Any) -> bool:
 
 
 def encode(table: pa.Table) -> bytes:
-    """A Parquet file that carries the SHA-256 of itself, taken with zeros in the digest's place."""
+    """Write a table as a Parquet file with its own SHA-256, which is computed with zeros in place of the digest."""
     buffer = io.BytesIO()
     with pq.ParquetWriter(buffer, table.schema) as writer:
         writer.write_table(table)
         writer.add_key_value_metadata({"underfire.seal": _NO_SEAL.decode()})
     content = buffer.getvalue()
-    at = content.rindex(_NO_SEAL)  # the footer is last, and its key-value pairs come after all that a row can say
+    at = content.rindex(_NO_SEAL)  # the last one: the footer comes after all rows, whatever they say
     seal = b"sha256=" + hashlib.sha256(content).hexdigest().encode()
     return content[:at] + seal + content[at + len(seal) :]
 
 
 def decode(content: bytes) -> pa.Table | None:
-    """The table of a sealed Parquet file; None where a byte of it is not as it was written."""
+    """Read the table of a sealed Parquet file; None where a byte of the file has changed."""
     return pq.ParquetFile(io.BytesIO(content)).read() if sound(content) else None
 
 
 def sound(content: bytes) -> bool:
-    """Whether a sealed Parquet file is as it was written, to the last bit."""
+    """Tell whether a sealed Parquet file is exactly as it was written."""
     found = list(_SEAL.finditer(content))
     if not found:
         return False
@@ -69,12 +69,12 @@ def sound(content: bytes) -> bool:
 
 
 def fitted(table: pa.Table, fixed: pa.Schema, where: str) -> pa.Table:
-    """A part's table with today's columns, whatever version wrote it.
+    """Give the table of a part the columns of this version, whatever version wrote it.
 
     Args:
-        table: as read.
-        fixed: the columns of today.
-        where: the part, for the error.
+        table: the table as it was read.
+        fixed: the columns of this version.
+        where: name of the part in an error.
 
     Raises:
         UnderfireError: a version that cannot be read, or other columns than its version has.
@@ -82,7 +82,7 @@ def fitted(table: pa.Table, fixed: pa.Schema, where: str) -> pa.Table:
     said = (table.schema.metadata or {}).get(b"underfire", b"").decode()
     version = int(said) if said.isdigit() else 0
     if version > SCHEMA_VERSION:
-        raise UnderfireError(f"The part {where} was written by a newer version of underfire: install that one.")
+        raise UnderfireError(f"The part {where} was written by a newer version of underfire: install that version.")
     if version < OLDEST:
         raise UnderfireError(
             f"The part {where} was written by an old version of underfire, whose parts cannot be read any more: run "

@@ -1,4 +1,4 @@
-"""Results as users read them: every judgement's measured columns, and the verdicts on them, as one flat table."""
+"""Results as users read them: one flat table with each judgement's measured columns and its verdicts."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ from underfire.store.parquet import schema
 from underfire.store.store import Store, read_plan
 
 SUFFIXES = (".parquet", ".csv")
+"""Endings of a table's file."""
 
 
 def open_results(out: str | Place) -> Results:
-    """Read the folder of an audit, finished or not; it needs no torch.
+    """Open the folder of an audit, finished or not. It needs no torch.
+
+    Example:
+        ``open_results("underfire-out/demo-1a2b3c4d").table.to_pandas()``
 
     Args:
         out: the folder or URL that was given as ``--out``.
 
     Raises:
-        UnderfireError: no such folder.
-
-    Example:
-        ``open_results("underfire-out/demo-1a2b3c4d").table.to_pandas()``
+        UnderfireError: it is no folder of an audit.
     """
     where = place(out) if isinstance(out, str) else out
     return Results(where, read_plan(where))
@@ -40,11 +41,14 @@ def open_results(out: str | Place) -> Results:
 
 @dataclass(frozen=True)
 class Results:
-    """What an audit measured, and what it comes to.
+    """The measurements of an audit, and the verdicts on them.
+
+    Example:
+        ``open_results("underfire-out/demo-1a2b3c4d").rows()[0]["map_l1"]``
 
     Args:
-        out: its folder.
-        plan: its plan.yaml.
+        out: folder of the audit.
+        plan: content of its plan.yaml.
     """
 
     out: Place
@@ -52,30 +56,33 @@ class Results:
 
     @cached_property
     def scale(self) -> dict[str, float]:
-        """map_l1 up to which a map counts as untouched, by interpreter; empty until all of it is measured."""
+        """The map_l1 up to which a map counts as untouched, by interpreter; empty until all of it is measured."""
         return scale_of(Store(self.out), self.plan)
 
     @cached_property
     def table(self) -> pa.Table:
-        """One row for each judgement: the columns of `Record`, then those of `MapVerdict`."""
+        """A table with one row for each judgement: the columns of `Record`, then those of `MapVerdict`.
+
+        Reading it raises UnderfireError where a part is damaged or cannot be read.
+        """
         return judged(Store(self.out).table(), self.scale)
 
     def rows(self) -> list[dict[str, Any]]:
-        """The same as dictionaries."""
+        """Return the rows of the table as dictionaries."""
         found: list[dict[str, Any]] = self.table.to_pylist()
         return found
 
     def write(self, file: Path) -> None:
-        """Write the table with a column for each threshold of the IoU curve.
+        """Write the table, with one column for each threshold of the IoU curve.
 
         Args:
-            file: ends in .parquet or .csv.
+            file: path that ends in .parquet or .csv.
 
         Raises:
-            UnderfireError: another ending, or it cannot be written.
+            UnderfireError: another ending, or the file cannot be written.
         """
         if file.suffix not in SUFFIXES:
-            raise UnderfireError(f"--table {file}: the ending says the format: {' or '.join(SUFFIXES)}.")
+            raise UnderfireError(f"--table {file}: the ending gives the format: {' or '.join(SUFFIXES)}.")
         table = flat(self.table)
         try:
             pq.write_table(table, file) if file.suffix == ".parquet" else csv.write_csv(table, file)
@@ -84,9 +91,9 @@ class Results:
 
 
 def scale_of(store: Store, plan: Mapping[str, Any]) -> dict[str, float]:
-    """The scale of an audit; empty while a planned part of it is missing or failed.
+    """Compute the scale of an audit; it is empty while a planned unit of it is missing or has failed.
 
-    What *untouched* means must not depend on how far a run has come, nor on which worker had a bad day.
+    The meaning of *untouched* must not depend on how far a run has come, nor on which worker had a bad day.
     """
     resolved = plan.get("resolved")
     planned = resolved.get("scale_units", 0) if isinstance(resolved, Mapping) else 0
@@ -96,7 +103,12 @@ def scale_of(store: Store, plan: Mapping[str, Any]) -> dict[str, float]:
 
 
 def judged(table: pa.Table, scale: Mapping[str, float]) -> pa.Table:
-    """A table of Records with the verdicts behind it."""
+    """Append the verdicts to a table of Records.
+
+    Args:
+        table: rows with the columns of `Record`.
+        scale: from `scale_of`.
+    """
     columns = zip(*(table[name].to_pylist() for name in ("interpreter", "success", "map_l1")), strict=True)
     rows = [dataclasses.asdict(verdict(name, success, l1, scale)) for name, success, l1 in columns]
     verdicts = pa.Table.from_pylist(rows, schema(MapVerdict))
@@ -106,7 +118,7 @@ def judged(table: pa.Table, scale: Mapping[str, float]) -> pa.Table:
 
 
 def flat(table: pa.Table) -> pa.Table:
-    """The same without lists: ``iou_curve`` becomes ``iou_0.1`` to ``iou_0.9``."""
+    """Replace the column of lists ``iou_curve`` by the columns ``iou_0.1`` to ``iou_0.9``."""
     curves = table["iou_curve"].to_pylist()
     table = table.drop_columns(["iou_curve"])
     for i, threshold in enumerate(IOU_THRESHOLDS):

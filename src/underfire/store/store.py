@@ -1,16 +1,16 @@
-"""A folder of results: one Parquet part per unit, its pictures beside it, nothing ever half-written.
+"""The folder of an audit's results: one Parquet part for each unit, its files beside it, nothing ever half-written.
 
     OUT/plan.yaml               the settings, filled in
-    OUT/records/UNIT.parquet    finished parts only, one row per judgement
+    OUT/records/UNIT.parquet    one part for each finished unit, with one row for each judgement
     OUT/scale/UNIT.parquet      what JPEG 90 does to the clean maps
-    OUT/transfer/UNIT.parquet   the same PNGs under judges they were not made against, where a study asks for it
-    OUT/failed/STAGE/UNIT.parquet   rows of units that could not be worked on; tried again by the next run
-    OUT/images/UNIT/...         PNGs and maps, named by the records
+    OUT/transfer/UNIT.parquet   the same PNGs under judges that they were not made against, where a study asks for it
+    OUT/failed/STAGE/UNIT.parquet   rows of units that have failed; the next run tries them again
+    OUT/images/UNIT/...         the PNGs and maps that the records name
     OUT/report.html
 
-A part is written after the pictures that it names. On a file system both get a unique temporary name first and are then
-renamed, so that a kill at any point leaves only temporaries, which the next run sweeps; an object store shows an object
-only when it is whole. A part carries the SHA-256 of its own bytes in its footer.
+A part is written after the files that it names. On a file system both get a unique temporary name first and are then
+renamed: a kill at any moment leaves only temporary files, which the next run removes. An object store shows an object
+only when it is whole. Each part has the SHA-256 of its own bytes in its footer.
 """
 
 from __future__ import annotations
@@ -30,22 +30,24 @@ import pyarrow.parquet as pq
 import yaml
 
 from underfire.core import SCHEMA_VERSION, ForgeUnit, JudgeUnit, Record, Scale, ScaleUnit, UnderfireError
-from underfire.core.place import TEMPORARY, Place, listing, read_many, temporary_name, write_many, write_whole
+from underfire.core.files import TEMPORARY, listing, read_many, temporary_name, write_many, write_whole
+from underfire.core.place import Place
 from underfire.store import lease
 from underfire.store.parquet import decode, encode, fitted, schema, sound
 
 STAGES: dict[str, type] = {ScaleUnit.stage: Scale, ForgeUnit.stage: Record, JudgeUnit.stage: Record}
-"""Folder of a stage -> what a row of it is."""
+"""Name of a stage, which is its folder -> class of its rows."""
 FAILED = "failed"
+"""Folder of the units that have failed."""
 _FORGED = re.compile(r"\d{6}-[0-9a-f]{16}")
-"""Name of a unit that forges; earlier versions put failed units of every stage into one folder."""
+"""Name of a unit that forges: earlier versions put failed units of all stages into one folder."""
 
 
 class Store:
-    """The results of one plan in one place.
+    """The results of one plan in one folder.
 
     Args:
-        root: a folder, made when missing, or a URL that fsspec knows.
+        root: a folder, or a URL that fsspec knows.
     """
 
     def __init__(self, root: Place) -> None:
@@ -53,13 +55,13 @@ class Store:
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Store]:
-        """Make the folder, keep a second driver out of it, and sweep what a killed one left behind.
+        """Make the folder, keep other drivers out of it, and remove what a killed one has left behind.
 
         Raises:
-            UnderfireError: not writable, or in use by another run.
+            UnderfireError: the folder is not writable, or another run uses it.
         """
         with contextlib.ExitStack() as stack:
-            with _told(self.root):
+            with _writing_into(self.root):
                 if isinstance(self.root, Path):
                     for part in ("images", *STAGES, *(f"{FAILED}/{stage}" for stage in STAGES)):
                         (self.root / part).mkdir(parents=True, exist_ok=True)
@@ -68,7 +70,7 @@ class Store:
             yield self
 
     check: Callable[[], None] = staticmethod(lambda: None)
-    """Raises UnderfireError once another driver has taken the folder over."""
+    """A check that raises UnderfireError once another driver has taken the folder over."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A worker's copy holds no lease, and may stand in another folder.
@@ -79,19 +81,19 @@ class Store:
             for stale in (path for depth in ("", "*/", "*/*/") for path in self.root.glob(f"{depth}{TEMPORARY}*")):
                 shutil.rmtree(stale) if stale.is_dir() else stale.unlink(missing_ok=True)
         for stage in STAGES:
-            for unit in self.done(stage) & self.failed(stage):  # a kill between the part and this
+            for unit in self.done(stage) & self.failed(stage):  # a kill after the part was written
                 self.forget(stage, unit)
 
     def done(self, stage: str) -> set[str]:
-        """Names of the finished units of a stage: one listing."""
+        """List the names of the finished units of a stage."""
         return _units(self.root / stage)
 
     def failed(self, stage: str) -> set[str]:
-        """Names of the units of a stage that were given up; the next run tries them again."""
+        """List the names of the failed units of a stage; the next run tries them again."""
         return _units(self.root / FAILED / stage) | self._failed_before(stage)
 
     def _failed_before(self, stage: str) -> set[str]:
-        """Those that a version before 0.2 gave up: it had one folder for the units that forge and those that judge."""
+        """List the failed units of versions before 0.2: units that forge and units that judge shared one folder."""
         if stage == ScaleUnit.stage:
             return set()
         names = _units(self.root / FAILED)
@@ -104,25 +106,28 @@ class Store:
 
         Args:
             stage: one of `STAGES`.
-            unit: the unit's name.
+            unit: name of the unit.
             rows: Records or Scales.
-            files: name -> bytes, to lie in images/UNIT/.
-            meta: what belongs to the part and not to the results: host, date, versions.
+            files: name -> bytes of the files in images/UNIT/.
+            meta: facts about the part that are no results: host, date, versions.
+
+        Raises:
+            UnderfireError: the folder cannot be written, or the disk is full.
         """
         content = _content(stage, rows, meta)
-        with _told(self.root):
+        with _writing_into(self.root):
             if files:
                 self._put_files(unit, files)
             write_whole(self.root / stage / f"{unit}.parquet", content)
 
     def put_failed(self, stage: str, unit: str, rows: Sequence[Any], meta: Mapping[str, str]) -> None:
-        """Write the rows of a unit that was given up; arguments as of `put`."""
-        with _told(self.root):
+        """Write the rows of a failed unit; arguments as in `put`."""
+        with _writing_into(self.root):
             write_whole(self.root / FAILED / stage / f"{unit}.parquet", _content(stage, rows, meta))
 
     def forget(self, stage: str, unit: str) -> None:
-        """Take away what says that a unit was given up."""
-        with _told(self.root):
+        """Remove the note that a unit has failed."""
+        with _writing_into(self.root):
             for folder in (self.root / FAILED / stage, self.root / FAILED):
                 (folder / f"{unit}.parquet").unlink(missing_ok=True)
 
@@ -136,7 +141,7 @@ class Store:
             temporary.mkdir()
             for name, content in files.items():
                 (temporary / name).write_bytes(content)
-            if final.exists():  # a kill between the files and the part
+            if final.exists():  # a kill after the files and before the part
                 shutil.rmtree(final)
             temporary.replace(final)
         except OSError:
@@ -145,23 +150,26 @@ class Store:
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file of the folder itself, whole or not at all."""
-        with _told(self.root):
+        with _writing_into(self.root):
             write_whole(self.root / name, content)
 
     def discard(self, stage: str, unit: str) -> None:
-        """Take a part away, so that its unit is done again."""
-        with _told(self.root):
+        """Remove a part, so that its unit is done again."""
+        with _writing_into(self.root):
             (self.root / stage / f"{unit}.parquet").unlink(missing_ok=True)
 
     def damaged(self, stage: str) -> list[str]:
-        """Units whose part was cut short or changed since it was written: reads every part."""
+        """List the units whose part has changed since it was written. It reads every part of the stage."""
         return [unit for unit, content in self._parts(stage, self.done(stage)) if not sound(content)]
 
     def table(self, stage: str = "records") -> pa.Table:
-        """All rows of a stage as one Arrow table, failed units' too, in the order of the units' names.
+        """Read all rows of a stage, those of failed units too, in the order of the units' names.
+
+        Args:
+            stage: one of `STAGES`.
 
         Raises:
-            UnderfireError: a damaged part, or one of another version that cannot be read.
+            UnderfireError: a part is damaged, or of a version that cannot be read.
         """
         done, before = self.done(stage), self._failed_before(stage)
         failed = self.failed(stage) - before
@@ -177,7 +185,7 @@ class Store:
             table = decode(content)
             if table is None:
                 raise UnderfireError(
-                    f"The part '{unit}' in '{self.root / folder}' is damaged (its checksum does not fit): the same run "
+                    f"The part '{unit}' in '{self.root / folder}' is damaged (its checksum is wrong): the same run "
                     "command finds it and does that unit again."
                 )
             tables[unit] = fitted(table, fixed, f"'{unit}' in '{self.root / folder}'")
@@ -190,19 +198,19 @@ class Store:
             yield name.removesuffix(".parquet"), content
 
     def rows(self, stage: str = "records") -> list[dict[str, Any]]:
-        """All rows of a stage as dictionaries."""
+        """Read all rows of a stage as dictionaries; raises as `table`."""
         rows: list[dict[str, Any]] = self.table(stage).to_pylist()
         return rows
 
     def provenance(self) -> list[dict[str, str]]:
-        """What belongs to each finished part and not to its results: its date, its seconds, what it was made with."""
+        """Read the `meta` of each finished part: its date, its seconds, the versions it was made with."""
         contents = (content for stage in STAGES for _, content in self._parts(stage, self.done(stage)))
         found = [pq.read_schema(io.BytesIO(content)).metadata or {} for content in contents]
         return [{key.decode(): value.decode() for key, value in one.items()} for one in found]
 
 
 def _units(folder: Place) -> set[str]:
-    """Names of the parts that lie in a folder, without what other tools leave there."""
+    """List the names of the parts in a folder, without files that other tools leave there."""
     names = (name for name in listing(folder) if name.endswith(".parquet") and not name.startswith((".", "_")))
     return {name.removesuffix(".parquet") for name in names}
 
@@ -213,8 +221,8 @@ def _content(stage: str, rows: Sequence[Any], meta: Mapping[str, str]) -> bytes:
 
 
 @contextlib.contextmanager
-def _told(root: Place) -> Iterator[None]:
-    """Turn the system's errors into the user's."""
+def _writing_into(root: Place) -> Iterator[None]:
+    """Turn the system's errors into sentences for the user."""
     try:
         yield
     except OSError as e:
@@ -229,10 +237,10 @@ def _told(root: Place) -> Iterator[None]:
 
 
 def read_plan(out: Place) -> Mapping[str, Any]:
-    """The plan.yaml of a folder of results.
+    """Read the plan.yaml of a folder of results.
 
     Raises:
-        UnderfireError: not such a folder.
+        UnderfireError: it is no such folder, or the file cannot be read.
     """
     path = out / "plan.yaml"
     try:

@@ -65,7 +65,9 @@ def make_agenda(study: Study) -> Agenda:
     Raises:
         UnderfireError: an interpreter that was named does not fit its classifier, and other mistakes of a plan.
     """
-    study = study.model_copy(update={"classifiers": tuple(subject.placed() for subject in study.classifiers)})
+    study = study.model_copy(
+        update={"classifiers": tuple(subject.with_absolute_paths() for subject in study.classifiers)}
+    )
     names = [subject.settings.classifier for subject in study.classifiers]
     if len(set(names)) < len(names):
         raise UnderfireError(f"A study takes each classifier once, not {', '.join(names)}: run another study.")

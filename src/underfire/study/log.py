@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from underfire.core import UnderfireError
-from underfire.core.place import write_whole
+from underfire.core.files import write_whole
 from underfire.study.agenda import Agenda
 from underfire.study.planned import PlannedAudit
 from underfire.study.results import FILE

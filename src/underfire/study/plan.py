@@ -18,7 +18,7 @@ from underfire.audit.folder import DEFAULT_OUT
 from underfire.core import UnderfireError
 from underfire.core.hashing import digest_of
 from underfire.images.photos import DEMO
-from underfire.plan.settings import Settings, together
+from underfire.plan.settings import Settings, merged
 from underfire.study.results import FILE
 
 Count = Annotated[int, Field(ge=0, le=100_000)] | dict[str, Annotated[int, Field(ge=0, le=100_000)]]
@@ -70,9 +70,9 @@ class Subject(BaseModel):
         """The interpreters that were asked for by name; empty where the study is to choose."""
         return self.settings.interpreter if "interpreter" in self.settings.model_fields_set else ()
 
-    def placed(self) -> Subject:
+    def with_absolute_paths(self) -> Subject:
         """Make the paths absolute, so that they hold from anywhere."""
-        return self.model_copy(update={"settings": self.settings.placed()})
+        return self.model_copy(update={"settings": self.settings.with_absolute_paths()})
 
     def as_plan(self) -> dict[str, Any]:
         """Write the subject as a plan has it; None for what was not said."""
@@ -203,7 +203,7 @@ def asked(plan: Path | None, flags: Mapping[str, Any], quick: bool) -> Study:
             f"'{plan}' studies {len(subjects)} classifiers, each with its own '{next(iter(of_subject))}': say it in "
             "the plan, not beside it."
         )
-    subjects = [together(subject, of_subject) for subject in subjects]
+    subjects = [merged(subject, of_subject) for subject in subjects]
     if quick:
         of_study["photos"] = QUICK
         subjects = [{k: v for k, v in subject.items() if k != "photos"} for subject in subjects]

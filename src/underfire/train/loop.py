@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from underfire.core import UnderfireError
-from underfire.core.place import write_whole
+from underfire.core.files import write_whole
 from underfire.interpreters.rts.net import MaskNet
 from underfire.train.evaluate import Evaluator
 from underfire.train.photos import LabelledPhoto, seed_of

@@ -17,7 +17,8 @@ from typing import Any, TypeAlias
 import torch
 
 from underfire.core import Classifier, UnderfireError
-from underfire.core.place import slug, write_whole
+from underfire.core.files import write_whole
+from underfire.core.place import slug
 from underfire.interpreters.rts.card import Card, packed, read_card
 from underfire.train.loop import Nobody, Task, TrainingLoop, TrainListener
 from underfire.train.photos import LabelledPhoto, Photos

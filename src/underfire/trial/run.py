@@ -39,7 +39,7 @@ def _(unit: ForgeUnit) -> UnitResult:
     system = _ready(unit)
     rows: list[Record] = []
     files: dict[str, bytes] = {}
-    references = _loaded(unit, system, unit.partners)
+    references = _loaded(unit, system, unit.references)
     for loaded in _loaded(unit, system, unit.photos):
         trial = Trial(system, unit.job, unit.name, loaded, next(references, None))
         trial.run()

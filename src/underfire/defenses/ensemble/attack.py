@@ -64,9 +64,9 @@ class Joint:
                 for name, m in zip(self.ensemble.members, self.ensemble.shown(x, goal.source), strict=True)
             }
         else:
-            model, y = goal.models or (x, goal.source)
-            found = dict(zip(self.ensemble.members, self.ensemble.shown(model, y), strict=True))
-        return Goal(goal.labels, goal.source, {**goal.maps, **found}, goal.models, goal.drawn)
+            references, y = goal.references or (x, goal.source)
+            found = dict(zip(self.ensemble.members, self.ensemble.shown(references, y), strict=True))
+        return Goal(goal.labels, goal.source, {**goal.maps, **found}, goal.references, goal.drawn)
 
     def terms(self, x: Images) -> Terms:
         """Logits and the weighted sum; each member's forward is its own."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from underfire import core
 from underfire.core import UnderfireError
-from underfire.core.place import write_whole
+from underfire.core.files import write_whole
 
 FORMAT = "underfire alarm 2"
 """Changes with what the score is, too: a file says nothing of another score."""

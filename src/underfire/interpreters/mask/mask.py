@@ -104,5 +104,5 @@ class Mask:
                 raise unknown(f"setting of mask's '{kind}' surrogate", name, known)
         if kind == "bilevel":
             return Bilevel(self.process, goal.labels, goal.maps[self.name], **options)
-        model, of = goal.models or (x, goal.source)
-        return Match(self.process, model, goal.labels, of, **options)
+        references, classes = goal.references or (x, goal.source)
+        return Match(self.process, references, goal.labels, classes, **options)
