@@ -137,7 +137,7 @@ def test_half_of_the_looks_are_at_the_fall_and_half_at_the_rest_of_the_walk(path
     surrogate = match(mask, x, goal_of(classifier, mask, x), path=path, record=300)
     seen: list[int] = []
     for surrogate.looks in range(200):
-        seen += surrogate._times()
+        seen += surrogate.times()
     early, late = (np.array([k for k in seen if (k < FALL) == first]) for first in (True, False))
     assert abs(len(early) - len(late)) <= 1
     assert early.min() == 0
@@ -152,7 +152,7 @@ def test_a_walk_shorter_than_the_fall_is_looked_at_as_it_is() -> None:
     classifier, mask = masked()
     x = pictures(1, size=SIZE)
     surrogate = match(mask, x, goal_of(classifier, mask, x), record=5)
-    seen = [k for surrogate.looks in range(50) for k in surrogate._times()]
+    seen = [k for surrogate.looks in range(50) for k in surrogate.times()]
     assert set(seen) == set(range(5))
 
 

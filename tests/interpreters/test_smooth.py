@@ -13,8 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from underfire.core import UnderfireError
-from underfire.interpreters import smooth
-from underfire.interpreters.smooth import Kinks, Slope, smoothed
+from underfire.interpreters.smooth import Kinks, Slope, slopes, smoothed
 
 KINDS = ("monotone", "published")
 Activation = Callable[[Tensor], Tensor]
@@ -92,12 +91,12 @@ def test_prelu_keeps_one_slope_a_channel() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_written_out_slopes_equal_the_readable_ones_over_many_chunks(kind: str) -> None:
     kinks, slope = Kinks(0.1, (0.0, 6.0), (0.9, -1.0)), Slope(kind, 3e-3)
-    z = torch.randn(3, smooth.CHUNK // 2 + 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 4
+    z = torch.randn(3, slopes.CHUNK // 2 + 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 4
     h, dh = (sum(g * of(z - at) for at, g in zip(kinks.at, kinks.gain, strict=True)) for of in (slope.h, slope.dh))
-    bent, steep = smooth._slopes(z, kinks, slope, twice=True)
+    bent, steep = slopes.slopes_at(z, kinks, slope, twice=True)
     torch.testing.assert_close(bent, kinks.base + h)
     torch.testing.assert_close(steep, dh)
-    alone, nothing = smooth._slopes(z, kinks, slope, twice=False)
+    alone, nothing = slopes.slopes_at(z, kinks, slope, twice=False)
     assert torch.equal(alone, bent) and nothing is None
 
 
@@ -124,7 +123,7 @@ def test_with_the_smooth_forward_double_backward_is_the_derivative_by_finite_dif
     tau = 0.3
 
     def phi(z: Tensor) -> Tensor:  # ½(z + √(z²+τ)), whose derivative is the monotone slope: one function throughout
-        return smooth._kinked(z, (z + (z * z + tau).sqrt()) / 2, Kinks(0.0, (0.0,), (1.0,)), Slope("monotone", tau))
+        return slopes.kinked(z, (z + (z * z + tau).sqrt()) / 2, Kinks(0.0, (0.0,), (1.0,)), Slope("monotone", tau))
 
     net = Layers(phi)
     assert torch.autograd.gradcheck(net, X.clone().requires_grad_())

@@ -1,1 +1,1 @@
-"""Interpreters: attribution maps, and what an attacker differentiates to move them."""
+"""The interpreters: attribution maps, and what an attacker differentiates to move them."""

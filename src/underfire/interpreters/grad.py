@@ -1,10 +1,9 @@
-"""GRAD: gradient saliency (Simonyan et al. 2014), the paper's back-propagation-guided interpreter.
+"""GRAD: gradient saliency (Simonyan et al. 2014; method, section 2.5), the paper's back-propagation-guided interpreter.
 
     m_c(x) = min-max scaled  max over colours |∂ℓ_c(x) / ∂x| ,   ℓ_c = z_c − logsumexp_{k≠c} z_k
 
-The paper differentiates the probability p_c. ∂p_c = p_c (1−p_c) ∂ℓ_c points the same way and scales to the same map,
-but in float32 it loses the class altogether once the log-odds ℓ pass about 17, which is where an attack ends; ℓ never
-does.
+The paper differentiates the probability p_c. ∂p_c = p_c (1−p_c) ∂ℓ_c has the same direction and, scaled, gives the same
+map. But in float32 the class term is lost once ℓ_c passes about 17, which is where attacks end; ℓ_c keeps it.
 """
 
 from __future__ import annotations
@@ -19,9 +18,11 @@ from underfire.interpreters.smooth import Slope, smoothed
 from underfire.registry import register
 
 SCORES = ("logodds", "logit")
+"""Scores whose gradient can be shown."""
 RESOLUTIONS = ("56", "full")
+"""Sizes of the map."""
 POOL = 4
-"""Pixels a side that share a map pixel: 224 px give the 56×56 of the published attack."""
+"""Side of the square of pixels that becomes one map pixel: 224 px give the 56×56 of the published attack."""
 
 
 @register("interpreters", "grad")
@@ -29,9 +30,12 @@ class Grad:
     """Gradient saliency, 56×56 for a 224 px classifier.
 
     Args:
-        classifier: any that is differentiable.
+        classifier: any differentiable classifier.
         score: 'logodds', the paper's map; or 'logit', the unnormalised z_c of Simonyan et al. and Captum.
         resolution: '56', averaged over 4×4 pixels; or 'full', one map pixel for each image pixel.
+
+    Raises:
+        UnderfireError: an unknown score or resolution.
     """
 
     name = "grad"
@@ -46,7 +50,11 @@ class Grad:
                 raise unknown(f"grad {what}", word, known)
 
     def explain(self, x: Images, y: Labels) -> Maps:
-        """Maps (N, h, w) in [0, 1] of ``x`` for classes ``y``."""
+        """Compute maps (N, h, w) in [0, 1] of images (N, 3, H, W) for classes ``y`` (N,).
+
+        Raises:
+            ImageErrors: images whose gradient is zero or not finite.
+        """
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             gradient = self.gradient(self.classifier.logits(x), x, y, create_graph=False)
@@ -57,20 +65,24 @@ class Grad:
         return self.of_gradient(gradient)
 
     def gradient(self, z: Tensor, x: Images, y: Labels, create_graph: bool) -> Tensor:
-        """∂ score_c / ∂x (N, 3, H, W), from the logits ``z`` of ``x``."""
+        """Compute ∂ score_c / ∂x (N, 3, H, W) from the logits ``z`` (N, K) of ``x``."""
         chosen = z.gather(1, y[:, None])[:, 0]
         score = chosen - _others(z, y) if self.score == "logodds" else chosen
         return torch.autograd.grad(score.sum(), x, create_graph=create_graph)[0]
 
     def of_gradient(self, gradient: Tensor) -> Maps:
-        """The map of a gradient."""
+        """Compute the maps (N, h, w) of gradients (N, 3, H, W)."""
         m = gradient.abs().amax(1)
         if self.resolution != "full":
             m = F.avg_pool2d(m[:, None], POOL)[:, 0]
         return maps.unit_scale(m)
 
     def surrogate(self, x: Images, goal: Goal, **options: object) -> GradSurrogate:
-        """The smoothed twin; options are those of `GradSurrogate`."""
+        """Start the attacker's side; options are those of `GradSurrogate`.
+
+        Raises:
+            UnderfireError: an option that it does not have.
+        """
         try:
             return GradSurrogate(self, goal, **options)  # type: ignore[arg-type]
         except TypeError as e:
@@ -78,21 +90,21 @@ class Grad:
 
 
 def _others(z: Tensor, y: Labels) -> Tensor:
-    """Of all classes but y, the log of the summed exponentials."""
+    """Compute the logsumexp of the logits of all classes but y."""
     return z.scatter(1, y[:, None], -torch.inf).logsumexp(1)
 
 
 class GradSurrogate:
-    """ℓ_int of GRAD: the map as if every kink were smooth, so that it has a gradient.
+    """The attacker's side of GRAD: its map with smooth slopes at all kinks, so that the map has a gradient.
 
     Args:
         grad: the interpreter.
-        goal: the target maps.
+        goal: the target classes and maps.
         slope: 'monotone' or 'published'.
-        tau: τ at the start.
-        tau_end: τ at the end of the search, reached geometrically; the same where not given.
+        tau: τ at the start of the search.
+        tau_end: τ at its end, reached geometrically; None: τ stays.
         pool: whether max-pooling is smoothed too.
-        power: the maps are compared as m^power; below 1 the faint parts, which are most of a saliency map, weigh more.
+        power: exponent; m^power is compared. Below 1 the faint pixels count more, and a saliency map has many of them.
     """
 
     shows = False
@@ -112,7 +124,7 @@ class GradSurrogate:
         self.slope = self.start
 
     def terms(self, x: Images) -> Terms:
-        """Logits and map difference; the map is not the judge's, so none is given."""
+        """Compute the logits and ℓ_int; the map here is not the judge's, so it is given as the twin only."""
         with smoothed(self.slope, self.pool):
             z = self.grad.classifier.logits(x)
             gradient = self.grad.gradient(z, x, self.goal.labels, create_graph=True)
@@ -124,10 +136,10 @@ class GradSurrogate:
         return Terms(z, maps.l2(m, wanted), None, twin)
 
     def advance(self, x: Images, progress: float) -> None:
-        """τ moves on."""
+        """Move τ on."""
         tau = self.start.tau * (self.end.tau / self.start.tau) ** progress
         self.slope = Slope(self.start.kind, tau)
 
     def select(self, keep: Tensor) -> None:
-        """Keep only some rows."""
+        """Keep only the rows ``keep``."""
         self.goal = self.goal.select(keep)

@@ -1,14 +1,14 @@
-"""The published attack on MASK: the mask that the victim will reach is followed along, a few steps at a time.
+"""The published attack on MASK (method, section 2.7): a running mask follows the image, a few steps at a time.
 
-m*(x) has no formula, so the attacker keeps a running mask m for the current image. Each look takes ``free`` of the
-victim's own Adam steps, then ``held`` more whose dependence on the image is kept:
+m*(x) has no formula, so the attacker keeps a running mask m for the present image. Each look takes ``free`` of the
+victim's own Adam steps without a graph, then ``held`` steps with one:
 
     m ← Adam(m; x)  (free times) ,   m_{j+1}(x) = clip(m_j(x) − lr · v̂₁(x) / √v̂₂)   (held times)
     ℓ_int = mean (1 − m_held(x) − m_t)²
 
-The running mask lags behind, so every ``reset`` steps it is optimised anew from ½, as the victim does it: that is the
-real map, and it serves to choose the best iterate too. Where the victim jitters, that map is jittered as its own is and
-the steps between are not: what one offset does is gone by the next.
+The running mask lags behind. So after every ``reset`` looks it is optimised anew from ½, as the victim does it: this is
+the real map, which also serves to choose the best iterate. Where the victim jitters, the real map has its jitter; the
+steps between have none, since each offset holds for one step only.
 """
 
 from __future__ import annotations
@@ -26,16 +26,19 @@ from underfire.interpreters.smooth import Slope, smoothed
 
 
 class Bilevel:
-    """ℓ_int of MASK by truncated unrolling.
+    """The attacker's side of MASK by truncated unrolling.
 
     Args:
         process: the victim's own optimisation.
-        y: target classes.
-        wanted: target maps m_t.
+        y: target classes (N,).
+        wanted: target maps m_t (N, h, w).
         free: mask steps without a graph at each look.
-        held: mask steps with one.
+        held: mask steps with a graph at each look.
         reset: looks from one full optimisation to the next.
         tau: τ of the smooth slopes.
+
+    Raises:
+        UnderfireError: a setting that is no such number.
     """
 
     def __init__(
@@ -59,11 +62,11 @@ class Bilevel:
 
     @property
     def shows(self) -> bool:
-        """A reset walks to the victim's map."""
+        """Whether the next look is a reset, which gives the victim's map."""
         return self.looks % self.reset == 0
 
     def terms(self, x: Images) -> Terms:
-        """Logits, the distance of the mask a few steps ahead and, after a reset, the real maps."""
+        """Compute the logits, ℓ_int of the mask a few steps ahead and, after a reset, the real maps."""
         real = None
         if self.shows:
             self.walk = self.process.start(x)
@@ -78,7 +81,7 @@ class Bilevel:
         return Terms(self.process.classifier.logits(x), loss, real)
 
     def _unrolled(self, x: Images, walk: Walk) -> Walk:
-        """``held`` steps from ``walk``, as a function of ``x``."""
+        """Take ``held`` steps from ``walk``, as a function of ``x``."""
         ahead = walk.detached()
         blend = Blend(x, self.process.size)
         for _ in range(self.held):
@@ -90,15 +93,15 @@ class Bilevel:
         return ahead
 
     def advance(self, x: Images, progress: float) -> None:
-        """Nothing more to move."""
+        """Do nothing: `terms` has moved the mask."""
 
     def select(self, keep: Tensor) -> None:
-        """Keep only some rows."""
+        """Keep only the rows ``keep``."""
         self.y, self.wanted = self.y[keep], self.wanted[keep]
         self.walk = self.walk.select(keep)
 
 
 def _follow(process: Process, x: Images, y: Labels, walk: Walk, steps: int) -> None:
-    """The victim's next steps."""
+    """Take the victim's next steps."""
     for _ in process.visits(x, y, walk, steps):
         pass

@@ -1,9 +1,9 @@
-"""MASK's blend: a small mask decides, place by place, between the image and its blurred self.
+"""MASK's blend: a small mask decides, pixel by pixel, between the image and its blurred copy (method, section 2.7).
 
     φ(x; m) = u · x + (1 − u) · B(x) ,   u = G₂ ∗ up(m) ,   B = G₃.₅ ∗ x
 
-Up-sampling and Gaussians are linear and separable, so each is one matrix a side: u = U m Uᵀ, B(x) = G x Gᵀ. That makes
-the blend, its gradient and its second derivatives a few small products.
+Up-sampling and Gaussians are linear and separable, so each is one matrix for each side: u = U m Uᵀ, B(x) = G x Gᵀ. So
+the blend, its gradient and its second derivatives are a few small products.
 """
 
 from __future__ import annotations
@@ -16,24 +16,31 @@ from torch import Tensor
 
 from underfire.core import Images, Maps
 
-REFERENCE = 224
-"""Input size that the kernel sizes below are given for; other inputs scale them."""
+SIDE = 224
+"""Side of the input that the kernel sizes below are for, px; for other inputs they scale with the side."""
 MASK_KERNEL, MASK_SIGMA = 11, 2.0
+"""The Gaussian of the mask, px."""
 BLUR_KERNEL, BLUR_SIGMA = 21, 3.5
+"""The Gaussian of the blurred copy, px."""
 
 
 def odd(size: float) -> int:
-    """The nearest odd number, ties upwards; at least 1."""
+    """Round to the nearest odd number, ties upwards; at least 1."""
     return 2 * int(size / 2) + 1
 
 
 @lru_cache(maxsize=16)
 def gaussian_matrix(n: int, kernel: int, sigma: float) -> Tensor:
-    """(n, n) float64: a normalised Gaussian along a line of ``n`` pixels, reflected at its ends (edge not repeated).
+    """Make the matrix (n, n), float64, of a Gaussian along a line of ``n`` pixels.
 
-    ``kernel`` and ``sigma`` are in pixels of a 224 px line and scale with ``n``.
+    The line is mirrored at its ends, without repeating the last pixel.
+
+    Args:
+        n: length of the line, px.
+        kernel: width of the Gaussian, px at 224 px.
+        sigma: its σ, px at 224 px.
     """
-    width, sigma = odd(kernel * n / REFERENCE), sigma * n / REFERENCE
+    width, sigma = odd(kernel * n / SIDE), sigma * n / SIDE
     offsets = torch.arange(width, dtype=torch.float64) - width // 2
     weights = torch.exp(-(offsets**2) / (2 * sigma**2))
     line = torch.eye(n, dtype=torch.float64)[:, None]
@@ -43,23 +50,23 @@ def gaussian_matrix(n: int, kernel: int, sigma: float) -> Tensor:
 
 @lru_cache(maxsize=16)
 def mask_matrix(n: int, size: int) -> Tensor:
-    """(n, size) float64: bilinear up-sampling of ``size`` mask pixels to ``n``, then the Gaussian."""
+    """Make the matrix (n, size), float64, of bilinear up-sampling from ``size`` to ``n`` pixels, then the Gaussian."""
     up = F.interpolate(torch.eye(size, dtype=torch.float64)[:, None], n, mode="linear", align_corners=False)[:, 0].T
     return (gaussian_matrix(n, MASK_KERNEL, MASK_SIGMA) @ up).contiguous()
 
 
 def blur(x: Images) -> Images:
-    """B(x): what a deleted place shows."""
+    """Blur images: B(x), which is what deleted regions show."""
     with torch.autocast(x.device.type, enabled=False):  # bfloat16 would be off by a level
         rows, columns = (gaussian_matrix(n, BLUR_KERNEL, BLUR_SIGMA).to(x) for n in x.shape[2:])
         return rows @ x @ columns.T
 
 
 class Blend:
-    """φ(x; ·) for one batch of images.
+    """The blend φ(x; ·) of one batch of images.
 
     Args:
-        x: the images; a leaf where the blend is to be differentiated by them too.
+        x: images (N, 3, H, W); with a graph, where the blend is differentiated by them too.
         size: side of the mask, px.
     """
 
@@ -69,11 +76,15 @@ class Blend:
         self.rows, self.columns = (mask_matrix(n, size).to(x) for n in x.shape[2:])
 
     def weights(self, m: Maps) -> Tensor:
-        """The u (N, 1, H, W) of masks m (N, size, size)."""
+        """Compute the u (N, 1, H, W) of masks m (N, size, size)."""
         with torch.autocast(m.device.type, enabled=False):
             return (self.rows @ m @ self.columns.T)[:, None]
 
     def images(self, m: Maps) -> Images:
-        """φ(x; m), 1 keeps and 0 deletes; masks (N, size, size), or (S·N, size, size) for S rounds of the images."""
+        """Compute φ(x; m), where 1 keeps and 0 deletes.
+
+        Args:
+            m: masks (N, size, size), or (S·N, size, size) for S rounds of the images.
+        """
         rounds = (len(m) // len(self.detail), 1, 1, 1)
         return self.blurred.repeat(rounds) + self.weights(m) * self.detail.repeat(rounds)

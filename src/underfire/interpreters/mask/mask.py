@@ -1,10 +1,10 @@
-"""MASK: meaningful perturbation (Fong and Vedaldi 2017), the paper's perturbation-guided interpreter.
+"""MASK: meaningful perturbation (Fong & Vedaldi 2017; method, section 2.7), the perturbation-guided interpreter.
 
     m*  = argmin  p_c(φ(x; m)) + 1e-4 Σ|1 − m| + 1e-2 Σ(|∂_h m|³ + |∂_v m|³)   s.t.  0 ≤ m ≤ 1
     map = 1 − m*                                             high where deleting hurts the class
 
-m is a 28×28 mask, φ blends the image with its blurred self (`mask_blend`). Adam from m = ½, 300 steps, clamped after
-each (`mask_walk`): the map is what this walk reaches, not the exact minimum.
+m is a 28×28 mask, and φ blends the image with its blurred copy (`blend`). Adam takes 300 steps from m = ½, clamped
+after each (`walk`): the map is where this walk ends, not the exact minimum.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from underfire.registry import register
 
 SURROGATES: dict[str, type] = {"match": Match, "bilevel": Bilevel}
 GIVEN = ("process", "x", "y", "source", "wanted")
-"""What a surrogate is given, and no setting of it."""
+"""Parameters of a surrogate that are no settings."""
 SMALLEST_LR = 1e-6
+"""Smallest step size of Adam."""
 
 
 @register("interpreters", "mask")
@@ -31,15 +32,18 @@ class Mask:
     """The mask that deletes least and hurts the class most, shown as 1 − m; 28×28.
 
     Args:
-        classifier: any that is differentiable.
-        size: side of the mask and map, px.
-        steps: of Adam.
-        lr: of Adam, in units of the mask.
+        classifier: any differentiable classifier.
+        size: side of the mask and the map, px.
+        steps: number of Adam's steps.
+        lr: Adam's step size, in units of the mask.
         l1: weight of Σ|1 − m|.
         tv: weight of the total variation.
-        jitter: 0, or the blended image is cropped at a random place 0 … jitter − 1 px off before each step; the
-            authors' own setting is 4.
-        seed: of the jitter, together with the image.
+        jitter: before each step the blend is cropped at a random position 0 … jitter − 1 px off; the authors' own
+            setting is 4. 0 and 1 mean no jitter.
+        seed: seed of the jitter, together with the image's pixels.
+
+    Raises:
+        UnderfireError: a setting that is no such number.
     """
 
     name = "mask"
@@ -66,12 +70,12 @@ class Mask:
         self.map_passes = 3.0 * steps
 
     def explain(self, x: Images, y: Labels) -> Maps:
-        """Maps (N, size, size) in [0, 1] of ``x`` for classes ``y``.
+        """Compute maps (N, size, size) in [0, 1] of images (N, 3, H, W) for classes ``y`` (N,).
 
-        An image whose class score is near 0 whatever is deleted keeps everything: its map is 0.
+        Where the class score is near 0 whatever is deleted, the mask keeps everything: the map is 0.
 
         Raises:
-            ImageErrors: for an image that blurring does not change, and where scores are not finite.
+            ImageErrors: images that blurring does not change, and images whose scores are not finite.
         """
         self._refuse(
             flat_images(x), "blurring changes nothing in this image, so there is nothing that MASK could delete."
@@ -88,16 +92,25 @@ class Mask:
             raise ImageErrors(dict.fromkeys(rows.nonzero()[:, 0].tolist(), reason))
 
     def surrogate(self, x: Images, goal: Goal, kind: str | None = None, **options: Any) -> Surrogate:
-        """The attacker's side: 'match', or 'bilevel', the published one; options are those of `Match` and `Bilevel`.
+        """Start the attacker's side.
 
-        'match' needs an image whose walk leads to the target map, so it cannot aim at a drawn one: there the default is
-        'bilevel'.
+        Args:
+            x: clean images (N, 3, H, W).
+            goal: the target classes and maps.
+            kind: 'match', or 'bilevel', the published one. 'match' follows the walk of an image to the target map, and
+                a drawn map has none: there the default is 'bilevel'.
+            options: settings of `Match` or `Bilevel`.
+
+        Raises:
+            UnderfireError: an unknown kind or option, or 'match' with a drawn target map.
         """
         kind = kind or ("bilevel" if goal.drawn else "match")
         if kind not in SURROGATES:
             raise unknown("mask surrogate", kind, SURROGATES)
         if kind == "match" and goal.drawn:
-            raise UnderfireError("MASK's 'match' follows an image's walk, and a drawn map has none: use 'bilevel'.")
+            raise UnderfireError(
+                "MASK's 'match' follows the walk of an image, and a drawn map has none: use 'bilevel'."
+            )
         known = [name for name in inspect.signature(SURROGATES[kind]).parameters if name not in GIVEN]
         for name in options:
             if name not in known:

@@ -1,4 +1,4 @@
-"""MASK's optimisation, step by step: the price of a mask, Adam, and the walk of one batch from ½."""
+"""MASK's optimisation, step by step (method, section 2.7): the price of a mask, Adam, and a batch's walk from ½."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from underfire.core import LEVELS, Classifier, Images, Labels, Maps, PerImage, U
 from underfire.interpreters.mask.blend import Blend, blur
 
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
+"""Adam's constants (Kingma & Ba 2015)."""
 START = 0.5
+"""Value of the mask at the start."""
 FLAT = 1e-6
-"""An image that its blurred self differs from by less, everywhere, has nothing that a mask could delete."""
+"""Largest change by blurring of an image in which a mask has nothing to delete."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +37,13 @@ class Objective:
     tv: float = 1e-2
 
     def price(self, m: Maps) -> PerImage:
-        """Price of each mask (N, h, w)."""
+        """Compute the price (N,) of masks (N, h, w)."""
         across, down = m.diff(dim=2).abs(), m.diff(dim=1).abs()
         ragged = (across**3).sum((1, 2)) + (down**3).sum((1, 2))
         return self.l1 * (1 - m).abs().sum((1, 2)) + self.tv * ragged
 
     def slope(self, m: Maps) -> Maps:
-        """Its derivative by the mask, differentiable itself; that of |1 − m| is 0 at m = 1, as torch has it."""
+        """Compute the derivative (N, h, w) of the price, with a graph; that of |1 − m| is 0 at m = 1, as in torch."""
         across, down = m.diff(dim=2), m.diff(dim=1)
         across, down = 3 * across * across.abs(), 3 * down * down.abs()
         ragged = F.pad(across, (1, 0)) - F.pad(across, (0, 1)) + F.pad(down, (0, 0, 1, 0)) - F.pad(down, (0, 0, 0, 1))
@@ -49,11 +51,11 @@ class Objective:
 
 
 class Walk:
-    """Adam on a batch of masks, every image for itself: what the interpreter does, step by step.
+    """The walk of a batch of masks by Adam, each image for itself.
 
     Args:
-        m: where it starts, (N, h, w).
-        lr: Adam's step.
+        m: masks (N, h, w) at the start.
+        lr: Adam's step size.
     """
 
     def __init__(self, m: Maps, lr: float) -> None:
@@ -61,10 +63,10 @@ class Walk:
         self.first, self.second = torch.zeros_like(m), torch.zeros_like(m)
 
     def step(self, gradient: Maps) -> None:
-        """Move: m ← clip(m − lr · v̂₁ / (√v̂₂ + 1e-8), 0, 1) (Kingma and Ba 2015).
+        """Move: m ← clip(m − lr · v̂₁ / (√v̂₂ + 1e-8), 0, 1) (Kingma & Ba 2015).
 
-        Where the gradient has a graph, v₂ is held constant: it only sets the size of each pixel's step, and its root
-        has no slope at 0.
+        Where the gradient (N, h, w) has a graph, v₂ is held constant: it only sets the size of each pixel's step, and
+        its root has no slope at 0.
         """
         self.taken += 1
         self.first = BETA1 * self.first + (1 - BETA1) * gradient
@@ -73,11 +75,11 @@ class Walk:
         self.m = (self.m - self.lr * mean / (power.sqrt() + EPS)).clamp(0, 1)
 
     def select(self, keep: Tensor) -> Walk:
-        """The walk of the rows ``keep``."""
+        """Return the walk of the rows ``keep``."""
         return self._of(self.m[keep], self.first[keep], self.second[keep])
 
     def detached(self) -> Walk:
-        """The same place without a graph."""
+        """Return the same walk without a graph."""
         return self._of(self.m.detach(), self.first.detach(), self.second.detach())
 
     def _of(self, m: Maps, first: Maps, second: Maps) -> Walk:
@@ -87,7 +89,7 @@ class Walk:
 
 
 def jitters(x: Images, jitter: int, steps: int, seed: int) -> Tensor:
-    """(steps, N, 2) offsets in 0 … jitter − 1, drawn for each image from (seed, its own 8-bit pixels) alone."""
+    """Draw offsets (steps, N, 2) in 0 … jitter − 1 px, for each image from (seed, its own 8-bit pixels) alone."""
     drawn = []
     for one in (x.detach() * LEVELS).round().to(torch.uint8).cpu():
         digest = hashlib.sha256(f"{seed}/mask/".encode() + one.contiguous().numpy().tobytes()).digest()
@@ -96,23 +98,29 @@ def jitters(x: Images, jitter: int, steps: int, seed: int) -> Tensor:
 
 
 def shifted(x: Images, by: Tensor, jitter: int) -> Images:
-    """Each image cropped at its own offset ``by`` (N, 2), its edges mirrored by up to ``jitter`` − 1 px."""
+    """Crop each image at its own offset ``by`` (N, 2), px; its edges are mirrored by up to ``jitter`` − 1 px."""
     h, w = x.shape[2:]
     wide = F.pad(x, (0, jitter - 1, 0, jitter - 1), mode="reflect")
     return torch.stack([one[:, i : i + h, j : j + w] for one, (i, j) in zip(wide, by.tolist(), strict=True)])
 
 
 def flat_images(x: Images) -> Tensor:
-    """Which images (bool (N,)) blurring leaves as they are."""
+    """Tell which images (bool (N,)) do not change by blurring."""
     x = x.detach().cpu().double()  # the rounding of a blur in float32 grows with the image
     return (x - blur(x)).abs().flatten(1).le(FLAT).all(1)
 
 
 def at_least(what: str, value: object, least: float, whole: bool = False) -> None:
-    """Refuse a setting of MASK's that is no finite number from ``least`` on, or no whole one.
+    """Check a setting of MASK.
+
+    Args:
+        what: its name.
+        value: the user's value.
+        least: the smallest value that is allowed.
+        whole: whether it must be a whole number.
 
     Raises:
-        UnderfireError: in the user's words.
+        UnderfireError: it is no finite number, too small, or not whole.
     """
     number = isinstance(value, int) or (isinstance(value, float) and not whole and math.isfinite(value))
     if not number or isinstance(value, bool) or value < least:  # type: ignore[operator]
@@ -121,12 +129,12 @@ def at_least(what: str, value: object, least: float, whole: bool = False) -> Non
 
 
 def class_score(z: Tensor, y: Labels) -> PerImage:
-    """p_c of logits (N, K)."""
+    """Compute p_c (N,) of logits (N, K)."""
     return z.softmax(1).gather(1, y[:, None])[:, 0]
 
 
 class Visit(NamedTuple):
-    """One mask on the walk: the mask, the class score of its blend, and that score's derivative by the mask."""
+    """A mask on the walk (N, h, w), the class score p_c of its blend (N,), and its derivative by the mask (N, h, w)."""
 
     m: Maps
     score: PerImage
@@ -135,7 +143,7 @@ class Visit(NamedTuple):
 
 @dataclass(frozen=True)
 class Process:
-    """What MASK does to an image, as numbers; see `underfire.interpreters.mask.Mask` for each."""
+    """The settings of MASK's optimisation, as in `underfire.interpreters.mask.Mask`."""
 
     classifier: Classifier
     size: int
@@ -146,11 +154,18 @@ class Process:
     seed: int
 
     def start(self, x: Images) -> Walk:
-        """A walk of this interpreter's from ½ everywhere."""
+        """Start a walk, with ½ everywhere in the mask."""
         return Walk(torch.full((len(x), self.size, self.size), START, dtype=x.dtype, device=x.device), self.lr)
 
     def visits(self, x: Images, y: Labels, walk: Walk, steps: int | None = None) -> Iterator[Visit]:
-        """Take ``steps`` (all of them where not given) steps of ``walk``; yields each mask before it is left."""
+        """Take steps of a walk, and yield each mask before the step from it.
+
+        Args:
+            x: images (N, 3, H, W).
+            y: classes (N,).
+            walk: the walk, which moves.
+            steps: number of steps; by default those of the interpreter.
+        """
         steps = self.steps if steps is None else steps
         blend = Blend(x.detach(), self.size)
         offsets = jitters(x, self.jitter, steps, self.seed) if self.jitter > 1 else None

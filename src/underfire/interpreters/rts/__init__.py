@@ -1,4 +1,4 @@
-"""RTS: real-time saliency (Dabkowski & Gal 2017), the paper's model-guided interpreter, with its packaged networks."""
+"""RTS: real-time saliency (Dabkowski & Gal 2017), the paper's model-guided interpreter, with packaged networks."""
 
 from __future__ import annotations
 

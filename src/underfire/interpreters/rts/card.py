@@ -1,4 +1,4 @@
-"""The file of a trained RTS network: safetensors with a card that says what it was trained for and what it is worth."""
+"""The file of a trained RTS network: safetensors with a card, which says what the network is for and how good it is."""
 
 from __future__ import annotations
 
@@ -17,20 +17,22 @@ from underfire.core import Classifier, UnderfireError
 from underfire.interpreters.rts.net import MaskNet
 
 PACKAGED = Path(__file__).parent / "weights"
+"""Folder of the networks that come with underfire."""
 FORMAT = "underfire rts 1"
+"""Version of the file."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """What a trained decoder is: all of it is in its file.
+    """The description of a trained network, in its file.
 
     Args:
-        classifier: the classifier's name.
-        classifier_digest: of its weights and input policy; the decoder fits no other.
+        classifier: name of the classifier.
+        classifier_digest: digest of its weights and input policy; the network fits no other classifier.
         threshold: t of the saliency metric, chosen on training photos.
-        settings: of the training.
-        figures: what it is worth on photos of classes not trained on.
-        validation: SHA-256 digests of those photos' files.
+        settings: settings of the training.
+        figures: measurements on photos of classes that were not trained on.
+        validation: SHA-256 of the files of those photos.
         kind: 'rts', or 'rts-a' where it was trained on forged images too.
     """
 
@@ -44,9 +46,9 @@ class Card:
 
 
 def packed(net: MaskNet, card: Card) -> bytes:
-    """The file of a decoder: safetensors in half precision, with its card."""
+    """Write the file of a network: safetensors in half precision, with its card."""
     state = {key: value.detach().cpu().half().contiguous() for key, value in net.state_dict().items()}
-    # One entry: safetensors writes several in random order, and equal trainings shall give equal files.
+    # One entry: safetensors writes several entries in random order, and equal trainings shall give equal files.
     known = {"format": FORMAT, "channels": net.channels, "doubts": net.doubt is not None, **asdict(card)}
     metadata = {"underfire": json.dumps(known, sort_keys=True)}
     content: bytes = save(state, metadata)
@@ -54,10 +56,10 @@ def packed(net: MaskNet, card: Card) -> bytes:
 
 
 def read_card(path: Path) -> Card:
-    """The card of a decoder's file.
+    """Read the card in a network's file.
 
     Raises:
-        UnderfireError: missing, truncated, or another kind of file.
+        UnderfireError: there is no such file, or it is damaged, or of another kind.
     """
     known = _open(path)[0]
     fields = {key: known[key] for key in ("classifier", "classifier_digest", "threshold", "settings", "figures")}
@@ -65,7 +67,11 @@ def read_card(path: Path) -> Card:
 
 
 def load(path: Path) -> MaskNet:
-    """The network of a decoder's file, in float32."""
+    """Load the network of a file, in float32.
+
+    Raises:
+        UnderfireError: as in `read_card`, or the network does not fit this version.
+    """
     known, state = _open(path)
     net = MaskNet(known["channels"], known.get("doubts", False))
     try:
@@ -90,15 +96,20 @@ def _open(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def packaged() -> Iterator[Path]:
-    """The decoders that come with underfire."""
+    """List the files of the networks that come with underfire."""
     yield from sorted(PACKAGED.glob("rts-*.safetensors"))
 
 
 def find(classifier: Classifier, weights: str | None, kind: str = "rts") -> Path:
-    """The decoder's file for a classifier: the one named, or the packaged one that was trained for exactly it.
+    """Find the file of the network for a classifier.
+
+    Args:
+        classifier: the classifier that is explained.
+        weights: the file; None means the packaged one that was trained for exactly this classifier.
+        kind: 'rts' or 'rts-a'.
 
     Raises:
-        UnderfireError: there is none, or it was trained for another classifier or in another way.
+        UnderfireError: there is none, or it was trained for another classifier or is of another kind.
     """
     how = "underfire train rts --adversarial" if kind == "rts-a" else "underfire train rts"
     if weights is None:
@@ -124,5 +135,5 @@ def find(classifier: Classifier, weights: str | None, kind: str = "rts") -> Path
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
+    """Compute the SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""RTS's network: a classifier's own feature pyramid in, a mask out, in one pass (Dabkowski & Gal 2017, section 4).
+"""RTS's network: from a classifier's own feature pyramid to a mask, in one pass (method, section 2.8).
 
     evidence   E = a ⟨P w̃_c, Q F₃₂⟩ + b              where class c may be, from the head's own row w_c
     gate, top  G = σ(E),  T₃₂ = G · L₃₂ F₃₂
@@ -6,9 +6,10 @@
     mask       m = σ(up(E) + conv₁ₓ₁ T₄)
 
 F_s are the feature maps at stride s, standardised by channel; w̃_c = (w_c − mean w) / mean ‖w − mean w‖. There is no
-table of classes: a class that no training photo shows has a row in the head like all others.
+table of classes: a class that no training photo shows has a row in the head, as all others have.
 
-A network that is trained on forged images too has one part more, which sees the whole picture at its finer strides:
+A network that is trained on forged images too has one more part, which sees the whole image at the finer strides
+(method, section 6.2):
 
     doubt      d = softplus MLP[ mean and spread of act(conv₃ₓ₃ F_s) for s = 4, 8, 16;  mean and largest E;  P w̃_c ]
     mask       m = σ(up(E) + conv₁ₓ₁ T₄ − d)
@@ -25,25 +26,24 @@ from torch import Tensor, nn
 from underfire.core import Maps
 
 STRIDES = 4
-"""Levels of the pyramid: strides 4, 8, 16, 32."""
+"""Number of levels of the pyramid: strides 4, 8, 16, 32."""
 LATERAL = (16, 24, 32, 48)
-"""Channels that each level is brought to, finest first."""
+"""Channels of each level after its 1×1 convolution L_s, finest first."""
 WIDTH = (24, 32, 48)
-"""Channels after each 3×3 convolution: narrow where the maps are large, so that a map stays under 0.2 F on
-EfficientNet-Lite0."""
+"""Channels after each 3×3 convolution: few where maps are large, so a map costs under 0.2 F on EfficientNet-Lite0."""
 GATE = 64
 """Rank of the gate ⟨P w, Q F⟩."""
 LOOK = 16
-"""Channels of the doubt's look at each of the three finer levels."""
+"""Channels of the doubt's convolution at each of the three finer levels."""
 TRUSTING = -4.0
-"""Where the doubt starts: softplus(−4) = 0.02 changes nothing."""
+"""Start of the doubt before its softplus: softplus(−4) = 0.02 hardly changes the mask."""
 
 
 class Doubt(nn.Module):
-    """How little the evidence is to be trusted: one number ≥ 0 an image and class.
+    """The doubt in the evidence: one number ≥ 0 for each image and class.
 
     Args:
-        channels: of the pyramid's levels.
+        channels: channels of the pyramid's levels.
         rank: width of the key P w̃_c.
     """
 
@@ -56,7 +56,13 @@ class Doubt(nn.Module):
         nn.init.constant_(self.weigh.bias, TRUSTING)
 
     def forward(self, levels: Sequence[Tensor], evidence: Tensor, key: Tensor) -> Tensor:
-        """(N, 1, 1, 1), from standardised levels, the evidence (N, 1, h, w) and the class's key (N, rank)."""
+        """Compute the doubt (N, 1, 1, 1).
+
+        Args:
+            levels: standardised feature maps, finest first.
+            evidence: (N, 1, h, w).
+            key: (N, rank) of the class.
+        """
         seen = [F.silu(look(f)) for look, f in zip(self.look, levels, strict=False)]
         parts = [part for t in seen for part in (t.mean((2, 3)), t.var((2, 3)).add(1e-6).sqrt())]
         parts += [evidence.mean((2, 3)), evidence.amax((2, 3)), key]
@@ -65,11 +71,11 @@ class Doubt(nn.Module):
 
 
 class MaskNet(nn.Module):
-    """The decoder of one classifier.
+    """The network of one classifier.
 
     Args:
-        channels: of the pyramid's levels, finest first (four of them); the last is also the width of the head's rows.
-        doubts: with the part that is trained on forged images.
+        channels: channels of the pyramid's four levels, finest first; the last is also the width of the head's rows.
+        doubts: whether it has the part that is trained on forged images.
     """
 
     def __init__(self, channels: Sequence[int], doubts: bool = False) -> None:
@@ -94,11 +100,11 @@ class MaskNet(nn.Module):
         self.doubt = Doubt(channels, rank) if doubts else None
 
     def forward(self, levels: Sequence[Tensor], w: Tensor) -> Maps:
-        """Masks (N, h, w) in [0, 1] at stride 4, high where the class is.
+        """Compute masks (N, h, w) in [0, 1] at stride 4, high where the class is.
 
         Args:
             levels: feature maps (N, C_s, h_s, w_s) at strides 4 to 32.
-            w: the head's rows (N, C) of the classes asked about.
+            w: the head's rows (N, C) of the classes.
         """
         levels = [self._standard(i, f) for i, f in enumerate(levels)]
         evidence = self.gate_gain * self.evidence(levels[-1], w) + self.gate_shift
@@ -115,12 +121,12 @@ class MaskNet(nn.Module):
         return mask
 
     def key(self, w: Tensor) -> Tensor:
-        """P w̃_c (N, rank)."""
+        """Compute the keys P w̃_c (N, rank) of the head's rows (N, C)."""
         key: Tensor = self.of_class((w - self.centre) * self.head_gain)
         return key
 
     def evidence(self, last: Tensor, w: Tensor) -> Tensor:
-        """⟨P w̃_c, Q F₃₂⟩ (N, 1, h, w) of standardised last features."""
+        """Compute ⟨P w̃_c, Q F₃₂⟩ (N, 1, h, w) of standardised last features and the head's rows (N, C)."""
         key = self.key(w)
         found: Tensor = (self.of_place(last) * key[:, :, None, None]).sum(1, keepdim=True)
         return found
@@ -132,37 +138,43 @@ class MaskNet(nn.Module):
 
     @torch.no_grad()
     def start(self, levels: Sequence[Tensor], w: Tensor, head: Tensor, generator: torch.Generator) -> None:
-        """Set the standardisation, and let the gate start as the class activation map of the best rank.
+        """Set the standardisation, and let the gate start as the class activation map, at the gate's rank.
 
-        The evidence of CAM is ⟨w_c, F⟩; the leading singular vectors V of the head give ⟨Vᵀ w_c, Vᵀ F⟩, which is the
-        nearest of the gate's rank. Training goes on from there, and a class without a photo keeps a sensible gate.
+        The evidence of CAM is ⟨w_c, F⟩. The leading singular vectors V of the head give ⟨Vᵀ w_c, Vᵀ F⟩, the nearest one
+        of this rank. Training goes on from there, and a class without a photo still has a sensible gate.
 
         Args:
             levels: feature maps of some photos.
             w: the head's rows of their classes.
             head: all rows (K, C).
-            generator: for what the head does not determine.
+            generator: source of what the head does not determine.
         """
-        for i, f in enumerate(levels):
-            getattr(self, f"mean_{i}").copy_(f.mean((0, 2, 3)))
-            spread = f.std((0, 2, 3)) + 0.01 * f.std()  # a channel that hardly ever answers must not shout when it does
-            getattr(self, f"gain_{i}").copy_(torch.where(spread > 0, 1 / spread, torch.ones_like(spread)))
-        self.centre.copy_(head.mean(0))
-        centred = head - self.centre
-        self.head_gain.copy_(1 / centred.norm(dim=1).mean())
-        basis = torch.linalg.svd(centred.float(), full_matrices=False).Vh[: self.of_class.out_features]
-        missing = self.of_class.out_features - len(basis)
-        noise = torch.randn(missing, basis.shape[1], generator=generator) / basis.shape[1] ** 0.5
-        basis = torch.cat([basis, noise.to(basis)])
+        self._set_scales(levels, head)
+        basis = self._basis(head - self.centre, generator)
         self.of_class.weight.copy_(basis)
         gain = getattr(self, f"gain_{STRIDES - 1}")
         self.of_place.weight.copy_((basis / gain)[:, :, None, None])
         raw = self.evidence(self._standard(STRIDES - 1, levels[-1]), w)
         gain_to_two = 2 / (float(raw.std()) + 1e-6)
         self.gate_gain.fill_(gain_to_two)
-        self.gate_shift.fill_(-1 - gain_to_two * float(raw.mean()))  # a third of the picture is kept
+        self.gate_shift.fill_(-1 - gain_to_two * float(raw.mean()))  # a third of the image is kept
         for parameter in self.out.parameters():
             parameter.zero_()
+
+    def _set_scales(self, levels: Sequence[Tensor], head: Tensor) -> None:
+        for i, f in enumerate(levels):
+            getattr(self, f"mean_{i}").copy_(f.mean((0, 2, 3)))
+            spread = f.std((0, 2, 3)) + 0.01 * f.std()  # or a channel that is nearly always 0 would weigh too much
+            getattr(self, f"gain_{i}").copy_(torch.where(spread > 0, 1 / spread, torch.ones_like(spread)))
+        self.centre.copy_(head.mean(0))
+        self.head_gain.copy_(1 / (head - self.centre).norm(dim=1).mean())
+
+    def _basis(self, centred: Tensor, generator: torch.Generator) -> Tensor:
+        """Compute the leading singular vectors of the centred head; random ones where it has too few."""
+        basis = torch.linalg.svd(centred.float(), full_matrices=False).Vh[: self.of_class.out_features]
+        missing = self.of_class.out_features - len(basis)
+        noise = torch.randn(missing, basis.shape[1], generator=generator) / basis.shape[1] ** 0.5
+        return torch.cat([basis, noise.to(basis)])
 
 
 def _up(t: Tensor, size: torch.Size) -> Tensor:

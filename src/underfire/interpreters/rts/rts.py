@@ -1,6 +1,6 @@
-"""RTS: Real-Time Saliency (Dabkowski & Gal 2017), the paper's model-guided interpreter.
+"""RTS: real-time saliency (Dabkowski & Gal 2017; method, section 2.8), the paper's model-guided interpreter.
 
-m_c(x) = the mask that a trained network gives in one pass from the classifier's own features; in [0, 1] as it is.
+m_c(x) = the mask that a trained network gives in one pass from the classifier's own features; it is in [0, 1] as it is.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ class Rts:
 
     Args:
         classifier: one with a feature pyramid and a linear head.
-        weights: a file that `underfire train rts` made for this classifier; by default the packaged one.
+        weights: a file from `underfire train rts` for this classifier; by default the packaged one.
+
+    Raises:
+        UnderfireError: there is no network for this classifier.
     """
 
     name = "rts"
@@ -37,7 +40,7 @@ class Rts:
 
     @classmethod
     def around(cls, classifier: Classifier, net: MaskNet) -> Self:
-        """An interpreter around a network that is no file yet."""
+        """Make an interpreter around a network that has no file yet."""
         rts = cls.__new__(cls)
         rts.classifier, rts.head = classifier, classifier.head
         rts._take(net, "")
@@ -51,17 +54,27 @@ class Rts:
         self.step_passes = 3 * (1 + self.cost)
 
     def of_levels(self, levels: list[Tensor], y: Labels) -> Maps:
-        """Maps (N, h, w) in [0, 1] from a pyramid; the decoder's work is charged to the classifier's meter."""
+        """Compute maps (N, h, w) in [0, 1] from a pyramid; the classifier's meter counts the network's passes too."""
         meter = self.classifier.meter
         return maps_of(self.net, [*levels[:-1], meter.tap(levels[-1], self.cost)], self.head[y])
 
     @torch.no_grad()
     def explain(self, x: Images, y: Labels) -> Maps:
-        """Maps (N, h, w) in [0, 1] of ``x`` for classes ``y``."""
+        """Compute maps (N, h, w) in [0, 1] of images (N, 3, H, W) for classes ``y`` (N,)."""
         return self.of_levels(self.classifier.pyramid(x), y)
 
     def surrogate(self, x: Images, goal: Goal, loss: str = "square", **options: object) -> RtsSurrogate:
-        """RTS is differentiable as it is; ``loss`` is one of `LOSSES`."""
+        """Start the attacker's side: RTS is differentiable as it is.
+
+        Args:
+            x: clean images (N, 3, H, W).
+            goal: the target classes and maps.
+            loss: one of `LOSSES`.
+            options: not needed.
+
+        Raises:
+            UnderfireError: an unknown loss.
+        """
         if loss not in LOSSES:
             raise unknown(f"{self.name} loss", loss, LOSSES)
         return RtsSurrogate(self, goal, loss)
@@ -69,36 +82,42 @@ class Rts:
 
 @register("interpreters", "rts-a")
 class RtsA(Rts):
-    """RTS that was trained on forged images too: its map shall follow a forged prediction.
+    """RTSᴬ (method, section 6.2), trained on forged images too: its map shall follow a forged prediction.
 
     Args:
         classifier: one with a feature pyramid and a linear head.
-        weights: a file that `underfire train rts --adversarial` made for this classifier; by default the packaged one.
+        weights: a file from `underfire train rts --adversarial` for this classifier; by default the packaged one.
     """
 
     name = "rts-a"
 
 
 def cross_entropy(m: Maps, wanted: Maps) -> PerImage:
-    """Mean cross-entropy of a mask to the wanted one: unlike the square it has a slope where the mask is 0 or 1."""
+    """Compute the mean cross-entropy (N,) of masks to target maps. Unlike the square it has a slope at 0 and at 1."""
     tiny = torch.finfo(m.dtype).tiny
     kept, left = m.clamp_min(tiny).log(), (1 - m).clamp_min(tiny).log()
     return -(wanted * kept + (1 - wanted) * left).mean((1, 2))
 
 
 LOSSES: dict[str, Callable[[Maps, Maps], PerImage]] = {"square": maps.l2, "cross-entropy": cross_entropy}
-"""How the attacker may measure a mask's distance."""
+"""Distances of a mask from the target map that the attacker can choose."""
 
 
 def maps_of(net: MaskNet, levels: list[Tensor], w: Tensor) -> Maps:
-    """The network's masks in float32."""
+    """Compute the masks (N, h, w) of a network in float32.
+
+    Args:
+        net: the network.
+        levels: feature maps at strides 4 to 32.
+        w: the head's rows (N, C) of the classes.
+    """
     with torch.autocast(w.device.type, enabled=False):
         masks: Maps = net([f.float() for f in levels], w.float())
     return masks
 
 
 def decoder_cost(classifier: Classifier, net: MaskNet) -> float:
-    """Multiply-adds of one map beyond the classifier's, in F: of the classifier's own."""
+    """Compute what the network adds to the cost of a map, in F: its multiply-adds over the classifier's."""
     size = classifier.preprocess.input_size
     x = torch.zeros(1, 3, size, size, device=classifier.head.device, dtype=classifier.head.dtype)
     with torch.no_grad(), FlopCounterMode(display=False) as whole:
@@ -110,10 +129,15 @@ def decoder_cost(classifier: Classifier, net: MaskNet) -> float:
 
 
 class RtsSurrogate:
-    """ℓ_int of RTS: the prediction and the map come from one forward.
+    """The attacker's side of RTS: the prediction and the map come from one forward.
 
-    The published attack adds the loss of the encoder's own class head; here the encoder *is* the classifier, so that
-    head's loss is ℓ_prd already.
+    The published attack adds the class loss of RTS's own encoder. Here the encoder *is* the classifier, so this loss is
+    ℓ_prd already.
+
+    Args:
+        rts: the interpreter.
+        goal: the target classes and maps.
+        loss: one of `LOSSES`.
     """
 
     shows = True
@@ -122,19 +146,19 @@ class RtsSurrogate:
         self.rts, self.goal, self.compare = rts, goal, LOSSES[loss]
 
     def terms(self, x: Images) -> Terms:
-        """Logits, map difference, and the real maps."""
+        """Compute the logits, ℓ_int and the real maps."""
         levels = self.rts.classifier.pyramid(x)
         m = self.of_levels(levels)
         z = self.rts.classifier.scores(levels[-1])
         return Terms(z, self.compare(m, self.goal.maps[self.rts.name]), m.detach(), m)
 
     def of_levels(self, levels: list[Tensor]) -> Maps:
-        """The maps that are moved."""
+        """Compute the maps for the target classes from a pyramid."""
         return self.rts.of_levels(levels, self.goal.labels)
 
     def advance(self, x: Images, progress: float) -> None:
-        """Nothing to move."""
+        """Do nothing: there is no inner state."""
 
     def select(self, keep: Tensor) -> None:
-        """Keep only some rows."""
+        """Keep only the rows ``keep``."""
         self.goal = self.goal.select(keep)
