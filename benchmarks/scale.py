@@ -24,9 +24,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from underfire.audit.desk import Desk, Quiet
+from underfire.audit.desk import Desk
 from underfire.audit.run import executor_of
-from underfire.core import Outcome, Photo, Unit
+from underfire.core import Outcome, Photo, Quiet, Unit
 from underfire.plan import make, units
 from underfire.plan.settings import Settings
 from underfire.store import Store

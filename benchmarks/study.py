@@ -20,9 +20,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import torch
 
-from underfire.audit import desk, run
+from underfire.audit import run
 from underfire.cli.show_study import show_study
-from underfire.core import Outcome
+from underfire.core import Outcome, Quiet
 from underfire.store import STAGES, Store, encode
 from underfire.study.agenda import make_agenda
 from underfire.study.crossing import crossings
@@ -72,7 +72,7 @@ def main() -> None:
             keep(one.audit.folder)
 
 
-class Keeping(desk.Quiet):
+class Keeping(Quiet):
     """Keeps what is finished, unit by unit."""
 
     def __init__(self, folder: str) -> None:

@@ -21,9 +21,14 @@ if TYPE_CHECKING:
     from underfire.audit.run import Audit, run
     from underfire.classifiers.base import wrap
     from underfire.core import Classifier, Interpreter, Record, UnderfireError
+    from underfire.defenses.ensemble.calibrate import calibrate
+    from underfire.defenses.ensemble.check import check
+    from underfire.plan.make import make_plan
     from underfire.plan.settings import Settings
     from underfire.report.page import write_report
     from underfire.store import Results, open_results
+    from underfire.study.run import run_study
+    from underfire.train import train_rts
 
 # OpenMP threads that spin while they wait make a run on a busy machine nine times slower (measured with two threads on
 # two cores that other work shared); the library reads this when torch is loaded, and the workers inherit it.
@@ -44,6 +49,11 @@ _HOME = {
     "open_results": "store",
     "Results": "store",
     "run": "audit.run",
+    "calibrate": "defenses.ensemble.calibrate",
+    "check": "defenses.ensemble.check",
+    "make_plan": "plan.make",
+    "run_study": "study.run",
+    "train_rts": "train",
     "wrap": "classifiers.base",
     "write_report": "report.page",
 }
@@ -59,10 +69,15 @@ __all__ = [
     "UnderfireError",
     "alarm",
     "attack",
+    "calibrate",
+    "check",
     "classifier",
     "interpreter",
+    "make_plan",
     "open_results",
     "run",
+    "run_study",
+    "train_rts",
     "wrap",
     "write_report",
 ]

@@ -97,7 +97,8 @@ def test_judgements_again_forge_nothing_and_measure_as_the_judge_s_own_audit_doe
 def test_the_same_pictures_under_the_same_judge_have_the_same_numbers(
     whole: tuple[Path, list[str | Path]],
 ) -> None:
-    from underfire.audit import desk, transfer
+    from underfire.audit import transfer
+    from underfire.core import Quiet
     from underfire.plan import make
     from underfire.plan.settings import read
 
@@ -106,7 +107,7 @@ def test_the_same_pictures_under_the_same_judge_have_the_same_numbers(
     with extended():
         settings = read(source / "plan.yaml")
         planned = make.make_plan(settings, earlier=settings)
-        transfer.run(source, planned, ["cam"], lambda r: r.against == "cam", desk.Quiet())
+        transfer.run(source, planned, ["cam"], lambda r: r.against == "cam", Quiet())
     own = {r["image"]: r for r in Store(source).rows() if r["against"] == "cam"}
     again = [r for r in Store(source).rows("transfer") if (r["against"], r["interpreter"]) == ("cam", "cam")]
     again = [r for r in again if r["judge_classifier"] == "toy"]

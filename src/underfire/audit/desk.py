@@ -12,42 +12,15 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from underfire.audit.provenance import provenance
-from underfire.core import Executor, Outcome, UnderfireError, Unit
+from underfire.core import Executor, Listener, Outcome, UnderfireError, Unit
 from underfire.store import Store
 from underfire.trial.rows import failed_rows
 from underfire.trial.run import run_unit
 
 ROUNDS = 3
 """So often parts that are found damaged are done again before the disk is blamed."""
-
-
-class Listener(Protocol):
-    """Who is told how an audit goes on."""
-
-    def begin(self, stage: str, total: int, done: int) -> None:
-        """A stage of ``total`` rows starts, ``done`` of them finished in an earlier run."""
-
-    def advance(self, outcome: Outcome) -> None:
-        """A unit is finished and stored, or was given up."""
-
-    def note(self, text: str) -> None:
-        """Something that the user should know."""
-
-
-class Quiet:
-    """Tells nobody."""
-
-    def begin(self, stage: str, total: int, done: int) -> None:
-        """Ignored."""
-
-    def advance(self, outcome: Outcome) -> None:
-        """Ignored."""
-
-    def note(self, text: str) -> None:
-        """Ignored."""
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ import contextlib
 from dataclasses import dataclass
 
 from underfire import registry
-from underfire.audit.desk import Desk, Listener, Quiet
+from underfire.audit.desk import Desk
 from underfire.audit.folder import default_out, refuse_other_plan, stored_plan
-from underfire.core import Executor, UnderfireError, Workplace
+from underfire.core import Executor, Listener, Quiet, UnderfireError, Workplace
 from underfire.core.place import Place, Remote
 from underfire.executors import process
 from underfire.plan.check import check

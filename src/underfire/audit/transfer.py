@@ -12,9 +12,9 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from underfire.audit.desk import Desk, Listener
+from underfire.audit.desk import Desk
 from underfire.audit.run import executor_of
-from underfire.core import NUMBERS_VERSION, JudgeUnit, Photo, Record
+from underfire.core import NUMBERS_VERSION, JudgeUnit, Listener, Photo, Record
 from underfire.core.hashing import digest_of
 from underfire.plan.units import Plan
 from underfire.store import Store

@@ -80,6 +80,6 @@ def check(
     from underfire.defenses.ensemble import calibration
 
     settings = settings_of(None, {"images": images[0], "classifier": calibration.read(defense).classifier, **flags})
-    raised, readable = show_defense.check(images, defense, settings, members, as_json, save)
+    raised, readable = show_defense.show_checks(images, defense, settings, members, as_json, save)
     if raised or not readable:
         raise typer.Exit(ALARM if readable else MISTAKE)

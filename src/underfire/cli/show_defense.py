@@ -18,13 +18,14 @@ from rich.table import Table
 from underfire.cli.flags import classifier_of
 from underfire.cli.progress import Progress, console, say
 from underfire.cli.show import ERRORS_SHOWN
-from underfire.core import UnderfireError
+from underfire.core import Quiet, UnderfireError
 from underfire.core.files import write_whole
 from underfire.core.place import slug
 from underfire.defenses.ensemble.alarm import EnsembleAlarm, Verdict
 from underfire.defenses.ensemble.calibrate import calibrate
+from underfire.defenses.ensemble.check import Checked, check
 from underfire.images.overlay import over
-from underfire.images.pixels import encode_png, forged_note
+from underfire.images.pixels import encode_png
 from underfire.plan.settings import Settings
 from underfire.train.run import out_folder_writable
 
@@ -36,15 +37,9 @@ def calibrate_alarm(settings: Settings, members: Sequence[str] | None, false_ala
     """Learn an alarm from benign photos and write its file; False where some photos could not be used."""
     out_folder_writable(out)
     classifier = classifier_of(settings)
-    with Progress("photos") as bar:
-
-        def told(done: int, of: int) -> None:
-            if done == 0:
-                bar.begin("calibrate", of, 0)
-            bar.done(done)
-
+    with Progress("photos") as listener:
         known, skipped = calibrate(
-            classifier, settings.images, members, settings.options, false_alarms, settings.limit, told
+            classifier, settings.images, members, settings.options, false_alarms, settings.limit, listener
         )
     known.write(out)
     for reason in list(skipped.values())[:ERRORS_SHOWN]:
@@ -70,7 +65,7 @@ def _word(value: object) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def check(
+def show_checks(
     paths: Sequence[str],
     defense: str,
     settings: Settings,
@@ -78,35 +73,26 @@ def check(
     as_json: bool = False,
     save: Path | None = None,
 ) -> tuple[bool, bool]:
-    """Ask an alarm about images, and print what it says; whether it raised an alarm, and whether all could be read."""
+    """Ask an alarm about images and print what it says; return whether one is an alarm, and whether all were read."""
     alarm = EnsembleAlarm(classifier_of(settings), defense, members, settings.options)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("image", "prediction", "confidence", "score", "threshold", "verdict"):
-        text = name in ("image", "prediction", "verdict")
-        table.add_column(name, justify="left" if text else "right", overflow="fold" if text else "ellipsis")
     if save is not None:
         _make(save)
+    table, used = _verdicts(), set[str]()
     raised = bad = False
-    used: set[str] = set()
     with Progress("pictures") as bar:
-        if len(paths) > 1 and console.is_terminal and not as_json:
-            bar.begin("check", len(paths), 0)
+        listener = bar if len(paths) > 1 and console.is_terminal and not as_json else Quiet()
         try:
-            for n, path in enumerate(paths, 1):
-                try:
-                    verdict = _verdict(alarm, path)
-                except UnderfireError as e:  # the others are asked about all the same
+            for one in check(paths, alarm, listener):
+                _warn(one)
+                if one.verdict is None:
                     bad = True
-                    typer.secho(f"underfire: {e}", err=True, fg=typer.colors.RED)
-                    bar.done(n)
                     continue
-                raised |= verdict.alarm
+                raised |= one.verdict.alarm
+                table.add_row(*_cells(one.verdict))
                 if save is not None:
-                    _save(verdict, save, used)
+                    _save(one.verdict, save, used)
                 if as_json:
-                    say(json.dumps(verdict.row(), ensure_ascii=False))
-                table.add_row(*_cells(verdict))
-                bar.done(n)
+                    say(json.dumps(one.verdict.row(), ensure_ascii=False))
         finally:  # stopped halfway, it shows what it knows
             bar.stop()
             if table.row_count and not as_json:
@@ -114,18 +100,21 @@ def check(
     return raised, not bad
 
 
-def _verdict(alarm: EnsembleAlarm, path: str) -> Verdict:
-    there = Path(path).expanduser()
-    if there.is_dir():
-        raise UnderfireError(f"'{path}' is a folder: name its pictures, such as {shlex.quote(path.rstrip('/'))}/*.png.")
-    if not there.is_file():
-        raise UnderfireError(f"There is no image '{path}' to check.")
-    verdict = alarm.check(path)
-    if forged_note(there.read_bytes()):
-        # Not taken as it is: what skips a deployed system's resizing must not be for the picture itself to say.
-        note = f"'{path}' was made by underfire: here it is resized and cropped anew, as any upload, which undoes much "
-        typer.secho(note + "of an attack; its audit's records say what the alarm said of it as it is.", err=True)
-    return verdict
+def _verdicts() -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("image", "prediction", "confidence", "score", "threshold", "verdict"):
+        text = name in ("image", "prediction", "verdict")
+        table.add_column(name, justify="left" if text else "right", overflow="fold" if text else "ellipsis")
+    return table
+
+
+def _warn(one: Checked) -> None:
+    """Say on the error stream what is wrong with a picture, or odd about it."""
+    if one.error is not None:
+        typer.secho(f"underfire: {one.error}", err=True, fg=typer.colors.RED)
+    elif one.ours:
+        note = f"'{one.image}' was made by underfire: here it is resized and cropped anew, as any upload, which undoes "
+        typer.secho(note + "much of an attack; its audit's records say what the alarm said of it as it is.", err=True)
 
 
 def _cells(v: Verdict) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from underfire.core.errors import LISTED, ImageErrors, UnderfireError, unknown
+from underfire.core.listener import Listener, Quiet
 from underfire.core.protocols import (
     Attack,
     Classifier,
@@ -68,6 +69,7 @@ __all__ = [
     "Job",
     "JudgeUnit",
     "Labels",
+    "Listener",
     "Maps",
     "Meter",
     "Outcome",
@@ -75,6 +77,7 @@ __all__ = [
     "Perturbation",
     "Photo",
     "Preprocess",
+    "Quiet",
     "Record",
     "Scale",
     "ScaleUnit",

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from underfire.audit import desk, transfer
-from underfire.core import JudgeUnit, Record
+from underfire.audit import transfer
+from underfire.core import JudgeUnit, Listener, Record
 from underfire.plan.units import Plan
 from underfire.store import Store
 from underfire.study.agenda import Agenda
@@ -57,7 +57,7 @@ class Crossing:
         units = transfer.units(self.folder, self.judge.plan, self.name, self.wanted)
         return [unit for unit in units if unit.name not in done]
 
-    def run(self, listener: desk.Listener) -> None:
+    def run(self, listener: Listener) -> None:
         """Judge what is missing."""
         transfer.run(self.folder, self.judge.plan, [self.name], self.wanted, listener)
 

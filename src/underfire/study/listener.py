@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from underfire.audit import desk
+from underfire.core import Listener, Quiet
 from underfire.study.crossing import MissingJudgements
 from underfire.study.planned import PlannedAudit
 
 
-class StudyListener(desk.Listener, Protocol):
+class StudyListener(Listener, Protocol):
     """Hears how a study goes on."""
 
     def planned(self, audits: Sequence[PlannedAudit], across: MissingJudgements) -> None:
@@ -20,7 +20,7 @@ class StudyListener(desk.Listener, Protocol):
         """Hear that the n-th of all steps starts: an audit, by its folder, or 'transfer'."""
 
 
-class QuietStudy(desk.Quiet):
+class QuietStudy(Quiet):
     """Tells nobody."""
 
     def planned(self, audits: Sequence[PlannedAudit], across: MissingJudgements) -> None:

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from underfire.audit import desk, transfer
 from underfire.audit import run as audit_run
-from underfire.core import Outcome
+from underfire.audit import transfer
+from underfire.core import Listener, Outcome
 from underfire.report.page import write_report
 from underfire.store import Store
 from underfire.study.agenda import make_agenda
@@ -98,8 +98,8 @@ def _run_audits(planned: Sequence[PlannedAudit], log: StudyLog, listener: StudyL
 class _Relay:
     """Passes on what an audit tells, and remembers whether any unit was done."""
 
-    def __init__(self, listener: desk.Listener) -> None:
-        self.begin, self.note, self._advance = listener.begin, listener.note, listener.advance
+    def __init__(self, listener: Listener) -> None:
+        self.begin, self.done, self.note, self._advance = listener.begin, listener.done, listener.note, listener.advance
         self.worked = False
 
     def advance(self, outcome: Outcome) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from underfire.core import Classifier, Images, Photo, UnderfireError
+from underfire.core import Classifier, Images, Listener, Photo, Quiet, UnderfireError
 from underfire.core.place import absolute_files
 from underfire.defenses.ensemble import score
 from underfire.defenses.ensemble.alarm import look
@@ -28,7 +28,7 @@ def calibrate(
     options: Mapping[str, Mapping[str, Any]] | None = None,
     false_alarms: float = 0.05,
     limit: int | None = None,
-    told: Callable[[int, int], None] = lambda done, of: None,
+    listener: Listener | None = None,
 ) -> tuple[Calibration, dict[str, str]]:
     """Learn an alarm's statistics and threshold from benign photos.
 
@@ -42,7 +42,7 @@ def calibrate(
         options: member -> options of its maker.
         false_alarms: share of benign images that may raise an alarm, in (0, 1).
         limit: photos, evenly spaced over the sorted paths.
-        told: how many photos are done, and of how many.
+        listener: hears how it goes on.
 
     Returns:
         The calibration, and by path why photos were left out or have no map.
@@ -57,7 +57,7 @@ def calibrate(
     photos = folder.photos(limit)
     _refuse_few({photo.sha256 for photo in photos}, false_alarms, source, len(photos))
     ensemble = _ensemble(classifier, members, options or {})
-    found, unexplained, skipped = _distances(ensemble, folder, photos, told)
+    found, unexplained, skipped = _distances(ensemble, folder, photos, listener or Quiet())
     order = sorted(found, key=lambda sha: hashlib.sha256(f"calibrate/{sha}".encode()).hexdigest())
     _refuse_few(order, false_alarms, source, len(photos), next(iter(skipped.values()), ""))
     n = conformal.fitted(len(order))
@@ -116,7 +116,7 @@ def refuse_results(source: str) -> None:
 
 
 def _distances(
-    ensemble: Ensemble, folder: Folder, photos: Sequence[Photo], told: Callable[[int, int], None]
+    ensemble: Ensemble, folder: Folder, photos: Sequence[Photo], listener: Listener
 ) -> tuple[dict[str, Tensor], list[str], dict[str, str]]:
     """The members' disagreements on each photo, by its digest; the digests of those that have no map; and why."""
     found: dict[str, Tensor] = {}
@@ -124,7 +124,7 @@ def _distances(
     skipped: dict[str, str] = {}
     for photo in photos:  # before the first map: with MASK among the members the last one comes hours later
         _refuse_forged(folder, photo)
-    told(0, len(photos))
+    listener.begin("calibrate", len(photos), 0)
     for first in range(0, len(photos), BATCH):
         part: list[Photo] = []
         levels = []
@@ -140,7 +140,7 @@ def _distances(
             skipped |= {part[row].path: f"{part[row].path}: {reason}" for row, reason in failed.items()}
             found |= {photo.sha256: d[row] for row, photo in enumerate(part) if row not in failed}
             unexplained += [part[row].sha256 for row in failed]
-        told(min(first + BATCH, len(photos)), len(photos))
+        listener.done(min(first + BATCH, len(photos)))
     return found, unexplained, skipped
 
 
