@@ -11,7 +11,7 @@ import torch
 
 from support.colours import Noted, colours, few, fitted, squares
 from underfire.core import UnderfireError
-from underfire.train.loop import Judgement, TrainingLoop
+from underfire.train.loop import EpochResult, TrainingLoop
 from underfire.train.photos import Photos
 from underfire.train.rts import RtsTask
 
@@ -62,10 +62,10 @@ class Scored:
     def step(self, epoch: int, photos: object) -> dict[str, float]:
         return {}
 
-    def judge(self) -> Judgement:
+    def judge(self) -> EpochResult:
         self.epochs += 1
         torch.nn.init.constant_(self.net.gate_shift, float(self.epochs))
-        return Judgement({}, self.scores[self.epochs - 1], {k: v.clone() for k, v in self.net.state_dict().items()})
+        return EpochResult({}, self.scores[self.epochs - 1], {k: v.clone() for k, v in self.net.state_dict().items()})
 
     def finish(self) -> tuple[float, dict[str, float]]:
         return float(self.net.gate_shift.detach()), {}

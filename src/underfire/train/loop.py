@@ -62,7 +62,7 @@ class Nobody:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class EpochResult:
     """What a network is worth after an epoch.
 
     Args:
@@ -97,7 +97,7 @@ class Task(Protocol):
     def step(self, epoch: int, photos: Sequence[LabelledPhoto]) -> dict[str, float]:
         """Learn from a batch; returns the means of the objective's terms."""
 
-    def judge(self) -> Judgement:
+    def judge(self) -> EpochResult:
         """Judge the network after an epoch; the training goes on with it as it was."""
 
     def finish(self) -> tuple[float, dict[str, float]]:

@@ -17,7 +17,7 @@ from underfire.core import Images, Labels, evenly
 from underfire.interpreters.rts.net import MaskNet
 from underfire.interpreters.rts.rts import Rts, maps_of
 from underfire.train.evaluate import Evaluator
-from underfire.train.loop import Judgement, descend
+from underfire.train.loop import EpochResult, descend
 from underfire.train.objective import area, fill, objective
 from underfire.train.photos import LabelledPhoto, Photos, seed_of
 from underfire.train.settings import TrainSettings
@@ -105,10 +105,10 @@ class RtsTask:
     def _cast(self, x: Tensor) -> torch.autocast:
         return torch.autocast(x.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16")
 
-    def judge(self) -> Judgement:
+    def judge(self) -> EpochResult:
         """Judge the network by photos of classes that it does not learn from."""
         figures = self.evaluator.figures(self.net, self.held, EPOCH_THRESHOLDS)
-        return Judgement(figures, figures["saliency_metric"], copy.deepcopy(self.net.state_dict()))
+        return EpochResult(figures, figures["saliency_metric"], copy.deepcopy(self.net.state_dict()))
 
     def finish(self) -> tuple[float, dict[str, float]]:
         """Choose t by photos learnt from, for the network and for a blob in the centre; returns t and the figures."""

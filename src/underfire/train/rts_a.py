@@ -33,7 +33,7 @@ from underfire.interpreters.rts.rts import RtsA, cross_entropy, maps_of
 from underfire.train.doubt import KEPT, doubt_of, doubting, lowered, optimizer_of, set_rates
 from underfire.train.evaluate import Evaluator
 from underfire.train.forged import forged_figures
-from underfire.train.loop import Judgement, descend
+from underfire.train.loop import EpochResult, descend
 from underfire.train.photos import LabelledPhoto, Photos, seed_of
 from underfire.train.rts import EPOCH_THRESHOLDS
 from underfire.train.settings import AdversarialSettings
@@ -167,11 +167,11 @@ class AdversarialTask:
 
     # -- figures ------------------------------------------------------------------------------------------------------
 
-    def judge(self) -> Judgement:
+    def judge(self) -> EpochResult:
         """Judge the lowered doubt by how far the maps of forged images are from benign ones: the farther the better."""
         with lowered(self.net, self.teacher.net, self.judged, self.evaluator):
             figures = self._figures(evenly(self.judged, ATTACKED), EPOCH_THRESHOLDS)
-            return Judgement(figures, -figures["forged_l1"], copy.deepcopy(self.net.state_dict()))
+            return EpochResult(figures, -figures["forged_l1"], copy.deepcopy(self.net.state_dict()))
 
     def finish(self) -> tuple[float, dict[str, float]]:
         """Keep the teacher's t; returns it and the figures, beside those of the teacher."""
