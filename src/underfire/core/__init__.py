@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from underfire.core.errors import LISTED, ImageErrors, UnderfireError, unknown
+from underfire.core.errors import FAILURES, LISTED, ImageErrors, UnderfireError, refused, unknown
 from underfire.core.protocols import (
     Attack,
     Classifier,
@@ -47,6 +47,7 @@ from underfire.core.work import (
 
 __all__ = [
     "COLUMNS",
+    "FAILURES",
     "IOU_THRESHOLDS",
     "LEVELS",
     "LISTED",
@@ -89,5 +90,6 @@ __all__ = [
     "Victim",
     "Workplace",
     "evenly",
+    "refused",
     "unknown",
 ]
