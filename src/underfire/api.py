@@ -6,10 +6,11 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from underfire import registry
@@ -31,18 +32,21 @@ from underfire.core import (
 from underfire.defenses.ensemble import calibration
 from underfire.defenses.ensemble.alarm import EnsembleAlarm
 from underfire.images import pixels, targets
+from underfire.images.given import as_file, as_shown
 from underfire.images.photos import Folder
 from underfire.metrics.verdict import MapVerdict, untouched_scale, verdict
 from underfire.plan.attacks import taken
 from underfire.plan.check import check
 from underfire.plan.targets import class_of, target_map_of
-from underfire.trial.load import Levels, Loaded, load
+from underfire.trial.load import Loaded, load
 from underfire.trial.system import System
 from underfire.trial.trial import Trial
 from underfire.trial.yardstick import measure_scale
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    Given: TypeAlias = str | Path | NDArray[np.uint8] | Image.Image
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ def alarm(path: str | Path, classifier: Classifier | None = None) -> EnsembleAla
 def attack(
     classifier: Classifier,
     interpreter: Interpreter | str,
-    images: Sequence[str | Path | NDArray[np.uint8]] | Images,
+    images: Given | Sequence[Given] | Images | Sequence[Tensor],
     *,
     attack: str = "adv2",
     preset: str = "fast",
@@ -116,7 +120,8 @@ def attack(
     Args:
         classifier: from `classifier` or `wrap`.
         interpreter: an interpreter or its name.
-        images: paths, arrays (H, W, 3) of 8-bit levels, or a tensor (N, 3, H, W) in [0, 1] of the input size.
+        images: paths, arrays (H, W, 3) of 8-bit levels or Pillow images, which are resized and cropped as the files
+            of photos are; or a tensor (N, 3, H, W) in [0, 1] of the input size, which is taken as it is.
         attack: its name.
         preset: paper, fast or thorough.
         eps: L∞ budget in levels of 255.
@@ -125,8 +130,6 @@ def attack(
         seed: of the random targets.
         options: settings of the attack in place of the preset's, such as ``steps=20``.
     """
-    if not len(images):
-        raise UnderfireError("There are no images to attack: give paths, arrays or a tensor.")
     if not 1 <= eps <= LEVELS:
         raise UnderfireError(f"eps={eps}: the budget is 1 to {LEVELS} whole levels of {LEVELS}.")
     device = str(getattr(classifier, "device", "cpu"))
@@ -134,12 +137,11 @@ def attack(
     judge = globals()["interpreter"](interpreter, classifier) if isinstance(interpreter, str) else interpreter
     wanted = target_map_of(target_map, classifier)
     cell = _cell(attack, preset, judge.name, eps, wanted, options)
-    photos, contents = _read(images, classifier)
-    loaded = load(photos, contents.__getitem__, classifier.preprocess)
+    loaded = _loaded(images, classifier)
     system = System(classifier, {judge.name: judge}, device)
     asked = {"preset": preset, "eps": eps, "target": class_of(str(target), classifier), "seed": seed}
     job = _job(system, cell, target_map=wanted, **asked)
-    trial = Trial(system, job, "notebook", loaded, _references(wanted, seed, loaded, contents, classifier))
+    trial = Trial(system, job, "notebook", loaded, _references(wanted, seed, loaded, classifier))
     trial.run()
     scale = untouched_scale((row.interpreter, row.jpeg_l1) for row in measure_scale(system, loaded))
     return _result(trial, judge.name, device, scale)
@@ -168,46 +170,51 @@ def _job(system: System, cell: Cell, **asked: Any) -> Job:
     )
 
 
-def _read(
-    given: Sequence[str | Path | NDArray[np.uint8]] | Images, classifier: Classifier
-) -> tuple[list[Photo], dict[Photo, bytes]]:
-    """The photos that were given, and their files."""
-    if isinstance(given, torch.Tensor):
-        given = list(_levels(given, classifier))
-    photos, contents = [], {}
-    for i, one in enumerate(given):
-        if isinstance(one, np.ndarray):
-            path, content = f"image-{i}.png", pixels.encode_png(one)
-        else:
-            path = str(one)
-            content = Folder(path).bytes(Path(path).name)
-        photos.append(Photo(path, hashlib.sha256(content).hexdigest()))
-        contents[photos[-1]] = content
-    return photos, contents
+def _loaded(given: Any, classifier: Classifier) -> Loaded:
+    """What was given, as the classifier is shown it."""
+    single = isinstance(given, str | Path | Image.Image) or (isinstance(given, np.ndarray) and given.ndim <= 3)
+    images = [given] if single else given
+    if not len(images):
+        raise UnderfireError("There are no images to attack: give paths, arrays or a tensor.")
+    if not isinstance(images, Tensor) and all(isinstance(one, Tensor) for one in images):
+        images = _stacked(images)
+    if isinstance(images, Tensor):
+        levels = as_shown(images, classifier.preprocess.input_size, classifier.name)
+        photos = tuple(_photo(f"image-{i}.png", pixels.encode_png(one)) for i, one in enumerate(levels))
+        return Loaded(photos, 0, tuple(range(len(photos))), levels, {})
+    files = [_file(i, one) for i, one in enumerate(images)]
+    contents = {_photo(*file): file[1] for file in files}
+    return load([_photo(*file) for file in files], contents.__getitem__, classifier.preprocess)
 
 
-def _levels(x: Tensor, classifier: Classifier) -> Levels:
-    size = classifier.preprocess.input_size
-    if x.dim() != 4 or x.shape[1:] != (3, size, size) or not 0 <= float(x.min()) <= float(x.max()) <= 1:
-        raise UnderfireError(
-            f"Images of shape {tuple(x.shape)}: '{classifier.name}' takes (N, 3, {size}, {size}) in [0, 1]."
-        )
-    return pixels.to_levels(x)
+def _stacked(images: Sequence[Tensor]) -> Tensor:
+    shapes = {tuple(one.shape) for one in images}
+    if len(shapes) > 1:
+        raise UnderfireError(f"Tensors of several shapes, {sorted(shapes)}: give them all in the input size.")
+    return torch.stack(tuple(images)) if len(min(shapes)) == 3 else torch.cat(tuple(images))
 
 
-def _references(
-    wanted: TargetMap, seed: int, loaded: Loaded, contents: Mapping[Photo, bytes], classifier: Classifier
-) -> Loaded | None:
+def _file(i: int, one: Any) -> tuple[str, bytes]:
+    if isinstance(one, str | Path):
+        return str(one), Folder(str(one)).bytes(Path(one).name)
+    return f"image-{i}.png", as_file(one, f"images[{i}]")
+
+
+def _photo(path: str, content: bytes) -> Photo:
+    return Photo(path, hashlib.sha256(content).hexdigest())
+
+
+def _references(wanted: TargetMap, seed: int, loaded: Loaded, classifier: Classifier) -> Loaded | None:
     """The photos whose maps are wanted, at the places of those that want them; None where none are."""
     if wanted.kind != "image":
         return None
-    if wanted.value == "random":
-        known = list(dict.fromkeys(loaded.photos))
-        photos = [targets.draw_photo(seed, photo, known) if photo in known else photo for photo in loaded.given]
-    else:
-        photos = [Photo(str(wanted.value), wanted.digest)] * len(loaded.given)
-        contents = {photos[0]: Path(str(wanted.value)).read_bytes()}
-    return load(photos, contents.__getitem__, classifier.preprocess)
+    if wanted.value != "random":
+        photo, content = Photo(str(wanted.value), wanted.digest), Path(str(wanted.value)).read_bytes()
+        return load([photo] * len(loaded.given), lambda _: content, classifier.preprocess)
+    places = {photo: n for n, photo in enumerate(loaded.photos)}
+    drawn = [targets.draw_photo(seed, p, list(places)) if p in places else p for p in loaded.given]
+    shown = [places[drawn[row]] for row in loaded.rows]
+    return Loaded(tuple(drawn), loaded.first, loaded.rows, loaded.levels[shown], loaded.errors)
 
 
 def _result(trial: Trial, name: str, device: str, scale: Mapping[str, float]) -> Result:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import nn
 
 import underfire
 from support.e2e import extended, photo, photos
+from support.toys import pictures
 
 
 def _network() -> nn.Module:
@@ -68,6 +71,61 @@ def test_bad_images_have_records_but_no_rows_in_the_tensors(tmp_path: Path) -> N
     assert [r.error is None for r in result.records] == [True, False, True]
     assert result.records[1].map_l1 is None
     assert len(result.images) == len(result.maps) == 2
+
+
+def test_a_tensor_of_the_input_size_is_taken_as_it_is() -> None:
+    classifier = underfire.wrap(_network(), input_size=32)
+    x = pictures(3, size=32).float()
+    result = underfire.attack(classifier, "cam", x, steps=20, target="least-likely", eps=32)
+    torch.testing.assert_close(result.clean, x, rtol=0, atol=1e-7)
+    assert [r.source_class for r in result.records] == classifier.logits(x).argmax(1).tolist()
+    again = underfire.attack(classifier, "cam", result.images, steps=1)
+    assert torch.equal(again.clean, result.images)
+    assert [r.source_class for r in again.records] == [r.predicted_class for r in result.records]
+    listed = underfire.attack(classifier, "cam", [*result.images], steps=1)
+    assert torch.equal(listed.clean, result.images)
+
+
+def test_maps_of_other_photos_are_those_of_the_tensor_too() -> None:
+    classifier = underfire.wrap(_network(), input_size=32)
+    x = pictures(2, size=32).float()
+    result = underfire.attack(classifier, "cam", x, steps=1, target_map="image:random", attack="pgd")
+    maps = underfire.interpreter("cam", classifier).explain(x, classifier.logits(x).argmax(1))
+    apart = float((maps[0] - maps[1]).abs().mean())
+    assert [r.target_l1 for r in result.records] == pytest.approx([apart] * 2, abs=1e-5)
+
+
+def test_all_that_a_notebook_holds_is_taken(tmp_path: Path) -> None:
+    classifier = underfire.wrap(_network(), input_size=32)
+    array = np.asarray(photo(0))
+    Image.fromarray(array).save(tmp_path / "photo.png")
+    paths: list[str | Path] = [tmp_path / "photo.png", str(tmp_path / "photo.png")]
+    several: list[Any] = [*paths, array, Image.fromarray(array), Image.fromarray(array).convert("CMYK")]
+    more: list[Any] = [[paths[0], paths[0]], array[None]]
+    for given in several + more:
+        clean = underfire.attack(classifier, "cam", given, steps=0).clean
+        assert float((clean - underfire.attack(classifier, "cam", [array], steps=0).clean).abs().max()) < 0.02
+    assert len(underfire.attack(classifier, "cam", [paths[0], paths[0]], steps=0).records) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ([np.zeros((3, 32, 32), np.uint8)], r"images\[0\] is an array of uint8 \(3, 32, 32\)"),
+        ([np.zeros((32, 32, 3))], r"array of float64.*8-bit"),
+        (np.zeros((32, 32), np.uint8), r"array of uint8 \(32, 32\)"),
+        ([b"PNG"], r"images\[0\] is bytes"),
+        ([torch.zeros(3, 32, 32), torch.zeros(3, 16, 16)], "several shapes"),
+        (torch.zeros(1, 3, 32, 32, dtype=torch.uint8), "torch.uint8"),
+        (torch.full((1, 3, 32, 32), float("nan")), r"in \[0, 1\]"),
+        (torch.full((1, 3, 32, 32), 255.0), r"in \[0, 1\]"),
+        (torch.zeros(1, 32, 32, 3), r"\(1, 32, 32, 3\)"),
+        (torch.zeros(0, 3, 32, 32), "no images"),
+    ],
+)
+def test_what_is_no_picture_is_told(given: Any, reason: str) -> None:
+    with pytest.raises(underfire.UnderfireError, match=reason):
+        underfire.attack(underfire.wrap(_network(), input_size=32), "cam", given)
 
 
 def test_mistakes_are_told(tmp_path: Path) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from underfire.classifiers.apart import apart
 from underfire.classifiers.head import Features, last_linear, pooled, traced
 from underfire.classifiers.meter import PassMeter
-from underfire.core import ClassNames, Images, Meter, Preprocess, UnderfireError
+from underfire.classifiers.sound import sound
+from underfire.core import FAILURES, ClassNames, Images, Meter, Preprocess, UnderfireError, refused
 from underfire.core.hashing import spell
 
 
@@ -19,7 +22,8 @@ class TorchClassifier:
     """A network with its input policy.
 
     Args:
-        module: logits from normalised images; put into eval mode, its weights' gradients switched off.
+        module: logits from normalised images; it becomes the classifier's own: put into eval mode, its weights'
+            gradients switched off. `wrap` makes a copy first.
         name: what records call it.
         preprocess: sizes and normalisation of the input.
         classes: names of the outputs.
@@ -39,7 +43,9 @@ class TorchClassifier:
         scores: Features | None = None,
         pyramid: Callable[[Tensor], Sequence[Tensor]] | None = None,
     ) -> None:
-        self.module = module.eval().requires_grad_(False)
+        self.module = module.eval()
+        for p in module.parameters():
+            p.requires_grad_(False)
         self.name, self.preprocess, self.classes = name, preprocess, classes
         self.meter: Meter = PassMeter()
         self._features, self._scores, self._pyramid = features, scores, pyramid
@@ -126,8 +132,8 @@ def wrap(
     *,
     input_size: int = 224,
     resize: int | None = None,
-    mean: Sequence[float] = (0.485, 0.456, 0.406),
-    std: Sequence[float] = (0.229, 0.224, 0.225),
+    mean: float | Sequence[float] = (0.485, 0.456, 0.406),
+    std: float | Sequence[float] = (0.229, 0.224, 0.225),
     interpolation: str = "bicubic",
     classes: Sequence[str] | None = None,
     name: str = "custom",
@@ -137,12 +143,14 @@ def wrap(
 ) -> TorchClassifier:
     """Put one's own network under fire in one line.
 
+    The module stays as it is, in whatever mode: what is attacked is a copy in eval mode that shares its weights.
+
     Args:
-        module: normalised images (N, 3, H, W) -> logits (N, K).
+        module: normalised images (N, 3, H, W) -> logits (N, K), in float32.
         input_size: side of its square input, px.
         resize: length of a photo's shorter side before the crop, px; default 8/7 of the input size.
-        mean: per colour channel, of pixels in [0, 1].
-        std: per colour channel.
+        mean: per colour channel, of pixels in [0, 1]; or one for all three.
+        std: per colour channel, or one for all three.
         interpolation: bilinear, bicubic, lanczos or nearest.
         classes: names of the K outputs; numbers when not given.
         name: what records call it.
@@ -150,23 +158,46 @@ def wrap(
         scores: those maps -> logits, where it is not simply mean and linear layer.
         pyramid: normalised images -> feature maps at strides 4 to 32, the last ones as `features` gives, for RTS.
     """
-    policy = Preprocess(input_size, resize or round(input_size * 8 / 7), _three(mean), _three(std), interpolation)
-    if classes is None:
-        anchor = next(module.parameters(), torch.zeros(()))
-        dtype = anchor.dtype if anchor.is_floating_point() else torch.float32
-        with torch.no_grad():
-            zeros = torch.zeros(1, 3, input_size, input_size, device=anchor.device, dtype=dtype)
-            k = _logits(module.eval()(zeros), name).shape[-1]
-        classes = [f"class {i}" for i in range(k)]
-    return TorchClassifier(
-        module,
+    if not isinstance(module, nn.Module):
+        raise UnderfireError(f"wrap takes a torch module, not a {type(module).__name__}.")
+    ours, (features, scores, pyramid) = apart(module, name, [features, scores, pyramid])
+    policy = _policy(input_size, resize, mean, std, interpolation)
+    classifier = TorchClassifier(
+        ours,
         name=name,
         preprocess=policy,
-        classes=ClassNames(tuple(classes)),
+        classes=ClassNames(tuple(classes or ())),
         features=features,
         scores=scores,
         pyramid=pyramid,
     )
+    if classes is None:
+        classifier.classes = ClassNames(tuple(f"class {i}" for i in range(_outputs(classifier))))
+    return classifier
+
+
+def _policy(side: int, resize: int | None, mean: Any, std: Any, interpolation: str) -> Preprocess:
+    if not isinstance(side, int) or side < 1:
+        raise UnderfireError(
+            f"input_size={side}: the input is a square, so it is the one side of it in px, such as 224."
+        )
+    resize = round(side * 8 / 7) if resize is None else resize
+    return sound(Preprocess(side, resize, _three("mean", mean), _three("std", std), interpolation))
+
+
+@torch.no_grad()
+def _outputs(classifier: TorchClassifier) -> int:
+    """K, counted on one grey picture."""
+    side = classifier.preprocess.input_size
+    try:
+        shape = tuple(classifier.logits(torch.full((1, 3, side, side), 0.5, device=classifier.device)).shape)
+    except FAILURES as e:
+        raise refused(classifier.name, side, e) from e
+    if len(shape) != 2 or shape[1] < 2:
+        raise UnderfireError(
+            f"'{classifier.name}' returns {shape} for one picture: logits of two classes or more, (1, K), are needed."
+        )
+    return shape[1]
 
 
 def _logits(out: object, name: str) -> Tensor:
@@ -177,9 +208,12 @@ def _logits(out: object, name: str) -> Tensor:
     return out
 
 
-def _three(values: Sequence[float]) -> tuple[float, float, float]:
-    r, g, b = values
-    return float(r), float(g), float(b)
+def _three(what: str, values: Any) -> tuple[float, float, float]:
+    try:
+        r, g, b = [float(v) for v in (values if isinstance(values, Iterable) else (values,) * 3)]
+    except (TypeError, ValueError) as e:
+        raise UnderfireError(f"{what}={values}: give one number, or three: red, green and blue.") from e
+    return r, g, b
 
 
 def weights_digest(module: nn.Module, preprocess: Preprocess) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -29,8 +30,11 @@ def traced(module: nn.Module, x: Tensor) -> Iterator[tuple[Features, Features | 
     if linear is None:
         return
     ran: list[nn.Module] = []
+    mine = threading.get_ident()
 
     def note(m: nn.Module, _args: object, out: object) -> None:
+        if threading.get_ident() != mine:
+            return
         if isinstance(out, Tensor) and out.dim() == 4 and out.shape[1] == linear.in_features and out.shape[-1] > 1:
             ran.append(m)
 
@@ -51,7 +55,13 @@ def _rectified_output_of(module: nn.Module, part: nn.Module, x: Tensor) -> Tenso
 
 def _output_of(module: nn.Module, part: nn.Module, x: Tensor) -> Tensor:
     caught: list[Tensor] = []
-    hook = part.register_forward_hook(lambda _m, _args, out: caught.append(out))
+    mine = threading.get_ident()
+
+    def catch(_m: nn.Module, _args: object, out: Tensor) -> None:
+        if threading.get_ident() == mine:  # another thread's forward runs through the same hooks
+            caught.append(out)
+
+    hook = part.register_forward_hook(catch)
     try:
         module(x)
     finally:

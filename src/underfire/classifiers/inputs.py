@@ -10,9 +10,8 @@ from typing import Any
 
 from timm.data import ImageNetInfo
 
-from underfire.core import ClassifierOptions, ClassNames, Preprocess, UnderfireError, unknown
-
-INTERPOLATIONS = ("bilinear", "bicubic", "lanczos", "nearest")
+from underfire.classifiers.sound import sound
+from underfire.core import ClassifierOptions, ClassNames, Preprocess, UnderfireError
 
 
 def policy(base: Preprocess, metadata: Mapping[str, str], options: ClassifierOptions) -> Preprocess:
@@ -22,7 +21,9 @@ def policy(base: Preprocess, metadata: Mapping[str, str], options: ClassifierOpt
     """
     found: dict[str, Any] = {}
     for key, read_value in (("input_size", _side), ("resize", _side), ("mean", _three), ("std", _three)):
-        if key in metadata:
+        if getattr(options, key) is not None:
+            found[key] = getattr(options, key)
+        elif key in metadata:
             try:
                 found[key] = read_value(metadata[key])
             except ValueError as e:
@@ -30,21 +31,12 @@ def policy(base: Preprocess, metadata: Mapping[str, str], options: ClassifierOpt
                     f"The checkpoint's metadata says {key} = '{metadata[key]}', which is no number or three: give "
                     f"--{key.replace('_', '-')}."
                 ) from e
-        if getattr(options, key) is not None:
-            found[key] = getattr(options, key)
     if metadata.get("interpolation"):
         found["interpolation"] = metadata["interpolation"]
     if "input_size" in found and "resize" not in found:
         found["resize"] = round(found["input_size"] * base.resize / base.input_size)
     new = replace(base, **found)
-    if new.interpolation not in INTERPOLATIONS:
-        raise unknown("interpolation", new.interpolation, INTERPOLATIONS)
-    if new.resize < new.input_size or new.input_size < 1 or min(new.std) <= 0:
-        raise UnderfireError(
-            f"Input size {new.input_size}, resize {new.resize}, std {new.std} make no picture: the resize must not be "
-            "smaller than the input size, and std must be above 0."
-        )
-    return new
+    return sound(new)
 
 
 def _numbers(value: str) -> list[float]:

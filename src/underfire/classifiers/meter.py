@@ -6,6 +6,7 @@ F is one forward pass of the classifier on one image; a backward pass to the inp
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,21 +21,30 @@ class PassMeter:
 
     The count sits in the graph itself, at the input: an identity whose backward adds 2 F, and whose double backward
     adds 2 F more and then passes through the first again, which makes the 4 F of the paper's count.
+
+    Each thread has a count of its own. A backward is charged to the count that its forward belongs to, since autograd
+    may run it in another thread.
     """
 
     def __init__(self) -> None:
-        self._count: Count | None = None
+        self._counts: dict[int, Count] = {}
+        """By the thread that counts."""
 
     @contextlib.contextmanager
     def counting(self, n: int) -> Iterator[Count]:
-        """Count what is spent inside on ``n`` images; RuntimeError inside another count."""
+        """Count what this thread spends inside on ``n`` images; RuntimeError inside another count of its own."""
         if self._count is not None:
             raise RuntimeError("Passes are counted already: one count cannot stand inside another.")
-        count = self._count = Count(n)
+        count = self._counts[threading.get_ident()] = Count(n)
         try:
             yield count
         finally:
-            count.over, self._count = True, None
+            count.over = True
+            del self._counts[threading.get_ident()]
+
+    @property
+    def _count(self) -> Count | None:
+        return self._counts.get(threading.get_ident())
 
     def select(self, keep: Tensor) -> None:
         """Keep only some of the live images."""
@@ -49,9 +59,9 @@ class PassMeter:
     def tap(self, x: Images, cost: float = 1.0) -> Images:
         """Charge a forward now and the backwards through the returned tensor when they come."""
         self.charge(len(x), cost)
-        if not (x.requires_grad and torch.is_grad_enabled()):
+        if self._count is None or not (x.requires_grad and torch.is_grad_enabled()):
             return x
-        tapped: Tensor = _Tap.apply(x, self, cost)
+        tapped: Tensor = _Tap.apply(x, self._count, cost)
         return tapped
 
 
@@ -75,31 +85,31 @@ class Count:
         self._live = self._live[keep.cpu()]
 
     def charge(self, passes: float) -> None:
-        """Add ``passes`` F, shared equally by the live images."""
-        if len(self._live):
+        """Add ``passes`` F, shared equally by the live images; nothing once the count is over."""
+        if len(self._live) and not self.over:
             self._passes[self._live] += passes / len(self._live)
 
 
 class _Tap(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, meter: PassMeter, cost: float) -> Tensor:
-        ctx.meter, ctx.cost = meter, cost
+    def forward(ctx: Any, x: Tensor, count: Count, cost: float) -> Tensor:
+        ctx.count, ctx.cost = count, cost
         return x.view_as(x)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        ctx.meter.charge(len(grads[0]), 2 * ctx.cost)
-        grad: Tensor = _TapBackward.apply(grads[0], ctx.meter, ctx.cost)
+        ctx.count.charge(len(grads[0]) * 2 * ctx.cost)
+        grad: Tensor = _TapBackward.apply(grads[0], ctx.count, ctx.cost)
         return grad, None, None
 
 
 class _TapBackward(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, grad: Tensor, meter: PassMeter, cost: float) -> Tensor:
-        ctx.meter, ctx.cost = meter, cost
+    def forward(ctx: Any, grad: Tensor, count: Count, cost: float) -> Tensor:
+        ctx.count, ctx.cost = count, cost
         return grad.view_as(grad)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        ctx.meter.charge(len(grads[0]), 2 * ctx.cost)
+        ctx.count.charge(len(grads[0]) * 2 * ctx.cost)
         return grads[0], None, None

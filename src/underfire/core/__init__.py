@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from underfire.core.errors import LISTED, ImageErrors, UnderfireError, unknown
+from underfire.core.errors import FAILURES, LISTED, ImageErrors, UnderfireError, refused, unknown
 from underfire.core.listener import Listener, Quiet
 from underfire.core.protocols import (
     Attack,
@@ -48,6 +48,7 @@ from underfire.core.work import (
 
 __all__ = [
     "COLUMNS",
+    "FAILURES",
     "IOU_THRESHOLDS",
     "LEVELS",
     "LISTED",
@@ -92,5 +93,6 @@ __all__ = [
     "Victim",
     "Workplace",
     "evenly",
+    "refused",
     "unknown",
 ]

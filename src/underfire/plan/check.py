@@ -1,52 +1,136 @@
-"""The check of a classifier: numbers of a network that is none would mean nothing (after the checks of auto-attack)."""
+"""The check of a classifier: numbers of a network that is none would mean nothing (after the checks of auto-attack).
+
+It is asked about three pictures: noise, one like a photo, and one with areas of pure black and pure white, where
+gammas, logarithms and square roots have no slope that is finite.
+"""
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Iterator
 
-from underfire.core import Classifier, UnderfireError
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from underfire.core import FAILURES, Classifier, Images, UnderfireError, refused
+from underfire.plan.culprit import culprit
+
+TWICE, BESIDE = 1e-4, {"cpu": 1e-3}
+"""Differences, over the largest logit, that are rounding: of one batch asked twice, and of another batch by device."""
+BESIDE_ELSEWHERE = 1e-2
+"""GPUs round convolutions to ten bits, and choose them by the batch."""
 
 
 def check(classifier: Classifier, device: torch.device | str = "cpu") -> None:
-    """Check that the outputs of a classifier are finite, deterministic logits with a gradient to the input.
-
-    Example:
-        ``check(underfire.classifier("efficientnet-lite0"))``
+    """Check that each picture has finite logits of its own, the same at each time, with a gradient.
 
     Args:
-        classifier: what is checked, on two random images.
+        classifier: what is checked, on three pictures.
         device: where it is.
 
     Raises:
-        UnderfireError: the outputs are none; the error says why.
+        UnderfireError: it does not; the error says why, with the layer where that can be seen.
+
+    Example:
+        ``check(underfire.classifier("efficientnet-lite0"))``
     """
-    size = classifier.preprocess.input_size
-    x = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0)).to(device).requires_grad_()
-    try:
-        z = classifier.logits(x)
-    except (RuntimeError, ValueError, AssertionError) as e:
-        raise UnderfireError(f"'{classifier.name}' fails on a {size}×{size} px input: {e}. Check --input-size.") from e
-    problem = _problem(classifier, x.detach(), z.detach())
-    if problem is None:
-        grad = torch.autograd.grad((z[:, 0] - z[:, 1]).sum(), x, allow_unused=True)[0] if z.requires_grad else None
-        if grad is None or not bool(grad.isfinite().all()) or not bool(grad.any()):
-            problem = (
-                "has no usable gradient to its input: remove what cuts the gradient (detach, no_grad, quantisation)"
-            )
+    x = pictures(classifier.preprocess.input_size).to(device).requires_grad_()
+    before = dict(_buffers(classifier))
+    z = _asked(classifier, x)
+    problem = (
+        _no_logits(classifier, x, z.detach())
+        or _unsteady(classifier, x.detach(), z.detach())
+        or _written(classifier, before)
+        or _no_slope(classifier, x, z)
+    )
     if problem:
         raise UnderfireError(f"'{classifier.name}' {problem}.")
 
 
-def _problem(classifier: Classifier, x: torch.Tensor, z: torch.Tensor) -> str | None:
-    k = len(classifier.classes)
-    if z.shape != (2, k):
-        return f"returns {tuple(z.shape)} for 2 images and {k} classes: it must return one logit for each class"
+def pictures(size: int) -> Images:
+    """(3, 3, size, size): noise, coloured clouds, and the clouds with a black and a white area."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.rand(3, size, size, generator=generator)
+    clouds = torch.zeros(3, size, size)
+    for n, share in ((2, 0.5), (5, 0.3), (11, 0.2)):
+        wave = torch.rand(1, 3, n, n, generator=generator)
+        clouds += share * F.interpolate(wave, (size, size), mode="bilinear")[0]
+    clipped = clouds.clone()
+    clipped[:, : size // 3], clipped[:, -(size // 3) :] = 0, 1
+    return torch.stack([noise, clouds, clipped])
+
+
+def _asked(classifier: Classifier, x: Images) -> Tensor:
+    try:
+        return classifier.logits(x)
+    except FAILURES as e:
+        raise refused(classifier.name, x.shape[-1], e) from e
+
+
+def _no_logits(classifier: Classifier, x: Images, z: Tensor) -> str | None:
+    n, k = len(x), len(classifier.classes)
+    if z.shape != (n, k):
+        return f"returns {tuple(z.shape)} for {n} images and {k} classes: it must return one logit for each class"
+    if k < 2:
+        return f"has {k} output: logits of two classes or more are needed"
     if not bool(z.isfinite().all()):
-        return "returns values that are not finite: check the weights and the mean and std"
+        return f"returns values that are not finite{culprit(classifier, x)}: check the weights and the mean and std"
     if bool((z >= 0).all()) and bool((z.sum(1) - 1).abs().max() < 1e-3):
-        return "returns probabilities, not logits: remove the softmax at its end"
-    with torch.no_grad():
-        again = classifier.logits(x)
-    if not torch.allclose(again, z, rtol=1e-4, atol=1e-4 * float(z.abs().max())):
-        return "answers differently when asked twice: put it into eval mode, without dropout"
+        return "returns probabilities, not logits: take the softmax off its end"
     return None
+
+
+@torch.no_grad()
+def _unsteady(classifier: Classifier, x: Images, z: Tensor) -> str | None:
+    """Whether the answer for a picture depends on when it is asked, or on what else is asked with it."""
+    for _ in range(2):
+        told = _differs(classifier, z, _asked(classifier, x), TWICE)
+        if told:
+            return f"answers differently when asked twice ({told}): put it into eval mode, without dropout"
+    alone = torch.cat([_asked(classifier, one[None]) for one in x])
+    if alone.shape != z.shape:
+        return f"returns {tuple(alone.shape[1:])} for a picture alone and {tuple(z.shape[1:])} beside others"
+    told = _differs(classifier, z, alone, BESIDE.get(x.device.type, BESIDE_ELSEWHERE))
+    if told:
+        return (
+            f"answers a picture differently alone and beside others ({told}): put it into eval mode, and take out what "
+            "couples the pictures of a batch"
+        )
+    return None
+
+
+def _differs(classifier: Classifier, z: Tensor, other: Tensor, share: float) -> str:
+    """The logit that differs most, both ways; '' where all differences are rounding."""
+    apart = (z - other).abs().nan_to_num(torch.inf)
+    if float(apart.max()) <= share * float(z.abs().max()):
+        return ""
+    n, c = divmod(int(apart.argmax()), z.shape[1])
+    return f"the logit of '{classifier.classes.names[c]}': {float(z[n, c]):.4g} and {float(other[n, c]):.4g}"
+
+
+def _buffers(classifier: Classifier) -> Iterator[tuple[str, Tensor]]:
+    module = getattr(classifier, "module", None)
+    if isinstance(module, torch.nn.Module):
+        yield from ((name, buffer.clone()) for name, buffer in module.named_buffers())
+
+
+def _written(classifier: Classifier, before: dict[str, Tensor]) -> str | None:
+    after = dict(_buffers(classifier))
+    changed = [name for name, was in before.items() if not torch.equal(was.nan_to_num(), after[name].nan_to_num())]
+    if changed:
+        return f"changes its own '{changed[0]}' whenever it is asked: put it into eval mode, and keep no count in it"
+    return None
+
+
+def _no_slope(classifier: Classifier, x: Images, z: Tensor) -> str | None:
+    grad = torch.autograd.grad((z[:, 0] - z[:, 1]).sum(), x, allow_unused=True)[0] if z.requires_grad else None
+    if grad is None or not bool(grad.any()):
+        return "has no usable gradient to its input: remove what cuts it (detach, no_grad, quantisation)"
+    if bool(grad.isfinite().all()):
+        return None
+    where = ("noise", "a picture like a photo", "a picture with black and white areas")
+    n = int((~grad.flatten(1).isfinite().all(1)).nonzero()[0])
+    return (
+        f"has a gradient that is not finite on {where[n]}{culprit(classifier, x)}: keep what is under a power, root or "
+        "logarithm a little above 0"
+    )

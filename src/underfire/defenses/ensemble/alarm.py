@@ -15,12 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from underfire.core import Classifier, Images, PerImage
+from underfire.core import Classifier, Images, PerImage, UnderfireError
 from underfire.defenses.ensemble import calibration
 from underfire.defenses.ensemble.calibration import refuse_strangers
 from underfire.defenses.ensemble.interpreter import Ensemble
 from underfire.defenses.ensemble.score import log_probability, smoothed
 from underfire.images import pixels
+from underfire.images.given import as_shown
 from underfire.images.photos import Folder
 from underfire.interpreters import checked
 from underfire.registry import register
@@ -65,20 +66,18 @@ class EnsembleAlarm:
             scores[seen.whole] = self.ensemble.score_of(*seen.maps(), seen.log_p[seen.whole])
         return seen.logits, scores, seen.shown
 
-    def check(self, path: str | Path) -> Verdict:
-        """What the alarm says of one image's file.
+    def check(self, image: str | Path | Tensor) -> Verdict:
+        """What the alarm says of one image's file, or of a tensor (3, H, W) of the input size, taken as it is.
 
         Raises:
             UnderfireError: no image that can be read.
         """
-        folder = Folder(str(path))
-        content = folder.bytes(Path(path).name)
-        levels = pixels.load(content, str(path), self.classifier.preprocess)
+        path, levels = self._shown(image)
         x = pixels.to_tensor([levels]).to(getattr(self.classifier, "device", "cpu"))
         z, score, shown = self.scores(x)
         p, c = z.double().softmax(1)[0].max(0)
         return Verdict(
-            str(path),
+            path,
             int(c),
             self.classifier.classes.names[int(c)],
             float(p),
@@ -88,6 +87,15 @@ class EnsembleAlarm:
             {name: maps[0].numpy() for name, maps in shown.items() if 0 in maps},
             levels,
         )
+
+    def _shown(self, image: str | Path | Tensor) -> tuple[str, Any]:
+        policy = self.classifier.preprocess
+        if isinstance(image, Tensor):
+            if image.dim() != 3:
+                raise UnderfireError(f"A tensor {tuple(image.shape)}: give one image at a time, (3, H, W).")
+            return "tensor", as_shown(image[None], policy.input_size, self.classifier.name)[0]
+        content = Folder(str(image)).bytes(Path(image).name)
+        return str(image), pixels.load(content, str(image), policy)
 
 
 @dataclass(frozen=True)
