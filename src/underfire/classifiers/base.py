@@ -19,13 +19,14 @@ class TorchClassifier:
     """A network with its input policy.
 
     Args:
-        module: logits from normalised images; put into eval mode, its weights' gradients switched off.
-        name: what records call it.
+        module: network from normalised images to logits. It is put into eval mode, and its weights are frozen.
+        name: its name in records.
         preprocess: sizes and normalisation of the input.
         classes: names of the outputs.
-        features: normalised images -> last feature maps (N, C, h, w), where known.
-        scores: those -> logits, where known.
-        pyramid: normalised images -> feature maps at strides 4 to 32, the last ones as `features` gives, where known.
+        features: function from normalised images to the last feature maps (N, C, h, w), where it is known.
+        scores: function from the last feature maps to logits, where it is known.
+        pyramid: function from normalised images to feature maps at strides 4 to 32, the last ones those of `features`,
+            where it is known.
     """
 
     def __init__(
@@ -54,37 +55,45 @@ class TorchClassifier:
         self._std = torch.tensor(self.preprocess.std, device=self.device, dtype=dtype).view(1, 3, 1, 1)
 
     def to(self, device: torch.device | str) -> TorchClassifier:
-        """Move the weights."""
+        """Move the weights to a device, and return the classifier."""
         self.module.to(device)
         self._to_device()
         return self
 
     def logits(self, x: Images) -> Tensor:
-        """Class scores (N, K) of pixels in [0, 1]."""
+        """Compute the logits (N, K) of images (N, 3, H, W) in [0, 1]."""
         return _logits(self.module(self._normalised(x)), self.name)
 
     def features(self, x: Images) -> Tensor:
-        """Last feature maps (N, C, h, w)."""
+        """Compute the last feature maps (N, C, h, w).
+
+        Raises:
+            UnderfireError: the network has none that are pooled into a linear head.
+        """
         return self._pooled_features()(self._normalised(x))
 
     def scores(self, features: Tensor) -> Tensor:
-        """Logits (N, K) of last feature maps (N, C, h, w)."""
+        """Compute the logits (N, K) of last feature maps (N, C, h, w)."""
         self._pooled_features()
         assert self._scores is not None  # found together with the features
         return self._scores(features)
 
     def pyramid(self, x: Images) -> list[Tensor]:
-        """Feature maps at strides 4 to 32, finest first; the last ones are those of `features`."""
+        """Compute feature maps at strides 4 to 32, finest first; the last ones are those of `features`.
+
+        Raises:
+            UnderfireError: the network has none.
+        """
         if self._pyramid is None:
             raise UnderfireError(
-                f"'{self.name}' shows no feature pyramid: use a timm classifier ('timm:NAME'), or wrap yours with "
+                f"'{self.name}' has no feature pyramid: use a timm classifier ('timm:NAME'), or wrap yours with "
                 "pyramid=."
             )
         return list(self._pyramid(self._normalised(x)))
 
     @property
     def head(self) -> Tensor:
-        """Weights (K, C) of the linear head."""
+        """Weights (K, C) of the linear head; UnderfireError as in `features`."""
         self._pooled_features()
         assert self._head is not None  # found together with the features
         return self._head.weight
@@ -93,7 +102,7 @@ class TorchClassifier:
         return (self.meter.tap(x) - self._mean) / self._std
 
     def _pooled_features(self) -> Features:
-        """The features, once it is shown that global average pooling and a linear head make the logits of them."""
+        """Return the function of the features, once it is shown that pooling and a linear head give the logits."""
         if self._head is None:
             self._features, self._scores, self._head = self._find_head()
         assert self._features is not None  # _find_head raises otherwise
@@ -135,44 +144,48 @@ def wrap(
     scores: Features | None = None,
     pyramid: Callable[[Tensor], Sequence[Tensor]] | None = None,
 ) -> TorchClassifier:
-    """Put one's own network under fire in one line.
+    """Make a classifier of your own network.
+
+    Example:
+        ``underfire.wrap(my_resnet, input_size=224, classes=["cat", "dog"])``
 
     Args:
-        module: normalised images (N, 3, H, W) -> logits (N, K).
+        module: network from normalised images (N, 3, H, W) to logits (N, K).
         input_size: side of its square input, px.
-        resize: length of a photo's shorter side before the crop, px; default 8/7 of the input size.
-        mean: per colour channel, of pixels in [0, 1].
-        std: per colour channel.
+        resize: length of a photo's shorter side before the centre crop, px; by default 8/7 of the input size.
+        mean: what is subtracted from each colour channel in [0, 1].
+        std: what each channel is then divided by.
         interpolation: bilinear, bicubic, lanczos or nearest.
-        classes: names of the K outputs; numbers when not given.
-        name: what records call it.
-        features: normalised images -> the maps that are averaged before the linear head; found by itself for most CNNs.
-        scores: those maps -> logits, where it is not simply mean and linear layer.
-        pyramid: normalised images -> feature maps at strides 4 to 32, the last ones as `features` gives, for RTS.
+        classes: names of the K outputs; by default numbers.
+        name: its name in records.
+        features: function to the maps that are averaged before the linear head; found without help in most CNNs.
+        scores: function from these maps to logits, where it is more than mean and linear layer.
+        pyramid: function to the feature maps at strides 4 to 32, for RTS; the last ones are those of ``features``.
+
+    Raises:
+        UnderfireError: the module does not return a tensor of logits.
     """
     policy = Preprocess(input_size, resize or round(input_size * 8 / 7), _three(mean), _three(std), interpolation)
-    if classes is None:
-        anchor = next(module.parameters(), torch.zeros(()))
-        dtype = anchor.dtype if anchor.is_floating_point() else torch.float32
-        with torch.no_grad():
-            zeros = torch.zeros(1, 3, input_size, input_size, device=anchor.device, dtype=dtype)
-            k = _logits(module.eval()(zeros), name).shape[-1]
-        classes = [f"class {i}" for i in range(k)]
+    named = ClassNames(tuple(classes) if classes is not None else _numbered(module, input_size, name))
     return TorchClassifier(
-        module,
-        name=name,
-        preprocess=policy,
-        classes=ClassNames(tuple(classes)),
-        features=features,
-        scores=scores,
-        pyramid=pyramid,
+        module, name=name, preprocess=policy, classes=named, features=features, scores=scores, pyramid=pyramid
     )
+
+
+@torch.no_grad()
+def _numbered(module: nn.Module, input_size: int, name: str) -> tuple[str, ...]:
+    """Number the outputs of a network."""
+    anchor = next(module.parameters(), torch.zeros(()))
+    dtype = anchor.dtype if anchor.is_floating_point() else torch.float32
+    zeros = torch.zeros(1, 3, input_size, input_size, device=anchor.device, dtype=dtype)
+    k = _logits(module.eval()(zeros), name).shape[-1]
+    return tuple(f"class {i}" for i in range(k))
 
 
 def _logits(out: object, name: str) -> Tensor:
     if not isinstance(out, Tensor):
         raise UnderfireError(
-            f"'{name}' returns a {type(out).__name__}, not a tensor: wrap a module that returns logits (N, K) alone."
+            f"'{name}' returns a {type(out).__name__}, not a tensor: wrap a module that returns only logits (N, K)."
         )
     return out
 
@@ -183,7 +196,7 @@ def _three(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def weights_digest(module: nn.Module, preprocess: Preprocess) -> str:
-    """SHA-256 over every weight's name, type, shape and bytes, and the input policy: what a result depends on."""
+    """Compute the SHA-256 of every weight's name, type, shape and bytes, and of the input policy."""
     digest = hashlib.sha256(spell(preprocess).encode())
     for key, value in sorted(module.state_dict().items()):
         tensor = value.detach().cpu().contiguous()
