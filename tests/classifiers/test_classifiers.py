@@ -252,7 +252,7 @@ def test_a_network_without_cam_says_so(make: Callable[[], nn.Module]) -> None:
 
 
 def test_a_network_without_pyramid_says_so() -> None:
-    with pytest.raises(UnderfireError, match=r"'toy' shows no feature pyramid.*pyramid="):
+    with pytest.raises(UnderfireError, match=r"'toy' has no feature pyramid.*pyramid="):
         toy().pyramid(pictures(1))
 
 
@@ -417,7 +417,7 @@ def test_a_truncated_safetensors_file_is_told(tmp_path: Path) -> None:
     path = tmp_path / "net.safetensors"
     save_file(STATE, path)
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(UnderfireError, match=r"no whole safetensors file"):
+    with pytest.raises(UnderfireError, match=r"not a complete safetensors file"):
         weights.read(str(path))
 
 
@@ -434,7 +434,7 @@ def test_a_missing_file_is_named() -> None:
 
 
 def test_a_checkpoint_without_weights_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UnderfireError, match=r"no weights by name"):
+    with pytest.raises(UnderfireError, match=r"no named weights"):
         weights.read(saved(tmp_path / "net.pth", {"epoch": 3}))
 
 

@@ -20,7 +20,7 @@ from underfire.defenses.ensemble import calibration
 from underfire.defenses.ensemble.attack import Joint
 from underfire.defenses.ensemble.calibrate import calibrate
 from underfire.defenses.ensemble.interpreter import CHECK, Ensemble
-from underfire.defenses.ensemble.score import alarm_score, distances, log_probability, smoothed
+from underfire.defenses.ensemble.score import alarm_score, distances, log_probability, smoothed_copy
 from underfire.images import pixels
 from underfire.interpreters.cam import Cam
 from underfire.metrics import conformal
@@ -72,17 +72,17 @@ def test_a_file_says_what_was_written(tmp_path: Path) -> None:
 
 def sealed_without(content: str, field: str) -> str:
     left = {k: v for k, v in json.loads(content).items() if k not in (field, "seal")}
-    return json.dumps(left | {"seal": calibration._seal(left)})
+    return json.dumps(left | {"seal": calibration.seal_of(left)})
 
 
 def test_a_file_that_is_not_whole_is_refused(tmp_path: Path) -> None:
     _, path = learnt(tmp_path)
     content = path.read_text()
     for text, why in (
-        (content[: len(content) // 2], "is no whole defense file"),
+        (content[: len(content) // 2], "is not a complete defense file"),
         (content.replace('"false_alarms": 0.2', '"false_alarms": 0.3'), "was changed after it was calibrated"),
         ("{}", "is no defense file of this version"),
-        (sealed_without(content, "scores"), "is no whole defense file"),
+        (sealed_without(content, "scores"), "is not a complete defense file"),
     ):
         path.write_text(text)
         with pytest.raises(UnderfireError, match=why):
@@ -97,7 +97,7 @@ def test_another_classifier_or_member_set_is_refused(tmp_path: Path) -> None:
         Ensemble(toys.toy(2), defense=str(path))
     with pytest.raises(UnderfireError, match=r"for the members cam, grad, not cam, rts"):
         Ensemble(toys.toy(), ["cam", "rts"], defense=str(path))
-    with pytest.raises(UnderfireError, match="name two or more members"):
+    with pytest.raises(UnderfireError, match="name two or more different members"):
         Ensemble(toys.toy(), ["cam"])
 
 
@@ -106,13 +106,13 @@ def test_too_few_images_say_how_many(tmp_path: Path) -> None:
         calibrate(toys.toy(), str(saved(tmp_path / "few", 6)), MEMBERS)
     broken = saved(tmp_path / "broken", 5)
     (broken / "broken.png").write_bytes(b"no picture")
-    with pytest.raises(UnderfireError, match=r"has 5 benign images of use among 6 files \(.*broken.png.* no image"):
+    with pytest.raises(UnderfireError, match=r"has 5 usable benign images among 6 files \(.*broken.png.* no image"):
         calibrate(toys.toy(), str(broken), MEMBERS, false_alarms=0.2)
     same = saved(tmp_path / "same", 1)
     first = next(same.iterdir()).read_bytes()
     for i in range(30):
         (same / f"again{i}.png").write_bytes(first)
-    with pytest.raises(UnderfireError, match=r"has 1 benign images of use among 31 files \(the same photo counts once"):
+    with pytest.raises(UnderfireError, match=r"has 1 usable benign images among 31 files \(the same photo counts once"):
         calibrate(toys.toy(), str(same), MEMBERS)
     with pytest.raises(UnderfireError, match=r"--false-alarms 1.5: give a share"):
         calibrate(toys.toy(), str(tmp_path / "few"), MEMBERS, false_alarms=1.5)
@@ -266,7 +266,7 @@ def test_a_member_without_a_twin_leaves_the_others_score_to_the_attacker() -> No
     joint.parts["grad"] = Blind(joint.parts["grad"])  # type: ignore[assignment]
     x = toys.pictures(4, 9).requires_grad_()
     score = joint.terms(x).loss - joint.parts["cam"].terms(x).loss - joint.parts["grad"].terms(x).loss
-    cam, copy = Cam(classifier), smoothed(x)
+    cam, copy = Cam(classifier), smoothed_copy(x)
     log_p = log_probability(classifier.logits(copy), order[:, 1])
     d = distances([cam.explain(x, order[:, 1])], [cam.explain(copy, order[:, 1])], log_p)
     covariance = torch.tensor(ensemble.covariance)[:2, :2]

@@ -118,7 +118,7 @@ def test_a_broken_file_is_told(tmp_path: Path) -> None:
     )
     path = tmp_path / "cut.safetensors"
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UnderfireError, match=r"cut.safetensors' is no whole RTS file"):
+    with pytest.raises(UnderfireError, match=r"cut.safetensors' is not a complete RTS file"):
         Rts(classifier, str(path))
     save_file({"a": torch.zeros(1)}, path)
     with pytest.raises(UnderfireError, match="is no RTS file of this version"):

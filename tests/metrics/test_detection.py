@@ -156,6 +156,6 @@ def test_what_stays_the_same_scores_nothing() -> None:
 
 def test_the_copy_is_a_little_smoother() -> None:
     x = torch.rand(1, 3, 64, 64, dtype=torch.float64)
-    copy = score.smoothed(x)
+    copy = score.smoothed_copy(x)
     assert copy.shape == x.shape and float(copy.std()) < float(x.std())
-    torch.testing.assert_close(score.smoothed(torch.full_like(x, 0.3)), torch.full_like(x, 0.3))
+    torch.testing.assert_close(score.smoothed_copy(torch.full_like(x, 0.3)), torch.full_like(x, 0.3))

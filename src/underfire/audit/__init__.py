@@ -1,1 +1,1 @@
-"""Audits: plan, see what is missing, hand it to an executor, store what comes back."""
+"""The audit: plan it, find what is missing, give it to an executor, store what comes back."""

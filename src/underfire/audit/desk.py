@@ -1,4 +1,4 @@
-"""The desk: units that are missing go out to the executor, each worker stores its own, and how it went is told."""
+"""The desk: missing units go to the executor, each worker stores its own results, and a listener hears of it."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from underfire.trial.rows import failed_rows
 from underfire.trial.run import run_unit
 
 ROUNDS = 3
-"""So often parts that are found damaged are done again before the disk is blamed."""
+"""Number of times that damaged parts are done again before the disk is blamed."""
 
 
 @dataclass(frozen=True)
 class Desk:
-    """Hands out what is missing, and keeps account of what comes back.
+    """The desk of an audit: it gives out what is missing, and keeps account of what comes back.
 
     Args:
-        store: where the results are.
-        executor: who works.
-        listener: who is told.
-        classifier: its own name, for the rows of units that are given up.
+        store: the results.
+        executor: the workers.
+        listener: hears how it goes on.
+        classifier: the classifier's own name, for the rows of failed units.
         work: what a worker does with a unit; by default `do_unit`.
     """
 
@@ -42,10 +42,10 @@ class Desk:
     work: Callable[[Unit], Outcome] | None = None
 
     def do(self, units: Callable[[], Iterator[Unit]]) -> None:
-        """Do what is missing of some units, then read it all again and redo what is damaged.
+        """Do the units that are missing, then read all parts again, and redo those that are damaged.
 
         Args:
-            units: gives them from the first one on, each time it is called.
+            units: function that gives all units from the first one on, each time it is called.
 
         Raises:
             UnderfireError: a mistake of the user's, or a disk that cannot be trusted.
@@ -55,12 +55,12 @@ class Desk:
             if not any(damaged):
                 return
         raise UnderfireError(
-            f"Parts in '{self.store.root}' are damaged again after they were written {ROUNDS} times: the disk or the "
-            "store that holds it cannot be trusted. Give another --out."
+            f"Parts in '{self.store.root}' were written {ROUNDS} times and are damaged again: its disk or store cannot "
+            "be trusted. Give another --out."
         )
 
     def _discard_damaged(self, stage: str) -> bool:
-        """Take away the parts of a stage that are damaged; whether there were any."""
+        """Remove the damaged parts of a stage, and tell whether there were any."""
         damaged = self.store.damaged(stage)
         if damaged:
             parts = "damaged part" if len(damaged) == 1 else "damaged parts"
@@ -70,21 +70,21 @@ class Desk:
         return bool(damaged)
 
     def _missing(self, units: Callable[[], Iterator[Unit]]) -> list[str]:
-        """Do what is missing; returns the stages that there are."""
+        """Do the units that are missing, and return the stages of all units."""
         done = self._begin(units)
         missing = (unit for unit in units() if unit.name not in done[unit.stage])
         first = next(missing, None)
         if first is not None:
-            given_up = {stage: self.store.failed(stage) for stage in done}
+            failed = {stage: self.store.failed(stage) for stage in done}
             work = self.work or functools.partial(do_unit, self.store)
             with contextlib.closing(_outcomes(self.executor, work, itertools.chain([first], missing))) as outcomes:
                 for outcome in outcomes:
                     self.store.check()
-                    self.listener.advance(self._account(outcome, given_up[outcome.unit.stage]))
+                    self.listener.advance(self._account(outcome, failed[outcome.unit.stage]))
         return list(done)
 
     def _begin(self, units: Callable[[], Iterator[Unit]]) -> dict[str, set[str]]:
-        """Tell how much there is of each stage; returns what is done of it."""
+        """Tell the listener the size of each stage, and return the names of its finished units."""
         done: dict[str, set[str]] = {}
         total: Counter[str] = Counter()
         finished: Counter[str] = Counter()
@@ -97,20 +97,24 @@ class Desk:
             self.listener.begin(stage, total[stage], finished[stage])
         return done
 
-    def _account(self, outcome: Outcome, given_up: set[str]) -> Outcome:
-        """Store the rows of a unit that was given up; forget that one was that is done now."""
+    def _account(self, outcome: Outcome, failed: set[str]) -> Outcome:
+        """Store the rows of a unit that has failed; forget the earlier failure of a unit that is done now."""
         unit = outcome.unit
         if outcome.error is not None:
             rows = failed_rows(unit, self.classifier, outcome.error)
             self.store.put_failed(unit.stage, unit.name, rows, provenance(unit.job.device, outcome.seconds))
             return dataclasses.replace(outcome, rows=len(rows))
-        if unit.name in given_up:
+        if unit.name in failed:
             self.store.forget(unit.stage, unit.name)
         return outcome
 
 
 def do_unit(store: Store, unit: Unit) -> Outcome:
-    """What a worker does: the trial, and the writing of what came of it."""
+    """Do a unit in a worker, and store its results.
+
+    Raises:
+        UnderfireError: a mistake of the user's that other units would meet too.
+    """
     if isinstance(store.root, Path) and not (store.root / "plan.yaml").is_file():
         raise UnderfireError(
             f"The worker on '{platform.node()}' does not see '{store.root}': give an --out on a file system that all "
@@ -126,5 +130,5 @@ def do_unit(store: Store, unit: Unit) -> Outcome:
 
 
 def _outcomes(executor: Executor, work: Callable[[Unit], Outcome], units: Iterator[Unit]) -> Generator[Outcome]:
-    """What an executor gives; closing it, when the disk is full or on Ctrl-C, stops the executor's workers at once."""
+    """Yield what an executor gives. Closing it, for a full disk or on Ctrl-C, stops the executor's workers at once."""
     yield from executor.map(work, units)

@@ -1,7 +1,8 @@
-"""The output folder of an audit: its name, the plan that is in it, and whether that is the plan asked for."""
+"""The output folder of an audit: its name, the plan in it, and whether this is the present plan."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +13,21 @@ from underfire.plan.settings import Settings, key_settings, read
 from underfire.plan.units import Plan
 
 DEFAULT_OUT = "underfire-out"
+"""Folder of the output folders that the user does not name."""
 
 
 def default_out(settings: Settings) -> Place:
-    """A folder that the settings as given name, so that the same command goes on where it stopped."""
+    """Name an output folder after the settings, so that the same command goes on where it stopped."""
     given = settings.model_dump(mode="json", exclude={"workers", "device", "executor", "address", "gpus", "resolved"})
     name = place(settings.images).stem or "images"
     return Path(DEFAULT_OUT) / f"{slug(name)}-{digest_of(given)[:8]}"
 
 
 def stored_plan(out: Place) -> Settings | None:
-    """The plan in an output folder; None where nothing has been run yet.
+    """Read the plan in an output folder; None where nothing has been run yet.
 
     Raises:
-        UnderfireError: a folder with other things in it, or one that cannot be read.
+        UnderfireError: the folder holds other files, or cannot be read.
     """
     try:
         if (out / "plan.yaml").is_file():
@@ -45,19 +47,34 @@ def _strange(name: str) -> bool:
 
 
 _OURS = frozenset({"records", "scale", "transfer", "failed", "images"})
-"""A run killed before its plan was written leaves these."""
+"""Names that a run leaves which was killed before it wrote its plan."""
 
 
 def refuse_other_plan(out: Place, stored: Settings | None, plan: Plan, go_on: str = "") -> None:
-    """Raise UnderfireError if ``out`` belongs to another plan, showing the difference and the two ways out.
+    """Check that an output folder does not belong to another plan.
 
-    ``go_on`` is the command that goes on with what is there, where it is not ``underfire run``.
+    Args:
+        out: the folder.
+        stored: the plan in it, if there is one.
+        plan: the present plan.
+        go_on: the command that goes on with the plan in the folder; by default ``underfire run``.
+
+    Raises:
+        UnderfireError: it does; the error says what differs, and what to do.
     """
     if stored is None or stored.resolved.get("plan_digest") == plan.digest:
         return
-    there = key_settings(stored)
-    now = plan.key_settings()
-    changed = [f"{k}: {_word(there[k])} there, {_word(now[k])} now" for k in now if there.get(k) != now[k]]
+    difference = "; ".join(_differences(stored, plan)) or "it was written by a version with other presets"
+    go_on = go_on or f"underfire run '{out / 'plan.yaml'}'"
+    raise UnderfireError(
+        f"'{out}' holds the results of another plan ({difference}). Give a new folder with --out, or go on with the "
+        f"plan that is there: {go_on}."
+    )
+
+
+def _differences(stored: Settings, plan: Plan) -> Iterator[str]:
+    there, now = key_settings(stored), plan.key_settings()
+    yield from (f"{k}: {_word(there[k])} there, {_word(now[k])} now" for k in now if there.get(k) != now[k])
     n_there = stored.resolved.get("photos")
     for what, value, found in (
         ("photos", plan.photos_digest, f"other files ({n_there} there, {len(plan.photos)} now)"),
@@ -67,13 +84,7 @@ def refuse_other_plan(out: Place, stored: Settings | None, plan: Plan, go_on: st
         ("target_map", plan.job.target_map.key, f"{stored.target_map} there, {plan.settings.target_map} now"),
     ):
         if stored.resolved.get(f"{what}_digest") != value:
-            changed.append(f"{what}: {found}")
-    go_on = go_on or f"underfire run '{out / 'plan.yaml'}'"
-    difference = "; ".join(changed) or "the presets of this version differ from the version that wrote it"
-    raise UnderfireError(
-        f"'{out}' holds the results of another plan ({difference}). Give a new folder with --out, or go on with the "
-        f"plan that is there: {go_on}."
-    )
+            yield f"{what}: {found}"
 
 
 def _word(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Say what a part was made with: version, commit, hardware, date. None of it changes a number."""
+"""The provenance of a part: version, commit, hardware, date. None of it changes a number."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from pathlib import Path
 
 
 def provenance(device: str, seconds: float) -> dict[str, str]:
-    """What belongs to a part and not to its results: when, where, with what it was made, and how long it took."""
+    """Collect when, where and with what a part was made on this machine, and how long it took.
+
+    Args:
+        device: what it was computed on.
+        seconds: wall time of its unit.
+    """
     return {
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": platform.node(),
@@ -27,19 +32,19 @@ def provenance(device: str, seconds: float) -> dict[str, str]:
 
 @lru_cache
 def hardware(device: str) -> str:
-    """The processor and the accelerator in words, without a name of the machine."""
+    """Describe the processor and the accelerator in words, without the name of the machine."""
     cpu = f"{os.cpu_count()} × {_processor()}, {platform.system()}"
     if device == "cpu":
         return cpu
-    import torch  # noqa: PLC0415 (a CPU's name needs none)
+    import torch  # noqa: PLC0415 (the name of a CPU does not need it)
 
-    here = device.startswith("cuda") and torch.cuda.is_available()  # a cluster's driver may have none
+    here = device.startswith("cuda") and torch.cuda.is_available()  # the driver of a cluster may have none
     return f"{torch.cuda.get_device_name(device) if here else device}, {cpu}"
 
 
 @lru_cache
 def underfire() -> str:
-    """The installed version, and the commit where the source tree is a git checkout of its own."""
+    """Return the installed version, and the commit where the source tree is a git checkout of its own."""
     here = Path(__file__).resolve().parents[1]
     git = ["git", "-C", str(here), "rev-parse", "--show-toplevel", "--short", "HEAD"]
     try:

@@ -1,4 +1,4 @@
-"""Run an audit: planned units without those in the store go to the executor; each worker stores its own."""
+"""The run of an audit: planned units that are not in the store go to the executor; each worker stores its own."""
 
 from __future__ import annotations
 
@@ -22,27 +22,35 @@ from underfire.store import Results, Store, open_results
 
 @dataclass(frozen=True)
 class Audit:
-    """A finished audit: where its results are."""
+    """A finished audit.
+
+    Args:
+        out: its output folder.
+        plan: its plan.
+    """
 
     out: Place
     plan: Plan
 
     @property
     def results(self) -> Results:
-        """What was measured, and the verdicts on it."""
+        """Its measurements, and the verdicts on them."""
         return open_results(self.out)
 
 
 def run(settings: Settings, out: Place | None = None, listener: Listener | None = None) -> Audit:
     """Run what is missing of an audit, and nothing twice.
 
+    Example:
+        ``underfire.run(underfire.Settings(images="photos")).results.rows()``
+
     Args:
         settings: what to audit.
-        out: the output folder, or a URL that fsspec knows; by default a folder that the settings name.
-        listener: who is told how it goes on.
+        out: the output folder, or a URL that fsspec knows; by default a folder that is named after the settings.
+        listener: hears how it goes on.
 
     Raises:
-        UnderfireError: a mistake of the user's, or another plan's results in ``out``.
+        UnderfireError: a mistake of the user's, or ``out`` holds another plan's results.
     """
     out = out or default_out(settings)
     stored = stored_plan(out)
@@ -50,7 +58,7 @@ def run(settings: Settings, out: Place | None = None, listener: Listener | None 
     refuse_other_plan(out, stored, plan)
     name = _checked(plan)
     with Store(out).open() as store, contextlib.closing(executor_of(plan, out)) as executor:
-        stored = stored_plan(out)  # whoever came first may have written it since
+        stored = stored_plan(out)  # another run may have written it since
         refuse_other_plan(out, stored, plan)
         if stored is None:
             store.write("plan.yaml", plan.dump().encode())
@@ -60,17 +68,25 @@ def run(settings: Settings, out: Place | None = None, listener: Listener | None 
 
 
 def _checked(plan: Plan) -> str:
-    """Refuse a classifier whose numbers would mean nothing; returns its own name."""
+    """Check the classifier, and return its own name."""
     process.prepare(plan.job.threads)
     classifier = VICTIMS.classifier(plan.job.classifier, plan.job.options, devices(plan.settings)[1])
     check(classifier, str(getattr(classifier, "device", plan.job.device)))
     if plan.settings.workers > 1 or plan.settings.executor != "local":
-        VICTIMS.clear()  # the workers have their own
+        VICTIMS.clear()  # the workers have their own victims
     return classifier.name
 
 
 def executor_of(plan: Plan, out: Place) -> Executor:
-    """Who works on a plan's units; to be closed."""
+    """Make the executor of a plan. The caller closes it.
+
+    Args:
+        plan: the plan.
+        out: the output folder, where the workers write.
+
+    Raises:
+        UnderfireError: several processes, and an ``out`` that only one can see.
+    """
     settings = plan.settings
     apart = settings.executor != "local" or settings.workers > 1
     if apart and isinstance(out, Remote) and out.url.startswith("memory:"):

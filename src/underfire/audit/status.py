@@ -1,4 +1,4 @@
-"""What is done of an audit, how fast it goes and what failed: read from its output folder alone, from anywhere."""
+"""The status of an audit: what is done, how fast it goes and what has failed, from its output folder alone."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from underfire.core.place import Place
 from underfire.store import Store, read_plan
 
 RECENT = 200
-"""The pace is that of the last so many units."""
+"""Number of units, the last ones, that the pace is measured on."""
 PAUSE = 20
-"""A gap so many times the typical one is no work: the run was stopped, or a clock was set."""
+"""A gap so many times longer than a typical one is no work: the run was stopped, or a clock was set."""
 
 
 @dataclass(frozen=True)
 class Status:
-    """How far an audit is.
+    """The status of an audit.
 
     Args:
-        units: planned.
-        done: finished units.
-        failed: units that were given up; the next run tries them again.
-        scale_done: finished units of the untouched scale, of ``scale_units`` planned.
-        pace: units finished a second while the run was going, None while fewer than three are done.
+        units: number of planned units.
+        done: number of finished units.
+        failed: number of failed units; the next run tries them again.
+        scale_units: number of planned units of the untouched scale.
+        scale_done: number of finished units of the untouched scale.
+        pace: units finished per second while the run was going; None while fewer than three are done.
     """
 
     units: int
@@ -39,21 +40,19 @@ class Status:
 
     @property
     def seconds_left(self) -> float | None:
-        """At the pace of the last units."""
+        """Seconds that are left at this pace; None without one."""
         return (self.units - self.done - self.failed) / self.pace if self.pace else None
 
 
 def status(out: Place) -> Status:
-    """Count what is there: three listings, whatever the size of the audit.
+    """Count the units in an output folder; a few listings are enough, whatever the size of the audit.
 
     Raises:
-        UnderfireError: no output folder of an audit.
+        UnderfireError: it is no output folder of an audit.
     """
     resolved = read_plan(out).get("resolved")
     if not isinstance(resolved, Mapping) or not isinstance(resolved.get("units"), int):
-        raise UnderfireError(
-            f"'{out / 'plan.yaml'}' does not say how many units there are: it was not written by a run."
-        )
+        raise UnderfireError(f"'{out / 'plan.yaml'}' does not say how many units there are: no run has written it.")
     store = Store(out)
     parts = listing(out / "records")
     done = store.done(ForgeUnit.stage)
@@ -68,7 +67,7 @@ def status(out: Place) -> Status:
 
 
 def pace(times: Sequence[float]) -> float | None:
-    """Units a second from the times at which they were written, in any order; pauses and set clocks left out."""
+    """Compute the units per second from the times at which they were written, in any order; pauses are left out."""
     last = sorted(times)[-RECENT:]
     gaps = [b - a for a, b in itertools.pairwise(last)]
     if len(gaps) < 2:

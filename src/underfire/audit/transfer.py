@@ -1,7 +1,7 @@
-"""Transfer: PNGs of a finished audit judged by interpreters or classifiers they were not made against.
+"""Transfer: the PNGs of a finished audit are judged by interpreters or classifiers that they were not made against.
 
-Units are cut from the stored records alone, in their own stage of the audit's store: resumed like any other, and a
-unit's name holds all that its numbers depend on.
+The units are cut from the stored records alone and have their own stage in the audit's store. They are resumed like any
+others, and the name of a unit has the digest of everything that its numbers depend on.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from underfire.plan.units import Plan
 from underfire.store import Store
 
 STAGE = JudgeUnit.stage
+"""Folder of these units."""
 
 
 def run(
@@ -33,10 +34,13 @@ def run(
 
     Args:
         out: the folder of the audit that made the PNGs.
-        judge: an audit of the judging classifier, whose settings hold.
-        judges: interpreters that look.
-        wanted: which of the audit's good records are judged again.
-        listener: who is told.
+        judge: plan of an audit of the judging classifier; its settings are used.
+        judges: names of the judging interpreters.
+        wanted: tells which of the audit's good records are judged again.
+        listener: hears how it goes on.
+
+    Raises:
+        UnderfireError: a mistake of the user's.
     """
     with Store(out).open() as store, contextlib.closing(executor_of(judge, out)) as executor:
         desk = Desk(store, executor, listener, judge.settings.classifier)
@@ -45,14 +49,14 @@ def run(
 
 
 def units(out: Path, judge: Plan, name: str, wanted: Callable[[Record], bool]) -> list[JudgeUnit]:
-    """The units of one judging interpreter; arguments as in `run`."""
+    """Cut the units of the judging interpreter ``name``; the other arguments are as in `run`."""
     rows = Store(out).rows()
     made = [record for row in rows if row["error"] is None and wanted(record := Record(**row))]
     return list(_units(out, judge, name, made))
 
 
 def _units(out: Path, judge: Plan, name: str, made: Sequence[Record]) -> Iterator[JudgeUnit]:
-    """Units of one judging interpreter: some photos each, with everything that was made of them."""
+    """Yield the units of one judging interpreter: some photos each, with all images that were made of them."""
     job = dataclasses.replace(
         judge.job,
         source=str(out.absolute()),
@@ -71,7 +75,7 @@ def _units(out: Path, judge: Plan, name: str, made: Sequence[Record]) -> Iterato
 
 
 def _key(judge: Plan, name: str, made: Sequence[Record]) -> str:
-    """Of all that the numbers of a unit depend on; a PNG's path holds the key of the unit that forged it."""
+    """Digest everything that the numbers of a unit depend on; a PNG's path has the key of the unit that forged it."""
     settings = judge.key_settings()
     content = {
         "schema": NUMBERS_VERSION,

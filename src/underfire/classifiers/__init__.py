@@ -1,1 +1,1 @@
-"""Image classifiers: pixels in [0, 1] in, logits out."""
+"""The classifiers: images in [0, 1] in, logits out."""

@@ -27,9 +27,10 @@ class TorchClassifier:
         name: what records call it.
         preprocess: sizes and normalisation of the input.
         classes: names of the outputs.
-        features: normalised images -> last feature maps (N, C, h, w), where known.
-        scores: those -> logits, where known.
-        pyramid: normalised images -> feature maps at strides 4 to 32, the last ones as `features` gives, where known.
+        features: function from normalised images to the last feature maps (N, C, h, w), where it is known.
+        scores: function from the last feature maps to logits, where it is known.
+        pyramid: function from normalised images to feature maps at strides 4 to 32, the last ones those of `features`,
+            where it is known.
     """
 
     def __init__(
@@ -60,37 +61,45 @@ class TorchClassifier:
         self._std = torch.tensor(self.preprocess.std, device=self.device, dtype=dtype).view(1, 3, 1, 1)
 
     def to(self, device: torch.device | str) -> TorchClassifier:
-        """Move the weights."""
+        """Move the weights to a device, and return the classifier."""
         self.module.to(device)
         self._to_device()
         return self
 
     def logits(self, x: Images) -> Tensor:
-        """Class scores (N, K) of pixels in [0, 1]."""
+        """Compute the logits (N, K) of images (N, 3, H, W) in [0, 1]."""
         return _logits(self.module(self._normalised(x)), self.name)
 
     def features(self, x: Images) -> Tensor:
-        """Last feature maps (N, C, h, w)."""
+        """Compute the last feature maps (N, C, h, w).
+
+        Raises:
+            UnderfireError: the network has none that are pooled into a linear head.
+        """
         return self._pooled_features()(self._normalised(x))
 
     def scores(self, features: Tensor) -> Tensor:
-        """Logits (N, K) of last feature maps (N, C, h, w)."""
+        """Compute the logits (N, K) of last feature maps (N, C, h, w)."""
         self._pooled_features()
         assert self._scores is not None  # found together with the features
         return self._scores(features)
 
     def pyramid(self, x: Images) -> list[Tensor]:
-        """Feature maps at strides 4 to 32, finest first; the last ones are those of `features`."""
+        """Compute feature maps at strides 4 to 32, finest first; the last ones are those of `features`.
+
+        Raises:
+            UnderfireError: the network has none.
+        """
         if self._pyramid is None:
             raise UnderfireError(
-                f"'{self.name}' shows no feature pyramid: use a timm classifier ('timm:NAME'), or wrap yours with "
+                f"'{self.name}' has no feature pyramid: use a timm classifier ('timm:NAME'), or wrap yours with "
                 "pyramid=."
             )
         return list(self._pyramid(self._normalised(x)))
 
     @property
     def head(self) -> Tensor:
-        """Weights (K, C) of the linear head."""
+        """Weights (K, C) of the linear head; UnderfireError as in `features`."""
         self._pooled_features()
         assert self._head is not None  # found together with the features
         return self._head.weight
@@ -99,7 +108,7 @@ class TorchClassifier:
         return (self.meter.tap(x) - self._mean) / self._std
 
     def _pooled_features(self) -> Features:
-        """The features, once it is shown that global average pooling and a linear head make the logits of them."""
+        """Return the function of the features, once it is shown that pooling and a linear head give the logits."""
         if self._head is None:
             self._features, self._scores, self._head = self._find_head()
         assert self._features is not None  # _find_head raises otherwise
@@ -141,7 +150,10 @@ def wrap(
     scores: Features | None = None,
     pyramid: Callable[[Tensor], Sequence[Tensor]] | None = None,
 ) -> TorchClassifier:
-    """Put one's own network under fire in one line.
+    """Make a classifier of your own network.
+
+    Example:
+        ``underfire.wrap(my_resnet, input_size=224, classes=["cat", "dog"])``
 
     The module stays as it is, in whatever mode: what is attacked is a copy in eval mode that shares its weights.
 
@@ -152,11 +164,14 @@ def wrap(
         mean: per colour channel, of pixels in [0, 1]; or one for all three.
         std: per colour channel, or one for all three.
         interpolation: bilinear, bicubic, lanczos or nearest.
-        classes: names of the K outputs; numbers when not given.
-        name: what records call it.
-        features: normalised images -> the maps that are averaged before the linear head; found by itself for most CNNs.
-        scores: those maps -> logits, where it is not simply mean and linear layer.
-        pyramid: normalised images -> feature maps at strides 4 to 32, the last ones as `features` gives, for RTS.
+        classes: names of the K outputs; by default numbers.
+        name: its name in records.
+        features: function to the maps that are averaged before the linear head; found without help in most CNNs.
+        scores: function from these maps to logits, where it is more than mean and linear layer.
+        pyramid: function to the feature maps at strides 4 to 32, for RTS; the last ones are those of ``features``.
+
+    Raises:
+        UnderfireError: the module does not return a tensor of logits.
     """
     if not isinstance(module, nn.Module):
         raise UnderfireError(f"wrap takes a torch module, not a {type(module).__name__}.")
@@ -203,7 +218,7 @@ def _outputs(classifier: TorchClassifier) -> int:
 def _logits(out: object, name: str) -> Tensor:
     if not isinstance(out, Tensor):
         raise UnderfireError(
-            f"'{name}' returns a {type(out).__name__}, not a tensor: wrap a module that returns logits (N, K) alone."
+            f"'{name}' returns a {type(out).__name__}, not a tensor: wrap a module that returns only logits (N, K)."
         )
     return out
 
@@ -217,7 +232,7 @@ def _three(what: str, values: Any) -> tuple[float, float, float]:
 
 
 def weights_digest(module: nn.Module, preprocess: Preprocess) -> str:
-    """SHA-256 over every weight's name, type, shape and bytes, and the input policy: what a result depends on."""
+    """Compute the SHA-256 of every weight's name, type, shape and bytes, and of the input policy."""
     digest = hashlib.sha256(spell(preprocess).encode())
     for key, value in sorted(module.state_dict().items()):
         tensor = value.detach().cpu().contiguous()

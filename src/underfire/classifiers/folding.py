@@ -1,6 +1,6 @@
-"""Batch norm folded into the convolution before it: the same function, a quarter less work on a CPU.
+"""Batch norm, folded into the convolution before it: the same function, a quarter less work on a CPU.
 
-Only for networks that underfire built itself; a user's own module is never touched.
+It is for networks that underfire has built itself; a user's own module is never changed.
 """
 
 from __future__ import annotations
@@ -13,15 +13,19 @@ from torch import Tensor, nn
 def fold_batch_norm(module: nn.Module, x: Tensor) -> int:
     """Fold, in place, every frozen batch norm whose input is the output of one convolution.
 
-    Which pairs these are is seen in one forward of ``x``; the folded network is compared with the original on it, and
-    put back if they disagree.
+    One forward of ``x`` shows which pairs these are. If the folded network does not give the same logits on ``x``, the
+    original is restored.
+
+    Args:
+        module: a network in eval mode.
+        x: images (N, 3, H, W).
 
     Returns:
-        How many were folded; 0 also where the network had to be put back.
+        Number of folded batch norms; 0 also where the original was restored.
     """
     for part in module.modules():
         if hasattr(part, "inplace"):
-            # An in-place activation copies its input for the backward: slower, not smaller.
+            # An in-place activation copies its input for the backward: it is slower, and saves no memory.
             part.inplace = False  # type: ignore[assignment]
     before = module(x)
     pairs = _pairs(module, x)
@@ -41,7 +45,7 @@ def fold_batch_norm(module: nn.Module, x: Tensor) -> int:
 
 
 def _pairs(module: nn.Module, x: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d, str]]:
-    made: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # holds the tensors, so that their ids stay theirs
+    made: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # holds the tensors, so that no other tensor gets their ids
     pairs: dict[nn.Conv2d, tuple[nn.BatchNorm2d, str] | None] = {}
     names = {part: name for name, part in module.named_modules()}
 
@@ -50,10 +54,10 @@ def _pairs(module: nn.Module, x: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d
             made[id(out)] = part, out
         elif isinstance(part, nn.BatchNorm2d) and id(args[0]) in made and part.track_running_stats:
             conv = made[id(args[0])][0]
-            pairs[conv] = None if conv in pairs else (part, names[part])  # one conv read twice stays as it is
+            pairs[conv] = None if conv in pairs else (part, names[part])  # a conv that is read twice stays as it is
 
-    watched = [part for part in module.modules() if isinstance(part, nn.Conv2d | nn.BatchNorm2d)]
-    hooks = [part.register_forward_hook(note) for part in watched]
+    layers = [part for part in module.modules() if isinstance(part, nn.Conv2d | nn.BatchNorm2d)]
+    hooks = [part.register_forward_hook(note) for part in layers]
     try:
         module(x)
     finally:
@@ -63,7 +67,7 @@ def _pairs(module: nn.Module, x: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d
 
 
 def _absorb(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-    """Fold: w' = w γ/σ,  b' = (b − μ) γ/σ + β."""
+    """Fold one pair: w' = w γ/σ,  b' = (b − μ) γ/σ + β."""
     mean, variance = norm.running_mean, norm.running_var
     if mean is None or variance is None:
         return

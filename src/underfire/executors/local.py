@@ -1,4 +1,4 @@
-"""Units on this machine: in this process, or in as many processes as asked."""
+"""Units on this machine: in this process, or in several processes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from underfire.core import Unit, Workplace
-from underfire.executors.crew import Crewed, Failure, Result, Work, attempt
+from underfire.executors.crew import CrewExecutor, Failure, Result, Work, attempt
 from underfire.registry import register
 
 
 @register("executors", "local")
-class Local(Crewed):
+class Local(CrewExecutor):
     """This process, or --workers N processes of this machine."""
 
     def __init__(self, workplace: Workplace) -> None:
@@ -32,12 +32,12 @@ class Inline:
 
     @property
     def busy(self) -> bool:
-        """It has a unit."""
+        """Whether it has a unit."""
         return self._unit is not None
 
     @property
     def free(self) -> bool:
-        """It has none."""
+        """Whether it has none."""
         return self._unit is None
 
     def give(self, unit: Unit) -> None:
@@ -45,46 +45,46 @@ class Inline:
         self._unit = unit
 
     def wait(self) -> list[tuple[Unit, Result]]:
-        """Work."""
+        """Do the unit, and return its result."""
         unit, self._unit = self._unit, None
         return [] if unit is None else [(unit, attempt(self._fn, unit))]
 
     def stop(self) -> None:
-        """Nothing to end."""
+        """Do nothing: there is no worker to end."""
 
 
 class Hand:
-    """A worker process and the line to it."""
+    """A worker process, and the pipe to it."""
 
     def __init__(self, fn: Work) -> None:
         context = multiprocessing.get_context("spawn")  # forking a process with OpenMP threads hangs
-        self.line, theirs = context.Pipe()
+        self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, fn), daemon=True)
         self.process.start()
-        theirs.close()  # so that the line ends when the process does
+        theirs.close()  # so that the pipe ends when the process ends
 
     def result(self) -> Result:
-        """What came of the unit it had."""
+        """Receive the result of its unit; a failure where the process has ended."""
         try:
-            result: Result = self.line.recv()
+            result: Result = self.pipe.recv()
         except (EOFError, OSError):
             self.process.join()
             return Failure(f"the end of its worker process ({_how(self.process.exitcode)})")
         return result
 
     def stop(self) -> None:
-        """End the process, whatever it does."""
+        """End the process, whatever it is doing."""
         self.process.terminate()
         self.process.join()
         self.process.close()
-        self.line.close()
+        self.pipe.close()
 
 
 class Processes:
-    """A crew of processes, started as they are needed.
+    """A crew of processes, which start when they are needed.
 
-    A process whose unit failed is ended and another one started: that gives its memory and its GPU back, and one that
-    is broken for good does not go through all units failing them.
+    A process whose unit has failed is ended, and another one starts: this gives back its memory and its GPU, and one
+    broken process does not make all units fail.
     """
 
     def __init__(self, fn: Work, n: int) -> None:
@@ -94,33 +94,33 @@ class Processes:
 
     @property
     def busy(self) -> bool:
-        """Some process has a unit."""
+        """Whether some process has a unit."""
         return bool(self._busy)
 
     @property
     def free(self) -> bool:
-        """Some process has none."""
+        """Whether some process has none."""
         return len(self._busy) < self._n
 
     def give(self, unit: Unit) -> None:
-        """To an idle process, or to a new one."""
+        """Give a unit to an idle process, or to a new one."""
         while True:
             hand = self._idle.pop() if self._idle else Hand(self._fn)
-            self._busy[hand.line] = hand, unit
+            self._busy[hand.pipe] = hand, unit
             try:
-                hand.line.send(unit)
+                hand.pipe.send(unit)
             except OSError:  # killed while it was idle
-                del self._busy[hand.line]
+                del self._busy[hand.pipe]
                 hand.stop()
                 continue
             return
 
     def wait(self) -> list[tuple[Unit, Result]]:
-        """Those that are done or dead."""
+        """Wait for processes that are done or dead, and return their units with the results."""
         done: list[tuple[Unit, Result]] = []
         ready = set(wait(list(self._busy)))
-        for line in [line for line in self._busy if line in ready]:
-            hand, unit = self._busy.pop(line)
+        for pipe in [pipe for pipe in self._busy if pipe in ready]:
+            hand, unit = self._busy.pop(pipe)
             result = hand.result()
             done.append((unit, result))
             if isinstance(result, Failure):
@@ -136,24 +136,24 @@ class Processes:
 
 
 def _how(code: int | None) -> str:
-    """An exit code as a person says it."""
+    """Say an exit code in words."""
     if code == -signal.SIGKILL:
         return "killed, most likely because memory ran out: a smaller --batch-size or fewer --workers need less"
     return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
 
 
-def _serve(line: Connection, fn: Work) -> None:
-    """A worker: units in, results out. It leaves Ctrl-C to the driver, and ends when the driver is gone."""
+def _serve(pipe: Connection, fn: Work) -> None:
+    """Do units in a worker, until the pipe ends. It leaves Ctrl-C to the driver, and ends with the driver."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
     while True:
         try:
-            unit = line.recv()
+            unit = pipe.recv()
         except EOFError:
             return
-        line.send(attempt(fn, unit))
+        pipe.send(attempt(fn, unit))
 
 
 def _end_after(parent: BaseProcess) -> None:

@@ -1,4 +1,4 @@
-"""Set up the process of a worker, and time what it can do."""
+"""The process of a worker: how it is set up, and how fast it is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from underfire.core import Classifier
 
 
 def prepare(threads: int) -> None:
-    """Set up this process: exactly ``threads`` CPU threads, and an allocator that keeps its pages."""
+    """Set up this process: ``threads`` CPU threads, deterministic kernels, an allocator that keeps its pages."""
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
     _prepare_once()
@@ -21,10 +21,10 @@ def prepare(threads: int) -> None:
 
 @functools.cache
 def _prepare_once() -> None:
-    """Deterministic kernels, and an allocator that keeps its pages.
+    """Choose deterministic kernels, and let the allocator keep its pages.
 
-    glibc gives large blocks back to the system after each use; every step of a search then pays for the same pages
-    again (measured: 15 % of EfficientNet-Lite0's forward and backward).
+    glibc gives large blocks back to the system after each use, and then every step of a search pays for the same pages
+    again (measured: 15 % of the forward and backward of EfficientNet-Lite0).
     """
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
@@ -37,12 +37,12 @@ def _prepare_once() -> None:
 
 
 def seconds_a_pass(classifier: Classifier, n: int, device: str, threads: int) -> float:
-    """Wall time of one forward-equivalent, from a few steps on random pixels.
+    """Measure the wall time of one forward-equivalent F, in seconds, by a few steps on random images.
 
     Args:
-        classifier: what is timed.
+        classifier: the classifier.
         n: images in a batch.
-        device: where it runs.
+        device: where it computes.
         threads: CPU threads.
     """
     prepare(threads)

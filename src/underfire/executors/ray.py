@@ -1,8 +1,8 @@
-"""Units on a Ray cluster, through a pool of actors that keep their classifier.
+"""Units on a Ray cluster, by a pool of actors that keep their classifier.
 
-Actors are asked for all at once and get a unit when they are there: an autoscaler sees how many are wanted, and none
-waits for another. An actor whose unit failed, or that died with its node, is replaced; its unit goes to one that is
-free.
+All actors are requested at once, and each gets a unit as soon as it has started: so an autoscaler sees how many are
+wanted, and no actor waits for another. An actor whose unit has failed, or whose node has died, is replaced; its unit
+goes to a free actor.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import warnings
 from typing import Any
 
 from underfire.core import UnderfireError, Unit, Workplace
-from underfire.executors.crew import TRIES, Crewed, Failure, Result, Work, attempt
+from underfire.executors.crew import TRIES, CrewExecutor, Failure, Result, Work, attempt
 from underfire.registry import register
 
-# An actor's process reads this file before it loads torch; why passive: see cli.py.
+# The process of an actor reads this file before it loads torch. `underfire/__init__.py` says why it is passive.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 KNOCK = 10.0
-"""Seconds that a cluster's head may take to answer at all."""
+"""Seconds after which a head that does not answer at all is given up."""
 PATIENCE = 60.0
-"""Seconds without any actor after which the user is told what the cluster has."""
+"""Seconds without any actor after which the user hears what the cluster has."""
 
 
 @register("executors", "ray")
-class Ray(Crewed):
+class Ray(CrewExecutor):
     """--workers N actors on a Ray cluster (--address auto, ray://HOST:10001 or local); needs underfire[ray]."""
 
     def __init__(self, workplace: Workplace) -> None:
@@ -42,7 +42,7 @@ def _connect(workplace: Workplace) -> None:
     address = workplace.address or "auto"
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == "local":
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that we start calls nobody
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that we start sends no statistics
         quiet |= {"num_cpus": workplace.workers * workplace.threads, "include_dashboard": False}
     try:
         _knock(address)
@@ -50,33 +50,41 @@ def _connect(workplace: Workplace) -> None:
     except (OSError, ValueError, RuntimeError) as e:
         raise UnderfireError(
             f"There is no Ray cluster at --address {address} ({_first_line(e)}): "
-            "start one with `ray start --head`, or give --address local for one of this machine alone."
+            "start one with `ray start --head`, or give --address local for one on this machine alone."
         ) from e
 
 
 def _knock(address: str) -> None:
-    """Raise OSError where nobody listens: Ray itself tries for minutes."""
+    """Raise OSError where nothing answers: Ray itself would try for minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon and port.isdigit():
         socket.create_connection((host, int(port)), KNOCK).close()
 
 
 class _Actor:
-    """What runs on the cluster."""
+    """A worker on the cluster."""
 
     def __init__(self, fn: Work) -> None:
         self._fn = fn
 
     def ready(self) -> None:
-        """Answers once the actor is there."""
+        """Answer once the actor has started."""
 
     def run(self, unit: Unit) -> Result:
-        """One try at a unit."""
+        """Try a unit."""
         return attempt(self._fn, unit)
 
 
 class Actors:
-    """A crew of Ray actors."""
+    """A crew of Ray actors.
+
+    Args:
+        fn: what an actor does with a unit.
+        workplace: number, threads and GPUs of the actors, and the cluster.
+
+    Raises:
+        UnderfireError: there is no such cluster.
+    """
 
     def __init__(self, fn: Work, workplace: Workplace) -> None:
         import ray  # noqa: PLC0415
@@ -103,12 +111,12 @@ class Actors:
 
     @property
     def busy(self) -> bool:
-        """Some actor has a unit."""
+        """Whether some actor has a unit."""
         return bool(self._busy)
 
     @property
     def free(self) -> bool:
-        """Some actor is there and has none."""
+        """Whether some actor has started and has no unit."""
         return bool(self._idle)
 
     def _start(self) -> None:
@@ -116,19 +124,19 @@ class Actors:
         self._starting[actor.ready.remote()] = actor
 
     def give(self, unit: Unit) -> None:
-        """To an actor that is there."""
+        """Give a unit to a free actor."""
         actor = self._idle.pop()
         self._busy[actor.run.remote(unit)] = actor, unit
 
     def wait(self) -> list[tuple[Unit, Result]]:
-        """Until an actor is there, done or dead."""
+        """Wait until an actor has started, is done or is dead, and return the units that are done, with results."""
         import ray  # noqa: PLC0415
 
         asked = [*self._busy, *self._starting]
         done, _ = ray.wait(asked, num_returns=1, timeout=None if self._busy else PATIENCE)
         if not done:
             warnings.warn(
-                f"Ray has found no place for a worker with {self._needs} for {PATIENCE:.0f} s; the cluster has "
+                f"Ray has found no node for a worker with {self._needs} for {PATIENCE:.0f} s; the cluster has "
                 f"{ray.cluster_resources()}. Still waiting.",
                 stacklevel=2,
             )
@@ -169,7 +177,7 @@ class Actors:
         self._idle.append(actor)
 
     def stop(self) -> None:
-        """End all actors, and the connection if it was made here."""
+        """End all actors, and the connection if we have made it."""
         import ray  # noqa: PLC0415
 
         actors = [*self._idle, *self._starting.values(), *(actor for actor, _ in self._busy.values())]

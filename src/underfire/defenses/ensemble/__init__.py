@@ -1,4 +1,4 @@
-"""The ensemble alarm: several interpreters explain a picture and a smoothed copy of it; how far they differ alarms."""
+"""The ensemble alarm: interpreters explain an image and its smoothed copy; where their maps differ, it is raised."""
 
 from __future__ import annotations
 

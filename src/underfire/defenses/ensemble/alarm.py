@@ -1,4 +1,4 @@
-"""The alarm as a defender deploys it: calibrated on benign photos, then asked about one image at a time.
+"""The alarm as a defender deploys it: calibrated on benign photos, then asked about one photo at a time.
 
 alarm = underfire.alarm("alarm.json")
 verdict = alarm.check("photo.jpg")
@@ -19,7 +19,7 @@ from underfire.core import Classifier, Images, PerImage, UnderfireError
 from underfire.defenses.ensemble import calibration
 from underfire.defenses.ensemble.calibration import refuse_strangers
 from underfire.defenses.ensemble.interpreter import Ensemble
-from underfire.defenses.ensemble.score import log_probability, smoothed
+from underfire.defenses.ensemble.score import log_probability, smoothed_copy
 from underfire.images import pixels
 from underfire.images.given import as_shown
 from underfire.images.photos import Folder
@@ -29,13 +29,16 @@ from underfire.registry import register
 
 @register("defenses", "ensemble")
 class EnsembleAlarm:
-    """Raises an alarm where several interpreters disagree more than they do on benign images.
+    """An alarm where several interpreters disagree more than they do on benign images (method, section 6.1).
 
     Args:
-        classifier: the one it was calibrated for.
-        path: the file of `underfire defend calibrate`.
-        members: the deployed ones, to be held against the file's.
-        options: member -> options that win over the file's, such as where a trained network lies now.
+        classifier: the classifier that it was calibrated for.
+        path: file from `underfire defend calibrate`.
+        members: names of the deployed interpreters; they must be those of the file.
+        options: member -> options that win over the file's, such as the new path of a trained network.
+
+    Raises:
+        UnderfireError: there is no such file, or it is for another classifier or for other members.
     """
 
     name = "ensemble"
@@ -56,9 +59,10 @@ class EnsembleAlarm:
         self.passes = 2 * (1 + self.ensemble.map_passes)
 
     def scores(self, x: Images) -> tuple[Tensor, PerImage, dict[str, dict[int, Tensor]]]:
-        """Logits, the alarm's scores and the members' maps by row, of images (N, 3, H, W) for their own predictions.
+        """Compute the logits (N, K), the scores (N,) and, by member and row, the maps of images (N, 3, H, W).
 
-        Where a member has no map the image cannot be explained: its score is infinite, which is an alarm.
+        Maps and scores are those of the images' own predictions. An image that some member has no map of cannot be
+        explained: its score is infinite, which is an alarm.
         """
         seen = look(self.ensemble, x)
         scores = torch.full((len(x),), float("inf"), dtype=torch.float64)
@@ -67,10 +71,16 @@ class EnsembleAlarm:
         return seen.logits, scores, seen.shown
 
     def check(self, image: str | Path | Tensor) -> Verdict:
-        """What the alarm says of one image's file, or of a tensor (3, H, W) of the input size, taken as it is.
+        """Ask the alarm about one photo's file, or about a tensor (3, H, W) of the input size, taken as it is.
+
+        Example:
+            ``underfire.alarm("alarm.json").check("photo.jpg").alarm``
+
+        Args:
+            image: the file or the tensor.
 
         Raises:
-            UnderfireError: no image that can be read.
+            UnderfireError: the photo cannot be read.
         """
         path, levels = self._shown(image)
         x = pixels.to_tensor([levels]).to(getattr(self.classifier, "device", "cpu"))
@@ -100,14 +110,14 @@ class EnsembleAlarm:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a classifier and its ensemble say of images and of their copies, on the CPU in float64.
+    """The answers of a classifier and its ensemble about images and their copies, on the CPU in float64.
 
     Args:
         logits: (N, K) of the images.
-        log_p: (N,) log-probabilities of the copies for the images' predictions.
-        shown: member -> row -> map of the image for its prediction.
-        again: the same of the copies.
-        failed: row -> why a member has no map of it.
+        log_p: (N,) log-probabilities of the images' predictions, on the copies.
+        shown: member -> row -> map (h, w) of the image for its prediction.
+        again: likewise, maps of the copies.
+        failed: row -> why some member has no map of the image.
     """
 
     logits: Tensor
@@ -118,11 +128,11 @@ class Seen:
 
     @property
     def whole(self) -> list[int]:
-        """The rows that every member explains."""
+        """The rows of the images that every member explains."""
         return [row for row in range(len(self.logits)) if row not in self.failed]
 
     def maps(self) -> tuple[list[Tensor], list[Tensor]]:
-        """Each member's maps of the images and of their copies, of the whole rows."""
+        """Stack each member's maps of the images, and of their copies, in the rows that every member explains."""
         shown, again = (
             [torch.stack([m[row] for row in self.whole]) for m in t.values()] for t in (self.shown, self.again)
         )
@@ -130,10 +140,10 @@ class Seen:
 
 
 def look(ensemble: Ensemble, x: Images) -> Seen:
-    """Ask the classifier and every member about images (N, 3, H, W) and their copies."""
+    """Ask the classifier and every member about images (N, 3, H, W) and their smoothed copies."""
     with torch.no_grad():
         z = ensemble.classifier.logits(x)
-        copy = smoothed(x)
+        copy = smoothed_copy(x)
         log_p = log_probability(ensemble.classifier.logits(copy).double(), z.argmax(1)).cpu()
     shown: dict[str, dict[int, Tensor]] = {}
     again: dict[str, dict[int, Tensor]] = {}
@@ -148,18 +158,18 @@ def look(ensemble: Ensemble, x: Images) -> Seen:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the alarm says of one image.
+    """The alarm's verdict on one photo.
 
     Args:
-        image: as it was named.
-        label: the predicted class.
+        image: path of the photo, as the user wrote it.
+        label: index of the predicted class.
         prediction: its name.
         confidence: its probability.
-        score: of the alarm; None where a member has no map, which is an alarm too.
-        threshold: a score above it is an alarm.
-        alarm: whether there is one.
+        score: the alarm's score; None where some member has no map, which is an alarm too.
+        threshold: every score above it is an alarm.
+        alarm: whether an alarm is raised.
         maps: member -> map (h, w) in [0, 1] for the predicted class.
-        levels: (H, W, 3) what the classifier was shown.
+        levels: (H, W, 3) the image that the classifier was shown.
     """
 
     image: str
@@ -173,6 +183,6 @@ class Verdict:
     levels: Any
 
     def row(self) -> dict[str, Any]:
-        """As `underfire check --json` prints it."""
+        """Return the columns that `underfire check --json` prints."""
         names = ("image", "prediction", "confidence", "score", "threshold", "alarm")
         return {name: getattr(self, name) for name in names}

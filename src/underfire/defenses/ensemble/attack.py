@@ -1,4 +1,4 @@
-"""Attack an ensemble: each member is drawn to its own benign map, and the alarm is kept quiet."""
+"""The attack on an ensemble (method, section 6.1): each member's map is moved to its target, and no alarm is raised."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from underfire.core import Goal, Images, Maps, PerImage, Surrogate, Terms, UnderfireError
-from underfire.defenses.ensemble.score import distances, log_probability, smoothed
+from underfire.defenses.ensemble.score import distances, log_probability, smoothed_copy
 from underfire.images import maps
 
 if TYPE_CHECKING:
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 
 class Joint:
-    """A surrogate that is a weighted sum of the members' and of the alarm's score.
+    """The attacker's side of an ensemble: a weighted sum of the members' ℓ_int and the alarm's score.
 
     Args:
         ensemble: the defended system.
-        x: clean images.
-        goal: the target class; each member's target map is its own benign one (or that of the goal's model image).
-        weights: member -> w_i; 1 where not given.
-        alarm: w, the weight of the score; 0: the members' maps alone.
-        margin: the score is pushed this far below the threshold.
-        aim: the score that it is pushed below, in place of the threshold's; 0: as low as it goes. The attacker of a
-            defender who may choose another threshold, and the one that an AUC is about.
+        x: clean images (N, 3, H, W).
+        goal: the target classes; each member's target map is its own map of the references, or of the clean images.
+        weights: member -> w_i; by default 1.
+        alarm: w, the weight of the score; 0 moves the members' maps alone.
+        margin: how far below the threshold the score shall fall.
+        aim: the score to fall below, in place of the threshold less the margin; 0 means as low as possible. This is for
+            a defender who may choose another threshold, and for the AUC.
         options: member -> options of its surrogate.
     """
 
@@ -69,7 +69,7 @@ class Joint:
         return Goal(goal.labels, goal.source, {**goal.maps, **found}, goal.references, goal.drawn)
 
     def terms(self, x: Images) -> Terms:
-        """Logits and the weighted sum; each member's forward is its own."""
+        """Compute the logits and the weighted sum; each member has its own forward."""
         parts = {name: part.terms(x) for name, part in self.parts.items()}
         loss = torch.stack([self.weights[name] * t.loss for name, t in parts.items()]).sum(0)
         if self.alarm:
@@ -79,12 +79,12 @@ class Joint:
         return Terms(next(iter(parts.values())).logits, loss, None)
 
     def _score(self, twins: Mapping[str, Maps], x: Images) -> PerImage:
-        """The score of the members whose maps have a slope; the others' (MASK's) are drawn to benign ones alone."""
+        """Compute the score of the members whose maps have a gradient; others, such as MASK, have their ℓ_int alone."""
         if not twins:
             raise UnderfireError(
                 f"The alarm's score has no gradient: none of its members {', '.join(self.parts)} has a map that can be "
-                "differentiated. Attack the maps alone with --set 'ensemble.attack={alarm: 0}', or give a member's "
-                "surrogate a twin."
+                "differentiated. Attack the maps alone with --set 'ensemble.attack={alarm: 0}', or give the surrogate "
+                "of a member a twin."
             )
         again, log_p = self._copies(x, list(twins))
         score = self.ensemble.score_of(list(twins.values()), again, log_p, list(twins))
@@ -93,15 +93,16 @@ class Joint:
         return score
 
     def _copies(self, x: Images, names: Sequence[str]) -> tuple[list[Maps], PerImage]:
-        """The twin maps of the images' copies, and log p of the wanted classes there."""
-        copy = smoothed(x)
+        """Compute the twin maps of the images' copies, and the copies' log p of the target classes."""
+        copy = smoothed_copy(x)
         terms = [self.parts[name].terms(copy) for name in names]
         return [t.twin for t in terms if t.twin is not None], log_probability(terms[0].logits, self.goal.labels)
 
     def ranked(self, x: Images) -> PerImage:
-        """Quiet iterates come first, by the members' mean map_l1 in [0, ½); then loud ones, by the score in [½, 1).
+        """Rank images (N, 3, H, W): those without an alarm by the members' mean map_l1, in [0, ½); others by the score.
 
-        Members whose maps are optimisations of their own (MASK's) are left out, unless there are no others.
+        The ranks of the others are in [½, 1). Members with costly maps, such as MASK, are left out, unless there are no
+        others.
         """
         names = self.ensemble.cheap
         looks = self.ensemble.looks(x, self.goal.labels, names)
@@ -112,7 +113,7 @@ class Joint:
     def _check(
         self, score: PerImage, twins: Mapping[str, Maps], again: Sequence[Maps], log_p: PerImage, x: Images
     ) -> None:
-        """A defense that only hides its gradient must not look like one that holds, nor must one member."""
+        """Check that the score has a true gradient, also by each member: a defense must not only hide its gradient."""
         self.checked = True
         self._refuse_false(score, self._refuse_flat(score, "", x), list(twins), x)
         d = distances(list(twins.values()), again, log_p)
@@ -128,7 +129,7 @@ class Joint:
         return slope
 
     def _refuse_false(self, score: PerImage, slope: Tensor, names: Sequence[str], x: Images) -> None:
-        """A slope that is there and far too small leads nowhere either: along it the score must change as it says."""
+        """Refuse a gradient that is far too small: along it, the score must change as the gradient says."""
         after = (x + STEP * slope.sign()).detach().requires_grad_()
         shown = [twin for name in names if (twin := self.parts[name].terms(after).twin) is not None]
         change = (self.ensemble.score_of(shown, *self._copies(after, names), names) - score).detach().abs()
@@ -144,18 +145,18 @@ class Joint:
             )
 
     def advance(self, x: Images, progress: float) -> None:
-        """Every member's inner state."""
+        """Move the inner state of every member."""
         for part in self.parts.values():
             part.advance(x, progress)
 
     def select(self, keep: Tensor) -> None:
-        """Keep only some rows."""
+        """Keep only the rows ``keep``."""
         self.goal = self.goal.select(keep)
         for part in self.parts.values():
             part.select(keep)
 
 
 STEP, FALSE = 1e-4, 0.1
-"""How far a slope is followed to see whether it tells the truth, and by what factor it may be too small."""
+"""Length of the step that tests a gradient, and the factor by which the gradient may be too small."""
 NO_SLOPE = 0.5
-"""Share of images without a gradient of the score from which on an attack that follows gradients says nothing."""
+"""Share of images without a gradient of the score at which the attack is refused."""

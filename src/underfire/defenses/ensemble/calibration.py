@@ -1,7 +1,6 @@
-"""The file of an alarm: what benign images taught it, and for which classifier and members that holds. No torch.
+"""The file of an alarm: its statistics and its threshold, and the classifier and members that these are for.
 
-The threshold is conformal (Vovk et al. 2005): of n benign scores that had no part in anything else it is the k-th
-smallest, k = ⌈(n + 1)(1 − a)⌉. The next benign image, drawn like them, then raises an alarm with probability a at most.
+It imports no torch. For the threshold see `metrics.conformal`.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from underfire.core import UnderfireError
 from underfire.core.files import write_whole
 
 FORMAT = "underfire alarm 2"
-"""Changes with what the score is, too: a file says nothing of another score."""
+"""Version of the file. It changes with the formula of the score too, since a file is no use for another score."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,8 @@ class Member:
 
     Args:
         name: as in `underfire list`.
-        options: of its maker.
-        digest: of what its maps depend on beside the classifier.
+        options: options of its maker.
+        digest: digest of what its maps depend on beside the classifier.
     """
 
     name: str
@@ -38,20 +37,20 @@ class Member:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What an alarm has learnt from benign images.
+    """The statistics and the threshold that an alarm has from benign photos.
 
     Args:
-        classifier: its name.
-        classifier_digest: of its weights and input policy.
+        classifier: name of the classifier.
+        classifier_digest: digest of its weights and input policy.
         members: the interpreters, in the order of the statistics.
-        mean: μ of the members' disagreements, see `interpreters.disagreement`.
-        covariance: Σ of them.
-        threshold: a score above it is an alarm.
-        false_alarms: a, the share of benign images that may raise one.
-        scores: of the benign images that the threshold is of, ascending.
-        unexplained: further images that it is of, which have no score since a member has no map of them: alarms.
-        photos: SHA-256 of all benign images' files.
-        defense: the kind of alarm.
+        mean: μ of the logarithms v of the distances, see `score`.
+        covariance: Σ of v.
+        threshold: every score above it is an alarm.
+        false_alarms: a, the share of benign photos that may raise an alarm.
+        scores: scores of the benign photos that give the threshold, ascending.
+        unexplained: number of further photos that give the threshold; some member has no map of them: they are alarms.
+        photos: SHA-256 of the files of all benign photos.
+        defense: kind of the alarm.
     """
 
     classifier: str
@@ -68,31 +67,36 @@ class Calibration:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The members' names."""
+        """Names of the members."""
         return tuple(member.name for member in self.members)
 
     def dump(self) -> bytes:
-        """The file: JSON with a digest of itself."""
+        """Return the file's content: JSON with a digest of itself."""
         content = {"format": FORMAT, **asdict(self)}
-        return json.dumps(content | {"seal": _seal(content)}, indent=1, ensure_ascii=False).encode()
+        return json.dumps(content | {"seal": seal_of(content)}, indent=1, ensure_ascii=False).encode()
 
     def write(self, path: Path) -> None:
-        """Write the file whole or not at all."""
+        """Write the file, whole or not at all.
+
+        Raises:
+            UnderfireError: it cannot be written.
+        """
         try:
             write_whole(path, self.dump())
         except OSError as e:
             raise UnderfireError(f"Cannot write '{path}' ({e.strerror or e}): give another --out.") from e
 
 
-def _seal(content: Mapping[str, Any]) -> str:
+def seal_of(content: Mapping[str, Any]) -> str:
+    """Digest the content of a file, without its seal."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def read(path: str | Path) -> Calibration:
-    """The calibration in a file.
+    """Read the calibration in a file.
 
     Raises:
-        UnderfireError: missing, truncated, changed, or another kind of file.
+        UnderfireError: there is no such file, or it is truncated, changed or of another kind.
     """
     try:
         content = json.loads(Path(path).expanduser().read_bytes())
@@ -104,19 +108,17 @@ def read(path: str | Path) -> Calibration:
             "calibrate` wrote."
         ) from e
     except ValueError as e:
-        raise UnderfireError(f"'{path}' is no whole defense file: copy it again, or calibrate again.") from e
+        raise UnderfireError(f"'{path}' is not a complete defense file: copy it again, or calibrate again.") from e
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UnderfireError(f"'{path}' is no defense file of this version: `underfire defend calibrate` makes one.")
     seal = content.pop("seal", None)
-    if seal != _seal(content):
-        raise UnderfireError(
-            f"'{path}' was changed after it was calibrated (its digest does not fit): calibrate again."
-        )
+    if seal != seal_of(content):
+        raise UnderfireError(f"'{path}' was changed after it was calibrated (its digest is wrong): calibrate again.")
     try:
         known: dict[str, Any] = {f.name: _frozen(content[f.name]) for f in fields(Calibration)}
         return Calibration(**known | {"members": tuple(Member(**m) for m in content["members"])})
     except (KeyError, TypeError) as e:
-        raise UnderfireError(f"'{path}' is no whole defense file: copy it again, or calibrate again.") from e
+        raise UnderfireError(f"'{path}' is not a complete defense file: copy it again, or calibrate again.") from e
 
 
 def _frozen(value: Any) -> Any:
@@ -124,12 +126,12 @@ def _frozen(value: Any) -> Any:
 
 
 def digest(path: str | Path) -> str:
-    """SHA-256 of a defense file."""
+    """Compute the SHA-256 of a defense file."""
     return hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest()
 
 
 def refuse_strangers(members: Sequence[str], options: Mapping[str, Any]) -> None:
-    """Raise UnderfireError for settings of what is no member."""
+    """Raise UnderfireError for options of an interpreter that is no member."""
     for name in options:
         if name not in members:
             raise core.unknown("member of this alarm", name, members)

@@ -1,10 +1,10 @@
-"""Ensemble interpretation (paper, section 5.3): several interpreters explain a prediction; their disagreement alarms.
+"""The ensemble as an interpreter (paper, section 5.3): several interpreters explain a prediction.
 
-    shown      the mean of the members' maps
-    alarm      `disagreement`, calibrated on benign images
-    attack     Σ_i w_i ℓ_i  +  w · max(0, s − s* + margin)       each member towards its own benign map, the alarm quiet
+    map        the mean of the members' maps
+    alarm      s > s*, the score of their disagreement (`score`), calibrated on benign images
+    attack     Σ_i w_i ℓ_i  +  w · max(0, s − s* + margin)     each member towards its own target map, without an alarm
 
-The attack is the adaptive one of an adversary who knows the members, the score and its threshold.
+The attack is that of an adversary who knows the members, the score and its threshold.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from underfire import registry
 from underfire.core import Classifier, Goal, Images, Labels, Maps, PerImage, UnderfireError
 from underfire.defenses.ensemble import calibration
 from underfire.defenses.ensemble.attack import Joint
-from underfire.defenses.ensemble.score import alarm_score, distances, log_probability, smoothed
+from underfire.defenses.ensemble.score import alarm_score, distances, log_probability, smoothed_copy
 from underfire.images import maps
 from underfire.registry import register
 
 MEMBERS = ("cam", "grad", "rts")
+"""Members by default."""
 SIZE = 56
-"""Side of the map shown."""
+"""Side of the mean map, px."""
 CHEAP = 50.0
-"""F up to which a member's map is looked at on the way of an attack."""
+"""F of a map, up to which a search looks at a member's real maps."""
 CHECK = 5
-"""Steps from one look at the real maps to the next, as the presets have it; for the estimate."""
+"""Steps between two looks at the real maps, as in the presets; for the estimate of costs."""
 
 
 @register("interpreters", "ensemble")
@@ -36,11 +37,14 @@ class Ensemble:
     """The mean map of several interpreters, and an alarm where they disagree.
 
     Args:
-        classifier: one that all members can explain.
-        members: names of two or more interpreters; three cheap ones by default.
+        classifier: a classifier that all members can explain.
+        members: names of two or more interpreters; by default three with cheap maps.
         options: member -> options of its maker; they win over those of the file.
-        defense: a file of `underfire defend calibrate`, which then says members, options and statistics.
+        defense: a file from `underfire defend calibrate`, which then gives the members, options and statistics.
         attack: settings of the attack on it, those of `Joint`.
+
+    Raises:
+        UnderfireError: fewer than two members, or a file for another classifier or for other members.
     """
 
     name = "ensemble"
@@ -61,7 +65,7 @@ class Ensemble:
         names = tuple(members or MEMBERS)
         if len(set(names)) != len(names) or len(names) < 2 or self.name in names:
             raise UnderfireError(
-                f"An ensemble of '{', '.join(names)}' has nothing to compare: name two or more members."
+                f"An ensemble of '{', '.join(names)}' has nothing to compare: name two or more different members."
             )
         self.classifier, self.attack = classifier, dict(attack or {})
         self.options = {name: dict((options or {}).get(name, {})) for name in names}
@@ -82,22 +86,29 @@ class Ensemble:
 
     @property
     def cheap(self) -> tuple[str, ...]:
-        """The members that can be asked on the way of an attack; all, where none can."""
+        """The members with cheap maps; all members, where there are none."""
         cheap = tuple(name for name, member in self.members.items() if member.map_passes <= CHEAP)
         return cheap or tuple(self.members)
 
     def shown(self, x: Images, y: Labels, names: Sequence[str] | None = None) -> list[Maps]:
-        """The real maps of each member, or of some."""
+        """Compute the real maps of each member, or of the members ``names``."""
         return [self.members[name].explain(x, y) for name in names or self.members]
 
     def explain(self, x: Images, y: Labels) -> Maps:
-        """The mean of the members' maps (N, 56, 56) in [0, 1]."""
+        """Compute the mean of the members' maps (N, 56, 56) in [0, 1] of images (N, 3, H, W) for classes ``y`` (N,)."""
         return mean_map(self.shown(x, y))
 
     def score_of(
         self, shown: Sequence[Maps], again: Sequence[Maps], log_p: PerImage, names: Sequence[str] | None = None
     ) -> PerImage:
-        """The alarm's score (N,) of maps of images and of their copies, see `disagreement`; of some members, or all."""
+        """Compute the alarm's scores (N,) from maps.
+
+        Args:
+            shown: each member's maps of the images.
+            again: each member's maps of their copies.
+            log_p: (N,) log-probabilities of the classes on the copies.
+            names: the members whose maps these are; by default all.
+        """
         rows = [0, *(i for i, name in enumerate(self.members, 1) if names is None or name in names)]
         d = distances(shown, again, log_p)
         mean, covariance = d.new_tensor(self.mean), d.new_tensor(self.covariance)
@@ -106,19 +117,23 @@ class Ensemble:
     def looks(
         self, x: Images, y: Labels, names: Sequence[str] | None = None
     ) -> tuple[list[Maps], list[Maps], PerImage]:
-        """The members' maps of images for classes ``y``, those of their copies, and log p_y of the copies."""
-        copy = smoothed(x)
+        """Compute the members' maps of images for classes ``y``, those of their copies, and log p_y of the copies."""
+        copy = smoothed_copy(x)
         with torch.no_grad():
             log_p = log_probability(self.classifier.logits(copy), y)
         return self.shown(x, y, names), self.shown(copy, y, names), log_p
 
     def score(self, x: Images, y: Labels) -> PerImage:
-        """The alarm's score (N,) of ``x`` explained for the predictions ``y``; above `threshold` is an alarm."""
+        """Compute the alarm's scores (N,) of images ``x`` with the predictions ``y``; above `threshold` is an alarm."""
         with torch.no_grad():
             return self.score_of(*self.looks(x, y))
 
     def surrogate(self, x: Images, goal: Goal, **options: Any) -> Joint:
-        """All members and the alarm at once; ``options`` are those of `Joint` and win over `attack`."""
+        """Start the attacker's side; ``options`` are those of `Joint` and win over `attack`.
+
+        Raises:
+            UnderfireError: an option that it does not have.
+        """
         options = {**self.attack, **options}
         try:
             return Joint(self, x, goal, **options)
@@ -127,7 +142,7 @@ class Ensemble:
 
 
 def mean_map(shown: Sequence[Maps]) -> Maps:
-    """The members' maps at one size, averaged."""
+    """Average maps of several members at one size (N, 56, 56)."""
     return torch.stack([maps.resize(m, (SIZE, SIZE)) for m in shown]).mean(0).clamp(0, 1)
 
 
@@ -138,10 +153,10 @@ def _refuse_other(
         raise UnderfireError(
             f"'{path}' was calibrated for '{known.classifier}' with other weights or sizes than those of "
             f"'{classifier.name}' here: name that classifier with --classifier, --weights and its sizes, or calibrate "
-            "again, for the one that is deployed."
+            "again, for the classifier that is deployed."
         )
     for name in members or ():
-        registry.maker("interpreters", name)  # a word that names nothing is no other member set
+        registry.maker("interpreters", name)  # an unknown name has an error of its own
     if members is not None and set(members) != set(known.names):
         raise UnderfireError(
             f"'{path}' was calibrated for the members {', '.join(known.names)}, not {', '.join(members)}: calibrate "

@@ -1,19 +1,19 @@
-"""How far several interpreters disagree about one prediction, as a number that has a gradient.
+"""The score of the ensemble alarm (method, section 6.1): how far interpreters disagree, as a number with a gradient.
 
-Every member explains the picture and a slightly smoothed copy of it (Gaussian, σ 1 px at an input of 224 px). What was
-put into a picture to move prediction and maps lives in its finest detail; what a camera saw does not.
+Every member explains the image and a slightly smoothed copy of it (Gaussian, σ 1 px at an input of 224 px). What an
+attack puts into an image to move prediction and maps is in the finest detail; what a camera has seen is not.
 
     d_i   1 − Pearson correlation of member i's two maps, averaged over 7×7 cells
-    d_0   − log p_c of the copy, c the predicted class: what the classifier itself says of it
+    d_0   − log p_c of the copy, c the predicted class of the image
     v     log(d + 0.02)
     s     min over u ≤ μ of (v − u)ᵀ Σ⁻¹ (v − u)        μ and Σ of v on benign images
 
-s, the alarm's score, is how far v is (Mahalanobis) from all that agrees at least as well as an average benign image:
-0 there, and never less for more disagreement (the one-sided test of Kudô 1963 and Perlman 1969). Its least squares have
-a form: of all sets S of distances for which λ = Σ_SS⁻¹ (v − μ)_S ≥ 0, the largest (v − μ)_Sᵀ λ.
+The score s is the Mahalanobis distance of v from all points u that agree at least as well as an average benign image.
+It is 0 for such points, and more disagreement never lowers it (the one-sided test of Kudô 1963 and Perlman 1969). This
+minimum has a closed form: of all sets S of distances with λ = Σ_SS⁻¹ (v − μ)_S ≥ 0, the largest (v − μ)_Sᵀ λ.
 
-The members' disagreement among each other on the picture itself says nothing: all of them follow the classifier's
-forged features, and benign maps of different kinds differ as much (docs/defenses.md has the figures).
+How the members disagree with each other on the image itself says nothing: all of them follow the classifier's forged
+features, and benign maps of different kinds differ as much (docs/defenses.md has the figures).
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from torchvision.transforms.v2 import functional as transforms
 from underfire.core import Images, Labels, Maps, PerImage
 
 GRID = 7
-"""Cells a side that maps are compared on: CAM's own size on a 224 px EfficientNet-Lite0, and coarse enough for GRAD."""
+"""Side of the grid of cells that maps are compared on: CAM's own size on a 224 px EfficientNet-Lite0."""
 SIGMA = 1 / 224
-"""Of the smoothing, as a share of the side; at least half a pixel."""
+"""σ of the smoothing, as a share of the side; at least half a pixel."""
 FLOOR = 0.02
-"""Distances below this are all the same: near 0 the logarithm would make much of nothing."""
+"""Number that is added to distances: near 0 the logarithm would turn tiny differences into large ones."""
 FLAT = 1e-6
-"""Spread below which a map says nothing: it correlates with no other."""
+"""Spread below which a map is flat: it correlates with no other map."""
 SHRINK = 0.1
-"""So much of each variance is added to it: few benign images say little of how the distances go together."""
+"""Share of each variance that is added to it: few benign images tell little about covariances."""
 
 
-def smoothed(x: Images) -> Images:
-    """The copy that the members are asked about too."""
+def smoothed_copy(x: Images) -> Images:
+    """Smooth images (N, 3, H, W): the copies that the members explain too."""
     sigma = max(0.5, SIGMA * x.shape[-1])
     size = 2 * math.ceil(3 * sigma) + 1
     copy: Images = transforms.gaussian_blur(x, [size, size], [sigma, sigma])
@@ -50,27 +50,33 @@ def smoothed(x: Images) -> Images:
 
 
 def distances(shown: Sequence[Maps], again: Sequence[Maps], log_p: PerImage) -> Tensor:
-    """D (N, 1 + members) of each member's maps of a picture and of its copy, and the class's log-probability there."""
+    """Compute d (N, 1 + members).
+
+    Args:
+        shown: each member's maps (N, h, w) of the images.
+        again: each member's maps of their copies.
+        log_p: (N,) log-probabilities of the classes on the copies.
+    """
     of_maps = [1 - (_standard(m) * _standard(copy)).sum(1) for m, copy in zip(shown, again, strict=True)]
     return torch.stack([-log_p.to(of_maps[0]), *of_maps], 1)
 
 
 def _standard(m: Maps) -> Tensor:
-    """Coarse maps as rows (N, cells) without their mean and of length 1; of length 0 where they are flat."""
+    """Turn maps into rows (N, cells) with mean 0 and length 1; flat maps have length 0."""
     cells = F.adaptive_avg_pool2d(m[:, None], GRID).flatten(1)
     centred = cells - cells.mean(1, keepdim=True)
     return centred / (centred.square().sum(1, keepdim=True) + FLAT**2).sqrt()
 
 
 def statistics(d: Tensor) -> tuple[Tensor, Tensor]:
-    """μ (k,) and Σ (k, k) of v, from benign distances (N, k)."""
+    """Compute μ (k,) and Σ (k, k) of v, from distances (N, k) of benign images."""
     v = _logarithm(d)
     covariance = torch.cov(v.T)
     return v.mean(0), covariance + (SHRINK * covariance.diag() + FLAT).diag()
 
 
 def alarm_score(d: Tensor, mean: Tensor, covariance: Tensor) -> PerImage:
-    """S (N,) of distances (N, k), with the μ and Σ of the same k."""
+    """Compute s (N,) of distances (N, k), with μ (k,) and Σ (k, k)."""
     r = _logarithm(d) - mean
     best = torch.zeros_like(r[:, 0])
     k = len(mean)
@@ -88,5 +94,5 @@ def _logarithm(d: Tensor) -> Tensor:
 
 
 def log_probability(z: Tensor, y: Labels) -> PerImage:
-    """Log p_y (N,) of logits (N, K)."""
+    """Compute log p_y (N,) of logits (N, K)."""
     return z.log_softmax(1).gather(1, y[:, None])[:, 0]

@@ -89,7 +89,7 @@ def _open(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             known = json.loads((file.metadata() or {}).get("underfire", "{}"))
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except SafetensorError as e:
-        raise UnderfireError(f"'{path}' is no whole RTS file ({e}): copy it again, or train it again.") from e
+        raise UnderfireError(f"'{path}' is not a complete RTS file ({e}): copy it again, or train it again.") from e
     if known.get("format") != FORMAT:
         raise UnderfireError(f"'{path}' is no RTS file of this version: `underfire train rts` makes one.")
     return known, state
