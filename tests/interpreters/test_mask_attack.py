@@ -342,7 +342,7 @@ def test_without_checks_the_last_confident_success_is_kept() -> None:
 
     options: dict[str, Any] = {"steps": 25, "check": 0, "confidence": 0.5, "stop_confidence": 0.5, "stop_l1": 1.0}
     made: Any = adv2.make("fast", "mask", 8, **options)
-    made = replace(made, ball=Seen(8, made.ball.step, made.ball.momentum))
+    made = replace(made, space=Seen(8, made.space.step, made.space.momentum))
     with classifier.meter.counting(2) as spent:
         found = made.run(Victim(classifier, (mask,)), x, goal, range(2)).images
     # No map of 90 F among them, and nothing stops before its end at a map that nobody has seen.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from underfire.core import Classifier, Goal, Images, Labels, Maps, Terms
+from underfire.core import Classifier, Goal, ImageErrors, Images, Labels, Maps, Terms
 from underfire.images import maps
 from underfire.registry import register
 
@@ -31,12 +31,24 @@ class Cam:
 
     def of_features(self, features: torch.Tensor, y: Labels) -> Maps:
         """Maps (N, h, w) from last feature maps (N, C, h, w)."""
-        return maps.unit_scale(torch.einsum("nc,nchw->nhw", self.head[y], features))
+        return maps.unit_scale(self.evidence(features, y))
+
+    def evidence(self, features: torch.Tensor, y: Labels) -> torch.Tensor:
+        """Σ_k w_{c,k} A_k (N, h, w), before scaling."""
+        return torch.einsum("nc,nchw->nhw", self.head[y], features)
 
     @torch.no_grad()
     def explain(self, x: Images, y: Labels) -> Maps:
-        """Maps (N, h, w) in [0, 1] of ``x`` for classes ``y``."""
-        return self.of_features(self.classifier.features(x), y)
+        """Maps (N, h, w) in [0, 1] of ``x`` for classes ``y``.
+
+        Raises:
+            ImageErrors: for an image with the same evidence everywhere.
+        """
+        evidence = self.evidence(self.classifier.features(x), y)
+        none = maps.flat(evidence).nonzero()[:, 0].tolist()
+        if none:
+            raise ImageErrors(dict.fromkeys(none, "the evidence is the same everywhere, so there is no map."))
+        return maps.unit_scale(evidence)
 
     def surrogate(self, x: Images, goal: Goal, **options: object) -> CamSurrogate:
         """CAM is differentiable as it is."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from underfire.core import PerImage
@@ -45,6 +46,6 @@ def alarms(system: System, levels: Levels) -> Alarms | None:
     if system.alarm is None:
         return None
     x = pixels.to_tensor(levels).to(system.device)
-    with system.classifier.meter.counting(len(x)) as spent:
+    with torch.autocast(x.device.type, enabled=False), system.classifier.meter.counting(len(x)) as spent:
         scores = system.alarm.scores(x)[1].cpu() if len(x) else x.new_zeros(0).cpu()
     return Alarms(scores, system.alarm.threshold, spent.passes)

@@ -17,6 +17,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from underfire.attacks.search.finite import GRADIENT, refuse
 from underfire.attacks.search.settings import Schedule
 from underfire.core import LEVELS, Images, PerImage
 
@@ -81,8 +82,11 @@ class BallWalk:
     def step(self, loss: PerImage, progress: float) -> None:
         """Go down the sign of the gradient, or of its running sum where there is momentum."""
         direction = torch.autograd.grad(loss.sum(), self._shown)[0]
-        if self.velocity is not None:
+        if self.velocity is None:
+            refuse(direction.sum((1, 2, 3)), GRADIENT)
+        else:
             size = direction.abs().sum((1, 2, 3), keepdim=True).clamp_min(torch.finfo(direction.dtype).tiny)
+            refuse(size[:, 0, 0, 0], GRADIENT)
             direction = self.velocity.mul_(self.ball.momentum).addcdiv_(direction, size)
         self.position = self.position.sub(direction.sign(), alpha=self.ball.step.at(progress))
         self.position = torch.minimum(torch.maximum(self.position, self.low, out=self.position), self.high)
@@ -96,7 +100,9 @@ class BallWalk:
             halvings: the share is found to 2^−halvings.
             progress: of the search, in [0, 1).
         """
-        step = self.ball.step.at(progress) * torch.autograd.grad(loss.sum(), self._shown)[0].sign()
+        direction = torch.autograd.grad(loss.sum(), self._shown)[0]
+        refuse(direction.sum((1, 2, 3)), GRADIENT)
+        step = self.ball.step.at(progress) * direction.sign()
         start, share = self.position, torch.zeros(len(step), 1, 1, 1, dtype=step.dtype, device=step.device)
         for halving in range(1, halvings + 1):
             tried = share + 0.5**halving
