@@ -15,7 +15,6 @@ from torch import Tensor
 from underfire import registry
 from underfire.core import (
     LEVELS,
-    Attack,
     Cell,
     Classifier,
     ClassifierOptions,
@@ -33,7 +32,7 @@ from underfire.defenses.ensemble.alarm import EnsembleAlarm
 from underfire.images import pixels, targets
 from underfire.images.photos import Folder
 from underfire.metrics.verdict import MapVerdict, untouched_scale, verdict
-from underfire.plan.attacks import taken
+from underfire.plan.attacks import attack_of, taken
 from underfire.plan.check import check
 from underfire.plan.targets import class_of, target_map_of
 from underfire.trial.load import Levels, Loaded, load
@@ -148,8 +147,7 @@ def attack(
 def _cell(attack: str, preset: str, judge: str, eps: int, wanted: TargetMap, options: Mapping[str, Any]) -> Cell:
     maker: Any = registry.maker("attacks", attack)
     against = judge if maker.fools_interpreter else None
-    made: Attack = maker.make(preset, against, eps, **taken(maker, drawn=wanted.drawn), **options)
-    return Cell(made, against)
+    return Cell(attack_of(attack, preset, against, eps, taken(maker, drawn=wanted.drawn), options), against)
 
 
 def _job(system: System, cell: Cell, **asked: Any) -> Job:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
+import numpy as np
 
 from underfire import registry
 from underfire.core import Attack, Cell, TargetMap, UnderfireError
 from underfire.plan.settings import Settings
+from underfire.registry.values import HasAttackOptions, check_given, check_options, check_value
 
 
 def cells_of(settings: Settings) -> Iterator[Cell]:
@@ -24,14 +25,10 @@ def cells_of(settings: Settings) -> Iterator[Cell]:
     drawn = TargetMap(settings.target_map.partition(":")[0]).drawn
     for name in settings.attack:
         maker = registry.maker("attacks", name)
-        overrides = {**taken(maker, max_shift=settings.max_shift, drawn=drawn), **settings.options.get(name, {})}
+        own = taken(maker, max_shift=settings.max_shift, drawn=drawn)
         for against in settings.interpreter if maker.fools_interpreter else (None,):
-            try:
-                attack: Attack = maker.make(settings.preset, against, settings.eps, **overrides)
-            except TypeError as e:
-                raise UnderfireError(f"The settings {overrides} do not suit attack '{name}': {e}.") from e
-            _check(name, attack)
-            yield Cell(attack, against)
+            given = settings.options.get(name, {})
+            yield Cell(attack_of(name, settings.preset, against, settings.eps, own, given), against)
 
 
 def taken(maker: Any, **given: Any) -> dict[str, Any]:
@@ -40,27 +37,59 @@ def taken(maker: Any, **given: Any) -> dict[str, Any]:
     return {name: value for name, value in given.items() if name in known}
 
 
-def _check(attack: str, settings: Any) -> None:
-    """Raise UnderfireError for a number that is a word, and the like: the search would fail on it much later."""
-    if not dataclasses.is_dataclass(settings):
-        raise UnderfireError(f"Attack '{attack}' must be a frozen dataclass: its fields go into its results' key.")
+def attack_of(
+    name: str, preset: str, against: str | None, eps: int, own: Mapping[str, Any], given: Mapping[str, Any]
+) -> Attack:
+    """Make an attack, and hold the user's settings against what its fields say of themselves.
+
+    Args:
+        name: of the attack.
+        preset: paper, fast or thorough.
+        against: the interpreter that it is made against.
+        eps: ε in whole levels of 255.
+        own: the audit's own settings that the attack takes.
+        given: the user's settings in place of the preset's.
+
+    Raises:
+        UnderfireError: an attack or preset that does not exist, or a setting that does not suit it.
+    """
+    given = {key: value.item() if isinstance(value, np.generic) else value for key, value in given.items()}
+    check_given(name, given)
+    if against and isinstance(surrogate := given.get("surrogate"), Mapping):
+        interpreter = registry.maker("interpreters", against)
+        if isinstance(interpreter, HasAttackOptions):
+            check_options(f"{name}.surrogate", interpreter.attack_options, surrogate)
+    overrides = {**own, **given}
     try:
-        hints = typing.get_type_hints(type(settings))
+        attack: Attack = registry.maker("attacks", name).make(preset, against, eps, **overrides)
+    except (TypeError, OverflowError) as e:
+        raise UnderfireError(f"The settings {overrides} do not suit attack '{name}': {e}.") from e
+    settings: Any = attack
+    if not dataclasses.is_dataclass(settings):
+        raise UnderfireError(f"Attack '{name}' must be a frozen dataclass: its fields go into its results' key.")
+    for path, value, hint in _fields(settings):
+        word, shown = _as_given(path, value, overrides)
+        check_value(f"{name}.{word}", value, hint, shown)
+    return attack
+
+
+def _fields(settings: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
+    """The fields of a dataclass: where each is, its value and its annotation; first those of what is in it."""
+    try:
+        hints = typing.get_type_hints(type(settings), include_extras=True)
     except NameError:  # a third party's types that exist for type checkers only
         return
     for f in dataclasses.fields(settings):
-        value = getattr(settings, f.name)
+        here, value = (*path, f.name), getattr(settings, f.name)
         if dataclasses.is_dataclass(value):
-            _check(attack, value)
-        else:
-            _check_one(attack, f.name, value, hints[f.name])
+            yield from _fields(value, here)
+        yield here, value, hints[f.name]
 
 
-def _check_one(attack: str, name: str, value: Any, hint: Any) -> None:
-    try:
-        TypeAdapter(hint).validate_python(value, strict=True)
-    except PydanticSchemaGenerationError:  # a third party's own type
-        return
-    except ValidationError as e:
-        why = e.errors()[0]["msg"]
-        raise UnderfireError(f"--set {attack}.{name}={value}: {why[0].lower()}{why[1:]}.") from e
+def _as_given(path: tuple[str, ...], value: Any, given: Mapping[str, Any]) -> tuple[str, Any]:
+    """What the user calls the field at ``path``, and gave for it: for a schedule it may have been one number."""
+    for i, name in enumerate(path):
+        if name in given:
+            whole = i + 1 == len(path) or not isinstance(given[name], Mapping)
+            return (name, given[name]) if whole else (".".join(path[i:]), value)
+    return path[-1], value

@@ -12,13 +12,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from underfire.attacks.search.finite import GRADIENT, refuse
-from underfire.attacks.search.settings import Schedule
+from underfire.attacks.search.settings import Decay, Schedule, StepSize
 from underfire.core import LEVELS, Images, PerImage
 
 
@@ -35,10 +36,10 @@ class Ball:
     """
 
     spelled: ClassVar[str] = "Ball"
-    eps: int
-    step: Schedule = Schedule(1.0)
-    momentum: float = 0.0
-    restart: int = 0
+    eps: Annotated[int, Field(ge=1, le=LEVELS)]
+    step: StepSize = Schedule(1.0)
+    momentum: Decay = 0.0
+    restart: Annotated[int, Field(ge=-(2**63), lt=2**63)] = 0
 
     def walk(self, x: Images) -> BallWalk:
         """Start at the clean images ``x``, or at a random place around them."""

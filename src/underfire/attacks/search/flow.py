@@ -14,14 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
 from underfire.attacks.search.finite import GRADIENT, POSITION, refuse
-from underfire.attacks.search.settings import Schedule
+from underfire.attacks.search.settings import Decay, Schedule, StepSize
 from underfire.core import LEVELS, Images, PerImage
 
 REFERENCE = 224
@@ -69,11 +70,11 @@ class Flow:
     spelled: ClassVar[str] = "Flow"
     eps: ClassVar[None] = None
     """A bend has no L∞ budget."""
-    max_shift: float
-    step: Schedule = Schedule(0.1)
-    smooth: float = 0.5
-    momentum: float = 0.75
-    memory: float = 0.95
+    max_shift: Annotated[float, Field(ge=0, le=REFERENCE / 2)]
+    step: StepSize = Schedule(0.1)
+    smooth: Annotated[float, Field(ge=0)] = 0.5
+    momentum: Decay = 0.75
+    memory: Decay = 0.95
 
     def walk(self, x: Images) -> FlowWalk:
         """Start at the clean images ``x``."""
