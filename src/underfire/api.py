@@ -32,7 +32,7 @@ from underfire.defenses.ensemble.alarm import EnsembleAlarm
 from underfire.images import pixels, targets
 from underfire.images.photos import Folder
 from underfire.metrics.verdict import MapVerdict, untouched_scale, verdict
-from underfire.plan.attacks import attack_of, taken
+from underfire.plan.attacks import attack_of, check_surrogate, taken
 from underfire.plan.check import check
 from underfire.plan.targets import class_of, target_map_of
 from underfire.trial.load import Levels, Loaded, load
@@ -132,7 +132,7 @@ def attack(
     check(classifier, device)
     judge = globals()["interpreter"](interpreter, classifier) if isinstance(interpreter, str) else interpreter
     wanted = target_map_of(target_map, classifier)
-    cell = _cell(attack, preset, judge.name, eps, wanted, options)
+    cell = _cell(attack, preset, judge, eps, wanted, options)
     photos, contents = _read(images, classifier)
     loaded = load(photos, contents.__getitem__, classifier.preprocess)
     system = System(classifier, {judge.name: judge}, device)
@@ -144,9 +144,12 @@ def attack(
     return _result(trial, judge.name, device, scale)
 
 
-def _cell(attack: str, preset: str, judge: str, eps: int, wanted: TargetMap, options: Mapping[str, Any]) -> Cell:
+def _cell(
+    attack: str, preset: str, judge: Interpreter, eps: int, wanted: TargetMap, options: Mapping[str, Any]
+) -> Cell:
     maker: Any = registry.maker("attacks", attack)
-    against = judge if maker.fools_interpreter else None
+    against = judge.name if maker.fools_interpreter else None
+    check_surrogate(attack, options, [judge])
     return Cell(attack_of(attack, preset, against, eps, taken(maker, drawn=wanted.drawn), options), against)
 
 

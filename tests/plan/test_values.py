@@ -17,7 +17,7 @@ from support.e2e import underfire as command
 from support.toys import pictures, toy
 from underfire import registry
 from underfire.core import UnderfireError
-from underfire.plan.attacks import attack_of
+from underfire.plan.attacks import attack_of, check_surrogate
 from underfire.registry.values import check_call
 
 
@@ -194,3 +194,58 @@ def test_the_notebook_refuses_too() -> None:
         underfire.attack(toy(), "cam", pictures(1).float(), smoothing=-1)
     with pytest.raises(UnderfireError, match="Did you mean 'geometric'"):
         underfire.attack(toy(), "cam", pictures(1).float(), lam={"start": 1, "end": 2, "shape": "gemoetric"})
+
+
+OPTIONS = {
+    "cam": set(),
+    "grad": {"slope", "tau", "tau_end", "pool", "power"},
+    "mask": {"kind", "path", "record", "shadows", "field", "level", "tau", "free", "held", "reset"},
+    "rts": {"loss"},
+    "ensemble": {"weights", "alarm", "margin", "aim", "options"},
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_an_interpreter_says_what_an_attack_on_it_may_set(name: str) -> None:
+    assert set(registry.maker("interpreters", name).attack_options) == OPTIONS[name]
+
+
+@pytest.mark.parametrize(
+    ("interpreters", "given", "part"),
+    [
+        (["cam"], {"tau": 0.1}, "no setting of adv2.surrogate 'tau'"),
+        (["grad"], {"tua": 0.1}, "Did you mean 'tau'"),
+        (["grad"], {"tau": 0}, "adv2.surrogate.tau=0: it should be greater than 0"),
+        (["grad"], {"slope": "monoton"}, "Did you mean 'monotone'"),
+        (["grad"], {"pool": 2}, "adv2.surrogate.pool=2"),
+        (["mask"], {"kind": "bilevle"}, "Did you mean 'bilevel'"),
+        (["mask"], {"shadows": [[8, 0]]}, "adv2.surrogate.shadows="),
+        (["rts"], {"loss": "sqare"}, "Did you mean 'square'"),
+        (["ensemble"], {"alarm": -1}, "adv2.surrogate.alarm=-1"),
+        (["cam", "grad"], {"tua": 0.1}, "Did you mean 'tau'"),
+    ],
+)
+def test_so_its_surrogate_is_checked_too(interpreters: list[str], given: dict[str, Any], part: str) -> None:
+    makers = [registry.maker("interpreters", name) for name in interpreters]
+    with pytest.raises(UnderfireError, match=part):
+        check_surrogate("adv2", {"surrogate": given}, makers)
+
+
+def test_a_setting_of_one_of_several_interpreters_is_one() -> None:
+    makers = [registry.maker("interpreters", name) for name in ("cam", "grad", "mask")]
+    check_surrogate("adv2", {"surrogate": {"tau": 0.1, "shadows": [[8, 16]]}}, makers)
+    check_surrogate("adv2", {"surrogate": {"whatever": 0.1}}, [*makers, Shown])
+
+
+@pytest.mark.parametrize(
+    ("attack", "part"),
+    [
+        ({"alram": 0}, "Did you mean 'alarm'"),
+        ({"aim": math.nan}, "ensemble.attack.aim=nan"),
+        ({"weights": {"gard": 0.0}}, "no member of the ensemble 'gard'"),
+        ({"options": {"gard": {}}}, "no member of the ensemble 'gard'"),
+    ],
+)
+def test_the_attack_on_an_ensemble_is_checked_where_it_is_set(attack: dict[str, Any], part: str) -> None:
+    with pytest.raises(UnderfireError, match=part):
+        underfire.interpreter("ensemble", toy(), members=["cam", "grad"], attack=attack)

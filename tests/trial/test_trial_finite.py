@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,12 @@ from underfire.attacks.adv2 import adv2
 from underfire.attacks.pgd import pgd
 from underfire.attacks.stadv import adv2_stadv, stadv
 from underfire.classifiers.base import TorchClassifier, wrap
-from underfire.core import Cell, ClassifierOptions, Found, Images, Job, Photo, Record
+from underfire.core import Cell, ClassifierOptions, Found, Images, Job, Photo, Record, TargetMap
 from underfire.images import pixels
 from underfire.interpreters.cam import Cam
 from underfire.interpreters.grad import Grad
+from underfire.trial.alarms import Alarms
+from underfire.trial.goal import look
 from underfire.trial.load import Loaded, load
 from underfire.trial.system import System
 from underfire.trial.trial import Trial
@@ -199,3 +201,54 @@ def test_nor_does_a_block_without_gradients() -> None:
     with torch.no_grad():
         inside = run(classifier, Cam(classifier), made, levels)
     assert [(r.error, r.confidence, r.map_l1) for r in inside] == [(r.error, r.confidence, r.map_l1) for r in plain]
+
+
+class Picky(nn.Module):
+    """A network whose scores are not finite for pictures that are lighter than one of them."""
+
+    def __init__(self, lightest: float) -> None:
+        super().__init__()
+        self.base, self.lightest = Gamma(), lightest
+
+    def forward(self, x: Tensor) -> Tensor:
+        light = x.mean((1, 2, 3))[:, None] > self.lightest
+        logits: Tensor = torch.where(light, math.nan, self.base(x))
+        return logits
+
+
+def picky(levels: Any) -> TorchClassifier:
+    lightest = float(pixels.to_tensor(levels).mean((1, 2, 3)).max()) + 1e-4
+    return wrap(Picky(lightest), input_size=SIZE, resize=SIZE, mean=(0, 0, 0), std=(1, 1, 1), name="picky")
+
+
+@dataclass(frozen=True)
+class Lighter(Returns):
+    """Makes every picture lighter by a level, and asks nobody."""
+
+    def run(self, victim: Any, x: Images, goal: Any, seeds: Any) -> Found:
+        return Found((x + 1 / 255).clamp(0, 1), torch.ones(len(x), dtype=torch.int64))
+
+
+def test_scores_of_a_forged_picture_that_are_not_finite_are_no_judgement() -> None:
+    levels = np.minimum(pixels.to_levels(pictures(N, 5, SIZE)), 250)
+    lightest = int(levels.mean((1, 2, 3)).argmax())
+    classifier = picky(levels)
+    records = run(classifier, Grad(classifier), Lighter(), levels)
+    assert [r.error is None for r in records] == [i != lightest for i in range(N)]
+    assert str(records[lightest].error).endswith("scores of the adversarial picture are not finite.")
+    assert records[lightest].success is None
+
+
+def test_nor_are_those_of_a_photo_whose_map_is_wanted() -> None:
+    levels = np.minimum(pixels.to_levels(pictures(N, 5, SIZE)), 100)
+    classifier = picky(levels)
+    wanted = levels.copy()
+    wanted[1] += 100
+    kind = replace(job(Lighter(), None), target_map=TargetMap("image", "random"))
+    batch = look(System(classifier, {}), kind, loaded(classifier, levels), loaded(classifier, wanted))
+    assert batch.errors == {1: "'p1.png': the scores of the photo whose map is wanted are not finite."}
+
+
+def test_a_score_that_is_no_number_is_an_alarm() -> None:
+    scores = torch.tensor([0.1, 0.9, math.nan, math.inf, -math.inf])
+    assert Alarms(scores, 0.5, torch.zeros(5)).raised.tolist() == [False, True, True, True, False]

@@ -5,6 +5,9 @@ m_c(x) = min-max scaled  Σ_k w_{c,k} A_k(x)
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 import torch
 
 from underfire.core import Classifier, Goal, ImageErrors, Images, Labels, Maps, Terms
@@ -24,6 +27,7 @@ class Cam:
     digest = ""
     map_passes = 1.0
     step_passes = 3.0
+    attack_options: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, classifier: Classifier) -> None:
         self.classifier = classifier

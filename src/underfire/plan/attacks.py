@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import numpy as np
 from underfire import registry
 from underfire.core import Attack, Cell, TargetMap, UnderfireError
 from underfire.plan.settings import Settings
-from underfire.registry.values import HasAttackOptions, check_given, check_options, check_value
+from underfire.registry.values import HasAttackOptions, check_given, check_options, check_value, type_hints
 
 
 def cells_of(settings: Settings) -> Iterator[Cell]:
@@ -25,9 +24,9 @@ def cells_of(settings: Settings) -> Iterator[Cell]:
     drawn = TargetMap(settings.target_map.partition(":")[0]).drawn
     for name in settings.attack:
         maker = registry.maker("attacks", name)
-        own = taken(maker, max_shift=settings.max_shift, drawn=drawn)
+        own, given = taken(maker, max_shift=settings.max_shift, drawn=drawn), settings.options.get(name, {})
+        check_surrogate(name, given, [registry.maker("interpreters", one) for one in settings.interpreter])
         for against in settings.interpreter if maker.fools_interpreter else (None,):
-            given = settings.options.get(name, {})
             yield Cell(attack_of(name, settings.preset, against, settings.eps, own, given), against)
 
 
@@ -35,6 +34,19 @@ def taken(maker: Any, **given: Any) -> dict[str, Any]:
     """Pick those of an audit's own settings that an attack takes: the ``make`` of its ``maker`` says which."""
     known = inspect.signature(maker.make).parameters
     return {name: value for name, value in given.items() if name in known}
+
+
+def check_surrogate(attack: str, given: Mapping[str, Any], interpreters: Sequence[Any]) -> None:
+    """Hold the ``surrogate`` settings of an attack against what the interpreters, or their makers, say of theirs.
+
+    Raises:
+        UnderfireError: a setting that none of them has, or a value that makes no sense.
+    """
+    surrogate = given.get("surrogate")
+    saying = [one for one in interpreters if isinstance(one, HasAttackOptions)]
+    if isinstance(surrogate, Mapping) and len(saying) == len(interpreters):
+        known = {name: hint for one in saying for name, hint in one.attack_options.items()}
+        check_options(f"{attack}.surrogate", known, surrogate)
 
 
 def attack_of(
@@ -55,10 +67,6 @@ def attack_of(
     """
     given = {key: value.item() if isinstance(value, np.generic) else value for key, value in given.items()}
     check_given(name, given)
-    if against and isinstance(surrogate := given.get("surrogate"), Mapping):
-        interpreter = registry.maker("interpreters", against)
-        if isinstance(interpreter, HasAttackOptions):
-            check_options(f"{name}.surrogate", interpreter.attack_options, surrogate)
     overrides = {**own, **given}
     try:
         attack: Attack = registry.maker("attacks", name).make(preset, against, eps, **overrides)
@@ -75,15 +83,12 @@ def attack_of(
 
 def _fields(settings: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
     """The fields of a dataclass: where each is, its value and its annotation; first those of what is in it."""
-    try:
-        hints = typing.get_type_hints(type(settings), include_extras=True)
-    except NameError:  # a third party's types that exist for type checkers only
-        return
+    hints = type_hints(type(settings))
     for f in dataclasses.fields(settings):
         here, value = (*path, f.name), getattr(settings, f.name)
         if dataclasses.is_dataclass(value):
             yield from _fields(value, here)
-        yield here, value, hints[f.name]
+        yield here, value, hints.get(f.name, Any)
 
 
 def _as_given(path: tuple[str, ...], value: Any, given: Mapping[str, Any]) -> tuple[str, Any]:

@@ -7,9 +7,11 @@ must be finite, whatever a part says.
 
 from __future__ import annotations
 
+import builtins
 import inspect
 import math
 import os
+import sys
 import typing
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
@@ -62,13 +64,25 @@ def check_call(part: str, maker: Any, given: Mapping[str, Any]) -> None:
 
 
 def hints_of(maker: Any, but: tuple[str, ...] = ()) -> dict[str, Any]:
-    """What a class or function says of its arguments, by name; nothing where its types exist for type checkers only."""
-    made = maker.__init__ if inspect.isclass(maker) else maker
-    try:
-        hints = typing.get_type_hints(made, include_extras=True)
-    except (NameError, TypeError):
-        return {}
+    """What a class or function says of its arguments, by name."""
+    hints = type_hints(maker.__init__ if inspect.isclass(maker) else maker)
     return {name: hint for name, hint in hints.items() if name != "return" and name not in but}
+
+
+def type_hints(of: Any) -> dict[str, Any]:
+    """The annotations of a class or function; a type that exists for type checkers only is any type."""
+    module = sys.modules.get(getattr(of, "__module__", ""))
+    try:
+        return typing.get_type_hints(of, localns=_Names(vars(builtins) | vars(module or builtins)), include_extras=True)
+    except (NameError, TypeError, AttributeError):  # an annotation of a third party's that is none
+        return {}
+
+
+class _Names(dict[str, Any]):
+    """Names that annotations may use."""
+
+    def __missing__(self, name: str) -> Any:
+        return Any
 
 
 def check_value(told: str, value: Any, hint: Any, given: Any = None) -> None:

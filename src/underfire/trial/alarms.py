@@ -29,8 +29,8 @@ class Alarms:
 
     @property
     def raised(self) -> Tensor:
-        """(N,) whether each image raises an alarm."""
-        return self.scores > self.threshold
+        """(N,) whether each image raises an alarm; one whose score is no number does."""
+        return ~(self.scores <= self.threshold)
 
     def score(self, n: int) -> float | None:
         """The score of one image; None where its alarm needs none."""

@@ -101,9 +101,11 @@ def _of_photos(system: System, batch: Batch, references: Loaded) -> Batch:
     index = [references.rows.index(row) for row in batch.rows]
     x = pixels.to_tensor(references.levels[index]).to(system.device)
     with system.classifier.meter.counting(len(x)) as spent:
-        y = logits(system, x).argmax(1)
+        z = logits(system, x)
     of = tuple(_called(references.photos[n].path) for n in index)
-    return replace(batch, passes=batch.passes + spent.passes, reference=Reference(x, y, of))
+    batch = replace(batch, passes=batch.passes + spent.passes, reference=Reference(x, z.argmax(1), of))
+    bad = (~z.isfinite().all(1)).nonzero()[:, 0].tolist()
+    return batch.without(batch.told(dict.fromkeys(bad, "the scores of the photo whose map is wanted are not finite.")))
 
 
 def _called(path: str) -> str:
