@@ -16,7 +16,6 @@ from torch import Tensor
 from underfire import registry
 from underfire.core import (
     LEVELS,
-    Attack,
     Cell,
     Classifier,
     ClassifierOptions,
@@ -35,7 +34,7 @@ from underfire.images import pixels, targets
 from underfire.images.given import as_file, as_shown
 from underfire.images.photos import Folder
 from underfire.metrics.verdict import MapVerdict, untouched_scale, verdict
-from underfire.plan.attacks import taken
+from underfire.plan.attacks import attack_of, check_surrogate, taken
 from underfire.plan.check import check
 from underfire.plan.targets import class_of, target_map_of
 from underfire.trial.load import Loaded, load
@@ -136,7 +135,7 @@ def attack(
     check(classifier, device)
     judge = globals()["interpreter"](interpreter, classifier) if isinstance(interpreter, str) else interpreter
     wanted = target_map_of(target_map, classifier)
-    cell = _cell(attack, preset, judge.name, eps, wanted, options)
+    cell = _cell(attack, preset, judge, eps, wanted, options)
     loaded = _loaded(images, classifier)
     system = System(classifier, {judge.name: judge}, device)
     asked = {"preset": preset, "eps": eps, "target": class_of(str(target), classifier), "seed": seed}
@@ -147,11 +146,13 @@ def attack(
     return _result(trial, judge.name, device, scale)
 
 
-def _cell(attack: str, preset: str, judge: str, eps: int, wanted: TargetMap, options: Mapping[str, Any]) -> Cell:
+def _cell(
+    attack: str, preset: str, judge: Interpreter, eps: int, wanted: TargetMap, options: Mapping[str, Any]
+) -> Cell:
     maker: Any = registry.maker("attacks", attack)
-    against = judge if maker.fools_interpreter else None
-    made: Attack = maker.make(preset, against, eps, **taken(maker, drawn=wanted.drawn), **options)
-    return Cell(made, against)
+    against = judge.name if maker.fools_interpreter else None
+    check_surrogate(attack, options, [judge])
+    return Cell(attack_of(attack, preset, against, eps, taken(maker, drawn=wanted.drawn), options), against)
 
 
 def _job(system: System, cell: Cell, **asked: Any) -> Job:

@@ -279,7 +279,7 @@ def test_a_space_without_a_step_to_halve_says_so() -> None:
 
     goal = goal_of(classifier, mask, x)
     with pytest.raises(UnderfireError, match="no step that can be halved"):
-        search(Victim(classifier, (mask,)), x, goal, Still(), SearchSettings(1, bisect=3), mask.surrogate)
+        search(Victim(classifier, (mask,)), x, goal, Still(), SearchSettings(1, margin=0.0, bisect=3), mask.surrogate)
 
 
 # -- whole searches ---------------------------------------------------------------------------------------------------

@@ -13,11 +13,14 @@ from underfire.core import IOU_THRESHOLDS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from underfire.core import Maps, PerImage
 
 TOP_SHARE = 0.2
 """Share of a map's pixels that `iou` compares."""
+FLAT = 8
+"""Roundings that the values of a map may differ by, and it is still the same everywhere."""
 
 
 def unit_scale(raw: Maps) -> Maps:
@@ -29,6 +32,18 @@ def unit_scale(raw: Maps) -> Maps:
     low = raw.amin((1, 2), keepdim=True)
     span = raw.amax((1, 2), keepdim=True) - low
     return (raw - low) / torch.where(span > 0, span, 1.0)  # dividing by a tiny number would make the gradient infinite
+
+
+def flat(raw: Maps) -> Tensor:
+    """Which maps (bool (N,)) are the same everywhere, up to rounding: scaled, they would show nothing or noise.
+
+    Args:
+        raw: (N, h, w), before scaling.
+    """
+    raw = raw.flatten(1)
+    if not raw.numel():
+        return torch.zeros(len(raw), dtype=torch.bool, device=raw.device)
+    return raw.amax(1) - raw.amin(1) <= FLAT * torch.finfo(raw.dtype).eps * raw.abs().amax(1)
 
 
 def resize(maps: Maps, size: tuple[int, int]) -> Maps:

@@ -36,7 +36,8 @@ def spread(maps: Maps, keep: Tensor, n: int) -> Maps:
 
 
 def _asked(interpreter: Interpreter, x: Images, y: Labels) -> Maps:
-    m = interpreter.explain(x, y)
+    with torch.autocast(x.device.type, enabled=False):  # the judge is float32 whatever is around it
+        m = interpreter.explain(x, y)
     if m.dim() != 3 or len(m) != len(x):
         raise UnderfireError(
             f"Interpreter '{interpreter.name}' returned {tuple(m.shape)} for {len(x)} images: it must be (N, h, w)."

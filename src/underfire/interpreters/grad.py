@@ -8,14 +8,19 @@ map. But in float32 the class term is lost once ℓ_c passes about 17, which is 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
 from underfire.core import Classifier, Goal, ImageErrors, Images, Labels, Maps, Terms, UnderfireError, unknown
 from underfire.images import maps
 from underfire.interpreters.smooth import Slope, smoothed
 from underfire.registry import register
+from underfire.registry.values import hints_of
 
 SCORES = ("logodds", "logit")
 """Scores whose gradient can be shown."""
@@ -42,6 +47,7 @@ class Grad:
     digest = ""
     map_passes = 3.0
     step_passes = 7.0
+    attack_options: ClassVar[Mapping[str, Any]]
 
     def __init__(self, classifier: Classifier, score: str = "logodds", resolution: str | int = "56") -> None:
         self.classifier, self.score, self.resolution = classifier, score, str(resolution)
@@ -113,11 +119,11 @@ class GradSurrogate:
         self,
         grad: Grad,
         goal: Goal,
-        slope: str = "monotone",
-        tau: float = 1e-2,
-        tau_end: float | None = None,
+        slope: Literal["monotone", "published"] = "monotone",
+        tau: Annotated[float, Field(gt=0)] = 1e-2,
+        tau_end: Annotated[float, Field(gt=0)] | None = None,
         pool: bool = True,
-        power: float = 1.0,
+        power: Annotated[float, Field(gt=0)] = 1.0,
     ) -> None:
         self.grad, self.goal, self.pool, self.power = grad, goal, pool, power
         self.start, self.end = Slope(slope, tau), Slope(slope, tau_end or tau)
@@ -143,3 +149,6 @@ class GradSurrogate:
     def select(self, keep: Tensor) -> None:
         """Keep only the rows ``keep``."""
         self.goal = self.goal.select(keep)
+
+
+Grad.attack_options = hints_of(GradSurrogate, but=("grad", "goal"))

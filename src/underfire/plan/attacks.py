@@ -1,22 +1,22 @@
-"""The attacks of a plan: made from their presets; the user's settings are checked before anything is run."""
+"""The attacks of a plan: made from their presets, with the user's settings checked before anything is run."""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
-import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
+import numpy as np
 
 from underfire import registry
 from underfire.core import Attack, Cell, TargetMap, UnderfireError
 from underfire.plan.settings import Settings
+from underfire.registry.values import HasAttackOptions, check_given, check_options, check_value, type_hints
 
 
 def cells_of(settings: Settings) -> Iterator[Cell]:
-    """Make the attacks of a plan: an attack on explanations once for each interpreter, any other attack once.
+    """Make every attack of a plan, each against every interpreter that it is made against.
 
     Raises:
         UnderfireError: an attack or preset that does not exist, or a setting that does not suit it.
@@ -24,48 +24,77 @@ def cells_of(settings: Settings) -> Iterator[Cell]:
     drawn = TargetMap(settings.target_map.partition(":")[0]).drawn
     for name in settings.attack:
         maker = registry.maker("attacks", name)
-        overrides = {**taken(maker, max_shift=settings.max_shift, drawn=drawn), **settings.options.get(name, {})}
+        own, given = taken(maker, max_shift=settings.max_shift, drawn=drawn), settings.options.get(name, {})
+        check_surrogate(name, given, [registry.maker("interpreters", one) for one in settings.interpreter])
         for against in settings.interpreter if maker.fools_interpreter else (None,):
-            try:
-                attack: Attack = maker.make(settings.preset, against, settings.eps, **overrides)
-            except TypeError as e:
-                raise UnderfireError(f"The settings {overrides} do not suit attack '{name}': {e}.") from e
-            _check(name, attack)
-            yield Cell(attack, against)
+            yield Cell(attack_of(name, settings.preset, against, settings.eps, own, given), against)
 
 
 def taken(maker: Any, **given: Any) -> dict[str, Any]:
-    """Pick the settings of an audit that an attack takes.
-
-    Args:
-        maker: what is registered under the attack's name; the parameters of its ``make`` say what it takes.
-        given: the settings.
-    """
+    """Pick those of an audit's own settings that an attack takes: the ``make`` of its ``maker`` says which."""
     known = inspect.signature(maker.make).parameters
     return {name: value for name, value in given.items() if name in known}
 
 
-def _check(attack: str, settings: Any) -> None:
-    """Raise UnderfireError for a word in place of a number, and the like: the search would fail on it much later."""
+def check_surrogate(attack: str, given: Mapping[str, Any], interpreters: Sequence[Any]) -> None:
+    """Hold the ``surrogate`` settings of an attack against what the interpreters, or their makers, say of theirs.
+
+    Raises:
+        UnderfireError: a setting that none of them has, or a value that makes no sense.
+    """
+    surrogate = given.get("surrogate")
+    saying = [one for one in interpreters if isinstance(one, HasAttackOptions)]
+    if isinstance(surrogate, Mapping) and len(saying) == len(interpreters):
+        known = {name: hint for one in saying for name, hint in one.attack_options.items()}
+        check_options(f"{attack}.surrogate", known, surrogate)
+
+
+def attack_of(
+    name: str, preset: str, against: str | None, eps: int, own: Mapping[str, Any], given: Mapping[str, Any]
+) -> Attack:
+    """Make an attack, and hold the user's settings against what its fields say of themselves.
+
+    Args:
+        name: of the attack.
+        preset: paper, fast or thorough.
+        against: the interpreter that it is made against.
+        eps: ε in whole levels of 255.
+        own: the audit's own settings that the attack takes.
+        given: the user's settings in place of the preset's.
+
+    Raises:
+        UnderfireError: an attack or preset that does not exist, or a setting that does not suit it.
+    """
+    given = {key: value.item() if isinstance(value, np.generic) else value for key, value in given.items()}
+    check_given(name, given)
+    overrides = {**own, **given}
+    try:
+        attack: Attack = registry.maker("attacks", name).make(preset, against, eps, **overrides)
+    except (TypeError, OverflowError) as e:
+        raise UnderfireError(f"The settings {overrides} do not suit attack '{name}': {e}.") from e
+    settings: Any = attack
     if not dataclasses.is_dataclass(settings):
-        raise UnderfireError(f"Attack '{attack}' must be a frozen dataclass: its fields go into its results' key.")
-    try:
-        hints = typing.get_type_hints(type(settings))
-    except NameError:  # another package's types that exist for type checkers only
-        return
+        raise UnderfireError(f"Attack '{name}' must be a frozen dataclass: its fields go into its results' key.")
+    for path, value, hint in _fields(settings):
+        word, shown = _as_given(path, value, overrides)
+        check_value(f"{name}.{word}", value, hint, shown)
+    return attack
+
+
+def _fields(settings: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
+    """The fields of a dataclass: where each is, its value and its annotation; first those of what is in it."""
+    hints = type_hints(type(settings))
     for f in dataclasses.fields(settings):
-        value = getattr(settings, f.name)
+        here, value = (*path, f.name), getattr(settings, f.name)
         if dataclasses.is_dataclass(value):
-            _check(attack, value)
-        else:
-            _check_one(attack, f.name, value, hints[f.name])
+            yield from _fields(value, here)
+        yield here, value, hints.get(f.name, Any)
 
 
-def _check_one(attack: str, name: str, value: Any, hint: Any) -> None:
-    try:
-        TypeAdapter(hint).validate_python(value, strict=True)
-    except PydanticSchemaGenerationError:  # another package's own type
-        return
-    except ValidationError as e:
-        why = e.errors()[0]["msg"]
-        raise UnderfireError(f"--set {attack}.{name}={value}: {why[0].lower()}{why[1:]}.") from e
+def _as_given(path: tuple[str, ...], value: Any, given: Mapping[str, Any]) -> tuple[str, Any]:
+    """What the user calls the field at ``path``, and gave for it: for a schedule it may have been one number."""
+    for i, name in enumerate(path):
+        if name in given:
+            whole = i + 1 == len(path) or not isinstance(given[name], Mapping)
+            return (name, given[name]) if whole else (".".join(path[i:]), value)
+    return path[-1], value

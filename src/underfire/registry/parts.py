@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from underfire.core import Classifier, ClassifierOptions, Defense, Interpreter, UnderfireError, unknown
+from underfire.registry.values import check_call
 
 KINDS = ("classifiers", "interpreters", "attacks", "defenses", "executors")
 """Kinds of parts."""
@@ -99,8 +100,10 @@ def build_interpreter(name: str, classifier: Classifier, options: Mapping[str, A
     Raises:
         UnderfireError: an unknown name, settings that it does not have, or a classifier that it cannot explain.
     """
+    made = maker("interpreters", name)
+    check_call(name, made, options)
     try:
-        built: Interpreter = maker("interpreters", name)(classifier, **options)
+        built: Interpreter = made(classifier, **options)
     except TypeError as e:
         raise UnderfireError(f"The settings {dict(options)} do not suit interpreter '{name}': {e}.") from e
     return built

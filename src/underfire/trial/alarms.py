@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from underfire.core import PerImage
@@ -28,8 +29,8 @@ class Alarms:
 
     @property
     def raised(self) -> Tensor:
-        """(N,) whether each image raises an alarm."""
-        return self.scores > self.threshold
+        """(N,) whether each image raises an alarm; one whose score is no number does."""
+        return ~(self.scores <= self.threshold)
 
     def score(self, n: int) -> float | None:
         """The score of one image; None where its alarm needs none."""
@@ -45,6 +46,6 @@ def alarms(system: System, levels: Levels) -> Alarms | None:
     if system.alarm is None:
         return None
     x = pixels.to_tensor(levels).to(system.device)
-    with system.classifier.meter.counting(len(x)) as spent:
+    with torch.autocast(x.device.type, enabled=False), system.classifier.meter.counting(len(x)) as spent:
         scores = system.alarm.scores(x)[1].cpu() if len(x) else x.new_zeros(0).cpu()
     return Alarms(scores, system.alarm.threshold, spent.passes)

@@ -139,5 +139,6 @@ def labels(system: System, classes: Sequence[int]) -> Labels:
 
 
 def logits(system: System, x: Images) -> Tensor:
-    """Class scores (N, K); a batch of no images is never shown to a network."""
-    return system.classifier.logits(x) if len(x) else x.new_zeros(0, len(system.classifier.classes))
+    """Class scores (N, K) in the network's own precision; a batch of no images is never shown to a network."""
+    with torch.autocast(x.device.type, enabled=False):  # that of somebody's own program, around an audit
+        return system.classifier.logits(x) if len(x) else x.new_zeros(0, len(system.classifier.classes))

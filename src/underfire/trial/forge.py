@@ -88,11 +88,13 @@ def _attacked(system: System, job: Job, cell: Cell, able: Batch) -> Forged:
     seeds = [hashing.seed_of(job.seed, photo, cell.attack.name) for photo in able.photos]
     x = able.x.clone()  # an attack may write into it
     with (
+        torch.enable_grad(),  # whatever is around an audit in somebody's own program
         torch.autocast(x.device.type, torch.bfloat16, enabled=job.precision == "bf16"),
         system.classifier.meter.counting(len(able)) as spent,
     ):
         found = cell.attack.run(Victim(system.classifier, against), x, goal, seeds)
     _check_extras(cell, found)
+    _check_finite(cell, found)
     note = f"{cell.attack.name} against {cell.against or 'the prediction'}"
     png = tuple(pixels.encode_png(levels, note) for levels in pixels.to_levels(found.images))
     levels = np.stack([pixels.decode_png(one) for one in png])
@@ -120,6 +122,15 @@ def _check_extras(cell: Cell, found: Found) -> None:
     unknown = [name for name in found.extras if name not in COLUMNS]
     if unknown:
         raise UnderfireError(f"Attack '{cell.attack.name}' returned '{unknown[0]}', which is no column of a record.")
+
+
+def _check_finite(cell: Cell, found: Found) -> None:
+    """Raise ImageErrors for pixels and columns that are not finite: rounding would make some level of them."""
+    seen = {"pixels": found.images, **found.extras}
+    bad = {name: ~of.detach().isfinite().flatten(1).all(1) for name, of in ((n, t[:, None]) for n, t in seen.items())}
+    why = {n: name for name, rows in bad.items() for n in rows.nonzero()[:, 0].tolist()}
+    if why:
+        raise ImageErrors({n: f"'{cell.attack.name}' returned {name} that are not finite." for n, name in why.items()})
 
 
 def _check_budget(cell: Cell, linf: PerImage) -> None:

@@ -104,8 +104,11 @@ def _of_photos(system: System, batch: Batch, references: Loaded) -> Batch:
     x, y, passes = batch.x.clone(), batch.source.clone(), batch.passes.clone()
     x[keep] = pixels.to_tensor(shown).to(system.device)
     with system.classifier.meter.counting(len(shown)) as spent:
-        y[keep] = logits(system, x[keep]).argmax(1)
+        z = logits(system, x[keep])
+    y[keep] = z.argmax(1)
     passes[keep] += spent.passes
+    bad = torch.arange(len(x))[keep][~z.isfinite().all(1).cpu()].tolist()
+    errors |= batch.told(dict.fromkeys(bad, "the scores of the photo whose map is wanted are not finite."))
     of = tuple(_called(references.given[row - references.first].path) for row in batch.rows)
     return replace(batch, passes=passes, reference=Reference(x, y, of, errors))
 

@@ -66,6 +66,8 @@ def judge(system: System, name: str, clean: Batch, levels: Levels) -> Judged:
     with system.classifier.meter.counting(len(x)) as spent:
         z = logits(system, x).double()
         m, lacking = explain(system.interpreters[name], x, clean.target)
+    for n in (~z.isfinite().all(1)).nonzero()[:, 0].tolist():
+        lacking[n] = "the classifier's scores of the adversarial picture are not finite."
     goal = clean.goals[name]
     judgements = tuple(
         judgement(

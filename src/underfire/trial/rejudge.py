@@ -100,6 +100,8 @@ def _judged(
     name, clean, at = interpreter.name, shown.clean, shown.at
     with torch.no_grad():
         m, lacking = explain(interpreter, shown.photos.x, shown.photos.source)
+    for n in (~shown.photos.confidence.isfinite()).nonzero()[:, 0].tolist():
+        lacking[n] = "the classifier's scores are not finite."
     errors = clean.told({i: lacking[n] for i, n in enumerate(at.tolist()) if n in lacking}, "its benign map: ")
     goals = {name: GoalMaps(m[at], m[at], clean.passes, errors)}
     judged = judge(system, name, replace(clean, goals=goals), shown.levels)

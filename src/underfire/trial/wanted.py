@@ -10,6 +10,7 @@ import torch
 
 from underfire.core import Interpreter, Job, Maps, Photo
 from underfire.images import targets
+from underfire.images.maps import flat
 from underfire.interpreters.checked import explain, spread
 from underfire.trial.batch import Batch, GoalMaps
 from underfire.trial.system import System
@@ -20,6 +21,8 @@ def goal_maps(system: System, job: Job, batch: Batch, interpreter: Interpreter) 
     with system.classifier.meter.counting(len(batch)) as spent:
         benign, lacking = explain(interpreter, batch.x, batch.source)
     lost = {} if batch.reference is None else batch.reference.errors
+    for n in flat(benign).nonzero()[:, 0].tolist():
+        lacking.setdefault(n, f"{interpreter.name}'s map is the same everywhere, so there is nothing to keep or move.")
     maps = GoalMaps(benign, benign, spent.passes, {**lost, **batch.told(lacking)})
     keep = batch.outside(maps.errors)
     if job.target_map.kind == "benign" or not bool(keep.any()):

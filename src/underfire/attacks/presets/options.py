@@ -58,19 +58,34 @@ def options_of(
     of_space = (f.name for f in fields(space_type) if f.name not in BUDGETS)
     homes = {**dict.fromkeys(of_space, space), **dict.fromkeys((f.name for f in fields(SearchSettings)), search)}
     for key, value in overrides.items():
-        if key == "surrogate" and isinstance(value, Mapping):
-            surrogate |= value
+        if key == "surrogate":
+            surrogate |= _mapping(f"{attack}.{key}", value)
         elif key in homes:
-            homes[key][key] = _schedule(value) if key in ("step", "lam") else value
+            homes[key][key] = _schedule(f"{attack}.{key}", value) if key in ("step", "lam") else value
         else:
             raise UnderfireError(f"'{attack}' has no setting '{key}': it has {', '.join(sorted(homes))}.")
     return Chosen(space, SearchSettings(**search), tuple(sorted(surrogate.items())))
 
 
-def _schedule(value: object) -> Schedule:
+def _mapping(told: str, value: object) -> Mapping[str, Any]:
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return value
+    raise UnderfireError(f"{told}={value}: give settings by name, such as {{tau: 0.01}}.")
+
+
+def _schedule(told: str, value: object) -> Schedule:
     """Read a schedule: a number, or a mapping of start, end, shape and cycles."""
-    if isinstance(value, Mapping):
-        return Schedule(**value)
-    if isinstance(value, int | float):
+    if isinstance(value, Schedule):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
         return Schedule(float(value))
-    raise UnderfireError(f"'{value}' is no schedule: give a number, or start, end and shape.")
+    if not isinstance(value, Mapping) or "start" not in value:
+        raise UnderfireError(f"{told}={value}: '{value}' is no schedule: give a number, or start, end and shape.")
+    known = [f.name for f in fields(Schedule)]
+    for key in value:
+        if key not in known:
+            raise unknown(f"part of {told}", str(key), known)
+    try:
+        return Schedule(**value)
+    except UnderfireError as e:
+        raise UnderfireError(f"{told}={value}: {e}") from e

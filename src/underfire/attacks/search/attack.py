@@ -11,7 +11,7 @@ from underfire.attacks.search.flow import Flow
 from underfire.attacks.search.loop import search
 from underfire.attacks.search.objective import PredictionAlone, PredictionAndMap
 from underfire.attacks.search.settings import SearchSettings
-from underfire.core import Found, Goal, Images, Victim
+from underfire.core import Found, Goal, Images, UnderfireError, Victim
 
 P = ParamSpec("P")
 
@@ -25,12 +25,22 @@ class SearchAttack:
         space: where adversarial images are searched, with its budget.
         objective: what they shall reach.
         settings: how long and how hard to search.
+
+    Raises:
+        UnderfireError: for halved steps in a space, or on an objective, that has none.
     """
 
     name: str
     space: Ball | Flow
     objective: PredictionAlone | PredictionAndMap
     settings: SearchSettings
+
+    def __post_init__(self) -> None:
+        if self.settings.bisect and not (isinstance(self.space, Ball) and self.fools_interpreter):
+            raise UnderfireError(
+                f"{self.name}.bisect={self.settings.bisect}: only adv2 has a step on the map that can be halved; leave "
+                "it out here."
+            )
 
     @property
     def fools_interpreter(self) -> bool:

@@ -12,12 +12,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from underfire.attacks.search.settings import Schedule
+from underfire.attacks.search.finite import GRADIENT, refuse
+from underfire.attacks.search.settings import Decay, Schedule, StepSize
 from underfire.core import LEVELS, Images, PerImage
 
 
@@ -34,10 +36,10 @@ class Ball:
     """
 
     spelled: ClassVar[str] = "Ball"
-    eps: int
-    step: Schedule = Schedule(1.0)
-    momentum: float = 0.0
-    restart: int = 0
+    eps: Annotated[int, Field(ge=1, le=LEVELS)]
+    step: StepSize = Schedule(1.0)
+    momentum: Decay = 0.0
+    restart: Annotated[int, Field(ge=-(2**63), lt=2**63)] = 0
 
     def walk(self, x: Images) -> BallWalk:
         """Start at the clean images ``x``, or at a random place around them."""
@@ -81,8 +83,11 @@ class BallWalk:
     def step(self, loss: PerImage, progress: float) -> None:
         """Go down the sign of the gradient, or of its running sum where there is momentum."""
         direction = torch.autograd.grad(loss.sum(), self._shown)[0]
-        if self.velocity is not None:
+        if self.velocity is None:
+            refuse(direction.sum((1, 2, 3)), GRADIENT)
+        else:
             size = direction.abs().sum((1, 2, 3), keepdim=True).clamp_min(torch.finfo(direction.dtype).tiny)
+            refuse(size[:, 0, 0, 0], GRADIENT)
             direction = self.velocity.mul_(self.ball.momentum).addcdiv_(direction, size)
         self.position = self.position.sub(direction.sign(), alpha=self.ball.step.at(progress))
         self.position = torch.minimum(torch.maximum(self.position, self.low, out=self.position), self.high)
@@ -96,7 +101,9 @@ class BallWalk:
             halvings: the share is found to 2^−halvings.
             progress: of the search, in [0, 1).
         """
-        step = self.ball.step.at(progress) * torch.autograd.grad(loss.sum(), self._shown)[0].sign()
+        direction = torch.autograd.grad(loss.sum(), self._shown)[0]
+        refuse(direction.sum((1, 2, 3)), GRADIENT)
+        step = self.ball.step.at(progress) * direction.sign()
         start, share = self.position, torch.zeros(len(step), 1, 1, 1, dtype=step.dtype, device=step.device)
         for halving in range(1, halvings + 1):
             tried = share + 0.5**halving

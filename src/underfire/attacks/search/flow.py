@@ -14,13 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
-from underfire.attacks.search.settings import Schedule
+from underfire.attacks.search.finite import GRADIENT, POSITION, refuse
+from underfire.attacks.search.settings import Decay, Schedule, StepSize
 from underfire.core import LEVELS, Images, PerImage
 
 REFERENCE = 224
@@ -68,11 +70,11 @@ class Flow:
     spelled: ClassVar[str] = "Flow"
     eps: ClassVar[None] = None
     """A bend has no L∞ budget."""
-    max_shift: float
-    step: Schedule = Schedule(0.1)
-    smooth: float = 0.5
-    momentum: float = 0.75
-    memory: float = 0.95
+    max_shift: Annotated[float, Field(ge=0, le=REFERENCE / 2)]
+    step: StepSize = Schedule(0.1)
+    smooth: Annotated[float, Field(ge=0)] = 0.5
+    momentum: Decay = 0.75
+    memory: Decay = 0.95
 
     def walk(self, x: Images) -> FlowWalk:
         """Start at the clean images ``x``."""
@@ -111,6 +113,7 @@ class FlowWalk:
     def step(self, loss: PerImage, progress: float) -> None:
         """Take one step of Adam on the loss and the penalty, then cut the flow to its bound."""
         at_image = torch.autograd.grad(loss.sum(), self._shown)[0]
+        refuse(at_image.sum((1, 2, 3)), GRADIENT)
         penalty = self.space.smooth * roughness(self.flow)
         g = torch.autograd.grad([self._warped, penalty], self.flow, [at_image, torch.ones_like(penalty)])[0]
         b1, b2 = self.space.momentum, self.space.memory
@@ -120,6 +123,7 @@ class FlowWalk:
         m, v = self.mean / (1 - b1**self.steps), self.square / (1 - b2**self.steps)
         eta = self.scale * self.space.step.at(progress)
         moved = self.flow.detach() - eta * m / v.sqrt().clamp_min(torch.finfo(v.dtype).tiny)
+        refuse(moved.sum((1, 2, 3)), POSITION)  # the sampler would read memory that is not the picture's
         self.flow = self._inside(moved)
 
     def _inside(self, flow: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Protocol, runtime_checkable
 
@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from underfire.attacks.search.finite import POSITION, NotFinite, origin, rows_of
 from underfire.attacks.search.settings import SearchSettings
 from underfire.core import (
     Goal,
@@ -67,6 +68,7 @@ class LiveBatch:
         """The attacker's side of the interpreters; None while the search is on the prediction alone."""
         self.rows = torch.arange(len(x), device=x.device)
         """Which images of the whole batch these are."""
+        self._shown = x
         self.share = torch.ones(len(x), dtype=x.dtype, device=x.device)
         """Each image's own share of λ, in (0, 1]."""
 
@@ -81,13 +83,36 @@ class LiveBatch:
             The forward pass's terms, and the distance (n,) of the real maps; None where they were not seen.
 
         Raises:
-            ImageErrors: for images without a map, by their rows in the whole batch.
+            ImageErrors: for images without a map, or with scores, a loss or a map that are not finite, by their rows in
+                the whole batch.
         """
         looked = self._look(x_hat.detach()) if look else None  # before this step's graph takes its memory
         terms = self._terms(x_hat)
-        if terms.maps is None:
-            return terms, looked
-        return terms, self._distance({i.name: terms.maps.detach() for i in self.victim.interpreters})
+        self._shown = x_hat
+        if terms.maps is not None:
+            looked = self._distance({i.name: terms.maps.detach() for i in self.victim.interpreters})
+        self._refuse_not_finite(terms, looked)
+        return terms, looked
+
+    def _refuse_not_finite(self, terms: Terms, distance: PerImage | None) -> None:
+        seen = {"the classifier's scores": terms.logits.detach().isfinite().all(1)}
+        seen["ℓ_int"] = terms.loss.detach().isfinite()
+        if distance is not None:
+            seen["the map"] = distance.isfinite()
+        if bool(torch.stack([*seen.values()]).all()):
+            return
+        what, sound = next((what, sound) for what, sound in seen.items() if not bool(sound.all()))
+        raise self._told(rows_of(~sound), f"{what} is not finite.".replace("scores is", "scores are"))
+
+    def _told(self, rows: Sequence[int], seen: str) -> ImageErrors:
+        """Find out why some of the live images met what is not finite."""
+        why = "in the search " + origin(self.victim.classifier, self._shown.detach(), self._losses, seen)
+        return ImageErrors({int(self.rows[n]): why for n in rows})
+
+    def _losses(self, x_hat: Images) -> dict[str, PerImage]:
+        terms = self._terms(x_hat)
+        on_prediction = {"ℓ_prd": F.cross_entropy(terms.logits, self.goal.labels, reduction="none")}
+        return on_prediction if self.surrogate is None else {**on_prediction, "ℓ_int": terms.loss}
 
     def _terms(self, x_hat: Images) -> Terms:
         if self.surrogate is not None:
@@ -116,14 +141,30 @@ class LiveBatch:
         self.share = (self.share * torch.where(confident, RECOVER, YIELD)).clamp_(SMALLEST_SHARE, 1.0)
 
     def step(self, terms: Terms, settings: SearchSettings, progress: float) -> None:
-        """Take one step of the walk, down ℓ_prd + λ ℓ_int or down one after the other."""
+        """Take one step of the walk, down ℓ_prd + λ ℓ_int or down one after the other.
+
+        Raises:
+            ImageErrors: for images whose gradient or position is not finite, by their rows in the whole batch.
+        """
         prediction = self._prediction_loss(terms.logits, settings)
-        if settings.bisect and self.surrogate is not None:
-            self.walk.step(prediction, progress)
-            self._bisect(terms.loss, settings, progress)
-        else:
-            lam = settings.lam.at(progress) * self.share if settings.yields else settings.lam.at(progress)
-            self.walk.step(prediction + lam * terms.loss, progress)
+        try:
+            if settings.bisect and self.surrogate is not None:
+                map_loss = self._alone(terms.loss)
+                self.walk.step(prediction, progress)
+                self._bisect(map_loss, settings, progress)
+            else:
+                lam = settings.lam.at(progress) * self.share if settings.yields else settings.lam.at(progress)
+                self.walk.step(prediction + lam * terms.loss, progress)
+        except NotFinite as e:
+            found = f"the {e.what} is not finite."
+            if e.what == POSITION:
+                raise ImageErrors({int(self.rows[n]): f"in the search {found}" for n in e.by_row}) from e
+            raise self._told(list(e.by_row), found) from e
+
+    def _alone(self, loss: PerImage) -> PerImage:
+        """Give a loss with the same gradient and a graph of its own: the step before frees the other."""
+        slope = torch.autograd.grad(loss.sum(), self._shown, retain_graph=True)[0]
+        return (slope * self._shown).sum((1, 2, 3))
 
     def _prediction_loss(self, z: Tensor, settings: SearchSettings) -> PerImage:
         if settings.margin is not None:

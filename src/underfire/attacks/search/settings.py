@@ -5,13 +5,21 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AfterValidator, Field
 
 from underfire.attacks.search.success import Success
 from underfire.core import UnderfireError
 
 FIRST_ORDER = 3.0
 """F of a step on the prediction alone: one forward pass, and a backward pass to the input, which counts two."""
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+MOST = 1_000_000
+"""Steps, and other counts, that nobody needs more of."""
 
 
 @dataclass(frozen=True)
@@ -23,13 +31,25 @@ class Schedule:
         end: value at the end; None: the number stays at ``start``.
         shape: 'linear', 'cosine' (slow at both ends) or 'geometric' (by equal factors).
         cycles: how often it goes that way, each time from ``start``.
+
+    Raises:
+        UnderfireError: for a geometric schedule from or to 0 or less.
     """
 
     spelled: ClassVar[str] = "Schedule"
     start: float
     end: float | None = None
-    shape: str = "linear"
-    cycles: int = 1
+    shape: Literal["linear", "cosine", "geometric"] = "linear"
+    cycles: Annotated[int, Field(ge=1, le=MOST)] = 1
+
+    def __post_init__(self) -> None:
+        if self.shape == "geometric" and any(isinstance(n, int | float) and n <= 0 for n in self.ends):
+            raise UnderfireError("a geometric schedule goes from one number above 0 to another.")
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Where it starts and where it ends."""
+        return self.start, self.start if self.end is None else self.end
 
     def at(self, progress: float) -> float:
         """Give the value at ``progress`` in [0, 1]."""
@@ -63,6 +83,26 @@ class Stages:
         return next((v for v, end in zip(self.values, ends, strict=True) if reached < end), self.values[-1])
 
 
+def _never_negative(number: Schedule | Stages) -> Schedule | Stages:
+    values = number.ends if isinstance(number, Schedule) else number.values
+    if min(values) < 0:
+        raise ValueError("it should never be below 0")
+    return number
+
+
+def _moves(step: Schedule) -> Schedule:
+    start, end = step.ends
+    if not (start > 0 and end >= 0):
+        raise ValueError("steps should start above 0, and never be below")
+    return step
+
+
+Weight = Annotated[Schedule | Stages, AfterValidator(_never_negative)]
+"""A weight over the search."""
+StepSize = Annotated[Schedule, AfterValidator(_moves)]
+"""A step size over the search."""
+
+
 @dataclass(frozen=True)
 class SearchSettings:
     """Settings of one search.
@@ -88,25 +128,31 @@ class SearchSettings:
         once: F that come once and not with each step; for the estimate.
 
     Raises:
-        UnderfireError: for a warm-up that is longer than the search, or looks less than a step apart.
+        UnderfireError: for a warm-up that is longer than the search, or looks less than a step apart, or halvings
+            without a margin that they keep.
     """
 
     spelled: ClassVar[str] = "Settings"
-    steps: int
-    warmup: int = 0
-    lam: Schedule | Stages = Schedule(0.0)
-    smoothing: float = 0.0
-    confidence: float = 0.9
-    stop_confidence: float | None = None
-    stop_l1: float | None = None
-    check: int = 10
+    steps: Annotated[int, Field(ge=0, le=MOST)]
+    warmup: Annotated[int, Field(ge=0, le=MOST)] = 0
+    lam: Weight = Schedule(0.0)
+    smoothing: Share = 0.0
+    confidence: Share = 0.9
+    stop_confidence: Share | None = None
+    stop_l1: Share | None = None
+    check: Annotated[int, Field(ge=0)] = 10
     yields: bool = False
-    margin: float | None = None
-    bisect: int = 0
-    step_passes: float | None = None
-    once: float = 0.0
+    margin: Annotated[float, Field(ge=0)] | None = None
+    bisect: Annotated[int, Field(ge=0, le=50)] = 0
+    step_passes: Annotated[float, Field(ge=0)] | None = None
+    once: Annotated[float, Field(ge=0)] = 0.0
 
     def __post_init__(self) -> None:
+        if self.bisect and self.margin is None:
+            raise UnderfireError(
+                f"bisect = {self.bisect}: the halved step on the map keeps a margin of the target's logit, so give one "
+                "too, such as margin = 5."
+            )
         numbers = (self.steps, self.warmup, self.check)
         if not all(isinstance(n, int) for n in numbers):
             return  # the plan says which setting is no number

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from underfire.core import Goal, Images, Maps, PerImage, Surrogate, Terms, UnderfireError
@@ -38,8 +39,8 @@ class Joint:
         ensemble: Ensemble,
         x: Images,
         goal: Goal,
-        weights: Mapping[str, float] | None = None,
-        alarm: float = 0.01,
+        weights: Mapping[str, Annotated[float, Field(ge=0)]] | None = None,
+        alarm: Annotated[float, Field(ge=0)] = 0.01,
         margin: float = 0.5,
         aim: float | None = None,
         options: Mapping[str, Mapping[str, Any]] | None = None,

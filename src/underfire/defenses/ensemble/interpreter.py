@@ -10,17 +10,18 @@ The attack is that of an adversary who knows the members, the score and its thre
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
 from underfire import registry
-from underfire.core import Classifier, Goal, Images, Labels, Maps, PerImage, UnderfireError
+from underfire.core import Classifier, Goal, Images, Labels, Maps, PerImage, UnderfireError, unknown
 from underfire.defenses.ensemble import calibration
 from underfire.defenses.ensemble.attack import Joint
 from underfire.defenses.ensemble.score import alarm_score, distances, log_probability, smoothed_copy
 from underfire.images import maps
 from underfire.registry import register
+from underfire.registry.values import check_options, hints_of
 
 MEMBERS = ("cam", "grad", "rts")
 """Members by default."""
@@ -48,6 +49,7 @@ class Ensemble:
     """
 
     name = "ensemble"
+    attack_options: ClassVar[Mapping[str, Any]] = hints_of(Joint, but=("ensemble", "x", "goal"))
 
     def __init__(
         self,
@@ -69,6 +71,10 @@ class Ensemble:
             )
         self.classifier, self.attack = classifier, dict(attack or {})
         self.options = {name: dict((options or {}).get(name, {})) for name in names}
+        check_options("ensemble.attack", self.attack_options, self.attack)
+        for name in (*(self.attack.get("weights") or ()), *(self.attack.get("options") or ())):
+            if name not in names:
+                raise unknown("member of the ensemble", name, names)
         self.members = {name: registry.build_interpreter(name, classifier, self.options[name]) for name in names}
         n = 1 + len(names)
         self.mean: Sequence[float] = (0.0,) * n

@@ -14,8 +14,10 @@ steps between have none, since each offset holds for one step only.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from underfire.core import Images, Labels, Maps, Terms
@@ -46,10 +48,10 @@ class Bilevel:
         process: Process,
         y: Labels,
         wanted: Maps,
-        free: int = 4,
-        held: int = 4,
-        reset: int = 50,
-        tau: float = 1e-2,
+        free: Annotated[int, Field(ge=0)] = 4,
+        held: Annotated[int, Field(ge=1)] = 4,
+        reset: Annotated[int, Field(ge=1)] = 50,
+        tau: Annotated[float, Field(gt=0)] = 1e-2,
     ) -> None:
         for what, value, least in (("free", free, 0), ("held", held, 1), ("reset", reset, 1)):
             at_least(what, value, least, whole=True)

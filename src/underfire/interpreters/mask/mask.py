@@ -10,7 +10,8 @@ after each (`walk`): the map is where this walk ends, not the exact minimum.
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
@@ -19,6 +20,7 @@ from underfire.interpreters.mask.bilevel import Bilevel
 from underfire.interpreters.mask.match import Match
 from underfire.interpreters.mask.walk import Objective, Process, at_least, flat_images
 from underfire.registry import register
+from underfire.registry.values import hints_of
 
 SURROGATES: dict[str, type] = {"match": Match, "bilevel": Bilevel}
 GIVEN = ("process", "x", "y", "source", "wanted")
@@ -49,6 +51,11 @@ class Mask:
     name = "mask"
     digest = ""
     step_passes = 20.0
+    attack_options: ClassVar[Mapping[str, Any]] = {
+        "kind": Literal["match", "bilevel"],
+        **hints_of(Bilevel, but=GIVEN),
+        **hints_of(Match, but=GIVEN),
+    }
 
     def __init__(
         self,

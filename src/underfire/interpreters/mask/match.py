@@ -21,8 +21,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from underfire.core import Images, Labels, Maps, PerImage, Terms, UnderfireError
@@ -68,12 +70,12 @@ class Match:
         x: Images,
         y: Labels,
         source: Labels,
-        path: int = 2,
-        record: int = 300,
-        shadows: tuple[tuple[int, ...], ...] = (),
-        field: float = 3.0,
-        level: float = 1.0,
-        tau: float = 1e-2,
+        path: Annotated[int, Field(ge=0)] = 2,
+        record: Annotated[int, Field(ge=1)] = 300,
+        shadows: tuple[tuple[Annotated[int, Field(ge=1)], ...], ...] = (),
+        field: Annotated[float, Field(ge=0)] = 3.0,
+        level: Annotated[float, Field(ge=0)] = 1.0,
+        tau: Annotated[float, Field(gt=0)] = 1e-2,
     ) -> None:
         for what, value, least in (("path", path, 0), ("record", record, 1)):
             at_least(what, value, least, whole=True)

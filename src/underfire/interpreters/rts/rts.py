@@ -5,8 +5,8 @@ m_c(x) = the mask that a trained network gives in one pass from the classifier's
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Self
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -32,6 +32,7 @@ class Rts:
     """
 
     name = "rts"
+    attack_options: ClassVar[Mapping[str, Any]] = {"loss": Literal["square", "cross-entropy"]}
 
     def __init__(self, classifier: Classifier, weights: str | None = None) -> None:
         self.classifier, self.head = classifier, classifier.head
