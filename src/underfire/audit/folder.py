@@ -8,15 +8,15 @@ from typing import Any
 from underfire.core import UnderfireError
 from underfire.core.hashing import digest_of
 from underfire.core.place import Place, place, slug
-from underfire.plan.settings import Settings, key_settings, read
+from underfire.images.photos import DEFAULT_OUT
+from underfire.plan.settings import ADDED_TO_KEY, Settings, key_settings, read
 from underfire.plan.units import Plan
-
-DEFAULT_OUT = "underfire-out"
 
 
 def default_out(settings: Settings) -> Place:
     """A folder that the settings as given name, so that the same command goes on where it stopped."""
     given = settings.model_dump(mode="json", exclude={"workers", "device", "executor", "address", "gpus", "resolved"})
+    given = {key: value for key, value in given.items() if value is not None or key not in ADDED_TO_KEY}
     name = place(settings.images).stem or "images"
     return Path(DEFAULT_OUT) / f"{slug(name)}-{digest_of(given)[:8]}"
 
@@ -57,7 +57,11 @@ def refuse_other_plan(out: Place, stored: Settings | None, plan: Plan, go_on: st
         return
     there = key_settings(stored)
     now = plan.key_settings()
-    changed = [f"{k}: {_word(there[k])} there, {_word(now[k])} now" for k in now if there.get(k) != now[k]]
+    changed = [
+        f"{k}: {_word(there.get(k, 'default'))} there, {_word(now.get(k, 'default'))} now"
+        for k in dict.fromkeys([*now, *there])
+        if there.get(k) != now.get(k)
+    ]
     n_there = stored.resolved.get("photos")
     for what, value, found in (
         ("photos", plan.photos_digest, f"other files ({n_there} there, {len(plan.photos)} now)"),

@@ -18,6 +18,7 @@ from rich.table import Table
 from underfire.cli.flags import classifier_of
 from underfire.cli.progress import Progress, console, say
 from underfire.cli.show import ERRORS_SHOWN
+from underfire.cli.streams import plain
 from underfire.core import UnderfireError
 from underfire.core.place import slug, write_whole
 from underfire.defenses.ensemble.alarm import EnsembleAlarm, Verdict
@@ -47,7 +48,7 @@ def calibrate_alarm(settings: Settings, members: Sequence[str] | None, false_ala
         )
     known.write(out)
     for reason in list(skipped.values())[:ERRORS_SHOWN]:
-        say(f"No score: {reason}")
+        say(plain(f"No score: {reason}"))
     raised = sum(score > known.threshold for score in known.scores) + known.unexplained
     say(
         f"{len(known.photos)} benign photos, members {', '.join(known.names)}: threshold {known.threshold:.3f}; "
@@ -96,7 +97,7 @@ def check(
                     verdict = _verdict(alarm, path)
                 except UnderfireError as e:  # the others are asked about all the same
                     bad = True
-                    typer.secho(f"underfire: {e}", err=True, fg=typer.colors.RED)
+                    typer.secho(f"underfire: {plain(str(e))}", err=True, fg=typer.colors.RED)
                     bar.done(n)
                     continue
                 raised |= verdict.alarm
@@ -123,14 +124,21 @@ def _verdict(alarm: EnsembleAlarm, path: str) -> Verdict:
     if forged_note(there.read_bytes()):
         # Not taken as it is: what skips a deployed system's resizing must not be for the picture itself to say.
         note = f"'{path}' was made by underfire: here it is resized and cropped anew, as any upload, which undoes much "
-        typer.secho(note + "of an attack; its audit's records say what the alarm said of it as it is.", err=True)
+        typer.secho(plain(note) + "of an attack; its audit's records say what the alarm said of it as it is.", err=True)
     return verdict
 
 
 def _cells(v: Verdict) -> list[str]:
     score = "no map" if v.score is None else f"{v.score:.3f}"
     verdict = "[bold red]ALARM[/]" if v.alarm else "quiet"
-    return [escape(v.image), escape(v.prediction), f"{v.confidence:.3f}", score, f"{v.threshold:.3f}", verdict]
+    return [
+        escape(plain(v.image)),
+        escape(plain(v.prediction)),
+        f"{v.confidence:.3f}",
+        score,
+        f"{v.threshold:.3f}",
+        verdict,
+    ]
 
 
 def _save(verdict: Verdict, folder: Path, used: set[str]) -> None:

@@ -150,6 +150,8 @@ Place: TypeAlias = Path | Remote
 def place(word: str | Path) -> Place:
     """A path, or a place behind a URL."""
     text = str(word)
+    if not text.strip():
+        raise UnderfireError("An empty name is no folder and no file: give one.")
     if not is_url(text):
         return Path(text)
     return Path(text.removeprefix("file://")) if text.startswith("file://") else Remote(text.rstrip("/"))
@@ -256,6 +258,22 @@ def temporary_name() -> str:
 def write_many(folder: Remote, files: Mapping[str, bytes]) -> None:
     """Write files into a folder of an object store, many at once."""
     folder.ask(lambda fs, path: fs.pipe({f"{path}/{name}": content for name, content in files.items()}))
+
+
+def below(root: Place, name: str) -> Place | None:
+    """The place of a file below a folder; None where its name leads out of the folder, or a link does."""
+    if not is_below(name):
+        return None
+    file = root / name
+    if isinstance(file, Path) and isinstance(root, Path) and not file.resolve().is_relative_to(root.resolve()):
+        return None
+    return file
+
+
+def is_below(name: str) -> bool:
+    """Whether a relative name stays in its folder."""
+    parts = PurePosixPath(name).parts
+    return bool(parts) and not PurePosixPath(name).is_absolute() and ".." not in parts and "\0" not in name
 
 
 def local(where: Place) -> Path | None:

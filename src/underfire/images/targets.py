@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from PIL import Image
 
 from underfire.core import LEVELS, Photo, TargetMap, UnderfireError
 from underfire.core.hashing import seed_of
+from underfire.images.formats import opened
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -74,7 +74,7 @@ def _content(path: str) -> bytes:
 
 def _grey(content: bytes, path: str) -> Image.Image:
     try:
-        with Image.open(io.BytesIO(content)) as picture:
+        with opened(content) as picture:
             grey = picture.convert("L")
     except Exception as e:  # decoders raise whatever they like on broken files
         raise UnderfireError(f"--target-map file:{path}: that is no picture that can be read.") from e

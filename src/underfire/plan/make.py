@@ -51,7 +51,8 @@ def make_plan(settings: Settings, victims: Victims = VICTIMS, earlier: Settings 
     alarm_passes = planned.alarm.passes if planned.alarm else 0.0
     goal_maps = 2 if settings.target_map.startswith(("class", "image")) else 1
     lanes = lanes_of(cells, planned.interpreters, settings.batch_size or 1, device, goal_maps, alarm_passes)
-    folder = Folder(settings.images)
+    folder = Folder(settings.images, settings.limits)
+    folder.refuse_results()
     photos = tuple(folder.photos(settings.limit))
     target_map = target_map_of(settings.target_map, planned.classifier, local(folder.root))
     if target_map.digest:  # a file's place, so that plan.yaml can be run from anywhere
@@ -66,6 +67,7 @@ def make_plan(settings: Settings, victims: Victims = VICTIMS, earlier: Settings 
         tuple(lanes),
         2 * planned.map_passes + 1,
         planned.alarm.digest if planned.alarm else "",
+        tuple(folder.left_out),
     )
 
 
@@ -150,6 +152,7 @@ def _job(
         device=device,
         defense=planned.alarm.name if planned.alarm else "none",
         defense_file=settings.defense or "",
+        limits=settings.limits,
     )
 
 
