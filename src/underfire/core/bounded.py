@@ -11,8 +11,10 @@ from underfire.core.place import Place
 
 LARGEST_YAML = 1 << 20
 """Bytes of a plan; that of a large study has some hundred thousand."""
-MOST_NODES = 100_000
+MOST_NODES = 20_000
 """Values of a plan, those counted again that it names again."""
+DEEPEST = 100
+"""Lists and mappings in one another."""
 
 
 def read_yaml(path: Place) -> Any:
@@ -34,7 +36,7 @@ def read_yaml(path: Place) -> Any:
 def load_yaml(text: str) -> Any:
     """What a YAML text holds; yaml.YAMLError where it is none, or unfolds to too much."""
     try:
-        loader = yaml.SafeLoader(text)
+        loader = _Bounded(text)
         try:
             node = loader.get_single_node()
             if node is None:
@@ -46,10 +48,25 @@ def load_yaml(text: str) -> Any:
             loader.dispose()
     except yaml.YAMLError:
         raise
-    except RecursionError as e:
-        raise yaml.YAMLError("it is nested too deeply") from e
     except Exception as e:  # a date of month 13, a number of 5,000 digits: constructors raise whatever they like
         raise yaml.YAMLError(str(e) or type(e).__name__) from e
+
+
+class _Bounded(yaml.SafeLoader):
+    """A loader that gives up while it reads: PyYAML's time grows with the square of the depth."""
+
+    nodes = depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """The next node of the text."""
+        self.nodes, self.depth = self.nodes + 1, self.depth + 1
+        if self.nodes > MOST_NODES:
+            raise yaml.YAMLError(f"it holds more than {MOST_NODES:,} values")
+        if self.depth > DEEPEST:
+            raise yaml.YAMLError("it is nested too deeply")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 def _at_most(path: Place, size: int) -> bytes:

@@ -23,7 +23,13 @@ def decode_npy(content: bytes) -> NDArray[np.float32] | None:
     except Exception:  # the header is a Python literal, whose reader raises whatever it likes
         return None
     rest = len(content) - file.tell()
-    if len(shape) != 2 or columns_first or kind.kind != "f" or math.prod(shape) * kind.itemsize != rest or not rest:
+    if (
+        len(shape) != 2
+        or columns_first
+        or kind.kind != "f"
+        or math.prod(shape) * kind.itemsize != rest
+        or min(shape) < 1
+    ):
         return None
     found = np.frombuffer(content, kind, offset=file.tell()).reshape(shape)
     return np.asarray(found, np.float32) if np.isfinite(found).all() else None
