@@ -30,6 +30,7 @@ from underfire.audit.run import run
 from underfire.defenses.ensemble.alarm import EnsembleAlarm
 from underfire.defenses.ensemble.calibrate import calibrate
 from underfire.images import pixels
+from underfire.images.formats import decode_png
 from underfire.images.photos import Folder
 from underfire.interpreters.rts.card import PACKAGED, read_card
 from underfire.metrics import detection, estimate
@@ -209,7 +210,7 @@ def from_plain(out: Path, row: dict[str, Any], classifier: Any, plain: Any) -> f
     """L1 of RTSᴬ's map of the attacked picture to plain RTS's map of the benign one, the paper's column."""
     if row["error"]:
         return None
-    x = pixels.to_tensor([pixels.decode_png((out / row["clean"]).read_bytes())])
+    x = pixels.to_tensor([decode_png((out / row["clean"]).read_bytes())])
     with torch.no_grad():
         wanted = plain.explain(x, classifier.logits(x).argmax(1))[0].numpy()
     shown = np.load(out / row["adversarial_map"]).astype(np.float64)

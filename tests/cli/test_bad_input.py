@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import pickle
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
-from support.e2e import TOY, photo, photos, records, temporaries, underfire
+from support.e2e import TOY, installed, photo, photos, records, temporaries, underfire
 from underfire.core import Record
 
 NUMBERS = [
@@ -69,6 +72,15 @@ def _refused(*words: str | Path) -> str:
         (["--set", "adv2.stepz=3"], ["'stepz'", "steps"]),
         (["--set", "adv3.steps=3"], ["'adv3'", "'adv2'"]),
         (["--set", "cam.size=3"], ["'size'", "'cam'"]),
+        (["--images", ""], ["--images is empty"]),
+        (["--images", " "], ["--images is empty"]),
+        (["--weights", ""], ["--weights is empty"]),
+        (["--classifier", ""], ["--classifier is empty"]),
+        (["--target-map", ""], ["--target-map is empty"]),
+        (["--interpreter", ""], ["''"]),
+        (["--out", ""], ["An empty name"]),
+        (["--set", "adv2.steps=2020-13-45"], ["adv2.steps=2020-13-45"]),
+        (["--max-megapixels", "0"], ["--max-megapixels 0"]),
         (["--out", __file__], [__file__, "--out"]),
         (["--out", __file__ + "/below"], [__file__ + "/below", "--out"]),
         (["--out", str(Path(__file__).parent)], [str(Path(__file__).parent), "--out"]),
@@ -258,3 +270,114 @@ def test_a_second_run_into_the_same_folder_waits_its_turn(folder: Path, tmp_path
 
     with Store(tmp_path / "out").open():
         assert "Another run" in _refused("--images", folder, *TOY, "--out", tmp_path / "out")
+
+
+def test_the_same_command_in_the_folder_of_the_photos_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(photos(tmp_path / "in", 2))
+    outs: tuple[list[str], ...] = [], ["--out", "audit"], ["--out", "deep/er"]
+    for more in (*outs, *outs):
+        said = underfire("run", "--images", ".", *TOY, *more)
+        assert said.code == 0, said
+    (first,) = Path("underfire-out").iterdir()
+    for out in (first, Path("audit"), Path("deep/er")):
+        assert {row["image"] for row in records(out)} == {"p00.png", "p01.png"}
+    assert "3 folders left out, with results of underfire: audit/, deep/er/, underfire-out/." in said.out
+    assert "pictures were attacked" in _refused("--images", first, *TOY)
+    assert "pictures were attacked" in _refused("--images", first / "images", *TOY)
+
+
+def test_what_is_left_out_is_said_and_names_do_not_steer_the_terminal(tmp_path: Path) -> None:
+    folder = photos(tmp_path / "in", 1)
+    (folder / "a.heic").write_bytes(b"")
+    os.mkfifo(folder / "pipe.jpg")
+    photo(1).save(Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.png")), "PNG")
+    photo(2).save(folder / "good\x1b[2J\u202e.png")
+    (folder / "bad\x1b[2J\nname\x9b.jpg").write_text("hello")
+    (folder / "odd\x1b]0;title\x07.svg").write_text("hello")
+    for verb in ("run", "plan"):
+        said = underfire(verb, "--images", folder, *TOY, "--out", tmp_path / "out")
+        assert said.code == (3 if verb == "run" else 0), said
+        assert "1 file left out, no regular file: pipe.jpg." in said.out
+        assert r"whose name is not UTF-8: caf\xe9.png." in said.out
+        assert r"odd\x1b]0;title\x07.svg" in said.out
+        assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(said.out + said.err)
+    said = underfire("run", "--images", folder, *TOY, "--out", tmp_path / "out")
+    assert r"'bad\x1b[2J\nname\x9b.jpg' is no image" in said.out
+    assert {r["image"] for r in records(tmp_path / "out") if r["error"] is None} == {"p00.png", "good\x1b[2J\u202e.png"}
+    missing = _refused("--images", "no\x1b[2J\nsuch", *TOY)
+    assert r"no\x1b[2J\nsuch'" in missing
+    status = underfire("status", tmp_path / "out")
+    assert r"'bad\x1b[2J\nname\x9b.jpg' is no image" in status.out
+
+
+def test_limits_are_another_plan_and_otherwise_change_no_key(tmp_path: Path) -> None:
+    from underfire.audit.folder import default_out
+    from underfire.plan.settings import Settings, key_settings
+
+    plain, raised = Settings(images="demo"), Settings(images="demo", max_megapixels=200)
+    assert "max_megapixels" not in key_settings(plain)
+    assert key_settings(raised)["max_megapixels"] == 200
+    assert str(default_out(plain)) == "underfire-out/demo-f3ad8671"
+    assert default_out(plain) != default_out(raised)
+    assert raised.limits.pixels == 200_000_000
+    folder = photos(tmp_path / "in", 1)
+    Image.new("1", (14_000, 14_000)).save(folder / "large.png")
+    assert underfire("run", "--images", folder, *TOY, "--out", tmp_path / "out").code == 3
+    more = ("--images", folder, *TOY, "--max-megapixels", "200")
+    assert "max_megapixels: default there, 200 now" in _refused(*more, "--out", tmp_path / "out")
+    assert underfire("run", *more, "--out", tmp_path / "more").code == 0
+    usual = _refused("--images", folder, *TOY, "--out", tmp_path / "more")
+    assert "max_megapixels: 200 there, default now" in usual
+
+
+# -- where it is printed ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def audit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("printed")
+    (photos(folder / "in", 1) / "Füße ☀.jpg").write_text("hello")
+    assert underfire("run", "--images", folder / "in", *TOY, "--out", folder / "out").code == 3
+    return folder / "out"
+
+
+def _printed(
+    *words: str | Path, into: int | str = subprocess.PIPE, **environment: str
+) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "underfire", *map(str, words)]
+    with open(into, "wb") if isinstance(into, str) else contextlib.nullcontext(into) as out:  # noqa: PTH123
+        return subprocess.run(
+            command, stdout=out, stderr=subprocess.PIPE, env=os.environ | environment, check=False, timeout=120
+        )
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_any_encoding_shows_what_it_can(audit: Path, encoding: str) -> None:
+    said = _printed("status", audit, PYTHONIOENCODING=encoding)
+    assert said.returncode == 0, said
+    assert b"1 of 1 units done (100" in said.stdout
+    assert ("Füße ☀.jpg".encode(encoding, "replace") in said.stdout) and not said.stderr
+    mistake = _printed("status", "Füße ☀", PYTHONIOENCODING=encoding)
+    assert mistake.returncode == 2
+    assert b"is no folder of an underfire audit" in mistake.stderr
+    assert b"Traceback" not in mistake.stderr
+
+
+def test_output_that_cannot_be_written_is_told_and_a_run_goes_on(audit: Path, tmp_path: Path) -> None:
+    said = _printed("status", audit, into="/dev/full")
+    assert said.returncode == 2
+    assert said.stderr.decode().strip() == "underfire: the output could not be written (No space left on device)."
+    toy = ("--images", audit.parent / "in", *TOY)
+    with_toy = {"PYTHONPATH": os.pathsep.join([str(installed()), os.environ.get("PYTHONPATH", "")])}
+    said = _printed("run", *toy, "--out", tmp_path / "out", into="/dev/full", **with_toy)
+    assert said.returncode == 3, said
+    assert len(records(tmp_path / "out")) == 4
+    assert b"Traceback" not in said.stderr
+
+
+def test_a_reader_that_leaves_early_is_no_mistake(audit: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    said = _printed("status", audit, into=write)
+    os.close(write)
+    assert (said.returncode, said.stderr) == (0, b"")

@@ -22,6 +22,7 @@ from underfire.defenses.ensemble.calibrate import calibrate
 from underfire.defenses.ensemble.interpreter import CHECK, Ensemble
 from underfire.defenses.ensemble.score import alarm_score, distances, log_probability, smoothed_copy
 from underfire.images import pixels
+from underfire.images.formats import decode_png
 from underfire.interpreters.cam import Cam
 from underfire.metrics import conformal
 
@@ -122,7 +123,7 @@ def test_pictures_that_were_attacked_are_refused(tmp_path: Path) -> None:
     folder = saved(tmp_path / "mixed", 30)
     png = pixels.encode_png(pixels.to_levels(toys.pictures(1, 7))[0], "adv2 against cam")
     (folder / "forged.png").write_bytes(png)
-    assert np.array_equal(pixels.decode_png(png), pixels.to_levels(toys.pictures(1, 7))[0])
+    assert np.array_equal(decode_png(png), pixels.to_levels(toys.pictures(1, 7))[0])
     with pytest.raises(UnderfireError, match=r"forged.png' was made by underfire \(adv2 against cam\)"):
         calibrate(_Double(None).classifier, str(folder), MEMBERS, false_alarms=0.2)
     (tmp_path / "out" / "records").mkdir(parents=True)

@@ -25,6 +25,7 @@ from underfire.core import (
     TargetMap,
 )
 from underfire.images import pixels
+from underfire.images.formats import decode_png
 from underfire.interpreters.cam import Cam
 from underfire.interpreters.checked import explain
 from underfire.trial.batch import Batch
@@ -175,7 +176,7 @@ def test_images_are_set_aside_one_by_one_and_the_others_never_notice(kind: Targe
         assert forged.clean.rows == judged.clean.rows
         for row, levels in zip(forged.clean.rows, forged.levels, strict=True):
             png = some.files[f"{row:03d}-p{row - FIRST}.shift.png"]
-            np.testing.assert_array_equal(pixels.decode_png(png), levels)
+            np.testing.assert_array_equal(decode_png(png), levels)
     stored = {f"images/u/{name}" for name in some.files}
     files = ("clean", "adversarial", "clean_map", "wanted_map", "adversarial_map")
     assert {getattr(r, column) for r in some.records for column in files if not r.error} <= stored

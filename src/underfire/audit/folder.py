@@ -9,16 +9,15 @@ from typing import Any
 from underfire.core import UnderfireError
 from underfire.core.hashing import digest_of
 from underfire.core.place import Place, place, slug
-from underfire.plan.settings import Settings, key_settings, read
+from underfire.images.photos import DEFAULT_OUT
+from underfire.plan.settings import ADDED_TO_KEY, Settings, key_settings, read
 from underfire.plan.units import Plan
-
-DEFAULT_OUT = "underfire-out"
-"""Folder of the output folders that the user does not name."""
 
 
 def default_out(settings: Settings) -> Place:
     """Name an output folder after the settings, so that the same command goes on where it stopped."""
     given = settings.model_dump(mode="json", exclude={"workers", "device", "executor", "address", "gpus", "resolved"})
+    given = {key: value for key, value in given.items() if value is not None or key not in ADDED_TO_KEY}
     name = place(settings.images).stem or "images"
     return Path(DEFAULT_OUT) / f"{slug(name)}-{digest_of(given)[:8]}"
 
@@ -74,7 +73,9 @@ def refuse_other_plan(out: Place, stored: Settings | None, plan: Plan, go_on: st
 
 def _differences(stored: Settings, plan: Plan) -> Iterator[str]:
     there, now = key_settings(stored), plan.key_settings()
-    yield from (f"{k}: {_word(there[k])} there, {_word(now[k])} now" for k in now if there.get(k) != now[k])
+    for k in dict.fromkeys([*now, *there]):
+        if there.get(k) != now.get(k):
+            yield f"{k}: {_word(there.get(k, 'default'))} there, {_word(now.get(k, 'default'))} now"
     n_there = stored.resolved.get("photos")
     for what, value, found in (
         ("photos", plan.photos_digest, f"other files ({n_there} there, {len(plan.photos)} now)"),

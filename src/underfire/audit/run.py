@@ -63,6 +63,8 @@ def run(settings: Settings, out: Place | None = None, listener: Listener | None 
         if stored is None:
             store.write("plan.yaml", plan.dump().encode())
         desk = Desk(store, executor, listener or Quiet(), name)
+        for sentence in plan.left_out:
+            desk.listener.note(sentence)
         desk.do(plan.all_units)
     return Audit(out, plan)
 

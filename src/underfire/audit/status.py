@@ -51,16 +51,18 @@ def status(out: Place) -> Status:
         UnderfireError: it is no output folder of an audit.
     """
     resolved = read_plan(out).get("resolved")
-    if not isinstance(resolved, Mapping) or not isinstance(resolved.get("units"), int):
+    resolved = resolved if isinstance(resolved, Mapping) else {}
+    units, scale_units = resolved.get("units"), resolved.get("scale_units", 0)
+    if not isinstance(units, int) or not isinstance(scale_units, int):
         raise UnderfireError(f"'{out / 'plan.yaml'}' does not say how many units there are: no run has written it.")
     store = Store(out)
     parts = listing(out / "records")
     done = store.done(ForgeUnit.stage)
     return Status(
-        resolved["units"],
+        units,
         len(done),
         len(store.failed(ForgeUnit.stage) - done),
-        resolved.get("scale_units", 0),
+        scale_units,
         len(store.done(ScaleUnit.stage)),
         pace([entry.written for entry in parts.values()]),
     )

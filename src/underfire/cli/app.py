@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
 import typer
 
 from underfire.cli import audit, defense, study, train
 from underfire.cli.flags import MISTAKE, STOPPED
+from underfire.cli.streams import forgiving, plain
 from underfire.core import UnderfireError
 
 app = typer.Typer(
@@ -26,10 +28,23 @@ app.add_typer(defense.defend_app, name="defend")
 
 def main() -> None:
     """The console script: a mistake of the user's is one clear line, no traceback."""
+    with forgiving() as lost:
+        status = _status()
+    if lost:
+        with contextlib.suppress(OSError):  # where it is the standard error that is lost
+            typer.echo(f"underfire: the output could not be written ({lost[0].strerror}).", err=True)
+    sys.exit(status or (MISTAKE if lost else 0))
+
+
+def _status() -> int:
+    """Do what the command line says; returns the exit status."""
     try:
         app()
     except UnderfireError as e:
-        typer.secho(f"underfire: {e}", err=True, fg=typer.colors.RED)
-        sys.exit(MISTAKE)
+        typer.secho(f"underfire: {plain(str(e))}", err=True, fg=typer.colors.RED)
+        return MISTAKE
     except KeyboardInterrupt:
-        sys.exit(STOPPED)
+        return STOPPED
+    except SystemExit as e:
+        return e.code if isinstance(e.code, int) else 0
+    return 0

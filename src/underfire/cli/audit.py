@@ -45,7 +45,7 @@ def run(
 
     The same command again finishes what is missing and does nothing twice.
     """
-    folder = place(out) if out else None
+    folder = None if out is None else place(out)
     try:
         from underfire.audit import run as audit_run
         from underfire.audit.folder import default_out
@@ -86,7 +86,7 @@ def plan(
     from underfire.cli import show
 
     settings = settings_of(plan, flags)
-    show.show_plan(settings, place(out) if out else default_out(settings))
+    show.show_plan(settings, default_out(settings) if out is None else place(out))
 
 
 @verbs.command(epilog=examples("underfire status underfire-out/photos-1a2b3c4d", "underfire status s3://bucket/audit"))

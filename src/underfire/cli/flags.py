@@ -11,6 +11,7 @@ import typer
 import yaml
 
 from underfire.core import UnderfireError
+from underfire.core.bounded import load_yaml
 from underfire.core.place import place
 from underfire.plan import settings as plan
 from underfire.plan.settings import ATTACK, Settings
@@ -137,7 +138,7 @@ def _options(words: list[str]) -> dict[str, dict[str, Any]]:
         if not (equals and dot and part and name):
             raise UnderfireError(f"--set {word}: write it as PART.KEY=VALUE, such as adv2.steps=120.")
         try:
-            options.setdefault(part, {})[name] = yaml.safe_load(value)
+            options.setdefault(part, {})[name] = load_yaml(value)
         except yaml.YAMLError as e:
             raise UnderfireError(f"--set {word}: '{value}' is no number, word or YAML value.") from e
     return options

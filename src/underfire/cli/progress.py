@@ -9,6 +9,7 @@ from typing import Self
 from rich import progress as bars
 from rich.console import Console
 
+from underfire.cli.streams import plain
 from underfire.core import ForgeUnit, JudgeUnit, Outcome, ScaleUnit
 from underfire.report.text import count, percent
 
@@ -16,8 +17,8 @@ console = Console(stderr=False)
 
 
 def say(line: str) -> None:
-    """Print one line as it is."""
-    console.print(line, soft_wrap=True, markup=False, highlight=False)
+    """Print one line as it is, or several; what would steer the terminal is escaped."""
+    console.print(plain(line, keep="\n"), soft_wrap=True, markup=False, highlight=False)
 
 
 STAGES = {
@@ -97,7 +98,7 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Print a line above the bars."""
-        self._bars.console.print(text, soft_wrap=True, markup=False, highlight=False)
+        self._bars.console.print(plain(text), soft_wrap=True, markup=False, highlight=False)
 
 
 class TrainProgress:

@@ -13,6 +13,7 @@ from rich.table import Table
 from underfire.audit.folder import stored_plan
 from underfire.audit.status import status
 from underfire.cli.progress import console, say
+from underfire.cli.streams import plain
 from underfire.core.place import Place
 from underfire.metrics import summary
 from underfire.metrics.estimate import Estimate
@@ -69,7 +70,7 @@ def _results(summaries: Sequence[Summary]) -> Table:
 
 def _attack(cell: Mapping[str, Any]) -> str:
     """Name the attack, and below it the judge where that is not the interpreter attacked."""
-    name, against, judge = (escape(str(cell[column])) for column in ("attack", "against", "interpreter"))
+    name, against, judge = (escape(plain(str(cell[column]))) for column in ("attack", "against", "interpreter"))
     shown = name if cell["against"] is None else f"{name} on {against}"
     return shown if against == judge else f"{shown}\n[dim]judged by {judge}[/]"
 
@@ -87,7 +88,7 @@ def say_failed(rows: list[dict[str, Any]]) -> None:
     for reason, found in list(reasons.items())[:ERRORS_SHOWN]:
         named = [image for image in found if image not in reason]
         shown = ", ".join(named[:3]) + (f" and {len(named) - 3} more" if len(named) > 3 else "")
-        say(f"  {shown}: {reason}" if shown else f"  {reason}")
+        say(plain(f"  {shown}: {reason}" if shown else f"  {reason}"))
     if len(reasons) > ERRORS_SHOWN:
         say(f"  … and {len(reasons) - ERRORS_SHOWN} more")
 
@@ -108,6 +109,8 @@ def show_plan(settings: Settings, out: Place) -> None:
     s, job = plan.settings, plan.job
     scale = sum(plan.scale_passes * len(unit.photos) for unit in plan.scale_units()) / max(1, len(job.interpreters))
     console.print(_tasks(plan, scale))
+    for sentence in plan.left_out:
+        say(sentence)
     units = list(plan.units())
     done = Store(out).done("records")
     missing = [unit for unit in units if unit.name not in done]
@@ -205,6 +208,6 @@ def _say_errors(out: Place) -> None:
     say(f"{table.num_rows} judgements, {len(errors)} of them without a result.")
     counted = sorted(pc.value_counts(errors).to_pylist(), key=lambda found: -found["counts"])
     for found in counted[:REASONS]:
-        say(f"  {found['counts']} × {found['values']}")
+        say(plain(f"  {found['counts']} × {found['values']}"))
     if len(counted) > REASONS:
         say(f"  … and {len(counted) - REASONS} more reasons")

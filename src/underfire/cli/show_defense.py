@@ -18,6 +18,7 @@ from rich.table import Table
 from underfire.cli.flags import classifier_of
 from underfire.cli.progress import Progress, console, say
 from underfire.cli.show import ERRORS_SHOWN
+from underfire.cli.streams import plain
 from underfire.core import Quiet, UnderfireError
 from underfire.core.files import write_whole
 from underfire.core.place import slug
@@ -43,7 +44,7 @@ def calibrate_alarm(settings: Settings, members: Sequence[str] | None, false_ala
         )
     known.write(out)
     for reason in list(skipped.values())[:ERRORS_SHOWN]:
-        say(f"No score: {reason}")
+        say(plain(f"No score: {reason}"))
     raised = sum(score > known.threshold for score in known.scores) + known.unexplained
     say(
         f"{len(known.photos)} benign photos, members {', '.join(known.names)}: threshold {known.threshold:.3f}; "
@@ -111,16 +112,24 @@ def _verdicts() -> Table:
 def _warn(one: Checked) -> None:
     """Say on the error stream what is wrong with a picture, or odd about it."""
     if one.error is not None:
-        typer.secho(f"underfire: {one.error}", err=True, fg=typer.colors.RED)
+        typer.secho(plain(f"underfire: {one.error}"), err=True, fg=typer.colors.RED)
     elif one.ours:
         note = f"'{one.image}' was made by underfire: here it is resized and cropped anew, as any upload, which undoes "
-        typer.secho(note + "much of an attack; its audit's records say what the alarm said of it as it is.", err=True)
+        note += "much of an attack; its audit's records say what the alarm said of it as it is."
+        typer.secho(plain(note), err=True)
 
 
 def _cells(v: Verdict) -> list[str]:
     score = "no map" if v.score is None else f"{v.score:.3f}"
     verdict = "[bold red]ALARM[/]" if v.alarm else "quiet"
-    return [escape(v.image), escape(v.prediction), f"{v.confidence:.3f}", score, f"{v.threshold:.3f}", verdict]
+    return [
+        escape(plain(v.image)),
+        escape(plain(v.prediction)),
+        f"{v.confidence:.3f}",
+        score,
+        f"{v.threshold:.3f}",
+        verdict,
+    ]
 
 
 def _save(verdict: Verdict, folder: Path, used: set[str]) -> None:

@@ -150,6 +150,8 @@ Place: TypeAlias = Path | Remote
 def place(word: str | Path) -> Place:
     """Turn the user's word into a path or a `Remote`."""
     text = str(word)
+    if not text.strip():
+        raise UnderfireError("An empty name is no folder and no file: give one.")
     if not is_url(text):
         return Path(text)
     return Path(text.removeprefix("file://")) if text.startswith("file://") else Remote(text.rstrip("/"))
@@ -170,6 +172,22 @@ def _open(url: str) -> tuple[Any, str]:
     except (ImportError, ValueError) as e:
         raise UnderfireError(f"Cannot use '{url}': {e}") from e
     return fs, path.replace(_COLONS, "::")
+
+
+def below(root: Place, name: str) -> Place | None:
+    """Return the place of a file below a folder; None where its name leads out of the folder, or a link does."""
+    if not is_below(name):
+        return None
+    file = root / name
+    if isinstance(file, Path) and isinstance(root, Path) and not file.resolve().is_relative_to(root.resolve()):
+        return None
+    return file
+
+
+def is_below(name: str) -> bool:
+    """Tell whether a relative name stays in its folder."""
+    parts = PurePosixPath(name).parts
+    return bool(parts) and not PurePosixPath(name).is_absolute() and ".." not in parts and "\0" not in name
 
 
 def local(where: Place) -> Path | None:

@@ -94,6 +94,19 @@ class ClassifierOptions:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """How large a photo may be, so that one file does not fill the memory of every worker.
+
+    Args:
+        pixels: as it unpacks; None: as many as Pillow opens without a warning, 89 million.
+        bytes: of its file.
+    """
+
+    pixels: int | None = None
+    bytes: int = 512_000_000
+
+
+@dataclass(frozen=True)
 class Photo:
     """The identity of a file of the user's.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 from underfire.core.protocols import Attack
-from underfire.core.types import ClassifierOptions, Photo, TargetMap
+from underfire.core.types import ClassifierOptions, Limits, Photo, TargetMap
 
 if TYPE_CHECKING:
     from underfire.core.record import Record, Scale
@@ -42,6 +42,7 @@ class Job:
         target_map: source of the target maps.
         defense: kind of the alarm beside the classifier; 'none' without one.
         defense_file: file of the alarm; '' without one.
+        limits: how large a photo may be.
     """
 
     source: str
@@ -60,6 +61,7 @@ class Job:
     target_map: TargetMap = TargetMap()
     defense: str = "none"
     defense_file: str = ""
+    limits: Limits = Limits()
 
     @property
     def rows(self) -> int:

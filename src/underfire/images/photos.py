@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from underfire.core import Photo, UnderfireError, evenly
+from underfire.core import Limits, Photo, UnderfireError, evenly
 from underfire.core.files import read_many
 from underfire.core.place import Place, place
+from underfire.images.formats import FORMATS, looks_like_picture, suffixes
 
 DEMO = "demo"
 """The word for the photos that scikit-image ships."""
@@ -24,7 +25,12 @@ DEMO_PHOTOS = (
     "motorcycle_left.png",
     "rocket.jpg",
 )
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+LOGS = ("plan.yaml", "study.yaml")
+"""One of these lies in every folder of results."""
+DEFAULT_OUT = "underfire-out"
+"""Where results go that are given no folder."""
+NAMED = 5
+"""Files left out that a sentence names."""
 UNREADABLE = "unreadable"
 """The word in place of the digest of a file that could not be read when the audit was planned."""
 
@@ -39,13 +45,16 @@ class Folder:
     Args:
         source: a folder (searched with its sub-folders), one photo, a URL of either that fsspec knows, or 'demo' for
             the CC0 and public-domain photos that scikit-image ships.
+        limits: how large a photo may be.
 
     Raises:
         UnderfireError: there is no such folder or file, or it cannot be read.
     """
 
-    def __init__(self, source: str) -> None:
-        self.source = source
+    def __init__(self, source: str, limits: Limits = Limits()) -> None:
+        if not _is_text(source):
+            raise UnderfireError(f"--images '{_shown(source)}': this name is not UTF-8. Rename it first.")
+        self.source, self.limits = source, limits
         root: Place = _demo_root() if source == DEMO else place(source)
         root = root.expanduser() if isinstance(root, Path) else root
         if not _exists(root, source):
@@ -64,23 +73,49 @@ class Folder:
         if self._file is not None:
             self.bytes(self._file)
             return [self._file]
-        found = list(DEMO_PHOTOS) if self.source == DEMO else _walk(self.root)
+        if self.source == DEMO:
+            return list(DEMO_PHOTOS)
+        found = sorted(path for path, reason in self._seen.items() if reason is None)
         if not found:
-            raise UnderfireError(
-                f"No images in '{self.source}': looked for {', '.join(sorted(SUFFIXES))} in it and its sub-folders."
-            )
+            looked = f"looked for {', '.join(sorted(suffixes()))} in it and its sub-folders."
+            raise UnderfireError(" ".join([f"No images in '{self.source}': {looked}", *self.left_out]))
         return found
+
+    @cached_property
+    def _seen(self) -> dict[str, str | None]:
+        """Every picture and folder of results below the root -> why it is left out; None for a photo."""
+        return _sorted_out(_below(self.root) if isinstance(self.root, Path) else self.root.ask(_find), self.root)
+
+    @property
+    def left_out(self) -> list[str]:
+        """What looks like photos and is not taken, a sentence for each reason."""
+        if self._file is not None or self.source == DEMO:
+            return []
+        names: dict[str, list[str]] = {}
+        for path, reason in sorted(self._seen.items()):
+            if reason is not None:
+                names.setdefault(reason, []).append(_shown(path))
+        return [_told_left_out(reason, found) for reason, found in sorted(names.items())]
 
     def bytes(self, path: str) -> bytes:
         """Read a file.
 
         Raises:
-            UnderfireError: it cannot be read.
+            UnderfireError: it cannot be read, is no regular file, or is larger than the limit.
         """
+        file = self.root / path
         try:
-            return (self.root / path).read_bytes()
+            if isinstance(file, Path) and file.exists() and not file.is_file():  # reading a pipe would wait for ever
+                raise UnderfireError(f"Cannot read '{path}': it is no regular file.")
+            size = file.stat().st_size if isinstance(file, Path) else 0
+            content = b"" if size > self.limits.bytes else file.read_bytes()
         except OSError as e:
             raise UnderfireError(f"Cannot read '{path}' ({e.strerror or e}).") from e
+        if max(size, len(content)) > self.limits.bytes:
+            raise UnderfireError(
+                f"'{path}' has more than {self.limits.bytes / 1e6:,.0f} MB: make it smaller, or give --max-megabytes."
+            )
+        return content
 
     def photos(self, limit: int | None) -> list[Photo]:
         """Identify the photos: all, or ``limit`` of them, evenly spaced over the sorted paths.
@@ -88,11 +123,33 @@ class Folder:
         Raises:
             UnderfireError: there are none, or the store does not answer.
         """
+        chosen = evenly(self.paths, limit)
+        if isinstance(self.root, Path):
+            return [Photo(path, self._sha256(path)) for path in chosen]
         try:
-            found = read_many(self.root, evenly(self.paths, limit))
-            return [Photo(path, _sha256(content)) for path, content in found]
+            return [Photo(path, _sha256(content)) for path, content in read_many(self.root, chosen)]
         except OSError as e:
             raise UnderfireError(f"Cannot read the photos in '{self.source}' ({e.strerror or e}).") from e
+
+    def _sha256(self, path: str) -> str:
+        """The digest; a file that cannot be read says so again, with its reason, when its turn comes."""
+        try:
+            return _sha256(self.bytes(path))
+        except UnderfireError:
+            return UNREADABLE
+
+    def refuse_results(self) -> None:
+        """Raise UnderfireError where the pictures are those of an audit: they were attacked."""
+        if not isinstance(self.root, Path) or self.source == DEMO:
+            return
+        here = self.root.absolute()
+        for folder in (here, *here.parents):
+            below = here.relative_to(folder).parts
+            if (not below or below[0] == "images") and _is_audit(folder):
+                raise UnderfireError(
+                    f"'{self.source}' holds the results of the audit in '{folder}', whose pictures were attacked: give "
+                    "a folder of photos with --images."
+                )
 
 
 def planned(folder: Folder, photo: Photo) -> bytes:
@@ -138,18 +195,88 @@ def _demo_root() -> Path:
     return Path(spec.submodule_search_locations[0]) / "data"
 
 
-def _walk(root: Place) -> list[str]:
-    """List the paths below ``root`` with a photo's ending, sorted; hidden files and folders are left out."""
-    found = list(_below(root)) if isinstance(root, Path) else root.ask(_find)
-    return sorted(path for path in found if PurePosixPath(path).suffix.lower() in SUFFIXES)
+def _is_audit(folder: Path) -> bool:
+    return (folder / "plan.yaml").is_file() and (folder / "records").is_dir()
 
 
-def _below(root: Path) -> Iterator[str]:
-    for folder, folders, files in os.walk(root):
+_TAKEN_NO = "that cannot be decoded here"
+_RESULTS = "with results of underfire"
+_ODD = "no regular file"
+_NAME = "whose name is not UTF-8"
+_CLOSED = "that cannot be read"
+_LINK = "behind a link"
+
+
+def _sorted_out(found: Iterable[tuple[str, str | None]], root: Place) -> dict[str, str | None]:
+    """Pictures and folders -> why they are left out; None for photos.
+
+    Args:
+        found: every path below ``root`` but for hidden ones, with a reason where the search knows one.
+        root: the folder of photos.
+    """
+    seen = dict(found)
+    logs = (PurePosixPath(path) for path in seen)
+    # The root itself is refused elsewhere, where it is an audit: its own log says nothing of what lies below.
+    results = {str(path.parent) for path in logs if path.name in LOGS and path.parent.parts}
+    out: dict[str, str | None] = {}
+    for path, reason in seen.items():
+        above = _results_above(PurePosixPath(path), results)
+        if above is not None:
+            out[above + "/"] = _RESULTS
+        elif reason is not None:
+            out[path] = reason
+        elif looks_like_picture(PurePosixPath(path).suffix.lower()):
+            out[path] = _why_left_out(path, root)
+    return out
+
+
+def _results_above(path: PurePosixPath, results: set[str]) -> str | None:
+    """The topmost folder of results that a path lies in."""
+    for folder in reversed(path.parents):
+        if str(folder) in results or folder.name == DEFAULT_OUT:
+            return str(folder)
+    return None
+
+
+def _why_left_out(path: str, root: Place) -> str | None:
+    if PurePosixPath(path).suffix.lower() not in suffixes():
+        return _TAKEN_NO
+    if not _is_text(path):
+        return _NAME
+    return _ODD if isinstance(root, Path) and not (root / path).is_file() else None
+
+
+def _told_left_out(reason: str, names: list[str]) -> str:
+    folders = reason in (_RESULTS, _CLOSED, _LINK)
+    what = ("folder" if folders else "file") + ("" if len(names) == 1 else "s")
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    hint = ""
+    if reason == _TAKEN_NO and any(PurePosixPath(name).suffix.lower() in FORMATS["HEIF"] for name in names):
+        hint = " (HEIC needs: pip install 'underfire[heif]')"
+    return f"{len(names)} {what} left out, {reason}: {', '.join(names[:NAMED])}{more}{hint}."
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name is text, which records can hold: other bytes stand in it as lone surrogates."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def _shown(name: str) -> str:
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _below(root: Path) -> Iterator[tuple[str, str | None]]:
+    """Paths below a folder, with the reason where one cannot be searched; hidden ones are passed over."""
+    closed: list[str] = []
+    for folder, folders, files in os.walk(root, onerror=lambda e: closed.append(str(e.filename))):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(folder, name).relative_to(root).as_posix() for name in files if not name.startswith("."))
+        links = {name for name in folders if Path(folder, name).is_symlink()}
+        for name in (*files, *links):
+            if not name.startswith("."):
+                yield Path(folder, name).relative_to(root).as_posix(), _LINK if name in links else None
+    yield from ((Path(name).relative_to(root).as_posix() + "/", _CLOSED) for name in closed)
 
 
-def _find(fs: Any, root: str) -> list[str]:
+def _find(fs: Any, root: str) -> list[tuple[str, str | None]]:
     inside = (path.partition(root.strip("/") + "/")[2] for path in fs.find(root))
-    return [path for path in inside if not any(part.startswith(".") for part in path.split("/"))]
+    return [(path, None) for path in inside if not any(part.startswith(".") for part in path.split("/"))]

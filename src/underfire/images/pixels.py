@@ -6,16 +6,19 @@ The adversarial image is rounded too, never truncated: that darkens it by half a
 
 from __future__ import annotations
 
+import contextlib
 import io
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
-from underfire.core import LEVELS, Preprocess, UnderfireError
+from underfire.core import LEVELS, Limits, Preprocess, UnderfireError
+from underfire.images.formats import opened
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,15 +36,17 @@ JPEG_QUALITY = 90
 """Quality of the JPEG that 'untouched' maps are measured against (method, section 5.5)."""
 
 
-def load(content: bytes, path: str, policy: Preprocess) -> NDArray[np.uint8]:
+def load(content: bytes, path: str, policy: Preprocess, limits: Limits = Limits()) -> NDArray[np.uint8]:
     """Decode a photo, turn it upright, resize its shorter side and crop its centre.
 
     Grey, palette, CMYK and 16-bit photos become 8-bit RGB; transparent ones are laid on white, as viewers show them.
+    Floats are 0 (black) to 1 (white).
 
     Args:
         content: the bytes of the file.
         path: its name in an error.
         policy: the classifier's sizes.
+        limits: how many pixels a photo may have.
 
     Returns:
         (input_size, input_size, 3) levels.
@@ -49,7 +54,7 @@ def load(content: bytes, path: str, policy: Preprocess) -> NDArray[np.uint8]:
     Raises:
         UnderfireError: no image, truncated, too small or too large to be a photo.
     """
-    rgb = _upright_rgb(content, path)
+    rgb = _upright_rgb(content, path, limits)
     if min(rgb.size) < SMALLEST_SIDE:
         raise UnderfireError(
             f"'{path}' is {rgb.width}×{rgb.height} px: too small to be a photo (at least {SMALLEST_SIDE} px a side)."
@@ -67,18 +72,21 @@ def load(content: bytes, path: str, policy: Preprocess) -> NDArray[np.uint8]:
     return np.asarray(rgb.resize((policy.input_size, policy.input_size), method, box))
 
 
-def _upright_rgb(content: bytes, path: str) -> Image.Image:
-    with warnings.catch_warnings():
+def _upright_rgb(content: bytes, path: str, limits: Limits) -> Image.Image:
+    with warnings.catch_warnings(), _at_most(limits.pixels):
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         warnings.filterwarnings("ignore", category=UserWarning)  # odd EXIF blocks do not make a photo bad
         try:
-            with Image.open(io.BytesIO(content)) as opened:
-                opened.load()
-                return _rgb(ImageOps.exif_transpose(opened))
+            with opened(content) as picture:
+                picture.load()
+                upright = ImageOps.exif_transpose(picture)
+                return _deep(picture, upright, path) if picture.mode[0] in "IF" else _rgb(upright)
+        except UnderfireError:
+            raise
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:
             raise UnderfireError(
                 f"'{path}' would unpack to more than {Image.MAX_IMAGE_PIXELS or 0:,} pixels, as a decompression bomb "
-                "does: make it smaller first."
+                "does: make it smaller first, or give --max-megapixels."
             ) from e
         except UnidentifiedImageError as e:
             raise UnderfireError(f"'{path}' is no image that can be read: replace or remove it.") from e
@@ -86,15 +94,63 @@ def _upright_rgb(content: bytes, path: str) -> Image.Image:
             raise UnderfireError(f"'{path}' is damaged ({e}): replace or remove it.") from e
 
 
+_OPENING = threading.Lock()
+
+
+@contextlib.contextmanager
+def _at_most(pixels: int | None) -> Iterator[None]:
+    """Let Pillow open pictures of so many pixels inside; None: of so many as it does by itself."""
+    if pixels is None:
+        yield
+        return
+    with _OPENING:  # Pillow's limit is one for the whole process
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, pixels
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+
+
 def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":  # Pillow would clip 16-bit greys at 255
-        grey = np.asarray(image, np.float64)
-        top = 65535.0 if grey.max() > LEVELS else float(LEVELS)
-        return Image.fromarray(np.clip(np.rint(grey / top * LEVELS), 0, LEVELS).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
     return image.convert("RGB")
+
+
+_BITS, _PHOTOMETRIC = 258, 262
+"""Tags of a TIFF."""
+
+
+def _deep(picture: Image.Image, upright: Image.Image, path: str) -> Image.Image:
+    """Greys of more than 8 bits and floats as 8-bit RGB, which Pillow would clip at 255.
+
+    White is what the file's type says, never what its largest pixel suggests: a dark photo stays dark.
+    """
+    grey = np.asarray(upright, np.float64)
+    white = 1.0 if picture.mode == "F" else _white(picture, path)
+    if not (grey.min() >= 0 and grey.max() <= white):  # not a number is neither
+        held = f"from {grey.min():g} to {grey.max():g}" if np.isfinite(grey).all() else "that are not finite"
+        raise UnderfireError(
+            f"'{path}' holds numbers {held}, where 0 is black and {white:g} white: save "
+            "it with 8 or 16 bits, or as floats from 0 to 1."
+        )
+    if picture.format == "TIFF" and dict(getattr(picture, "tag_v2", {})).get(_PHOTOMETRIC) == 0:
+        grey = white - grey  # this one's 0 is white
+    return Image.fromarray(np.rint(grey / white * LEVELS).astype(np.uint8)).convert("RGB")
+
+
+def _white(picture: Image.Image, path: str) -> float:
+    """The white of a picture of integers."""
+    if picture.format != "TIFF":  # Pillow has stretched those to 16 bits
+        return 65535.0
+    bits = dict(getattr(picture, "tag_v2", {})).get(_BITS, (0,))[0]
+    if not picture.mode.startswith("I;16") or not 8 < bits <= 16:
+        raise UnderfireError(
+            f"'{path}' is a TIFF of {'signed ' if bits == 16 else ''}{bits}-bit integers, which do not say what is "
+            "white: save it with 8 or 16 bits, or as floats from 0 to 1."
+        )
+    return float(2**bits - 1)
 
 
 def to_tensor(levels: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> Images:
@@ -133,22 +189,16 @@ def encode_png(levels: NDArray[np.uint8], forged: str | None = None) -> bytes:
 def forged_note(content: bytes) -> str | None:
     """Read which attack made a file; None where underfire did not make it, or another program has saved it since."""
     try:
-        with Image.open(io.BytesIO(content)) as picture:
+        with opened(content) as picture:
             note = picture.info.get(FORGED)
     except Exception:  # `load` says what is wrong with the file
         return None
     return str(note) if note else None
 
 
-def decode_png(content: bytes) -> NDArray[np.uint8]:
-    """Decode a PNG into levels (H, W, 3)."""
-    with Image.open(io.BytesIO(content)) as image:
-        return np.asarray(image.convert("RGB"))
-
-
 def jpeg(levels: NDArray[np.uint8], quality: int = JPEG_QUALITY) -> NDArray[np.uint8]:
     """Save levels (H, W, 3) as JPEG, and read them back."""
     buffer = io.BytesIO()
     Image.fromarray(levels).save(buffer, "JPEG", quality=quality)
-    with Image.open(buffer) as image:
+    with Image.open(buffer, formats=["JPEG"]) as image:
         return np.asarray(image.convert("RGB"))

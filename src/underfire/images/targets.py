@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from PIL import Image
 
 from underfire.core import LEVELS, Photo, TargetMap, UnderfireError
 from underfire.core.hashing import seed_of
+from underfire.images.formats import opened
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -101,7 +101,7 @@ def grey_map(content: bytes, path: str) -> Image.Image:
         UnderfireError: no picture, or one of a single grey.
     """
     try:
-        with Image.open(io.BytesIO(content)) as picture:
+        with opened(content) as picture:
             grey = picture.convert("L")
     except Exception as e:  # decoders raise whatever they like on broken files
         raise UnderfireError(f"--target-map file:{path}: this is no picture that can be read.") from e

@@ -44,7 +44,8 @@ def make_plan(settings: Settings, victims: Victims = VICTIMS, earlier: Settings 
     registry.maker("executors", settings.executor)
     cells = tuple(cells_of(settings))
     settings = _filled(settings, planned, device, here)
-    folder = Folder(settings.images)
+    folder = Folder(settings.images, settings.limits)
+    folder.refuse_results()
     photos = tuple(folder.photos(settings.limit))
     target_map = target_map_of(settings.target_map, planned.classifier, local(folder.root))
     if target_map.digest:  # its absolute path, so that plan.yaml can be run from any folder
@@ -59,6 +60,7 @@ def make_plan(settings: Settings, victims: Victims = VICTIMS, earlier: Settings 
         lanes=tuple(_lanes(settings, planned, cells, device)),
         scale_passes=2 * planned.map_passes + 1,
         defense_digest=planned.alarm.digest if planned.alarm else "",
+        left_out=tuple(folder.left_out),
     )
 
 
@@ -162,6 +164,7 @@ def _job(
         device=device,
         defense=planned.alarm.name if planned.alarm else "none",
         defense_file=settings.defense or "",
+        limits=settings.limits,
     )
 
 

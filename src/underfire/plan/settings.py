@@ -8,9 +8,11 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from underfire import core
-from underfire.core import ClassifierOptions, UnderfireError
+from underfire.core import ClassifierOptions, Limits, UnderfireError
+from underfire.core.bounded import read_yaml
 from underfire.core.place import FILES, Place, absolute, absolute_files, is_url
 from underfire.images.photos import DEMO
 
@@ -23,6 +25,10 @@ NOT_IN_KEY = frozenset(
     | {"defense"}
 )
 """Settings that are not in the key. Some change no number; the files among them are in the key by their digests."""
+ADDED_TO_KEY = ("max_megapixels", "max_megabytes")
+"""Settings that an earlier version did not have: while they are not given, the key is as it was."""
+LONGEST = 200
+"""Letters of what was given that an error repeats."""
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Triple = tuple[Finite, Finite, Finite]
 PHOTOS, CLASSIFIER, ATTACK, MACHINE = "Photos", "Classifier", "Attack", "Where it runs"
@@ -59,6 +65,12 @@ class Settings(BaseModel):
     limit: Annotated[
         Annotated[int, Field(ge=1)] | None,
         flag(PHOTOS, "N", "N photos, evenly spaced over the sorted paths.", "all"),
+    ] = None
+    max_megapixels: Annotated[
+        Annotated[int, Field(ge=1, le=1_000_000)] | None, flag(PHOTOS, "N", "Of one photo, in millions.", "89")
+    ] = None
+    max_megabytes: Annotated[
+        Annotated[int, Field(ge=1, le=1_000_000)] | None, flag(PHOTOS, "N", "Of one photo's file.", "512")
     ] = None
     classifier: Annotated[str, flag(CLASSIFIER, "NAME", "See `underfire list`; 'timm:NAME' for any timm network.")] = (
         "efficientnet-lite0"
@@ -129,6 +141,13 @@ class Settings(BaseModel):
     ] = None
     resolved: dict[str, Any] = Field(default_factory=dict)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _not_empty(cls, value: Any) -> Any:
+        if isinstance(value, str) and not value.strip():
+            raise PydanticCustomError("empty", "is empty")
+        return value
+
     @field_validator("precision", mode="before")
     @classmethod
     def _auto_is_none(cls, value: Any) -> Any:
@@ -173,6 +192,13 @@ class Settings(BaseModel):
         return self.model_copy(update={**own, "options": parts} if parts else own)
 
     @property
+    def limits(self) -> Limits:
+        """How large a photo may be."""
+        usual = Limits()
+        pixels = usual.pixels if self.max_megapixels is None else self.max_megapixels * 1_000_000
+        return Limits(pixels, usual.bytes if self.max_megabytes is None else self.max_megabytes * 1_000_000)
+
+    @property
     def classifier_options(self) -> ClassifierOptions:
         """The user's own weights and input policy."""
         own = {f.name: getattr(self, f.name) for f in dataclasses.fields(ClassifierOptions)}
@@ -188,8 +214,15 @@ def _sentence(error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"The plan does not say '{word}'."
     flag = "--" + word.partition(".")[0].replace("_", "-")
+    if first["type"] == "empty":
+        return f"{flag} is empty: give a value, or leave the flag out."
     hint = " The budget is in whole levels of 255." if word == "eps" else ""
-    return f"{flag} {first['input']}: {first['msg'][0].lower()}{first['msg'][1:]}.{hint}"
+    return f"{flag} {_short(first['input'])}: {first['msg'][0].lower()}{first['msg'][1:]}.{hint}"
+
+
+def _short(given: Any) -> str:
+    said = str(given)
+    return said if len(said) <= LONGEST else said[:LONGEST] + "…"
 
 
 def read(path: Place) -> Settings:
@@ -199,14 +232,14 @@ def read(path: Place) -> Settings:
         UnderfireError: there is no such file, it is not YAML, or it has settings that do not exist.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path)
     except IsADirectoryError as e:
         inside = path / "plan.yaml"
         hint = f"its plan is '{inside}'" if inside.is_file() else f"photos are given with --images '{path}'"
         raise UnderfireError(f"'{path}' is a folder, not a plan: {hint}.") from e
     except OSError as e:
         raise UnderfireError(f"Cannot read the plan '{path}' ({e.strerror or e}).") from e
-    except (yaml.YAMLError, UnicodeDecodeError) as e:
+    except yaml.YAMLError as e:
         reason = str(e).splitlines()[0]
         raise UnderfireError(f"'{path}' is no YAML plan ({reason}): photos are given with --images.") from e
     if not isinstance(content, dict):
@@ -224,6 +257,9 @@ def merged(there: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]
 def key_settings(settings: Settings) -> dict[str, Any]:
     """Pick the settings that go into the key: paths of files do not, since the key has the digests of the files."""
     found = settings.model_dump(mode="json", exclude=set(NOT_IN_KEY))
+    for added in ADDED_TO_KEY:
+        if found[added] is None:
+            del found[added]
     found["options"] = {
         part: {k: v for k, v in own.items() if k not in FILES} for part, own in found["options"].items()
     }

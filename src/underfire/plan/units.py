@@ -66,6 +66,8 @@ class Plan:
     lanes: tuple[Lane, ...]
     scale_passes: float
     defense_digest: str = ""
+    left_out: tuple[str, ...] = ()
+    """What looks like photos and is not taken: a sentence for each reason."""
 
     @property
     def image_passes(self) -> float:

@@ -164,7 +164,9 @@ def _value(estimate: Estimate) -> float:
 
 
 def _panels(plan: Mapping[str, Any], table: pa.Table, scale: pa.Table) -> tuple[Panel, ...]:
-    cells: list[dict[str, Any]] = table.select(list(CELL)).group_by(list(CELL)).aggregate([]).to_pylist()
+    cells: list[dict[str, Any]] = (
+        table.select(list(CELL)).group_by(list(CELL), use_threads=False).aggregate([]).to_pylist()
+    )
     cells.sort(key=lambda cell: names.order(plan, cell))
     judges: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for cell in cells:

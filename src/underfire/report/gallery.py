@@ -5,7 +5,6 @@ Pictures on the page are compressed for display; the evidence is the PNGs beside
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from PIL import Image
 
-from underfire.core.place import Place
+from underfire.core.place import Place, below
+from underfire.images.formats import decode_png
+from underfire.images.npy import decode_npy
 from underfire.images.overlay import Pixels, difference, overlay, uri
 from underfire.report.findings import Findings, Line, Panel, good, select
 
@@ -159,21 +159,23 @@ def _map_size(out: Place, rows: list[dict[str, Any]]) -> str | None:
 
 def read_photo(out: Place, name: str | None) -> Pixels | None:
     """Read (H, W, 3) pixels; None where there is no such picture."""
-    if name is None:
-        return None
+    content = _content(out, name)
     try:
-        with Image.open(io.BytesIO((out / name).read_bytes())) as picture:
-            return np.asarray(picture.convert("RGB"))
-    except OSError:  # gone, or no picture any more: the page says so in its place
+        return None if content is None else decode_png(content)
+    except Exception:  # no picture any more: the page says so in its place; decoders raise whatever they like
         return None
 
 
 def read_map(out: Place, name: str | None) -> NDArray[np.float32] | None:
     """Read a map (h, w); None where there is no such file."""
-    if name is None:
-        return None
+    content = _content(out, name)
+    return None if content is None else decode_npy(content)
+
+
+def _content(out: Place, name: str | None) -> bytes | None:
+    """The file of a picture or map; None where it is gone, or does not lie in the folder."""
+    file = None if name is None else below(out, name)
     try:
-        found = np.load(io.BytesIO((out / name).read_bytes()), allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        return file.read_bytes() if file is not None and file.is_file() else None
+    except OSError:
         return None
-    return np.asarray(found, np.float32) if found.ndim == 2 else None

@@ -10,6 +10,7 @@ import typing
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from underfire.core import SCHEMA_VERSION, UnderfireError
@@ -24,6 +25,13 @@ _ARROW: dict[Any, pa.DataType] = {
     bool: pa.bool_(),
     list[float | None]: pa.list_(pa.float64()),
 }
+FILES = frozenset({"clean", "adversarial", "clean_map", "wanted_map", "adversarial_map"})
+"""Columns that name files."""
+_FILE = re.compile(r"images/(?!\.\.?/)[^/\0]+/(?!\.\.?$)[^/\0]+")
+MOST_ROWS = 1_000_000
+"""Rows of one part; underfire writes some thousands."""
+MOST_BYTES = 1 << 30
+"""Bytes of a part as it unpacks."""
 _SEAL = re.compile(rb"sha256=([0-9a-f]{64})")
 _NO_SEAL = b"sha256=" + b"0" * 64
 
@@ -55,7 +63,29 @@ def encode(table: pa.Table) -> bytes:
 
 def decode(content: bytes) -> pa.Table | None:
     """Read the table of a sealed Parquet file; None where a byte of the file has changed."""
-    return pq.ParquetFile(io.BytesIO(content)).read() if sound(content) else None
+    if not sound(content):
+        return None
+    try:
+        # No Python file and no threads: a thread of Arrow's that lets go of a Python object while the interpreter ends
+        # takes the whole process down with it.
+        file = pq.ParquetFile(pa.BufferReader(content))
+        groups = (file.metadata.row_group(i) for i in range(file.metadata.num_row_groups))
+        if file.metadata.num_rows > MOST_ROWS or sum(group.total_byte_size for group in groups) > MOST_BYTES:
+            return None
+        table = file.read(use_threads=False)
+        table.validate(full=True)
+    except (pa.ArrowException, OSError, MemoryError, OverflowError, UnicodeDecodeError):
+        return None  # sealed by somebody who is not underfire
+    return table
+
+
+def metadata(content: bytes) -> dict[str, str]:
+    """Read the `meta` of a part; empty where the part is damaged."""
+    try:
+        found = pq.read_schema(pa.BufferReader(content)).metadata or {}
+    except (pa.ArrowException, OSError, MemoryError):
+        return {}
+    return {key.decode(errors="replace"): value.decode(errors="replace") for key, value in found.items()}
 
 
 def sound(content: bytes) -> bool:
@@ -79,8 +109,8 @@ def fitted(table: pa.Table, fixed: pa.Schema, where: str) -> pa.Table:
     Raises:
         UnderfireError: a version that cannot be read, or other columns than its version has.
     """
-    said = (table.schema.metadata or {}).get(b"underfire", b"").decode()
-    version = int(said) if said.isdigit() else 0
+    said = (table.schema.metadata or {}).get(b"underfire", b"")
+    version = int(said) if re.fullmatch(rb"[0-9]{1,9}", said) else 0
     if version > SCHEMA_VERSION:
         raise UnderfireError(f"The part {where} was written by a newer version of underfire: install that version.")
     if version < OLDEST:
@@ -90,7 +120,23 @@ def fitted(table: pa.Table, fixed: pa.Schema, where: str) -> pa.Table:
         )
     if version < SCHEMA_VERSION:
         table = table.drop_columns([name for name in table.column_names if name in _DROPPED])
-    if set(table.column_names) != set(fixed.names):
+    if sorted(table.column_names) != sorted(fixed.names):
         odd = sorted(set(table.column_names) ^ set(fixed.names))
         raise UnderfireError(f"The part {where} has other columns than underfire writes ({', '.join(odd)}).")
-    return table.select(fixed.names).cast(fixed)
+    try:
+        table = table.select(fixed.names).cast(fixed)
+    except (pa.ArrowException, ValueError) as e:
+        raise UnderfireError(f"The part {where} has columns of other types than underfire writes.") from e
+    _refuse_strange_names(table, where)
+    return table
+
+
+def _refuse_strange_names(table: pa.Table, where: str) -> None:
+    """Raise UnderfireError where a part names files that do not lie where underfire puts them: beside it."""
+    for column in sorted(FILES.intersection(table.column_names)):
+        names = pc.unique(table[column]).to_pylist()
+        strange = next((name for name in names if name is not None and not _FILE.fullmatch(name)), None)
+        if strange is not None:
+            raise UnderfireError(
+                f"The part {where} names the file '{strange}', which is none of its own: underfire did not write it."
+            )

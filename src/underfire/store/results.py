@@ -97,6 +97,8 @@ def scale_of(store: Store, plan: Mapping[str, Any]) -> dict[str, float]:
     """
     resolved = plan.get("resolved")
     planned = resolved.get("scale_units", 0) if isinstance(resolved, Mapping) else 0
+    if not isinstance(planned, int):
+        raise UnderfireError(f"The plan.yaml of '{store.root}' does not say how many units there are.")
     if len(store.done(ScaleUnit.stage)) < planned:
         return {}
     return untouched_scale((row["interpreter"], row["jpeg_l1"]) for row in store.rows(ScaleUnit.stage))

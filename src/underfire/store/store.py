@@ -18,7 +18,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import io
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,14 +25,14 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 
 from underfire.core import SCHEMA_VERSION, ForgeUnit, JudgeUnit, Record, Scale, ScaleUnit, UnderfireError
+from underfire.core.bounded import read_yaml
 from underfire.core.files import TEMPORARY, listing, read_many, temporary_name, write_many, write_whole
 from underfire.core.place import Place
 from underfire.store import lease
-from underfire.store.parquet import decode, encode, fitted, schema, sound
+from underfire.store.parquet import decode, encode, fitted, metadata, schema, sound
 
 STAGES: dict[str, type] = {ScaleUnit.stage: Scale, ForgeUnit.stage: Record, JudgeUnit.stage: Record}
 """Name of a stage, which is its folder -> class of its rows."""
@@ -205,8 +204,7 @@ class Store:
     def provenance(self) -> list[dict[str, str]]:
         """Read the `meta` of each finished part: its date, its seconds, the versions it was made with."""
         contents = (content for stage in STAGES for _, content in self._parts(stage, self.done(stage)))
-        found = [pq.read_schema(io.BytesIO(content)).metadata or {} for content in contents]
-        return [{key.decode(): value.decode() for key, value in one.items()} for one in found]
+        return [metadata(content) for content in contents]
 
 
 def _units(folder: Place) -> set[str]:
@@ -244,13 +242,14 @@ def read_plan(out: Place) -> Mapping[str, Any]:
     """
     path = out / "plan.yaml"
     try:
-        plan = yaml.safe_load(path.read_text(encoding="utf-8"))
+        plan = read_yaml(path)
     except (FileNotFoundError, NotADirectoryError) as e:
         raise UnderfireError(
             f"'{out}' is no folder of an underfire audit (it has no plan.yaml): give the folder named by --out."
         ) from e
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
-        raise UnderfireError(f"Cannot read '{path}': {e}") from e
+    except (OSError, yaml.YAMLError) as e:
+        reason = str(e).splitlines()[0]
+        raise UnderfireError(f"Cannot read '{path}' ({reason}): it was damaged since a run wrote it.") from e
     if not isinstance(plan, dict):
         raise UnderfireError(f"'{path}' holds no settings: run the audit again with a new --out.")
     return plan

@@ -14,10 +14,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from underfire import core
-from underfire.audit.folder import DEFAULT_OUT
 from underfire.core import UnderfireError
+from underfire.core.bounded import read_yaml
 from underfire.core.hashing import digest_of
-from underfire.images.photos import DEMO
+from underfire.images.photos import DEFAULT_OUT, DEMO
 from underfire.plan.settings import Settings, merged
 from underfire.study.results import FILE
 
@@ -149,8 +149,8 @@ def read(path: Path) -> Study:
 
 def _content(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load((path / FILE if path.is_dir() else path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
+        content = read_yaml(path / FILE if path.is_dir() else path)
+    except (OSError, yaml.YAMLError) as e:
         raise UnderfireError(f"Cannot read the study's plan '{path}': {str(e).splitlines()[0]}.") from e
     if not isinstance(content, dict):
         raise UnderfireError(f"'{path}' is no plan of a study: it lists 'classifiers', each with its 'images'.")

@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 
 from underfire.core import UnderfireError
-from underfire.core.place import Place
+from underfire.core.bounded import read_yaml
+from underfire.core.place import Place, is_below
 from underfire.report.published import network_of
 from underfire.store import Store, open_results
 
@@ -177,7 +178,7 @@ def read(out: Place) -> dict[str, Any]:
         UnderfireError: no such folder.
     """
     try:
-        plan: dict[str, Any] = yaml.safe_load((out / FILE).read_text(encoding="utf-8"))
+        plan: dict[str, Any] = read_yaml(out / FILE)
         _ = plan["resolved"]["parts"], plan["resolved"]["trained_on"]
     except (OSError, yaml.YAMLError, KeyError, TypeError) as e:
         raise UnderfireError(f"'{out}' is no folder of an underfire study: it has no {FILE} that a study wrote.") from e
@@ -186,7 +187,11 @@ def read(out: Place) -> dict[str, Any]:
 
 def audit_folders(out: Place) -> list[str]:
     """List the folders of a study's audits, below its own."""
-    return [audit["folder"] for audit in read(out)["resolved"]["parts"]]
+    folders = [str(audit["folder"]) for audit in read(out)["resolved"]["parts"]]
+    for folder in folders:
+        if not is_below(folder):
+            raise UnderfireError(f"'{out / FILE}' names '{folder}', which does not lie in its folder.")
+    return folders
 
 
 def load(out: Path) -> StudyResults:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from underfire.core import COLUMNS, Cell, Found, Goal, ImageErrors, Job, PerImage, UnderfireError, Victim, hashing
 from underfire.images import pixels
+from underfire.images.formats import decode_png
 from underfire.trial.alarms import Alarms
 from underfire.trial.batch import Batch, picked
 from underfire.trial.load import Levels
@@ -97,7 +98,7 @@ def _attacked(system: System, job: Job, cell: Cell, able: Batch) -> Forged:
     _check_finite(cell, found)
     note = f"{cell.attack.name} against {cell.against or 'the prediction'}"
     png = tuple(pixels.encode_png(levels, note) for levels in pixels.to_levels(found.images))
-    levels = np.stack([pixels.decode_png(one) for one in png])
+    levels = np.stack([decode_png(one) for one in png])
     linf = torch.tensor([pixels.linf_levels(*pair) for pair in zip(levels, able.levels, strict=True)])
     _check_budget(cell, linf)
     extras = {column: values.detach().cpu() for column, values in found.extras.items()}

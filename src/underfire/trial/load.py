@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from underfire.core import Photo, Preprocess, UnderfireError
+from underfire.core import Limits, Photo, Preprocess, UnderfireError
 from underfire.images import pixels
 from underfire.images.photos import PhotoLostError
 
@@ -43,7 +43,13 @@ class Loaded:
         return tuple(self.given[row - self.first] for row in self.rows)
 
 
-def load(photos: Sequence[Photo], content: Callable[[Photo], bytes], preprocess: Preprocess, first: int = 0) -> Loaded:
+def load(
+    photos: Sequence[Photo],
+    content: Callable[[Photo], bytes],
+    preprocess: Preprocess,
+    first: int = 0,
+    limits: Limits = Limits(),
+) -> Loaded:
     """Read and crop photos; those that cannot be read are named in the errors.
 
     Args:
@@ -51,6 +57,7 @@ def load(photos: Sequence[Photo], content: Callable[[Photo], bytes], preprocess:
         content: gives the file of each.
         preprocess: the classifier's input policy.
         first: place of the first photo in its unit.
+        limits: how large a photo may be.
 
     Raises:
         PhotoLostError: a file has gone or changed, which is no property of the photo, but a mistake to be mended.
@@ -58,7 +65,7 @@ def load(photos: Sequence[Photo], content: Callable[[Photo], bytes], preprocess:
     shown, errors = dict[int, Levels](), dict[int, str]()
     for row, photo in enumerate(photos, first):
         try:
-            shown[row] = pixels.load(content(photo), photo.path, preprocess)
+            shown[row] = pixels.load(content(photo), photo.path, preprocess, limits)
         except PhotoLostError:
             raise
         except UnderfireError as e:

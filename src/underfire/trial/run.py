@@ -60,6 +60,7 @@ def _ready(unit: Unit) -> System:
 
 def _loaded(unit: ScaleUnit | ForgeUnit, system: System, photos: Sequence[Photo]) -> Iterator[Loaded]:
     """Load some photos, so many at a time as share a batch."""
-    content, policy = partial(planned, Folder(unit.job.source)), system.classifier.preprocess
+    limits = unit.job.limits
+    content, policy = partial(planned, Folder(unit.job.source, limits)), system.classifier.preprocess
     for first in range(0, len(photos), unit.batch):
-        yield load(photos[first : first + unit.batch], content, policy, first)
+        yield load(photos[first : first + unit.batch], content, policy, first, limits)

@@ -1,0 +1,76 @@
+"""Formats: which kinds of picture are decoded, and what files of them are called.
+
+Pillow knows more formats than these. It hands an EPS file to Ghostscript, which runs it as a program, and whatever a
+file is called, its content says which decoder gets it: so each picture is opened with this list.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import io
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, features
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FORMATS = {
+    "AVIF": (".avif", ".avifs"),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "HEIF": (".heic", ".heif", ".hif"),
+    "JPEG": (".jfif", ".jpe", ".jpeg", ".jpg", ".mpo"),
+    "JPEG2000": (".j2c", ".j2k", ".jp2", ".jpc", ".jpf", ".jpx"),
+    "PNG": (".apng", ".png"),
+    "PPM": (".pbm", ".pfm", ".pgm", ".pnm", ".ppm"),
+    "QOI": (".qoi",),
+    "TIFF": (".tif", ".tiff"),
+    "WEBP": (".webp",),
+}
+"""Pillow's name of a format -> the suffixes of its files."""
+OTHERS = frozenset(
+    {".ai", ".arw", ".cr2", ".cr3", ".cur", ".dcm", ".dds", ".dib", ".dng", ".emf", ".eps", ".exr", ".fits", ".hdr"}
+    | {".icns", ".ico", ".jxl", ".jxr", ".nef", ".orf", ".pcx", ".psd", ".raf", ".raw", ".rw2", ".sgi", ".svg", ".tga"}
+    | {".wdp", ".wmf", ".xcf"}
+)
+"""Suffixes of pictures that are not decoded."""
+_NEEDS = {"AVIF": "avif", "JPEG2000": "jpg_2000", "WEBP": "webp"}
+"""Formats that some builds of Pillow lack, and what it calls their library."""
+
+
+@functools.cache
+def formats() -> tuple[str, ...]:
+    """Name the formats that are decoded here; HEIF where the package pillow-heif is installed."""
+    Image.init()
+    if importlib.util.find_spec("pillow_heif"):
+        importlib.import_module("pillow_heif").register_heif_opener()
+    there = (name for name in FORMATS if name in Image.OPEN)
+    return tuple(name for name in there if name not in _NEEDS or features.check(_NEEDS[name]))
+
+
+def suffixes() -> frozenset[str]:
+    """List the suffixes of the files that are taken for photos."""
+    return frozenset(suffix for name in formats() for suffix in FORMATS[name])
+
+
+def looks_like_picture(suffix: str) -> bool:
+    """Tell whether files with this suffix are pictures, decoded here or not."""
+    return suffix in OTHERS or any(suffix in known for known in FORMATS.values())
+
+
+def opened(content: bytes) -> Image.Image:
+    """Open a picture of one of the formats; its pixels are decoded later."""
+    return Image.open(io.BytesIO(content), formats=formats())
+
+
+def decode_png(content: bytes) -> NDArray[np.uint8]:
+    """Decode a PNG into levels (H, W, 3)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            return np.asarray(image.convert("RGB"))
