@@ -12,6 +12,9 @@ from underfire.images.photos import DEFAULT_OUT
 from underfire.plan.settings import ADDED_TO_KEY, Settings, key_settings, read
 from underfire.plan.units import Plan
 
+NAMING = ("images", "limit", "classifier", "weights", "classes", "defense", "target_map")
+"""Settings that say which files are meant: where they are the same, the files are not what they were."""
+
 
 def default_out(settings: Settings) -> Place:
     """A folder that the settings as given name, so that the same command goes on where it stopped."""
@@ -57,11 +60,12 @@ def refuse_other_plan(out: Place, stored: Settings | None, plan: Plan, go_on: st
         return
     there = key_settings(stored)
     now = plan.key_settings()
-    changed = [
+    chosen = [
         f"{k}: {_word(there.get(k, 'default'))} there, {_word(now.get(k, 'default'))} now"
         for k in dict.fromkeys([*now, *there])
         if there.get(k) != now.get(k)
     ]
+    moved = []
     n_there = stored.resolved.get("photos")
     for what, value, found in (
         ("photos", plan.photos_digest, f"other files ({n_there} there, {len(plan.photos)} now)"),
@@ -71,13 +75,15 @@ def refuse_other_plan(out: Place, stored: Settings | None, plan: Plan, go_on: st
         ("target_map", plan.job.target_map.key, f"{stored.target_map} there, {plan.settings.target_map} now"),
     ):
         if stored.resolved.get(f"{what}_digest") != value:
-            changed.append(f"{what}: {found}")
-    go_on = go_on or f"underfire run '{out / 'plan.yaml'}'"
-    difference = "; ".join(changed) or "the presets of this version differ from the version that wrote it"
-    raise UnderfireError(
-        f"'{out}' holds the results of another plan ({difference}). Give a new folder with --out, or go on with the "
-        f"plan that is there: {go_on}."
-    )
+            moved.append(f"{what}: {found}")
+    difference = "; ".join([*chosen, *moved]) or "the presets of this version differ from the version that wrote it"
+    advice = "Give a new folder with --out"
+    if any(getattr(stored, name) != getattr(plan.settings, name) for name in NAMING) or (chosen and not moved):
+        plan_there = go_on or f"underfire run '{out / 'plan.yaml'}'"
+        advice += f", or go on with the plan that is there: {plan_there}"
+    elif moved:  # the plan that is there would be refused for the same reason
+        advice += ", or bring back what was there and run the same command again"
+    raise UnderfireError(f"'{out}' holds the results of another plan ({difference}). {advice}.")
 
 
 def _word(value: Any) -> str:
