@@ -10,8 +10,14 @@ import functools
 import importlib
 import importlib.util
 import io
+import warnings
+from typing import TYPE_CHECKING
 
+import numpy as np
 from PIL import Image, features
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 FORMATS = {
     "AVIF": (".avif", ".avifs"),
@@ -60,3 +66,11 @@ def looks_like_picture(suffix: str) -> bool:
 def opened(content: bytes) -> Image.Image:
     """Open a picture of one of the formats; its pixels are decoded later."""
     return Image.open(io.BytesIO(content), formats=formats())
+
+
+def png_pixels(content: bytes) -> NDArray[np.uint8]:
+    """(H, W, 3) levels of a PNG, and of nothing else."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            return np.asarray(image.convert("RGB"))

@@ -18,7 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from underfire.core import LEVELS, Limits, Preprocess, UnderfireError
-from underfire.images.formats import opened
+from underfire.images.formats import opened, png_pixels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -198,10 +198,7 @@ def forged_note(content: bytes) -> str | None:
 
 def decode_png(content: bytes) -> NDArray[np.uint8]:
     """A PNG -> (H, W, 3) levels."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
-            return np.asarray(image.convert("RGB"))
+    return png_pixels(content)
 
 
 def jpeg(levels: NDArray[np.uint8], quality: int = JPEG_QUALITY) -> NDArray[np.uint8]:

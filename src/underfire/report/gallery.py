@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from underfire.core.place import Place, below
+from underfire.images.formats import png_pixels
 from underfire.images.npy import decode_npy
 from underfire.images.overlay import Pixels, difference, overlay, uri
-from underfire.images.pixels import decode_png
 from underfire.report.findings import Findings, Line, Panel, good, select
 
 ATTACKS_SHOWN = 4
@@ -161,7 +161,7 @@ def read_photo(out: Place, name: str | None) -> Pixels | None:
     """Read (H, W, 3) pixels; None where there is no such picture."""
     content = _content(out, name)
     try:
-        return None if content is None else decode_png(content)
+        return None if content is None else png_pixels(content)
     except Exception:  # no picture any more: the page says so in its place; decoders raise whatever they like
         return None
 
