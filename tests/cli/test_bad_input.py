@@ -310,6 +310,19 @@ def test_what_is_left_out_is_said_and_names_do_not_steer_the_terminal(tmp_path: 
     assert r"'bad\x1b[2J\nname\x9b.jpg' is no image" in status.out
 
 
+def test_after_a_photo_changed_the_advice_is_not_what_was_just_refused(tmp_path: Path) -> None:
+    command = ("--images", photos(tmp_path / "in", 2), *TOY, "--out", tmp_path / "out")
+    assert underfire("run", *command).code == 0
+    assert "or go on with the plan that is there" in _refused(*command, "--eps", "4")
+    photo(9).save(tmp_path / "in" / "p00.png")
+    for words in (command, (tmp_path / "out" / "plan.yaml",)):
+        said = _refused(*words)
+        assert "photos: other files (2 there, 2 now)" in said
+        assert "bring back what was there" in said
+        assert "plan.yaml" not in said
+    assert "or go on with the plan that is there" in _refused(*command, "--limit", "1")
+
+
 def test_limits_are_another_plan_and_otherwise_change_no_key(tmp_path: Path) -> None:
     from underfire.audit.folder import default_out
     from underfire.plan.settings import Settings, key_settings

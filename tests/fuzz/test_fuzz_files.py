@@ -30,6 +30,7 @@ from underfire.images.formats import formats
 from underfire.images.npy import decode_npy
 from underfire.plan import settings as plan
 from underfire.report.gallery import read_photo
+from underfire.report.page import write_report
 from underfire.store import Store, encode, open_results, schema
 from underfire.store.results import flat
 from underfire.study import plan as study_plan
@@ -213,6 +214,12 @@ typed = st.builds(
 
 def _any_typed(content: dict[str, Any]) -> None:
     _any_plan(yaml.safe_dump(content).encode())
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "records").mkdir()
+        (folder / "plan.yaml").write_text(yaml.safe_dump(content))
+        (folder / "records" / "000000-0123456789abcdef.parquet").write_bytes(part(SCHEMA_VERSION))
+        answers(lambda: write_report(folder, 2))
 
 
 # -- parts and maps ---------------------------------------------------------------------------------------------------
@@ -259,6 +266,7 @@ def _any_part(content: bytes) -> None:
         answers(lambda: _read_all(folder))
         answers(lambda: status(folder))
         answers(Store(folder).provenance)
+        answers(lambda: write_report(folder, 2))
 
 
 @functools.cache
@@ -277,8 +285,8 @@ maps = st.builds(mutated, st.builds(a_map), mutations)
 FUZZED: list[tuple[str, st.SearchStrategy[Any], Callable[[Any], None], int]] = [
     ("pictures", pictures, _any_picture, 150),
     ("plans", plans, _any_plan, 40),
-    ("typed plans", typed, _any_typed, 40),
-    ("parts", parts, _any_part, 40),
+    ("typed plans", typed, _any_typed, 25),
+    ("parts", parts, _any_part, 30),
     ("maps", maps, _any_map, 100),
 ]
 

@@ -13,6 +13,9 @@ from underfire.images.photos import DEFAULT_OUT
 from underfire.plan.settings import ADDED_TO_KEY, Settings, key_settings, read
 from underfire.plan.units import Plan
 
+NAMING = ("images", "limit", "classifier", "weights", "classes", "defense", "target_map")
+"""Settings that say which files are meant: where they are the same, the files are not what they were."""
+
 
 def default_out(settings: Settings) -> Place:
     """Name an output folder after the settings, so that the same command goes on where it stopped."""
@@ -63,19 +66,27 @@ def refuse_other_plan(out: Place, stored: Settings | None, plan: Plan, go_on: st
     """
     if stored is None or stored.resolved.get("plan_digest") == plan.digest:
         return
-    difference = "; ".join(_differences(stored, plan)) or "it was written by a version with other presets"
-    go_on = go_on or f"underfire run '{out / 'plan.yaml'}'"
-    raise UnderfireError(
-        f"'{out}' holds the results of another plan ({difference}). Give a new folder with --out, or go on with the "
-        f"plan that is there: {go_on}."
-    )
+    chosen, moved = list(_chosen(stored, plan)), list(_moved(stored, plan))
+    difference = "; ".join([*chosen, *moved]) or "it was written by a version with other presets"
+    advice = "Give a new folder with --out"
+    if any(getattr(stored, name) != getattr(plan.settings, name) for name in NAMING) or (chosen and not moved):
+        plan_there = go_on or f"underfire run '{out / 'plan.yaml'}'"
+        advice += f", or go on with the plan that is there: {plan_there}"
+    elif moved:  # the plan that is there would be refused for the same reason
+        advice += ", or bring back what was there and run the same command again"
+    raise UnderfireError(f"'{out}' holds the results of another plan ({difference}). {advice}.")
 
 
-def _differences(stored: Settings, plan: Plan) -> Iterator[str]:
+def _chosen(stored: Settings, plan: Plan) -> Iterator[str]:
+    """Tell which settings are not what they were."""
     there, now = key_settings(stored), plan.key_settings()
     for k in dict.fromkeys([*now, *there]):
         if there.get(k) != now.get(k):
             yield f"{k}: {_word(there.get(k, 'default'))} there, {_word(now.get(k, 'default'))} now"
+
+
+def _moved(stored: Settings, plan: Plan) -> Iterator[str]:
+    """Tell which files are not what they were."""
     n_there = stored.resolved.get("photos")
     for what, value, found in (
         ("photos", plan.photos_digest, f"other files ({n_there} there, {len(plan.photos)} now)"),

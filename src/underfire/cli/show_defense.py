@@ -26,6 +26,7 @@ from underfire.defenses.ensemble.alarm import EnsembleAlarm, Verdict
 from underfire.defenses.ensemble.calibrate import calibrate
 from underfire.defenses.ensemble.check import Checked, check
 from underfire.images.overlay import over
+from underfire.images.photos import Folder
 from underfire.images.pixels import encode_png
 from underfire.plan.settings import Settings
 from underfire.train.run import out_folder_writable
@@ -43,6 +44,8 @@ def calibrate_alarm(settings: Settings, members: Sequence[str] | None, false_ala
             classifier, settings.images, members, settings.options, false_alarms, settings.limit, listener
         )
     known.write(out)
+    for sentence in Folder(settings.images).left_out:
+        say(sentence)
     for reason in list(skipped.values())[:ERRORS_SHOWN]:
         say(plain(f"No score: {reason}"))
     raised = sum(score > known.threshold for score in known.scores) + known.unexplained

@@ -101,6 +101,7 @@ def _train(
     """
     from underfire.cli.flags import classifier_of
     from underfire.cli.progress import TrainProgress, say
+    from underfire.images.photos import Folder
     from underfire.train.forged import JUDGED_STEPS
     from underfire.train.run import train_rts as train
 
@@ -118,6 +119,8 @@ def _train(
             precision=settings.precision or "fp32",
             listener=listener,
         )
+    for sentence in Folder(settings.images).left_out:
+        say(sentence)
     for reason in list(done.skipped.values())[:ERRORS_SHOWN]:
         say(f"Left out: {reason}")
     figures = done.card.figures

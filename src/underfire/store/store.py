@@ -252,4 +252,6 @@ def read_plan(out: Place) -> Mapping[str, Any]:
         raise UnderfireError(f"Cannot read '{path}' ({reason}): it was damaged since a run wrote it.") from e
     if not isinstance(plan, dict):
         raise UnderfireError(f"'{path}' holds no settings: run the audit again with a new --out.")
+    if not isinstance(plan.get("resolved", {}), dict):
+        raise UnderfireError(f"'{path}' was not written by a run: what it resolved to is no mapping.")
     return plan

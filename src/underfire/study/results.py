@@ -179,19 +179,19 @@ def read(out: Place) -> dict[str, Any]:
     """
     try:
         plan: dict[str, Any] = read_yaml(out / FILE)
-        _ = plan["resolved"]["parts"], plan["resolved"]["trained_on"]
+        _ = plan["resolved"]["trained_on"]
+        folders = [str(audit["folder"]) for audit in plan["resolved"]["parts"]]
     except (OSError, yaml.YAMLError, KeyError, TypeError) as e:
         raise UnderfireError(f"'{out}' is no folder of an underfire study: it has no {FILE} that a study wrote.") from e
+    for folder in folders:
+        if not is_below(folder):
+            raise UnderfireError(f"'{out / FILE}' names '{folder}', which does not lie in its folder.")
     return plan
 
 
 def audit_folders(out: Place) -> list[str]:
     """List the folders of a study's audits, below its own."""
-    folders = [str(audit["folder"]) for audit in read(out)["resolved"]["parts"]]
-    for folder in folders:
-        if not is_below(folder):
-            raise UnderfireError(f"'{out / FILE}' names '{folder}', which does not lie in its folder.")
-    return folders
+    return [str(audit["folder"]) for audit in read(out)["resolved"]["parts"]]
 
 
 def load(out: Path) -> StudyResults:
