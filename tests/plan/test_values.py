@@ -81,6 +81,8 @@ def test_no_setting_is_without_an_end(attack: str, name: str, value: str) -> Non
         ("adv2", {"step": -1.0}, ["adv2.step=-1.0", "above 0"]),
         ("adv2", {"step": {"start": 2, "end": -1}}, ["adv2.step=", "never be below"]),
         ("adv2", {"lam": -1}, ["adv2.lam=-1", "below 0"]),
+        ("adv2", {"lam": 1e300}, ["adv2.lam=1e+300", "1,000,000,000"]),
+        ("adv2", {"step": {"start": 1e308, "end": 1}}, ["adv2.step={'start': 1e+308", "1,000,000"]),
         ("adv2", {"lam": True}, ["adv2.lam=True"]),
         ("adv2", {"lam": {"end": 2}}, ["adv2.lam=", "start"]),
         ("adv2", {"lam": {"start": 1, "edn": 2}}, ["'edn'", "Did you mean 'end'"]),

@@ -156,10 +156,11 @@ class LiveBatch:
                 lam = settings.lam.at(progress) * self.share if settings.yields else settings.lam.at(progress)
                 self.walk.step(prediction + lam * terms.loss, progress)
         except NotFinite as e:
-            found = f"the {e.what} is not finite."
             if e.what == POSITION:
-                raise ImageErrors({int(self.rows[n]): f"in the search {found}" for n in e.by_row}) from e
-            raise self._told(list(e.by_row), found) from e
+                why = "in the search the step led to a position that is not finite."
+                raise ImageErrors({int(self.rows[n]): why for n in e.by_row}) from e
+            sum_of = "ℓ_prd" if self.surrogate is None else "ℓ_prd + λ ℓ_int"
+            raise self._told(list(e.by_row), f"the gradient of {sum_of} is not finite.") from e
 
     def _alone(self, loss: PerImage) -> PerImage:
         """Give a loss with the same gradient and a graph of its own: the step before frees the other."""

@@ -20,6 +20,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 MOST = 1_000_000
 """Steps, and other counts, that nobody needs more of."""
+LARGEST = 1_000_000_000
+"""Weight of a loss above which float32 has no room left for the other one."""
 
 
 @dataclass(frozen=True)
@@ -85,15 +87,15 @@ class Stages:
 
 def _never_negative(number: Schedule | Stages) -> Schedule | Stages:
     values = number.ends if isinstance(number, Schedule) else number.values
-    if min(values) < 0:
-        raise ValueError("it should never be below 0")
+    if not 0 <= min(values) <= max(values) <= LARGEST:
+        raise ValueError(f"it should never be below 0, nor above {LARGEST:,}")
     return number
 
 
 def _moves(step: Schedule) -> Schedule:
     start, end = step.ends
-    if not (start > 0 and end >= 0):
-        raise ValueError("steps should start above 0, and never be below")
+    if not (0 < start <= MOST and 0 <= end <= MOST):
+        raise ValueError(f"steps should start above 0, never be below, nor above {MOST:,}")
     return step
 
 
