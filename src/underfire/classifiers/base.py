@@ -30,6 +30,7 @@ class TorchClassifier:
         features: normalised images -> last feature maps (N, C, h, w), where known.
         scores: those -> logits, where known.
         pyramid: normalised images -> feature maps at strides 4 to 32, the last ones as `features` gives, where known.
+        entry: which of several weights in a training checkpoint these are.
     """
 
     def __init__(
@@ -42,11 +43,12 @@ class TorchClassifier:
         features: Features | None = None,
         scores: Features | None = None,
         pyramid: Callable[[Tensor], Sequence[Tensor]] | None = None,
+        entry: str = "",
     ) -> None:
         self.module = module.eval()
         for p in module.parameters():
             p.requires_grad_(False)
-        self.name, self.preprocess, self.classes = name, preprocess, classes
+        self.name, self.preprocess, self.classes, self.entry = name, preprocess, classes, entry
         self.meter: Meter = PassMeter()
         self._features, self._scores, self._pyramid = features, scores, pyramid
         self._head: nn.Linear | None = None

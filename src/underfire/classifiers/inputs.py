@@ -31,8 +31,9 @@ def policy(base: Preprocess, metadata: Mapping[str, str], options: ClassifierOpt
                     f"The checkpoint's metadata says {key} = '{metadata[key]}', which is no number or three: give "
                     f"--{key.replace('_', '-')}."
                 ) from e
-    if metadata.get("interpolation"):
-        found["interpolation"] = metadata["interpolation"]
+    interpolation = options.interpolation or metadata.get("interpolation")
+    if interpolation:
+        found["interpolation"] = interpolation
     if "input_size" in found and "resize" not in found:
         found["resize"] = round(found["input_size"] * base.resize / base.input_size)
     new = replace(base, **found)

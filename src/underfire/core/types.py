@@ -83,6 +83,7 @@ class ClassifierOptions:
         mean: per colour channel.
         std: per colour channel.
         classes: a file of class names.
+        interpolation: how photos are resized.
     """
 
     weights: str | None = None
@@ -91,6 +92,7 @@ class ClassifierOptions:
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
     classes: str | None = None
+    interpolation: str | None = None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from underfire import registry
 from underfire.core import Cell, Classifier, Defense, Interpreter, Job, TargetMap, UnderfireError, unknown
@@ -66,7 +67,14 @@ def make_plan(settings: Settings, victims: Victims = VICTIMS, earlier: Settings 
         tuple(lanes),
         2 * planned.map_passes + 1,
         planned.alarm.digest if planned.alarm else "",
+        _shown(planned.classifier),
     )
+
+
+def _shown(classifier: Classifier) -> dict[str, Any]:
+    policy = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(classifier.preprocess).items()}
+    entry = getattr(classifier, "entry", "")
+    return {"input": policy, **({"weights_entry": entry} if entry else {})}
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ AUTO = ("batch_size", "threads", "precision")
 """Settings that are filled in when not given, and taken from the plan that is there when a run goes on."""
 NOT_IN_KEY = frozenset(
     {"images", "weights", "classes", "device", "workers", "executor", "address", "gpus", "resolved", "target_map"}
-    | {"defense"}
+    | {"defense", "interpolation"}
 )
 """Settings that change no number: what photos, weights, class names, defense and target maps there are is in the key
-by their digests."""
+by their digests, and the whole input policy is in that of the weights."""
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Triple = tuple[Finite, Finite, Finite]
 PHOTOS, CLASSIFIER, ATTACK, PLACE = "Photos", "Classifier", "Attack", "Where it runs"
@@ -71,6 +71,9 @@ class Settings(BaseModel):
         Triple | None, flag(CLASSIFIER, "R,G,B", "What is subtracted from pixels in [0, 1], by colour.")
     ] = None
     std: Annotated[Triple | None, flag(CLASSIFIER, "R,G,B", "What they are then divided by.")] = None
+    interpolation: Annotated[
+        str | None, flag(CLASSIFIER, "NAME", "How photos are resized: bilinear, bicubic, lanczos or nearest.")
+    ] = None
     classes: Annotated[
         str | None, flag(CLASSIFIER, "FILE", "Class names, one a line, in the order of the outputs.")
     ] = None

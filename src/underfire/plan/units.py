@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -55,6 +55,8 @@ class Plan:
     lanes: tuple[Lane, ...]
     scale_passes: float
     defense_digest: str = ""
+    shown: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """How photos become the classifier's input, and which weights of its file it has: what its digest stands for."""
 
     @property
     def image_passes(self) -> float:
@@ -150,6 +152,7 @@ class Plan:
         resolved = {
             "photos": len(self.photos),
             "photos_digest": self.photos_digest,
+            **self.shown,
             "weights_digest": self.weights_digest,
             "classes_digest": self.classes_digest,
             "target_map_digest": self.job.target_map.key,
