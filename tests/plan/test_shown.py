@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 import yaml
 
@@ -41,3 +42,22 @@ def test_the_command_says_it_too(tmp_path: Path) -> None:
     words = " ".join((said.out + said.err).split())
     assert said.code == 0
     assert "shorter side to 40 px (bicubic), centre of 32 px, mean" in words
+
+
+@pytest.mark.parametrize("interpreter", ["cam", "grad"])
+def test_an_input_size_that_the_network_does_not_take_is_told(tmp_path: Path, interpreter: str) -> None:
+    import timm
+
+    state = timm.create_model("vit_tiny_patch16_224", pretrained=False, num_classes=5).state_dict()
+    torch.save(state, tmp_path / "net.pth")
+    network = ("--classifier", "timm:vit_tiny_patch16_224", "--weights", tmp_path / "net.pth", "--input-size", "64")
+    said = underfire("plan", "--images", photos(tmp_path / "in", 1), *network, "--interpreter", interpreter)
+    assert said.code == 2
+    assert "fails on a 64×64 px input" in said.err
+    assert "--input-size" in said.err
+
+
+def test_more_threads_than_any_machine_has_are_a_mistake(tmp_path: Path) -> None:
+    said = underfire("plan", "--images", photos(tmp_path / "in", 1), "--threads", "100000")
+    assert said.code == 2
+    assert "--threads 100000" in said.err

@@ -112,7 +112,12 @@ class TorchClassifier:
         size = self.preprocess.input_size
         x = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0)).to(self.device)
         x = (x - self._mean) / self._std
-        logits = _logits(self.module(x), self.name)
+        try:
+            logits = _logits(self.module(x), self.name)
+        except FAILURES as e:
+            raise refused(self.name, size, e) from e
+        if not bool(logits.isfinite().all()):
+            raise UnderfireError(f"'{self.name}' returns values that are not finite: check the weights and the policy.")
         for features, scores in [(self._features, self._scores)] if self._features else traced(self.module, x):
             linear = last_linear(self.module)
             if linear is None or features is None:

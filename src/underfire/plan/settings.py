@@ -110,7 +110,7 @@ class Settings(BaseModel):
         flag(PLACE, "N", "Photos that share a batch.", "by cost"),
     ] = None
     threads: Annotated[
-        Annotated[int, Field(ge=1)] | None, flag(PLACE, "T", "CPU threads a worker.", "cores / workers")
+        Annotated[int, Field(ge=1, le=512)] | None, flag(PLACE, "T", "CPU threads a worker.", "cores / workers")
     ] = None
     precision: Annotated[
         Literal["fp32", "bf16"] | None,
