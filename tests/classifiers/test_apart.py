@@ -208,6 +208,13 @@ def test_an_odd_input_policy_is_refused(given: dict[str, Any], reason: str) -> N
         wrap(ToyNet(), **{"input_size": SIZE, **given})
 
 
+def test_weights_that_are_no_numbers_are_no_matter_of_the_head() -> None:
+    module = ToyNet()
+    module.head.bias.data.fill_(float("nan"))
+    with pytest.raises(UnderfireError, match="not finite"):
+        wrap(module, input_size=SIZE).head  # noqa: B018
+
+
 def test_one_number_stands_for_three() -> None:
     assert wrap(ToyNet(), input_size=SIZE, mean=0, std=0.5).preprocess.std == (0.5, 0.5, 0.5)
     with pytest.raises(UnderfireError, match="not a str"):

@@ -482,13 +482,70 @@ def test_an_odd_policy_is_refused(metadata: dict[str, str], message: str) -> Non
 
 @pytest.mark.parametrize(
     "text",
-    ["cat\ndog\n", "cat\r\ndog\r\n\r\n", '["cat", "dog"]', "1\tcat\n2\tdog\n"],
-    ids=["lines", "windows", "json", "table"],
+    [
+        "cat\ndog\n",
+        "cat\r\ndog\r\n\r\n",
+        "\ufeffcat\ndog",
+        '["cat", "dog"]',
+        "['cat', 'dog',]",
+        '\ufeff["cat", "dog"]',
+        "1\tcat\n2\tdog\n",
+        "1\tdog\n0\tcat\n",
+        "\ufeff2\tdog\n1\tcat\n",
+        "1,dog\n0,cat",
+        "1: 'dog',\n0: 'cat',",
+        "1 dog\n0 cat",
+        "1 - dog\n0 - cat",
+        "{1: 'dog', 0: 'cat'}",
+        '{"1": "dog", "0": "cat"}',
+        '{"dog": 1, "cat": 0}',
+        '{"1": ["n02", "dog"], "0": ["n01", "cat"]}',
+        "n02123045 cat\nn02099601 dog",
+        "n02123045\tcat\nn02099601\tdog",
+        "1\tn02099601\tdog\n0\tn02123045\tcat",
+        "x\tcat\ny\tdog",
+    ],
 )
 def test_class_names_from_a_file(tmp_path: Path, text: str) -> None:
     (tmp_path / "names.txt").write_text(text, encoding="utf-8")
     found = inputs.class_names(2, {}, ClassifierOptions(classes=str(tmp_path / "names.txt")))
     assert found.names == ("cat", "dog")
+
+
+def test_class_names_may_be_in_utf_16(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("Kätzchen\nHund\n", encoding="utf-16")
+    found = inputs.class_names(2, {}, ClassifierOptions(classes=str(tmp_path / "names.txt")))
+    assert found.names == ("Kätzchen", "Hund")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("0\tcat\n2\tdog", "indices 0 to 2 for 2 names"),
+        ("1\tcat\n1\tdog", "indices 1 to 1 for 2 names"),
+        ("{0: 'cat', 5: 'dog'}", "indices 0 to 5"),
+        ("{0: 'cat', 1: 7}", "not all words"),
+        ("{'a': 'cat', 'b': 'dog'}", "neither a list of names nor a mapping by index"),
+        ("[['a', 'b'], ['c', 'd']]", "neither a list of names nor a mapping by index"),
+        ("{0: open('cat'), 1: 'dog'}", "no whole list or mapping"),
+        ("[" * 10_000, "no whole list or mapping"),
+        ("  \n", "no class names"),
+    ],
+)
+@pytest.mark.parametrize("where", ["names.txt", "metadata"])
+def test_class_names_that_are_unclear_are_refused(tmp_path: Path, text: str, reason: str, where: str) -> None:
+    (tmp_path / "names.txt").write_text(text)
+    file = where == "names.txt"
+    if not file and not text.strip():
+        text += "\n\n"
+        reason = "class names"
+    with pytest.raises(UnderfireError, match=rf"{where}.*{reason}|{reason}.*{where}|{reason}"):
+        options = ClassifierOptions(classes=str(tmp_path / "names.txt")) if file else NONE
+        inputs.class_names(2, {"classes": text}, options)
+
+
+def test_a_flag_mends_metadata_that_cannot_be_read() -> None:
+    assert inputs.policy(BASE, {"mean": "imagenet"}, ClassifierOptions(mean=(0, 0, 0))).mean == (0, 0, 0)
 
 
 def test_wordnet_ids_are_spelled_out() -> None:

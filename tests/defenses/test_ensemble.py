@@ -442,6 +442,11 @@ def test_the_library_in_three_lines(deployed: Path) -> None:
     with extended():
         alarm = library.alarm(deployed / "alarm.json")
         verdict = alarm.check(deployed / "benign" / "p00.png")
+        x = pixels.to_tensor([verdict.levels])[0]
+        as_it_is = alarm.check(x)
+        with pytest.raises(UnderfireError, match=r"one image at a time"):
+            alarm.check(x[None])
+    assert (as_it_is.score, as_it_is.label) == (verdict.score, verdict.label)
     assert verdict.alarm == (verdict.score is not None and verdict.score > alarm.threshold)
     assert set(verdict.maps) == set(MEMBERS)
     assert photo(0).size == (48, 40)

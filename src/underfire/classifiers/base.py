@@ -31,6 +31,7 @@ class TorchClassifier:
         scores: function from the last feature maps to logits, where it is known.
         pyramid: function from normalised images to feature maps at strides 4 to 32, the last ones those of `features`,
             where it is known.
+        entry: which of several weights in a training checkpoint these are.
     """
 
     def __init__(
@@ -43,11 +44,12 @@ class TorchClassifier:
         features: Features | None = None,
         scores: Features | None = None,
         pyramid: Callable[[Tensor], Sequence[Tensor]] | None = None,
+        entry: str = "",
     ) -> None:
         self.module = module.eval()
         for p in module.parameters():
             p.requires_grad_(False)
-        self.name, self.preprocess, self.classes = name, preprocess, classes
+        self.name, self.preprocess, self.classes, self.entry = name, preprocess, classes, entry
         self.meter: Meter = PassMeter()
         self._features, self._scores, self._pyramid = features, scores, pyramid
         self._head: nn.Linear | None = None
@@ -119,7 +121,12 @@ class TorchClassifier:
         size = self.preprocess.input_size
         x = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0)).to(self.device)
         x = (x - self._mean) / self._std
-        logits = _logits(self.module(x), self.name)
+        try:
+            logits = _logits(self.module(x), self.name)
+        except FAILURES as e:
+            raise refused(self.name, size, e) from e
+        if not bool(logits.isfinite().all()):
+            raise UnderfireError(f"'{self.name}' returns values that are not finite: check the weights and the policy.")
         for features, scores in [(self._features, self._scores)] if self._features else traced(self.module, x):
             linear = last_linear(self.module)
             if linear is None or features is None:

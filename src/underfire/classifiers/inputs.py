@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import codecs
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 from timm.data import ImageNetInfo
 
+from underfire.classifiers import labels
 from underfire.classifiers.sound import sound
 from underfire.core import ClassifierOptions, ClassNames, Preprocess, UnderfireError
 
@@ -39,8 +40,9 @@ def policy(base: Preprocess, metadata: Mapping[str, str], options: ClassifierOpt
                     f"The checkpoint's metadata says {key} = '{metadata[key]}', which is not a number, or three of "
                     f"them: give --{key.replace('_', '-')}."
                 ) from e
-    if metadata.get("interpolation"):
-        found["interpolation"] = metadata["interpolation"]
+    interpolation = options.interpolation or metadata.get("interpolation")
+    if interpolation:
+        found["interpolation"] = interpolation
     if "input_size" in found and "resize" not in found:
         found["resize"] = round(found["input_size"] * base.resize / base.input_size)
     new = replace(base, **found)
@@ -75,9 +77,9 @@ def class_names(k: int, metadata: Mapping[str, str], options: ClassifierOptions)
     if options.classes is not None:
         names = _names_file(options.classes)
     elif "classes" in metadata:
-        names = named(_list(metadata["classes"], "the checkpoint's metadata"))
+        names = _in_metadata(metadata["classes"])
     elif k == 1000:
-        names = named(ImageNetInfo().label_names())
+        names = labels.named(ImageNetInfo().label_names())
     else:
         names = ClassNames(tuple(f"class {i}" for i in range(k)))
     if len(names) != k:
@@ -88,37 +90,19 @@ def class_names(k: int, metadata: Mapping[str, str], options: ClassifierOptions)
     return names
 
 
-def named(labels: list[str]) -> ClassNames:
-    """Make class names from labels; WordNet ids become readable names."""
-    info = ImageNetInfo()
-    known = set(info.label_names())
-    if all(label in known for label in labels):
-        return ClassNames(
-            tuple(info.label_name_to_description(label, detailed=False) for label in labels), tuple(labels)
-        )
-    return ClassNames(tuple(labels))
-
-
-def _list(text: str, where: str) -> list[str]:
-    """Read a list that is written as JSON or with commas."""
-    if not text.lstrip().startswith("["):
-        return [word.strip() for word in text.split(",")]
-    try:
-        return [str(label) for label in json.loads(text)]
-    except json.JSONDecodeError as e:
-        raise UnderfireError(f"The class names in {where} are not a complete JSON list ({e}).") from e
+def _in_metadata(text: str) -> ClassNames:
+    """Read names as a file has them, or separated by commas."""
+    if text.lstrip()[:1] in ("[", "{") or "\n" in text.strip():
+        return labels.parse(text, "the checkpoint's metadata")
+    return labels.named([word.strip() for word in text.split(",")])
 
 
 def _names_file(path: str) -> ClassNames:
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        content = Path(path).read_bytes()
+        text = content.decode("utf-16" if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig")
     except (OSError, UnicodeDecodeError) as e:
         raise UnderfireError(
-            f"Cannot read the class names in '{path}': --classes takes a text file with one name on each line."
+            f"Cannot read the class names in '{path}': --classes takes a text file in UTF-8 with one name on each line."
         ) from e
-    if text.lstrip().startswith("["):
-        return named(_list(text, f"'{path}'"))
-    rows = [line.split("\t") for line in text.splitlines() if line.strip()]
-    if rows and all(len(row) == 2 for row in rows):
-        return ClassNames(tuple(name.strip() for _, name in rows), tuple(key.strip() for key, _ in rows))
-    return named([row[-1].strip() for row in rows])
+    return labels.parse(text, f"'{path}'")

@@ -35,7 +35,8 @@ def densenet169(variant: str, options: ClassifierOptions) -> TorchClassifier:
 
 
 def _named(name: str, options: ClassifierOptions) -> TorchClassifier:
-    return _build(name, name if options.weights else f"{name}.{TORCHVISION_TAG}", options)
+    """The network of the paper; weights of one's own get the same input policy as the paper's."""
+    return _build(name, f"{name}.{TORCHVISION_TAG}", options)
 
 
 @register("classifiers", "timm")
@@ -61,7 +62,7 @@ def _outputs(architecture: str, state: dict[str, Tensor]) -> int:
     cfg = timm.get_pretrained_cfg(architecture)
     head = cfg.classifier if cfg else None
     weight = state.get(f"{head}.weight") if isinstance(head, str) else None
-    return weight.shape[0] if weight is not None else (cfg.num_classes if cfg else 1000)
+    return weight.shape[0] if weight is not None and weight.dim() > 1 else (cfg.num_classes if cfg else 1000)
 
 
 def _fetched(name: str, architecture: str) -> nn.Module:
@@ -104,6 +105,7 @@ def classifier(name: str, module: nn.Module, metadata: dict[str, str], options: 
         features=getattr(module, "forward_features", None),
         scores=getattr(module, "forward_head", None),
         pyramid=_pyramid(module),
+        entry=metadata.get(weights.ENTRY, ""),
     )
     # After the digest: the weights are the same everywhere, but folding rounds differently on other kinds of CPUs.
     fold_batch_norm(module, torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0)))

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import pickle
+import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor, nn
 
+from underfire.classifiers.kinds import refuse_foreign
 from underfire.core import UnderfireError
 
 State = dict[str, Tensor]
 """Weights by name."""
+AVERAGED, RAW = ("state_dict_ema", "model_ema"), ("state_dict", "model", "model_state_dict")
+"""Where training checkpoints keep averaged weights, and those of the last step."""
+ENTRY = "entry"
+"""Key of the metadata that says which of several weights in a file were taken."""
 PREFIXES = ("module.", "model.", "_orig_mod.")
 """Prefixes that wrappers of networks add to names."""
 
 
 def read(path: str) -> tuple[State, dict[str, str]]:
     """Read the weights and the metadata of a checkpoint file.
+
+    Of a training checkpoint that also holds averaged weights it is those that are taken, as timm takes them, since they
+    are what is deployed; the metadata then say so under `ENTRY`.
 
     Raises:
         UnderfireError: there is no such file, it is no checkpoint, or it would run code.
@@ -30,36 +40,72 @@ def read(path: str) -> tuple[State, dict[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
-    except SafetensorError as e:
-        if path.endswith(".safetensors"):
+    except Exception as e:  # SafetensorError, and whatever a damaged header makes of types and shapes
+        if _looks_safe(path):
             raise UnderfireError(f"'{path}' is not a complete safetensors file ({e}): save or copy it again.") from e
-    return _unwrapped(_unpickled(path), path), {}
+    refuse_foreign(path)
+    return _unwrapped(_unpickled(path), path)
+
+
+def _looks_safe(path: str) -> bool:
+    """Tell whether a file that did not open begins as a safetensors file: eight bytes of length, then JSON."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(9)[6:] == b"\0\0{"
+    except OSError:
+        return False
 
 
 def _unpickled(path: str) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as e:
+        with warnings.catch_warnings(), Path(path).open("rb") as file:  # by its content, whatever it is called
+            warnings.simplefilter("ignore")  # on protocols and storages: what matters is whether it loads
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as e:  # a damaged pickle makes the unpickler raise whatever comes
+        asked = re.search(r"GLOBAL (\S+)", str(e)) if isinstance(e, pickle.UnpicklingError) else None
+        if asked:
+            raise UnderfireError(
+                f"'{path}' holds more than weights ({asked[1]}) and would run code when loaded, so it was not: save "
+                "the bare state_dict, best as safetensors."
+            ) from e
         raise UnderfireError(
-            f"'{path}' holds more than weights: loading it would run code, so it was not loaded. Save the state_dict "
-            "alone, best as safetensors."
+            f"'{path}' is no checkpoint that PyTorch can read, or it is damaged: save the state_dict again."
         ) from e
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as e:
-        raise UnderfireError(f"'{path}' is no checkpoint that PyTorch can read: save the state_dict again.") from e
 
 
-def _unwrapped(content: Any, path: str) -> State:
-    """Find the state dict inside a training checkpoint, and remove the prefixes that wrappers add."""
-    for key in ("state_dict", "model", "model_state_dict"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not isinstance(content, Mapping) or not any(isinstance(v, Tensor) for v in content.values()):
+def _unwrapped(content: Any, path: str) -> tuple[State, dict[str, str]]:
+    """Find the state dict inside a training checkpoint, remove the prefixes that wrappers add, and say where it was."""
+    entries = []
+    for keys in (AVERAGED + RAW, RAW):
+        found = [key for key in keys if isinstance(content, Mapping) and _is_state(content.get(key))]
+        if found:
+            content = content[found[0]]
+            entries.append(found[0])
+    if not _is_state(content) or not any(isinstance(v, Tensor) for v in content.values()):
         raise UnderfireError(f"'{path}' holds no named weights: save the network's state_dict.")
     state = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+    odd = next((key for key, value in state.items() if not _is_plain(value)), None)
+    if odd is not None:
+        raise UnderfireError(f"'{path}' holds '{odd}' in a form that no network has: save the state_dict again.")
     for prefix in PREFIXES:
         if all(key.startswith(prefix) for key in state):
             state = {key.removeprefix(prefix): value for key, value in state.items()}
-    return state
+    averaged = [entry for entry in entries if entry in AVERAGED]
+    return state, {ENTRY: averaged[0]} if averaged else {}
+
+
+def _is_state(value: Any) -> bool:
+    return isinstance(value, Mapping) and len(value) > 0
+
+
+def _is_plain(value: Tensor) -> bool:
+    """Whether a tensor has memory of its own for all its numbers; one of a few bytes can claim a terabyte."""
+    return (
+        value.layout == torch.strided
+        and not value.is_quantized
+        and value.device.type == "cpu"
+        and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+    )
 
 
 def fit(module: nn.Module, state: State, path: str, architecture: str) -> None:
@@ -82,9 +128,19 @@ def fit(module: nn.Module, state: State, path: str, architecture: str) -> None:
         for key in own
         if key in state and state[key].shape != own[key].shape
     ]
+    types = [
+        f"{key} {state[key].dtype} for {own[key].dtype}"
+        for key in own
+        if key in state and state[key].is_floating_point() != own[key].is_floating_point()
+    ]
     problems = [
         f"{len(found)} {what} ({', '.join(found[:3])}{', …' if len(found) > 3 else ''})"
-        for what, found in (("missing", missing), ("not known", extra), ("of another shape", shapes))
+        for what, found in (
+            ("missing", missing),
+            ("not known", extra),
+            ("of another shape", shapes),
+            ("of another type", types),
+        )
         if found
     ]
     if problems:

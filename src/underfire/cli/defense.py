@@ -23,7 +23,7 @@ defend_app = typer.Typer(help="Set up a defense.", no_args_is_help=True, rich_ma
     ),
 )
 @takes(
-    *("images", "classifier", "weights", "input_size", "resize", "mean", "std"),
+    *("images", "classifier", "weights", "input_size", "resize", "mean", "std", "interpolation"),
     *("classes", "limit", "threads", "device", "set_"),
 )
 def calibrate(
@@ -56,7 +56,19 @@ def calibrate(
     )
 )
 @takes(
-    *("classifier", "weights", "input_size", "resize", "mean", "std", "classes", "threads", "device", "set_"),
+    *(
+        "classifier",
+        "weights",
+        "input_size",
+        "resize",
+        "mean",
+        "std",
+        "interpolation",
+        "classes",
+        "threads",
+        "device",
+        "set_",
+    ),
 )
 def check(
     *,

@@ -111,6 +111,7 @@ def show_plan(settings: Settings, out: Place) -> None:
     console.print(_tasks(plan, scale))
     for sentence in plan.left_out:
         say(sentence)
+    say(_front_door(plan))
     units = list(plan.units())
     done = Store(out).done("records")
     missing = [unit for unit in units if unit.name not in done]
@@ -125,6 +126,19 @@ def show_plan(settings: Settings, out: Place) -> None:
     say(
         f"At {number(1 / seconds)} passes/s this takes {duration(seconds * left / s.workers)} at most; images that are "
         "done early cost less."
+    )
+
+
+def _front_door(plan: Plan) -> str:
+    """What becomes of a photo before the classifier sees it, and which weights of its file it has."""
+    to, (mean, std) = (
+        plan.shown["input"],
+        (" ".join(f"{value:.4g}" for value in plan.shown["input"][key]) for key in ("mean", "std")),
+    )
+    entry = f" Weights: '{plan.shown['weights_entry']}' of their file." if "weights_entry" in plan.shown else ""
+    return (
+        f"Photos: shorter side to {to['resize']} px ({to['interpolation']}), centre of {to['input_size']} px, mean "
+        f"{mean}, std {std}.{entry}"
     )
 
 

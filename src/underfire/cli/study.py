@@ -23,7 +23,18 @@ verbs = typer.Typer()
     )
 )
 @takes(
-    *("images", "classifier", "weights", "input_size", "resize", "mean", "std", "classes", "interpreter"),
+    *(
+        "images",
+        "classifier",
+        "weights",
+        "input_size",
+        "resize",
+        "mean",
+        "std",
+        "interpolation",
+        "classes",
+        "interpreter",
+    ),
     *("preset", "eps", "max_shift", "seed", "batch_size", "workers", "threads", "device", "precision", "set_"),
 )
 def study(

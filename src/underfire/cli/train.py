@@ -29,7 +29,7 @@ train_app = typer.Typer(
     )
 )
 @takes(
-    *("images", "classifier", "weights", "input_size", "resize", "mean", "std"),
+    *("images", "classifier", "weights", "input_size", "resize", "mean", "std", "interpolation"),
     *("classes", "limit", "seed", "threads", "device", "precision"),
 )
 def rts(

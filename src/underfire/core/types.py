@@ -83,6 +83,7 @@ class ClassifierOptions:
         mean: what is subtracted from each colour channel in [0, 1].
         std: what each channel is then divided by.
         classes: path of a file of class names.
+        interpolation: how photos are resized.
     """
 
     weights: str | None = None
@@ -91,6 +92,7 @@ class ClassifierOptions:
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
     classes: str | None = None
+    interpolation: str | None = None
 
 
 @dataclass(frozen=True)

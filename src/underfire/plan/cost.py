@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from underfire.core import Cell, Classifier, Interpreter
+from underfire.core import FAILURES, Cell, Classifier, Interpreter, refused
 from underfire.plan.settings import UNIT_ROWS
 
 FIRST_ORDER = 3.0
@@ -84,7 +84,10 @@ def batch_that_fits(classifier: Classifier, device: str, workers: int, step_pass
 
     size = classifier.preprocess.input_size
     with torch.autograd.graph.saved_tensors_hooks(count, lambda t: t):
-        classifier.logits(torch.zeros(1, 3, size, size, device=device, requires_grad=True))
+        try:
+            classifier.logits(torch.zeros(1, 3, size, size, device=device, requires_grad=True))
+        except FAILURES as e:
+            raise refused(classifier.name, size, e) from e
     weights = sum(p.numel() * p.element_size() for p in _parameters(classifier))  # saved too, but once for all images
     image = max(1, saved - weights) * (1.5 if step_passes <= FIRST_ORDER else 4.5)
     return max(1, int(_memory(device) / MEMORY_SHARE / workers / image))

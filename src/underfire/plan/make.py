@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from underfire import registry
 from underfire.core import Cell, Classifier, Defense, Interpreter, Job, TargetMap, UnderfireError, unknown
@@ -61,7 +62,14 @@ def make_plan(settings: Settings, victims: Victims = VICTIMS, earlier: Settings 
         scale_passes=2 * planned.map_passes + 1,
         defense_digest=planned.alarm.digest if planned.alarm else "",
         left_out=tuple(folder.left_out),
+        shown=_shown(planned.classifier),
     )
+
+
+def _shown(classifier: Classifier) -> dict[str, Any]:
+    policy = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(classifier.preprocess).items()}
+    entry = getattr(classifier, "entry", "")
+    return {"input": policy, **({"weights_entry": entry} if entry else {})}
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,10 @@ AUTO = ("batch_size", "threads", "precision")
 """Settings that are filled in where they are not given: from the earlier plan, when a run goes on."""
 NOT_IN_KEY = frozenset(
     {"images", "weights", "classes", "device", "workers", "executor", "address", "gpus", "resolved", "target_map"}
-    | {"defense"}
+    | {"defense", "interpolation"}
 )
-"""Settings that are not in the key. Some change no number; the files among them are in the key by their digests."""
+"""Settings that are not in the key. Some change no number; the files among them are in the key by their digests, and
+the whole input policy is in the digest of the weights."""
 ADDED_TO_KEY = ("max_megapixels", "max_megabytes")
 """Settings that an earlier version did not have: while they are not given, the key is as it was."""
 LONGEST = 200
@@ -89,6 +90,9 @@ class Settings(BaseModel):
         Triple | None, flag(CLASSIFIER, "R,G,B", "What is subtracted from pixels in [0, 1], by colour.")
     ] = None
     std: Annotated[Triple | None, flag(CLASSIFIER, "R,G,B", "What pixels are then divided by, by colour.")] = None
+    interpolation: Annotated[
+        str | None, flag(CLASSIFIER, "NAME", "How photos are resized: bilinear, bicubic, lanczos or nearest.")
+    ] = None
     classes: Annotated[
         str | None, flag(CLASSIFIER, "FILE", "Class names, one on each line, in the order of the outputs.")
     ] = None
@@ -125,7 +129,8 @@ class Settings(BaseModel):
         flag(MACHINE, "N", "Photos that share a batch.", "by cost"),
     ] = None
     threads: Annotated[
-        Annotated[int, Field(ge=1)] | None, flag(MACHINE, "T", "CPU threads of each worker.", "cores / workers")
+        Annotated[int, Field(ge=1, le=512)] | None,
+        flag(MACHINE, "T", "CPU threads of each worker.", "cores / workers"),
     ] = None
     precision: Annotated[
         Literal["fp32", "bf16"] | None,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -68,6 +68,8 @@ class Plan:
     defense_digest: str = ""
     left_out: tuple[str, ...] = ()
     """What looks like photos and is not taken: a sentence for each reason."""
+    shown: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """How photos become the classifier's input, and which weights of its file it has: what its digest stands for."""
 
     @property
     def image_passes(self) -> float:
@@ -163,6 +165,7 @@ class Plan:
         resolved = {
             "photos": len(self.photos),
             "photos_digest": self.photos_digest,
+            **self.shown,
             "weights_digest": self.weights_digest,
             "classes_digest": self.classes_digest,
             "target_map_digest": self.job.target_map.key,

@@ -1,0 +1,74 @@
+"""What a weights file is, before anything of it is loaded: most files that fail are no damaged checkpoints at all."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+
+from underfire.core import UnderfireError
+
+START = 4096
+"""Bytes that a file is known by."""
+STARTS = (
+    (b"version https://git-lfs", "is a pointer of git-lfs, not the weights themselves: run 'git lfs pull'"),
+    (b"<", "is a web page, as a failed download leaves it: download the file itself"),
+    (b"\x89HDF", "is an HDF5 file, as Keras writes them: save the weights with PyTorch or as safetensors"),
+    (b"\x1f\x8b", "is a gzip archive: unpack it first"),
+    (b"\x93NUMPY", "is a NumPy array: save the network's state_dict"),
+)
+
+
+def refuse_foreign(path: str) -> None:
+    """Raise UnderfireError, with what the file is, unless it may be a checkpoint that PyTorch wrote."""
+    try:
+        with Path(path).open("rb") as file:
+            start = file.read(START)
+        what = _what(start) or (_zip(path) if start.startswith(b"PK") else "")
+    except OSError as e:
+        raise UnderfireError(f"Cannot read the weights in '{path}' ({e.strerror or e}).") from e
+    if what:
+        raise UnderfireError(f"'{path}' {what}.")
+
+
+def _what(start: bytes) -> str:
+    if not start:
+        return "is an empty file: save or copy the weights again"
+    if not start.strip(b"\0"):
+        return "is all zeros where a checkpoint begins: save or copy it again"
+    stripped = start.lstrip(b"\xef\xbb\xbf \t\r\n")
+    for sign, what in STARTS:
+        if stripped.startswith(sign):
+            return what
+    return "is a text file, no checkpoint: give the file of the weights" if _is_text(start) else ""
+
+
+def _is_text(start: bytes) -> bool:
+    try:
+        text = start.decode()
+    except UnicodeDecodeError as e:
+        if e.start < len(start) - 3:
+            return False
+        text = start[: e.start].decode()
+    return all(letter.isprintable() or letter.isspace() for letter in text)
+
+
+def _zip(path: str) -> str:
+    """What a zip is that is no sound checkpoint: torch itself does not look at the checksums."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            if not names:
+                return "is an empty zip file: save or copy the weights again"
+            if any("/code/" in name for name in names):
+                return "is a TorchScript network, which is code: load it with torch.jit.load in Python and wrap it"
+            if not any(name.endswith("data.pkl") for name in names):
+                return f"is a zip file of other things ({', '.join(names[:3])}): give the file of the weights"
+            if any(entry.compress_type for entry in archive.infolist()):
+                return "is a compressed zip file, which is not how PyTorch saves: unpack it first"
+            bad = archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, NotImplementedError, UnicodeError):
+        return "is a zip file that is damaged or was cut short, no checkpoint any more: save or copy it again"
+    return (
+        f"is damaged, no checkpoint any more ('{bad}' does not fit its checksum): save or copy it again" if bad else ""
+    )

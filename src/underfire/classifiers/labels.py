@@ -1,0 +1,124 @@
+"""Class names as people write them: lines, tables by index or WordNet id, JSON, Python text."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from timm.data import ImageNetInfo
+
+from underfire.core import ClassNames, UnderfireError
+
+WORDNET = re.compile(r"n\d{8}")
+INDEXED = re.compile(r"['\"]?(\d+)['\"]?(?:\s*[\t,;:]\s*|\s+-\s+|\s+)(\S.*)")
+BY_ID = re.compile(r"(n\d{8})(?:\s*[\t,;:]\s*|\s+)(\S.*)")
+
+
+def parse(text: str, where: str) -> ClassNames:
+    """Class names in the order of the outputs.
+
+    Args:
+        text: one name a line; 'index name' or 'WordNet-id name' lines; a JSON or Python list, or mapping by index.
+        where: what an error calls it.
+
+    Raises:
+        UnderfireError: a list or mapping that is not whole, or indices that are not those of the outputs.
+    """
+    text = text.lstrip("\ufeff").strip()
+    if text[:1] in ("[", "{"):
+        return _structured(_literal(text, where), where)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise UnderfireError(f"There are no class names in {where}: give one a line, in the order of the outputs.")
+    indexed = [INDEXED.fullmatch(line) for line in lines]
+    if all(indexed):
+        numbers = [int(found[1]) for found in indexed if found]
+        if _first(numbers) is not None:
+            return _by_index([(int(found[1]), found[2]) for found in indexed if found], where)
+        if all("\t" in line for line in lines):
+            raise _gaps(numbers, where)
+    ids = [BY_ID.fullmatch(line) for line in lines]
+    if all(ids):
+        return ClassNames(
+            tuple(found[2].split("\t")[-1].strip() for found in ids if found), tuple(found[1] for found in ids if found)
+        )
+    return _tabled([line.split("\t") for line in lines])
+
+
+def named(labels: list[str]) -> ClassNames:
+    """Class names from labels, WordNet ids among them spelled out."""
+    info = ImageNetInfo()
+    known = set(info.label_names())
+    if all(label in known for label in labels):
+        return ClassNames(
+            tuple(info.label_name_to_description(label, detailed=False) for label in labels), tuple(labels)
+        )
+    return ClassNames(tuple(labels))
+
+
+def _tabled(rows: list[list[str]]) -> ClassNames:
+    """Lines in the order of the outputs; of two columns the first is an id of its own."""
+    if all(len(row) == 2 for row in rows):
+        return ClassNames(tuple(name.strip() for _, name in rows), tuple(key.strip() for key, _ in rows))
+    return named([row[-1].strip() for row in rows])
+
+
+def _literal(text: str, where: str) -> Any:
+    """JSON, or a Python list or mapping, without running anything."""
+    try:
+        return json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as e:
+        try:
+            return ast.literal_eval(text)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            raise UnderfireError(
+                f"The class names in {where} are no whole list or mapping, neither as JSON nor as Python text ({e})."
+            ) from e
+
+
+def _structured(content: Any, where: str) -> ClassNames:
+    if isinstance(content, list | tuple) and all(isinstance(label, str | int | float) for label in content):
+        return named([str(label).strip() for label in content])
+    if isinstance(content, Mapping) and content:
+        keys, values = list(content), list(content.values())
+        if all(str(key).strip().isdecimal() for key in keys):
+            return _by_index([(int(key), value) for key, value in content.items()], where)
+        if all(isinstance(value, int) and not isinstance(value, bool) for value in values):  # name -> index
+            return _by_index([(index, name) for name, index in content.items()], where)
+    raise UnderfireError(
+        f"The class names in {where} are neither a list of names nor a mapping by index: give one name a line, in the "
+        "order of the outputs."
+    )
+
+
+def _by_index(pairs: list[tuple[int, Any]], where: str) -> ClassNames:
+    """Names by their indices, which count from 0 or 1 without a gap; [WordNet id, name] as Keras has it, too."""
+    numbers = [index for index, _ in pairs]
+    if _first(numbers) is None:
+        raise _gaps(numbers, where)
+    values = [value for _, value in sorted(pairs, key=lambda pair: pair[0])]
+    if all(isinstance(value, list | tuple) and len(value) == 2 for value in values):
+        return ClassNames(tuple(str(name) for _, name in values), tuple(str(key) for key, _ in values))
+    if not all(isinstance(value, str) for value in values):
+        raise UnderfireError(f"The class names in {where} are not all words.")
+    words = [value.rstrip(",").strip().strip("'\"") for value in values]
+    ids = [BY_ID.fullmatch(word) for word in words]
+    if all(ids):
+        return ClassNames(tuple(m[2] for m in ids if m), tuple(m[1] for m in ids if m))
+    return named(words)
+
+
+def _first(numbers: list[int]) -> int | None:
+    """0 or 1 where the numbers count on from there without a gap, in whatever order; None otherwise."""
+    ordered = sorted(numbers)
+    return next((start for start in (0, 1) if ordered == list(range(start, start + len(ordered)))), None)
+
+
+def _gaps(numbers: list[int], where: str) -> UnderfireError:
+    return UnderfireError(
+        f"The class names in {where} have the indices {min(numbers)} to {max(numbers)} for {len(numbers)} names: they "
+        "must count from 0 or 1, each once."
+    )
