@@ -36,6 +36,15 @@ class PassMeter:
         finally:
             count.over, self._count = True, None
 
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Count nothing inside: what is done once for a classifier is no image's cost."""
+        count, self._count = self._count, None
+        try:
+            yield
+        finally:
+            self._count = count
+
     def select(self, keep: Tensor) -> None:
         """Keep only some of the live images."""
         if self._count is not None:

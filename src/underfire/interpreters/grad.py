@@ -15,7 +15,7 @@ from torch import Tensor
 
 from underfire.core import Classifier, Goal, ImageErrors, Images, Labels, Maps, Terms, UnderfireError, unknown
 from underfire.images import maps
-from underfire.interpreters.smooth import Slope, smoothed
+from underfire.interpreters.smooth import Slope, twin_of
 from underfire.registry import register
 
 SCORES = ("logodds", "logit")
@@ -72,7 +72,7 @@ class Grad:
     def surrogate(self, x: Images, goal: Goal, **options: object) -> GradSurrogate:
         """The smoothed twin; options are those of `GradSurrogate`."""
         try:
-            return GradSurrogate(self, goal, **options)  # type: ignore[arg-type]
+            return GradSurrogate(self, x, goal, **options)  # type: ignore[arg-type]
         except TypeError as e:
             raise UnderfireError(f"The settings {options} do not suit grad's smoothed twin: {e}.") from e
 
@@ -87,9 +87,10 @@ class GradSurrogate:
 
     Args:
         grad: the interpreter.
+        x: clean images.
         goal: the target maps.
         slope: 'monotone' or 'published'.
-        tau: τ at the start.
+        tau: τ at the start, for a layer whose input spreads as EfficientNet-Lite0's do.
         tau_end: τ at the end of the search, reached geometrically; the same where not given.
         pool: whether max-pooling is smoothed too.
         power: the maps are compared as m^power; below 1 the faint parts, which are most of a saliency map, weigh more.
@@ -100,6 +101,7 @@ class GradSurrogate:
     def __init__(
         self,
         grad: Grad,
+        x: Images,
         goal: Goal,
         slope: str = "monotone",
         tau: float = 1e-2,
@@ -110,10 +112,11 @@ class GradSurrogate:
         self.grad, self.goal, self.pool, self.power = grad, goal, pool, power
         self.start, self.end = Slope(slope, tau), Slope(slope, tau_end or tau)
         self.slope = self.start
+        self.twin = twin_of(grad.classifier, x)
 
     def terms(self, x: Images) -> Terms:
         """Logits and map difference; the map is not the judge's, so none is given."""
-        with smoothed(self.slope, self.pool):
+        with self.twin.smoothed(self.slope, self.pool):
             z = self.grad.classifier.logits(x)
             gradient = self.grad.gradient(z, x, self.goal.labels, create_graph=True)
         twin = m = self.grad.of_gradient(gradient)

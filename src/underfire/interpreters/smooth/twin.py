@@ -1,0 +1,144 @@
+"""The twin of one classifier: how far each kink's input spreads, and whether the twin is the network.
+
+Once for each classifier, on a picture like a photo (1/f noise), a black one and a white one:
+
+    logits           twin and network within 1e-4 of their spread
+    gradient         the twin's tends to the network's as τ → 0
+    second           the derivative of the twin's gradient is finite and no other than the gradient's own change
+    kinks            none stayed sharp (`inspect`)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+import weakref
+
+import torch
+from torch import Tensor
+
+from underfire.core import Classifier, Images, UnderfireError
+from underfire.interpreters.smooth.bend import Slope
+from underfire.interpreters.smooth.inspect import Inspector
+from underfire.interpreters.smooth.mode import Smoothed, entered, smoothed
+
+USUAL = 1.84
+"""The spread that τ is given for: the geometric mean over EfficientNet-Lite0's activations."""
+LOGITS, GRADIENT, SECOND = 1e-4, 5e-2, 2e-2
+"""What twin and network may differ by: a share of the logits' spread, of the gradient, and of its change the least that
+the second derivative must make up (the forward is exact, so the two are never quite the same)."""
+SHARP, STEP, NOISE = 1e-10, 4e-3, 1e-4
+"""A τ that stands for 0; a step of one level; rounding of a gradient, as a share of it."""
+
+
+class Twin:
+    """A classifier with smooth slopes, τ in units of each layer's own spread.
+
+    Args:
+        classifier: any that is differentiable.
+        like: images whose size, type and device are the classifier's.
+
+    Raises:
+        UnderfireError: the twin is not the network, or a kink stayed sharp.
+    """
+
+    def __init__(self, classifier: Classifier, like: Images) -> None:
+        self.name = classifier.name
+        self.spreads: list[float] = []
+        x = _pictures(like)
+        with classifier.meter.aside(), torch.enable_grad():
+            self._measure(classifier, x)
+
+    def smoothed(self, slope: Slope, pool: bool = True) -> contextlib.AbstractContextManager[Smoothed]:
+        """Smooth slopes for the time of a block, in which the classifier is called once."""
+        return smoothed(slope, pool, self.spreads)
+
+    def _measure(self, classifier: Classifier, x: Images) -> None:
+        x = x.requires_grad_()
+        plain = classifier.logits(x)
+        with entered(_Measuring(self.spreads)) as mode, Inspector(mode) as inspector:
+            twin = classifier.logits(x)
+        sharp = [*inspector.found, *(f"a comparison in {name}" for name in mode.loose)]
+        if sharp:
+            raise UnderfireError(
+                f"The smoothed twin of '{self.name}' cannot smooth {_listed(sharp)}: write it in plain PyTorch "
+                "(scripted and traced modules hide their activations), or attack the prediction alone (pgd)."
+            )
+        spread = float(plain.detach().amax() - plain.detach().amin())
+        if not float((twin - plain).detach().abs().amax()) <= LOGITS * spread and bool(plain.isfinite().all()):
+            raise self._other("its logits are not the network's")
+        w = torch.randn(plain.shape[1], generator=torch.Generator().manual_seed(0)).to(plain)
+        self._follow(classifier, x[:1].detach(), torch.autograd.grad(plain[0] @ w, x)[0][:1], w)
+
+    def _follow(self, classifier: Classifier, x: Images, gradient: Tensor, w: Tensor) -> None:
+        """Compare first and second derivatives of the score ``w`` with the network's ``gradient`` at ``x``."""
+
+        def at(x: Images, slope: Slope, twice: bool = False) -> tuple[Images, Tensor]:
+            x = x.requires_grad_()
+            with self.smoothed(slope):
+                return x, torch.autograd.grad(classifier.logits(x)[0] @ w, x, create_graph=twice)[0]
+
+        sharp = at(x.clone(), Slope(tau=SHARP))[1]
+        size = float(gradient.norm())
+        if math.isfinite(size) and not float((sharp - gradient).norm()) <= GRADIENT * size:
+            raise self._other("its gradient does not become the network's as τ → 0")
+        leaf, bends = at(x.clone(), Slope(), twice=True)
+        v = torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64).sign().to(x)
+        second = torch.autograd.grad((bends * v).sum(), leaf)[0] if bends.requires_grad else torch.zeros_like(v)
+        change = (at(leaf.detach() + STEP * v, Slope())[1] - bends.detach()) / STEP
+        noise = NOISE * size / STEP
+        if math.isfinite(size) and not float(second.norm()) + noise >= SECOND * float(change.norm()):
+            raise self._other("its second derivative is not the change of its gradient")
+
+    def _other(self, what: str) -> UnderfireError:
+        return UnderfireError(
+            f"The smoothed twin of '{self.name}' is another network: {what}. Its second derivatives would be wrong, so "
+            "attack the prediction alone (pgd)."
+        )
+
+
+class _Measuring(Smoothed):
+    """Smooth slopes with one τ for all, that take down how far the input of each kink spreads on the first picture."""
+
+    def __init__(self, spreads: list[float]) -> None:
+        super().__init__(Slope())
+        self.taken = spreads
+
+    def slope_at(self, z: Tensor) -> Slope:
+        """The slope of the next kink."""
+        first = z.detach()[:1] if z.dim() else z.detach()
+        first = first[first.isfinite()]
+        spread = float(first.std()) if first.numel() > 1 else 0.0
+        self.taken.append((spread if 0 < spread < math.inf else USUAL) / USUAL)
+        return self.slope
+
+
+def _listed(sharp: list[str]) -> str:
+    found = list(dict.fromkeys(sharp))
+    return ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+
+
+_twins: weakref.WeakKeyDictionary[Classifier, Twin] = weakref.WeakKeyDictionary()
+_making = threading.Lock()
+
+
+def twin_of(classifier: Classifier, like: Images) -> Twin:
+    """The classifier's twin, measured and checked the first time it is asked for."""
+    with _making:
+        if classifier not in _twins:
+            _twins[classifier] = Twin(classifier, like)
+        return _twins[classifier]
+
+
+def _pictures(like: Images) -> Images:
+    """One like a photo, one black, one white (3, 3, H, W)."""
+    h, w = like.shape[-2:]
+    noise = torch.randn(3, h, w, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    fy, fx = torch.fft.fftfreq(h, dtype=torch.float64), torch.fft.rfftfreq(w, dtype=torch.float64)
+    size = (fy[:, None] ** 2 + fx**2).sqrt().clamp_min(1 / max(h, w))
+    photo = torch.fft.irfft2(torch.fft.rfft2(noise) / size, s=(h, w))
+    grey = photo.mean(0, keepdim=True)  # colours of a photo move together
+    photo = 0.8 * grey / grey.std() + 0.2 * photo / photo.std()
+    photo = (0.45 + 0.25 * photo).clamp(0, 1)
+    return torch.stack([photo, torch.zeros_like(photo), torch.ones_like(photo)]).to(like)
