@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from underfire.core import UnderfireError
-from underfire.interpreters.smooth import Kinks, Slope, slopes, smoothed
+from underfire.interpreters.smooth import Kinks, Slope, bend, smoothed
 
 KINDS = ("monotone", "published")
 Activation = Callable[[Tensor], Tensor]
@@ -42,6 +42,25 @@ ACTIVATIONS: dict[str, tuple[Activation, float, list[tuple[float, float]]]] = {
     "leaky": (nn.LeakyReLU(0.2), 0.2, [(0.0, 0.8)]),
     "hard-sigmoid": (nn.Hardsigmoid(), 0.0, [(-3.0, 1 / 6), (3.0, -1 / 6)]),
     "clamp": (lambda z: z.clamp(min=0.5), 0.0, [(0.5, 1.0)]),
+    "clamp_min": (lambda z: z.clamp_min(0.5), 0.0, [(0.5, 1.0)]),
+    "clamp_max": (lambda z: torch.clamp_max(z, 6), 1.0, [(6.0, -1.0)]),
+    "clip": (lambda z: torch.clip(z, 0.0), 0.0, [(0.0, 1.0)]),
+    "clamp with a tensor": (lambda z: z.clamp(torch.zeros_like(z)), 0.0, [(0.0, 1.0)]),
+    "clamp in place": (lambda z: (z * 1).clamp_(min=0.5), 0.0, [(0.5, 1.0)]),
+    "rrelu": (nn.RReLU(0.1, 0.3).eval(), 0.2, [(0.0, 0.8)]),
+    "threshold": (nn.Threshold(0.0, 0.0), 0.0, [(0.0, 1.0)]),
+    "soft shrink": (nn.Softshrink(0.5), 1.0, [(-0.5, -1.0), (0.5, 1.0)]),
+    "abs": (abs, -1.0, [(0.0, 2.0)]),
+    "maximum": (lambda z: torch.maximum(z, torch.zeros(1)), 0.0, [(0.0, 1.0)]),
+    "minimum": (lambda z: torch.min(z, torch.full((1,), 6.0)), 1.0, [(6.0, -1.0)]),
+    "where": (lambda z: torch.where(z > 0, z, 0.0), 0.0, [(0.0, 1.0)]),
+    "where, leaky": (lambda z: z.where(z >= 0, 0.2 * z), 0.2, [(0.0, 0.8)]),
+    "product": (lambda z: z * (z > 0), 0.0, [(0.0, 1.0)]),
+    "product with numbers": (lambda z: (z > 0).to(z.dtype) * z, 0.0, [(0.0, 1.0)]),
+    "product with what is not": (lambda z: z.mul(~(z <= 0)), 0.0, [(0.0, 1.0)]),
+    "masked": (lambda z: z.masked_fill(z < 0, 0.0), 0.0, [(0.0, 1.0)]),
+    "aten": (torch.ops.aten.relu, 0.0, [(0.0, 1.0)]),
+    "aten overload": (lambda z: torch.ops.aten.clamp_min.default(z, 0), 0.0, [(0.0, 1.0)]),
     "clamp both": (lambda z: torch.clamp(z, 0.0, 6.0), 0.0, [(0.0, 1.0), (6.0, -1.0)]),
 }
 
@@ -73,6 +92,72 @@ def test_the_forward_stays_exact(name: str) -> None:
     assert torch.equal(inside, f(z.clone()))
 
 
+def _relu_unused(z: Tensor) -> Tensor:
+    F.relu(z, inplace=True)
+    return z
+
+
+def _assigned(z: Tensor) -> Tensor:
+    z[z < 0] = 0
+    return z
+
+
+def _part(z: Tensor) -> Tensor:
+    z[:50].relu_()
+    return z
+
+
+def _product(z: Tensor) -> Tensor:
+    z *= z > 0
+    return z
+
+
+WRITTEN: dict[str, Activation] = {
+    "return unused": _relu_unused,
+    "method": lambda z: z.relu_(),
+    "clamp": lambda z: torch.clamp_(z, 0, 6),
+    "clamp_min": lambda z: z.clamp_min_(0.0),
+    "hard swish": lambda z: F.hardswish(z, inplace=True),
+    "leaky": lambda z: F.leaky_relu(z, 0.1, True),
+    "selu": lambda z: F.selu(z, inplace=True),
+    "assigned": _assigned,
+    "a view": _part,
+    "product": _product,
+    "threshold": lambda z: F.threshold(z, 0.0, 0.0, True),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_what_the_network_writes_in_place_is_written(name: str) -> None:
+    f, start = WRITTEN[name], torch.linspace(-8, 8, 101, dtype=torch.float64).requires_grad_()
+    plain, inside = start * 1, start * 1
+    f(plain)
+    with smoothed(Slope(tau=1e-12)):
+        returned = f(inside)
+        slope = torch.autograd.grad((inside**2).sum(), start, create_graph=True)[0]
+    torch.testing.assert_close(inside, plain)
+    assert returned.data_ptr() == inside.data_ptr()
+    at_ease = (start.detach().abs() > 0.1) & ((start.detach().abs() - 3).abs() > 0.1)
+    expected = torch.autograd.grad((plain**2).sum(), start)[0]
+    torch.testing.assert_close(slope.detach()[at_ease], expected[at_ease], rtol=1e-4, atol=1e-6)
+    with smoothed(Slope(tau=0.1)):
+        inside = start * 1
+        f(inside)
+        slope = torch.autograd.grad((inside * torch.arange(101.0)).sum(), start, create_graph=True)[0]
+    assert bool(torch.autograd.grad(slope.sum(), start)[0].any())
+
+
+def test_a_block_before_its_activation_keeps_what_was_written() -> None:
+    start = torch.linspace(-2, 2, 9, dtype=torch.float64).requires_grad_()
+
+    def block(z: Tensor) -> Tensor:  # the skip sees the rectified input, as in a pre-activation block with inplace=True
+        return F.relu(z, inplace=True) * 3 + z
+
+    with smoothed(Slope()):
+        y = block(start * 1)
+    torch.testing.assert_close(y, block(start * 1))
+
+
 def test_hard_swish_is_a_product_with_a_hard_sigmoid() -> None:
     z = torch.linspace(-5, 5, 41, dtype=torch.float64)
     gate = torch.tensor([sum(s / 6 * step_monotone(v + at, 1e-2) for at, s in ((3, 1), (-3, -1))) for v in z.tolist()])
@@ -91,12 +176,12 @@ def test_prelu_keeps_one_slope_a_channel() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_written_out_slopes_equal_the_readable_ones_over_many_chunks(kind: str) -> None:
     kinks, slope = Kinks(0.1, (0.0, 6.0), (0.9, -1.0)), Slope(kind, 3e-3)
-    z = torch.randn(3, slopes.CHUNK // 2 + 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 4
+    z = torch.randn(3, bend.CHUNK // 2 + 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 4
     h, dh = (sum(g * of(z - at) for at, g in zip(kinks.at, kinks.gain, strict=True)) for of in (slope.h, slope.dh))
-    bent, steep = slopes.slopes_at(z, kinks, slope, twice=True)
+    bent, steep = bend._slopes(z, kinks, slope, twice=True)
     torch.testing.assert_close(bent, kinks.base + h)
     torch.testing.assert_close(steep, dh)
-    alone, nothing = slopes.slopes_at(z, kinks, slope, twice=False)
+    alone, nothing = bend._slopes(z, kinks, slope, twice=False)
     assert torch.equal(alone, bent) and nothing is None
 
 
@@ -123,7 +208,8 @@ def test_with_the_smooth_forward_double_backward_is_the_derivative_by_finite_dif
     tau = 0.3
 
     def phi(z: Tensor) -> Tensor:  # ½(z + √(z²+τ)), whose derivative is the monotone slope: one function throughout
-        return slopes.kinked(z, (z + (z * z + tau).sqrt()) / 2, Kinks(0.0, (0.0,), (1.0,)), Slope("monotone", tau))
+        kinks = Kinks(0.0, (0.0,), (1.0,))
+        return bend.bent(z, lambda z: (z + (z * z + tau).sqrt()) / 2, kinks, Slope("monotone", tau))
 
     net = Layers(phi)
     assert torch.autograd.gradcheck(net, X.clone().requires_grad_())
@@ -179,6 +265,51 @@ def test_max_pooling_is_exact_forward_and_shares_its_gradient_by_a_softmax() -> 
     values, t = z.detach().flatten(), 0.5
     weights = ((values - 1.1) / t).softmax(0)
     torch.testing.assert_close(got, weights * (1 + (values - (weights * values).sum()) / t))
+
+
+def exported(z: Tensor) -> Tensor:
+    return F.max_pool2d(F.pad(z, (0, 1, 0, 1), value=-torch.inf), 3, 2)
+
+
+POOLS: dict[str, Callable[[Tensor], Tensor]] = {
+    "padded by an exporter": exported,
+    "padded": lambda z: F.max_pool2d(z, 3, 2, 1),
+    "ceil mode": lambda z: F.max_pool2d(z, 3, 2, ceil_mode=True),
+    "ceil mode, padded": nn.MaxPool2d((2, 3), 3, (1, 0), ceil_mode=True),
+    "dilated": lambda z: torch.max_pool2d(z, 2, 1, 0, 2),
+    "indices": lambda z: F.max_pool2d(z, 2, return_indices=True)[0],
+    "aten": lambda z: torch.ops.aten.max_pool2d(z, [2, 2]),
+    "one picture": lambda z: F.max_pool2d(z[0], 2),
+    "adaptive": lambda z: F.adaptive_max_pool2d(z, (3, 4)),
+    "adaptive, one": nn.AdaptiveMaxPool2d(1),
+    "amax": lambda z: z.amax((2, 3), keepdim=True),
+    "max": lambda z: z.max(1)[0],
+    "max of all": lambda z: z.max(),
+    "amin": lambda z: z.amin((1, 2)),
+    "rows": lambda z: F.max_pool1d(z.flatten(2), 5, 3, 1),
+    "maxout": lambda z: torch.max(z[:, :1], z[:, 1:]),
+}
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_maxima_are_exact_and_their_slopes_become_the_real_ones(name: str) -> None:
+    f = POOLS[name]
+    x = torch.randn(2, 2, 7, 10, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
+
+    def slope(y: Tensor) -> Tensor:
+        w = torch.arange(1.0, y.numel() + 1, dtype=torch.float64).view(y.shape)
+        return torch.autograd.grad((y * w).sum(), x, create_graph=True)[0]
+
+    plain = f(x)
+    with smoothed(Slope(tau=1e-12)):
+        sharp = f(x)
+        torch.testing.assert_close(slope(sharp), slope(plain), rtol=1e-6, atol=1e-5)
+    with smoothed(Slope(tau=0.1)):
+        y = f(x)
+        first = slope(y)
+    assert torch.equal(y, plain) and torch.equal(sharp, plain)
+    second = torch.autograd.grad((first * x.detach()).sum(), x)[0]
+    assert bool(second.isfinite().all()) and bool(second.any())
 
 
 # -- nothing is left behind ------------------------------------------------------------------------------------------

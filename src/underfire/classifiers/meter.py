@@ -46,6 +46,16 @@ class PassMeter:
     def _count(self) -> Count | None:
         return self._counts.get(threading.get_ident())
 
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Count nothing inside: what is done once for a classifier is no image's cost."""
+        count = self._counts.pop(threading.get_ident(), None)
+        try:
+            yield
+        finally:
+            if count is not None:
+                self._counts[threading.get_ident()] = count
+
     def select(self, keep: Tensor) -> None:
         """Keep only some of the live images."""
         if self._count is not None:

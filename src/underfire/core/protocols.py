@@ -30,6 +30,9 @@ class Meter(Protocol):
     def counting(self, n: int) -> AbstractContextManager[Spent]:
         """Count what is spent inside on ``n`` images, all of them live; RuntimeError inside another count."""
 
+    def aside(self) -> AbstractContextManager[None]:
+        """Count nothing inside, also inside of `counting`: what is done once for a classifier is no image's cost."""
+
     def select(self, keep: Tensor) -> None:
         """Keep only the rows ``keep`` (bool (N,)) of the live images: the others cost nothing from here on."""
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from underfire.core import Classifier, Goal, ImageErrors, Images, Labels, Maps, Terms, UnderfireError, unknown
 from underfire.images import maps
-from underfire.interpreters.smooth import Slope, smoothed
+from underfire.interpreters.smooth import Slope, twin_of
 from underfire.registry import register
 from underfire.registry.values import hints_of
 
@@ -90,7 +90,7 @@ class Grad:
             UnderfireError: an option that it does not have.
         """
         try:
-            return GradSurrogate(self, goal, **options)  # type: ignore[arg-type]
+            return GradSurrogate(self, x, goal, **options)  # type: ignore[arg-type]
         except TypeError as e:
             raise UnderfireError(f"The settings {options} do not suit grad's smoothed twin: {e}.") from e
 
@@ -105,11 +105,13 @@ class GradSurrogate:
 
     Args:
         grad: the interpreter.
+        x: clean images.
         goal: the target classes and maps.
         slope: 'monotone' or 'published'.
         tau: τ at the start of the search.
         tau_end: τ at its end, reached geometrically; None: τ stays.
         pool: whether max-pooling is smoothed too.
+        by_layer: take τ in units of the spread of each layer's input, 1 for EfficientNet-Lite0's usual layer.
         power: exponent; m^power is compared. Below 1 the faint pixels count more, and a saliency map has many of them.
     """
 
@@ -118,20 +120,23 @@ class GradSurrogate:
     def __init__(
         self,
         grad: Grad,
+        x: Images,
         goal: Goal,
         slope: Literal["monotone", "published"] = "monotone",
         tau: Annotated[float, Field(gt=0)] = 1e-2,
         tau_end: Annotated[float, Field(gt=0)] | None = None,
         pool: bool = True,
+        by_layer: bool = False,
         power: Annotated[float, Field(gt=0)] = 1.0,
     ) -> None:
         self.grad, self.goal, self.pool, self.power = grad, goal, pool, power
         self.start, self.end = Slope(slope, tau), Slope(slope, tau_end or tau)
-        self.slope = self.start
+        self.slope, self.by_layer = self.start, by_layer
+        self.twin = twin_of(grad.classifier, x)
 
     def terms(self, x: Images) -> Terms:
         """Compute the logits and ℓ_int; the map here is not the judge's, so it is given as the twin only."""
-        with smoothed(self.slope, self.pool):
+        with self.twin.smoothed(self.slope, self.pool, self.by_layer):
             z = self.grad.classifier.logits(x)
             gradient = self.grad.gradient(z, x, self.goal.labels, create_graph=True)
         twin = m = self.grad.of_gradient(gradient)

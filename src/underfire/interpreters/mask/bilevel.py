@@ -24,7 +24,7 @@ from underfire.core import Images, Labels, Maps, Terms
 from underfire.images import maps
 from underfire.interpreters.mask.blend import Blend
 from underfire.interpreters.mask.walk import Process, Walk, at_least, class_score
-from underfire.interpreters.smooth import Slope, smoothed
+from underfire.interpreters.smooth import Slope, twin_of
 
 
 class Bilevel:
@@ -85,10 +85,10 @@ class Bilevel:
     def _unrolled(self, x: Images, walk: Walk) -> Walk:
         """Take ``held`` steps from ``walk``, as a function of ``x``."""
         ahead = walk.detached()
-        blend = Blend(x, self.process.size)
+        blend, twin = Blend(x, self.process.size), twin_of(self.process.classifier, x)
         for _ in range(self.held):
             m = ahead.m if ahead.m.requires_grad else ahead.m.requires_grad_()
-            with smoothed(self.slope):  # the network only: the mask's own clamp keeps its kinks
+            with twin.smoothed(self.slope):  # the network only: the mask's own clamp keeps its kinks
                 score = class_score(self.process.classifier.logits(blend.images(m)), self.y)
                 gradient = torch.autograd.grad(score.sum(), m, create_graph=x.requires_grad)[0]
             ahead.step(gradient + self.process.objective.slope(m))

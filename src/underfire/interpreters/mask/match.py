@@ -30,7 +30,7 @@ from torch import Tensor
 from underfire.core import Images, Labels, Maps, PerImage, Terms, UnderfireError
 from underfire.interpreters.mask.blend import Blend
 from underfire.interpreters.mask.walk import Process, Visit, Walk, at_least
-from underfire.interpreters.smooth import Slope, smoothed
+from underfire.interpreters.smooth import Slope, twin_of
 
 GOLDEN = (5**0.5 - 1) / 2
 """A number whose multiples, modulo 1, fill the unit interval evenly: nothing random is needed."""
@@ -94,6 +94,7 @@ class Match:
         self.benign = list(self.process.visits(x, source, process.start(x), record)) if path else []
         self.shadows = [Shadow(self.process, x, lengths) for lengths in shadows]
         self.looks = 0
+        self.twin = twin_of(process.classifier, x)
 
     def terms(self, x: Images) -> Terms:
         """Compute the logits and ℓ_int, at a few masks."""
@@ -101,7 +102,7 @@ class Match:
         self.looks += 1
         n, m = len(visits), torch.cat([visit.m for visit in visits]).requires_grad_()
         blend = Blend(x, self.process.size)
-        with smoothed(self.slope):
+        with self.twin.smoothed(self.slope):
             odds = log_odds(self.process.classifier.logits(blend.images(m)), self.y.repeat(n))
             slope = torch.autograd.grad(odds.sum(), m, create_graph=True)[0]
         difference = self._difference(odds, slope, visits)

@@ -1,8 +1,7 @@
-"""The smoothed twin of a network: exact forward, smooth slopes, so that its gradient has a gradient."""
+"""The smoothed twin: exact forward, smooth slopes, for the time of a `with` block (paper, section 3.2)."""
 
-from __future__ import annotations
+from underfire.interpreters.smooth.bend import SLOPES, Kinks, Slope
+from underfire.interpreters.smooth.mode import Smoothed, smoothed
+from underfire.interpreters.smooth.twin import Twin, twin_of
 
-from underfire.interpreters.smooth.slopes import Kinks, Slope
-from underfire.interpreters.smooth.twin import smoothed
-
-__all__ = ["Kinks", "Slope", "smoothed"]
+__all__ = ["SLOPES", "Kinks", "Slope", "Smoothed", "Twin", "smoothed", "twin_of"]

@@ -1,165 +1,152 @@
-"""The smoothed twin: exact forward, smooth slopes, for the time of a `with` block (paper, section 3.2).
+"""The twin of one classifier: how far each kink's input spreads, and whether the twin is the network.
 
-A saliency map is itself a gradient, so moving it takes second derivatives, and ReLU has none. Inside the block every
-kinked activation keeps its exact forward, and its backward slope becomes a smooth function of its input (`slopes`).
+Once for each classifier, on a picture like a photo (1/f noise), a black one and a white one:
 
-Any piecewise-linear activation is a sum of ReLUs, so each of its kinks gets the slope of a ReLU; a maximum over a
-window gets the slope of the soft maximum. The block is a torch function mode: it belongs to the thread that entered
-it, sees activations of modules and of functions alike, needs no second copy of the weights, and leaves nothing behind,
-also after an exception.
+    logits           twin and network within 1e-4 of their spread
+    gradient         the twin's tends to the network's as τ → 0
+    second           the derivative of the twin's gradient is finite and no other than the gradient's own change
+    kinks            none stayed sharp (`inspect`)
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+import threading
+import weakref
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.overrides import TorchFunctionMode
 
-from underfire.interpreters.smooth.convolution import frozen_conv2d
-from underfire.interpreters.smooth.slopes import Kinks, Slope, kinked
+from underfire.core import Classifier, Images, UnderfireError
+from underfire.interpreters.smooth.bend import Slope
+from underfire.interpreters.smooth.inspect import Inspector
+from underfire.interpreters.smooth.mode import Smoothed, entered, smoothed
 
-
-class Smoothed(TorchFunctionMode):
-    """The mode in which kinked functions have smooth slopes.
-
-    Args:
-        slope: the stand-in for the step function.
-        pool: whether max-pooling is smoothed too.
-    """
-
-    def __init__(self, slope: Slope, pool: bool = True) -> None:
-        super().__init__()
-        self.slope, self.pool = slope, pool
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        smooth = _SMOOTH.get(func)
-        if smooth is not None and (self.pool or func not in _POOLS):
-            return smooth(self.slope, func, *args, **kwargs)
-        return func(*args, **kwargs)
+USUAL = 1.84
+"""The spread that τ is given for: the geometric mean over EfficientNet-Lite0's activations."""
+LOGITS, GRADIENT, SECOND = 1e-4, 5e-2, 2e-2
+"""What twin and network may differ by: a share of the logits' spread, of the gradient, and of its change the least that
+the second derivative must make up (the forward is exact, so the two are never quite the same)."""
+SHARP, STEP, NOISE = 1e-10, 4e-3, 1e-4
+"""A τ that stands for 0; a step of one level; rounding of a gradient, as a share of it."""
 
 
-@contextmanager
-def smoothed(slope: Slope, pool: bool = True) -> Iterator[None]:
-    """Give kinked functions smooth slopes, and attention the form that can be differentiated twice.
+class Twin:
+    """A classifier with smooth slopes that was found to be the same network.
 
     Args:
-        slope: the stand-in for the step function.
-        pool: whether max-pooling is smoothed too.
+        classifier: any that is differentiable.
+        like: images whose size, type and device are the classifier's.
+
+    Raises:
+        UnderfireError: the twin is not the network, or a kink stayed sharp.
     """
-    with sdpa_kernel(SDPBackend.MATH), Smoothed(slope, pool):
-        yield
+
+    def __init__(self, classifier: Classifier, like: Images) -> None:
+        self.name = classifier.name
+        self.spreads: list[float] = []
+        x = _pictures(like)
+        with classifier.meter.aside(), torch.enable_grad():
+            self._measure(classifier, x)
+
+    def smoothed(
+        self, slope: Slope, pool: bool = True, by_layer: bool = False
+    ) -> contextlib.AbstractContextManager[Smoothed]:
+        """Smooth the slopes for the time of a block.
+
+        Args:
+            slope: the stand-in for the step function.
+            pool: whether max-pooling is smoothed too.
+            by_layer: take τ in units of the spread of each layer's input; then the classifier is called once inside.
+        """
+        return smoothed(slope, pool, self.spreads if by_layer else None)
+
+    def _measure(self, classifier: Classifier, x: Images) -> None:
+        x = x.requires_grad_()
+        plain = classifier.logits(x)
+        with entered(_Measuring(self.spreads)) as mode, Inspector(mode) as inspector:
+            twin = classifier.logits(x)
+        sharp = [*inspector.found, *(f"a comparison in {name}" for name in mode.loose)]
+        if sharp:
+            raise UnderfireError(
+                f"The smoothed twin of '{self.name}' cannot smooth {_listed(sharp)}: write it in plain PyTorch "
+                "(scripted and traced modules hide their activations), or attack the prediction alone (pgd)."
+            )
+        spread = float(plain.detach().amax() - plain.detach().amin())
+        if not float((twin - plain).detach().abs().amax()) <= LOGITS * spread and bool(plain.isfinite().all()):
+            raise self._other("its logits are not the network's")
+        w = torch.randn(plain.shape[1], generator=torch.Generator().manual_seed(0)).to(plain)
+        self._follow(classifier, x[:1].detach(), torch.autograd.grad(plain[0] @ w, x)[0][:1], w)
+
+    def _follow(self, classifier: Classifier, x: Images, gradient: Tensor, w: Tensor) -> None:
+        """Compare first and second derivatives of the score ``w`` with the network's ``gradient`` at ``x``."""
+
+        def at(x: Images, slope: Slope, twice: bool = False) -> tuple[Images, Tensor]:
+            x = x.requires_grad_()
+            with self.smoothed(slope, by_layer=True):
+                return x, torch.autograd.grad(classifier.logits(x)[0] @ w, x, create_graph=twice)[0]
+
+        sharp = at(x.clone(), Slope(tau=SHARP))[1]
+        size = float(gradient.norm())
+        if math.isfinite(size) and not float((sharp - gradient).norm()) <= GRADIENT * size:
+            raise self._other("its gradient does not become the network's as τ → 0")
+        leaf, bends = at(x.clone(), Slope(), twice=True)
+        v = torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64).sign().to(x)
+        second = torch.autograd.grad((bends * v).sum(), leaf)[0] if bends.requires_grad else torch.zeros_like(v)
+        change = (at(leaf.detach() + STEP * v, Slope())[1] - bends.detach()) / STEP
+        noise = NOISE * size / STEP
+        if math.isfinite(size) and not float(second.norm()) + noise >= SECOND * float(change.norm()):
+            raise self._other("its second derivative is not the change of its gradient")
+
+    def _other(self, what: str) -> UnderfireError:
+        return UnderfireError(
+            f"The smoothed twin of '{self.name}' is another network: {what}. Its second derivatives would be wrong, so "
+            "attack the prediction alone (pgd)."
+        )
 
 
-# -- one smooth stand-in for each kinked function ---------------------------------------------------------------------
+class _Measuring(Smoothed):
+    """Smooth slopes with one τ for all, that take down how far the input of each kink spreads on the first picture."""
+
+    def __init__(self, spreads: list[float]) -> None:
+        super().__init__(Slope())
+        self.taken = spreads
+
+    def slope_at(self, z: Tensor) -> Slope:
+        """The slope of the next kink."""
+        first = z.detach()[:1] if z.dim() else z.detach()
+        first = first[first.isfinite()]
+        spread = float(first.std()) if first.numel() > 1 else 0.0
+        self.taken.append((spread if 0 < spread < math.inf else USUAL) / USUAL)
+        return self.slope
 
 
-def _relu(slope: Slope, func: Any, z: Tensor, inplace: bool = False) -> Tensor:
-    return kinked(z, torch.relu(z), Kinks(0.0, (0.0,), (1.0,)), slope)
+def _listed(sharp: list[str]) -> str:
+    found = list(dict.fromkeys(sharp))
+    return ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
 
 
-def _relu6(slope: Slope, func: Any, z: Tensor, inplace: bool = False) -> Tensor:
-    return _hardtanh(slope, func, z, 0.0, 6.0)
+_twins: weakref.WeakKeyDictionary[Classifier, Twin] = weakref.WeakKeyDictionary()
+_making = threading.Lock()
 
 
-def _hardtanh(
-    slope: Slope, func: Any, z: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
-) -> Tensor:
-    return kinked(z, z.clamp(min_val, max_val), Kinks(0.0, (min_val, max_val), (1.0, -1.0)), slope)
+def twin_of(classifier: Classifier, like: Images) -> Twin:
+    """The classifier's twin, measured and checked the first time it is asked for."""
+    with _making:
+        if classifier not in _twins:
+            _twins[classifier] = Twin(classifier, like)
+        return _twins[classifier]
 
 
-def _leaky_relu(slope: Slope, func: Any, z: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
-    return kinked(z, F.leaky_relu(z, negative_slope), Kinks(negative_slope, (0.0,), (1 - negative_slope,)), slope)
-
-
-def _hardsigmoid(slope: Slope, func: Any, z: Tensor, inplace: bool = False) -> Tensor:
-    return kinked(z, F.hardsigmoid(z), Kinks(0.0, (-3.0, 3.0), (1 / 6, -1 / 6)), slope)
-
-
-def _hardswish(slope: Slope, func: Any, z: Tensor, inplace: bool = False) -> Tensor:
-    return z * _hardsigmoid(slope, func, z)
-
-
-def _prelu(slope: Slope, func: Any, z: Tensor, weight: Tensor) -> Tensor:
-    shape = [1, -1, *[1] * (z.dim() - 2)] if weight.numel() > 1 else [1] * z.dim()
-    return weight.view(shape) * z + (1 - weight.view(shape)) * _relu(slope, func, z)
-
-
-def _clamp(
-    slope: Slope,
-    func: Any,
-    z: Tensor,
-    min: Any = None,  # noqa: A002 (torch's own names)
-    max: Any = None,  # noqa: A002
-) -> Tensor:
-    if isinstance(min, Tensor) or isinstance(max, Tensor) or not z.is_floating_point():
-        exact: Tensor = func(z, min, max)
-        return exact
-    at = tuple(float(edge) for edge in (min, max) if edge is not None)
-    gain = tuple(g for g, edge in ((1.0, min), (-1.0, max)) if edge is not None)
-    return kinked(z, z.clamp(min, max), Kinks(0.0 if min is not None else 1.0, at, gain), slope)
-
-
-def _max_pool2d(
-    slope: Slope,
-    func: Any,
-    z: Tensor,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Any:
-    """Take the exact maximum; a softmax of temperature √τ shares its gradient among the pixels of a window."""
-    if ceil_mode or return_indices:
-        return func(z, kernel_size, stride, padding, dilation, ceil_mode=ceil_mode, return_indices=return_indices)
-    y = F.max_pool2d(z.detach(), kernel_size, stride, padding, dilation)
-    kernel = (kernel_size, kernel_size) if isinstance(kernel_size, int) else tuple(kernel_size)
-    pad = (padding, padding) if isinstance(padding, int) else tuple(padding)
-    padded = F.pad(z, (pad[1], pad[1], pad[0], pad[0]), value=float(z.detach().min()) - 1e3 * math.sqrt(slope.tau))
-    n, c = z.shape[:2]
-    windows = F.unfold(padded, kernel, dilation, 0, stride or kernel).view(n, c, kernel[0] * kernel[1], *y.shape[2:])
-    weights = ((windows - y.unsqueeze(2)) / math.sqrt(slope.tau)).softmax(2)
-    soft = (weights * windows).sum(2)
-    return soft + (y - soft).detach()
-
-
-def _conv2d(
-    slope: Slope,
-    func: Any,
-    z: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-) -> Tensor:
-    if weight.requires_grad or (bias is not None and bias.requires_grad) or isinstance(padding, str):
-        return func(z, weight, bias, stride, padding, dilation, groups)  # type: ignore[no-any-return]
-    return frozen_conv2d(z, weight, bias, (stride, padding, dilation, groups))
-
-
-_SMOOTH: dict[Callable[..., Any], Callable[..., Any]] = {
-    **dict.fromkeys((F.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_), _relu),
-    F.relu6: _relu6,
-    **dict.fromkeys((F.hardtanh, F.hardtanh_), _hardtanh),
-    **dict.fromkeys((F.leaky_relu, F.leaky_relu_), _leaky_relu),
-    F.hardsigmoid: _hardsigmoid,
-    F.hardswish: _hardswish,
-    **dict.fromkeys((F.prelu, torch.prelu, Tensor.prelu), _prelu),
-    **dict.fromkeys((torch.clamp, Tensor.clamp, Tensor.clamp_, torch.clamp_), _clamp),
-    **dict.fromkeys((F.max_pool2d, torch.max_pool2d), _max_pool2d),
-    torch.conv2d: _conv2d,
-}
-_POOLS = frozenset({F.max_pool2d, torch.max_pool2d})
+def _pictures(like: Images) -> Images:
+    """One like a photo, one black, one white (3, 3, H, W)."""
+    h, w = like.shape[-2:]
+    noise = torch.randn(3, h, w, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    fy, fx = torch.fft.fftfreq(h, dtype=torch.float64), torch.fft.rfftfreq(w, dtype=torch.float64)
+    size = (fy[:, None] ** 2 + fx**2).sqrt().clamp_min(1 / max(h, w))
+    photo = torch.fft.irfft2(torch.fft.rfft2(noise) / size, s=(h, w))
+    grey = photo.mean(0, keepdim=True)  # colours of a photo move together
+    photo = 0.8 * grey / grey.std() + 0.2 * photo / photo.std()
+    photo = (0.45 + 0.25 * photo).clamp(0, 1)
+    return torch.stack([photo, torch.zeros_like(photo), torch.ones_like(photo)]).to(like)
