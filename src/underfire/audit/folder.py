@@ -8,7 +8,7 @@ from typing import Any
 from underfire.core import UnderfireError
 from underfire.core.hashing import digest_of
 from underfire.core.place import Place, place, slug
-from underfire.plan.settings import Settings, key_settings, read
+from underfire.plan.settings import LATER, Settings, key_settings, read
 from underfire.plan.units import Plan
 
 DEFAULT_OUT = "underfire-out"
@@ -17,6 +17,7 @@ DEFAULT_OUT = "underfire-out"
 def default_out(settings: Settings) -> Place:
     """A folder that the settings as given name, so that the same command goes on where it stopped."""
     given = settings.model_dump(mode="json", exclude={"workers", "device", "executor", "address", "gpus", "resolved"})
+    given = {word: value for word, value in given.items() if value is not None or word not in LATER}
     name = place(settings.images).stem or "images"
     return Path(DEFAULT_OUT) / f"{slug(name)}-{digest_of(given)[:8]}"
 

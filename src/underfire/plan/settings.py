@@ -24,6 +24,8 @@ NOT_IN_KEY = frozenset(
 )
 """Settings that change no number: what photos, weights, class names, defense and target maps there are is in the key
 by their digests, and the whole input policy is in that of the weights."""
+LATER = frozenset({"interpolation"})
+"""Settings that an earlier version did not have: while they are not given, no output folder is named otherwise."""
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Triple = tuple[Finite, Finite, Finite]
 PHOTOS, CLASSIFIER, ATTACK, PLACE = "Photos", "Classifier", "Attack", "Where it runs"
