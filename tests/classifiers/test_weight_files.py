@@ -68,6 +68,7 @@ FOREIGN: dict[str, tuple[Callable[[], bytes], str]] = {
     "hdf5": (lambda: b"\x89HDF\r\n\x1a\n" + bytes(40), "an HDF5 file"),
     "plain pickle": (lambda: pickle.dumps({"a": 1}), "no checkpoint that PyTorch can read"),
     "cut pickle": (lambda: pickled(STATE, modern=False)[:-300], "no checkpoint that PyTorch can read"),
+    "a pickled call": (lambda: pickle.dumps(print, 4), r"builtins.print\) and would run code"),
     "a module": (lambda: pickled(seeded(ToyNet()).float()), r"support.toys.ToyNet\) and would run code"),
     "no weights": (lambda: pickled({"state_dict": {}}), "no weights by name"),
     "a list": (lambda: pickled([1, 2]), "no weights by name"),
@@ -85,7 +86,7 @@ def test_a_foreign_file_is_called_what_it_is(tmp_path: Path, kind: str, name: st
     with pytest.raises(UnderfireError, match=rf"{name}' .*{reason}") as e:
         weights.read(str(tmp_path / name))
     assert "\n" not in str(e.value)
-    assert ("run code" in str(e.value)) == (kind == "a module")
+    assert ("run code" in str(e.value)) == (kind in ("a module", "a pickled call"))
 
 
 def test_a_file_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import torch
 import yaml
 
 from support.e2e import photos, underfire
+from underfire.audit.folder import default_out
 from underfire.plan.make import make_plan
 from underfire.plan.settings import Settings
 
@@ -61,3 +62,9 @@ def test_more_threads_than_any_machine_has_are_a_mistake(tmp_path: Path) -> None
     said = underfire("plan", "--images", photos(tmp_path / "in", 1), "--threads", "100000")
     assert said.code == 2
     assert "--threads 100000" in said.err
+
+
+def test_a_setting_that_came_later_renames_no_folder_until_it_is_given() -> None:
+    assert str(default_out(Settings.parse({"images": "demo"}))) == "underfire-out/demo-f3ad8671"
+    other = default_out(Settings.parse({"images": "demo", "interpolation": "nearest"}))
+    assert str(other) != "underfire-out/demo-f3ad8671"

@@ -10,7 +10,7 @@ from underfire.core import UnderfireError
 from underfire.core.hashing import digest_of
 from underfire.core.place import Place, place, slug
 from underfire.images.photos import DEFAULT_OUT
-from underfire.plan.settings import ADDED_TO_KEY, Settings, key_settings, read
+from underfire.plan.settings import LATER, Settings, key_settings, read
 from underfire.plan.units import Plan
 
 NAMING = ("images", "limit", "classifier", "weights", "classes", "defense", "target_map")
@@ -20,7 +20,7 @@ NAMING = ("images", "limit", "classifier", "weights", "classes", "defense", "tar
 def default_out(settings: Settings) -> Place:
     """Name an output folder after the settings, so that the same command goes on where it stopped."""
     given = settings.model_dump(mode="json", exclude={"workers", "device", "executor", "address", "gpus", "resolved"})
-    given = {key: value for key, value in given.items() if value is not None or key not in ADDED_TO_KEY}
+    given = {key: value for key, value in given.items() if value is not None or key not in LATER}
     name = place(settings.images).stem or "images"
     return Path(DEFAULT_OUT) / f"{slug(name)}-{digest_of(given)[:8]}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickletools
 import zipfile
 import zlib
 from pathlib import Path
@@ -72,3 +73,20 @@ def _zip(path: str) -> str:
     return (
         f"is damaged, no checkpoint any more ('{bad}' does not fit its checksum): save or copy it again" if bad else ""
     )
+
+
+def called_by(path: str) -> str:
+    """What a plain pickle would call when loaded, such as 'posix.mkdir', read without loading it; '' where nothing."""
+    words: list[str] = []
+    try:
+        with Path(path).open("rb") as file:
+            for opcode, value, _ in pickletools.genops(file):
+                if opcode.name in ("GLOBAL", "INST"):
+                    return str(value).replace(" ", ".")
+                if opcode.name == "STACK_GLOBAL":
+                    return ".".join(words[-2:])
+                if isinstance(value, str):
+                    words.append(value)
+    except Exception:  # a damaged one: it calls nothing, since it does not load
+        return ""
+    return ""

@@ -13,7 +13,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from underfire.classifiers.kinds import refuse_foreign
+from underfire.classifiers.kinds import called_by, refuse_foreign
 from underfire.core import UnderfireError
 
 State = dict[str, Tensor]
@@ -62,10 +62,11 @@ def _unpickled(path: str) -> Any:
             warnings.simplefilter("ignore")  # on protocols and storages: what matters is whether it loads
             return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as e:  # a damaged pickle makes the unpickler raise whatever comes
-        asked = re.search(r"GLOBAL (\S+)", str(e)) if isinstance(e, pickle.UnpicklingError) else None
+        told = re.search(r"GLOBAL (\S+)", str(e))
+        asked = (told[1] if told else called_by(path)) if isinstance(e, pickle.UnpicklingError) else ""
         if asked:
             raise UnderfireError(
-                f"'{path}' holds more than weights ({asked[1]}) and would run code when loaded, so it was not: save "
+                f"'{path}' holds more than weights ({asked}) and would run code when loaded, so it was not: save "
                 "the bare state_dict, best as safetensors."
             ) from e
         raise UnderfireError(

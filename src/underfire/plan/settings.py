@@ -26,8 +26,8 @@ NOT_IN_KEY = frozenset(
 )
 """Settings that are not in the key. Some change no number; the files among them are in the key by their digests, and
 the whole input policy is in the digest of the weights."""
-ADDED_TO_KEY = ("max_megapixels", "max_megabytes")
-"""Settings that an earlier version did not have: while they are not given, the key is as it was."""
+LATER = ("interpolation", "max_megapixels", "max_megabytes")
+"""Settings that an earlier version did not have: while they are not given, keys and output folders are as they were."""
 LONGEST = 200
 """Letters of what was given that an error repeats."""
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -262,9 +262,9 @@ def merged(there: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]
 def key_settings(settings: Settings) -> dict[str, Any]:
     """Pick the settings that go into the key: paths of files do not, since the key has the digests of the files."""
     found = settings.model_dump(mode="json", exclude=set(NOT_IN_KEY))
-    for added in ADDED_TO_KEY:
-        if found[added] is None:
-            del found[added]
+    for name in LATER:
+        if found.get(name) is None:
+            found.pop(name, None)
     found["options"] = {
         part: {k: v for k, v in own.items() if k not in FILES} for part, own in found["options"].items()
     }
