@@ -241,12 +241,7 @@ def resealed(content: bytes) -> bytes:
     return content[: at + 7] + hashlib.sha256(zeros).hexdigest().encode() + content[at + 71 :]
 
 
-parts = st.builds(
-    lambda version, how, seal: resealed(mutated(part(version), how)) if seal else mutated(part(version), how),
-    st.sampled_from([SCHEMA_VERSION, 3, 99]),
-    mutations,
-    st.sampled_from([True, True, True, False]),
-)
+parts = st.tuples(st.sampled_from([SCHEMA_VERSION, 3, 99]), mutations, st.sampled_from([True, True, True, False]))
 
 
 def _read_all(folder: Path) -> None:
@@ -257,7 +252,10 @@ def _read_all(folder: Path) -> None:
             read_photo(folder, one[column])
 
 
-def _any_part(content: bytes) -> None:
+def _any_part(made: tuple[int, Mutation, bool]) -> None:
+    version, how, sealed = made
+    content = mutated(part(version), how)
+    content = resealed(content) if sealed else content
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "records").mkdir()

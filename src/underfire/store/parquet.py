@@ -32,6 +32,8 @@ MOST_ROWS = 1_000_000
 """Rows of one part; underfire writes some thousands."""
 MOST_BYTES = 1 << 30
 """Bytes of a part as it unpacks."""
+_DAMAGES = (pa.ArrowException, OSError, MemoryError, OverflowError, UnicodeDecodeError)
+"""What Arrow raises on bytes that are no part."""
 _SEAL = re.compile(rb"sha256=([0-9a-f]{64})")
 _NO_SEAL = b"sha256=" + b"0" * 64
 
@@ -74,7 +76,7 @@ def decode(content: bytes) -> pa.Table | None:
             return None
         table = file.read(use_threads=False)
         table.validate(full=True)
-    except (pa.ArrowException, OSError, MemoryError, OverflowError, UnicodeDecodeError):
+    except _DAMAGES:
         return None  # sealed by somebody who is not underfire
     return table
 
@@ -83,7 +85,7 @@ def metadata(content: bytes) -> dict[str, str]:
     """Read the `meta` of a part; empty where the part is damaged."""
     try:
         found = pq.read_schema(pa.BufferReader(content)).metadata or {}
-    except (pa.ArrowException, OSError, MemoryError):
+    except _DAMAGES:
         return {}
     return {key.decode(errors="replace"): value.decode(errors="replace") for key, value in found.items()}
 
