@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,14 @@ from underfire.attacks.adv2 import adv2
 from underfire.attacks.pgd import pgd
 from underfire.attacks.stadv import adv2_stadv, stadv
 from underfire.classifiers.base import TorchClassifier, wrap
-from underfire.core import Cell, ClassifierOptions, Found, Images, Job, Photo, Record, TargetMap
+from underfire.core import Cell, ClassifierOptions, Found, Images, Job, JudgeUnit, Photo, Record, TargetMap
 from underfire.images import pixels
 from underfire.interpreters.cam import Cam
 from underfire.interpreters.grad import Grad
 from underfire.trial.alarms import Alarms
 from underfire.trial.goal import look
 from underfire.trial.load import Loaded, load
+from underfire.trial.rejudge import rejudge
 from underfire.trial.system import System
 from underfire.trial.trial import Trial
 from underfire.trial.yardstick import measure_scale
@@ -158,15 +160,16 @@ def test_a_cam_that_is_the_same_everywhere_is_no_map() -> None:
     assert records[1].map_iou is None
 
 
+class Nothing(Cam):
+    """Shows nothing, as a third party's may."""
+
+    name = "nothing"
+
+    def explain(self, x: Images, y: Tensor) -> Tensor:
+        return x.new_zeros(len(x), 6, 6)
+
+
 def test_nor_is_any_other_interpreters() -> None:
-    class Nothing(Cam):
-        """Shows nothing, as a third party's may."""
-
-        name = "nothing"
-
-        def explain(self, x: Images, y: Tensor) -> Tensor:
-            return x.new_zeros(len(x), 6, 6)
-
     classifier = gamma()
     levels = pixels.to_levels(pictures(N, 5, SIZE))
     records = run(classifier, Nothing(classifier), pgd.make("fast", None, 8, steps=2), levels)
@@ -252,3 +255,26 @@ def test_nor_are_those_of_a_photo_whose_map_is_wanted() -> None:
 def test_a_score_that_is_no_number_is_an_alarm() -> None:
     scores = torch.tensor([0.1, 0.9, math.nan, math.inf, -math.inf])
     assert Alarms(scores, 0.5, torch.zeros(5)).raised.tolist() == [False, True, True, True, False]
+
+
+@pytest.mark.parametrize("judge", ["picky", "nothing"])
+def test_a_judge_that_sees_the_pictures_later_has_the_same_errors(judge: str, tmp_path: Path) -> None:
+    levels = np.minimum(pixels.to_levels(pictures(N, 5, SIZE)), 250)
+    first = gamma()
+    made = job(pgd.make("fast", None, 8, steps=1), None)
+    trial = Trial(System(first, {"cam": Cam(first)}), made, "u", loaded(first, levels))
+    trial.run()
+    for name, content in trial.files.items():
+        (tmp_path / "images/u" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "images/u" / name).write_bytes(content)
+    other = picky(np.full_like(levels, 0)) if judge == "picky" else first
+    one: Any = Grad(other) if judge == "picky" else Nothing(other)
+    unit = JudgeUnit(
+        "v",
+        tuple(Photo(r.image, r.image_sha256) for r in trial.records),
+        replace(made, source=str(tmp_path), interpreters=(one.name,)),
+        tuple(trial.records),
+    )
+    rows = rejudge(unit, System(other, {one.name: one})).rows
+    said = "scores are not finite" if judge == "picky" else "the same everywhere"
+    assert [said in str(r.error) for r in rows] == [True] * N, [r.error for r in rows]

@@ -16,7 +16,7 @@ from torch import Tensor
 from underfire.core import Classifier, Interpreter, JudgeUnit, Photo, Record, UnitResult
 from underfire.images import pixels
 from underfire.images.photos import Folder
-from underfire.interpreters.checked import explain
+from underfire.interpreters.checked import benign
 from underfire.trial import rows
 from underfire.trial.batch import Batch, GoalMaps, labels, logits
 from underfire.trial.files import Names, made_name, npy
@@ -99,7 +99,7 @@ def _judged(
     """Records and maps of every PNG of the unit under one interpreter."""
     name, clean, at = interpreter.name, shown.clean, shown.at
     with torch.no_grad():
-        m, lacking = explain(interpreter, shown.photos.x, shown.photos.source)
+        m, lacking = benign(interpreter, shown.photos.x, shown.photos.source)
     for n in (~shown.photos.confidence.isfinite()).nonzero()[:, 0].tolist():
         lacking[n] = "the classifier's scores are not finite."
     errors = clean.told({i: lacking[n] for i, n in enumerate(at.tolist()) if n in lacking}, "its benign map: ")

@@ -10,8 +10,7 @@ import torch
 
 from underfire.core import Interpreter, Job, Maps, Photo
 from underfire.images import targets
-from underfire.images.maps import flat
-from underfire.interpreters.checked import explain, spread
+from underfire.interpreters.checked import benign, explain, spread
 from underfire.trial.batch import Batch, GoalMaps
 from underfire.trial.system import System
 
@@ -19,23 +18,21 @@ from underfire.trial.system import System
 def goal_maps(system: System, job: Job, batch: Batch, interpreter: Interpreter) -> GoalMaps:
     """Find the benign and the target maps of a batch, and say which of its photos lack one."""
     with system.classifier.meter.counting(len(batch)) as spent:
-        benign, lacking = explain(interpreter, batch.x, batch.source)
+        own, lacking = benign(interpreter, batch.x, batch.source)
     lost = {} if batch.reference is None else batch.reference.errors
-    for n in flat(benign).nonzero()[:, 0].tolist():
-        lacking.setdefault(n, f"{interpreter.name}'s map is the same everywhere, so there is nothing to keep or move.")
-    maps = GoalMaps(benign, benign, spent.passes, {**lost, **batch.told(lacking)})
+    maps = GoalMaps(own, own, spent.passes, {**lost, **batch.told(lacking)})
     keep = batch.outside(maps.errors)
     if job.target_map.kind == "benign" or not bool(keep.any()):
         return maps
     known = batch.select(keep)
     if known.reference is None:
-        drawn = _drawn(job, known.photos, (benign.shape[1], benign.shape[2]))
+        drawn = _drawn(job, known.photos, (own.shape[1], own.shape[2]))
         return replace(maps, wanted=spread(drawn, keep, len(batch)))
     with system.classifier.meter.counting(len(known)) as more:
         found, lacking = explain(interpreter, known.reference.x, known.reference.y)
     passes = maps.passes + torch.zeros_like(maps.passes).masked_scatter(keep, more.passes)
     errors = {**maps.errors, **known.told(lacking, "its target map: ")}
-    return GoalMaps(benign, spread(found, keep, len(batch)), passes, errors)
+    return GoalMaps(own, spread(found, keep, len(batch)), passes, errors)
 
 
 def _drawn(job: Job, photos: Sequence[Photo], size: tuple[int, int]) -> Maps:

@@ -7,7 +7,7 @@ import torch
 
 from underfire.core import Interpreter, Labels, Scale
 from underfire.images import pixels
-from underfire.interpreters.checked import explain
+from underfire.interpreters.checked import benign, explain
 from underfire.trial.batch import logits
 from underfire.trial.load import Loaded
 from underfire.trial.rows import scales
@@ -23,7 +23,7 @@ def measure_scale(system: System, loaded: Loaded) -> list[Scale]:
 
 def _moved(system: System, interpreter: Interpreter, loaded: Loaded, source: Labels) -> list[Scale]:
     jpeg = np.array([pixels.jpeg(one) for one in loaded.levels], np.uint8).reshape(loaded.levels.shape)
-    before, lacking = explain(interpreter, pixels.to_tensor(loaded.levels).to(system.device), source)
+    before, lacking = benign(interpreter, pixels.to_tensor(loaded.levels).to(system.device), source)
     after, lacking_after = explain(interpreter, pixels.to_tensor(jpeg).to(system.device), source)
     errors = {**loaded.errors, **{loaded.rows[n]: why for n, why in (lacking_after | lacking).items()}}
     l1 = {row: float((before[n] - after[n]).abs().mean()) for n, row in enumerate(loaded.rows) if row not in errors}
