@@ -62,10 +62,6 @@ def test_lite0_has_all_the_shapes(lite0: TorchClassifier) -> None:
     assert [m.shape[-1] for m in lite0.pyramid(x)] == [56, 28, 14, 7]
 
 
-def test_lite0_passes_its_own_check(lite0: TorchClassifier) -> None:
-    check(lite0)
-
-
 def test_lite0_knows_a_cat_and_a_cup(lite0: TorchClassifier) -> None:
     root = Path(str(Folder(DEMO).root))
     cat, coffee = predicted(lite0, [root / "chelsea.png", root / "coffee.png"])

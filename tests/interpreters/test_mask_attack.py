@@ -43,15 +43,6 @@ def slope_along(f: Any, x: Tensor, direction: Tensor, step: float = 1e-6) -> Ten
     return slope
 
 
-def check_gradient(f: Any, x: Tensor) -> None:
-    direction = torch.randn(x.shape, dtype=x.dtype, generator=torch.manual_seed(5))
-    leaf = x.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(f(leaf).sum(), leaf)
-    torch.testing.assert_close(
-        (gradient * direction).sum((1, 2, 3)), slope_along(f, x, direction), rtol=1e-4, atol=1e-7
-    )
-
-
 # -- matching the field -----------------------------------------------------------------------------------------------
 
 
@@ -59,19 +50,6 @@ def match(mask: Mask, x: Images, goal: Goal, **options: Any) -> Match:
     found = mask.surrogate(x, goal, **{"record": 20, **options})
     assert isinstance(found, Match)
     return found
-
-
-def test_the_matching_losss_gradient_is_its_finite_difference() -> None:
-    classifier, mask = masked()
-    x = pictures(3, size=SIZE)
-    surrogate = match(mask, x, goal_of(classifier, mask, x), path=2)
-    near = (x + 0.02 * (pictures(3, 9, SIZE) - 0.5)).clamp(0, 1)
-
-    def loss(v: Tensor) -> Tensor:
-        surrogate.looks = 7  # the same masks each time
-        return surrogate.terms(v).loss
-
-    check_gradient(loss, near)
 
 
 @pytest.mark.parametrize("jitter", [0, 4])
@@ -154,18 +132,6 @@ def test_a_walk_shorter_than_the_fall_is_looked_at_as_it_is() -> None:
     surrogate = match(mask, x, goal_of(classifier, mask, x), record=5)
     seen = [k for surrogate.looks in range(50) for k in surrogate.times()]
     assert set(seen) == set(range(5))
-
-
-def test_the_matching_keeps_its_rows() -> None:
-    classifier, mask = masked()
-    x, keep = pictures(3, size=SIZE), torch.tensor([True, False, True])
-    goal = goal_of(classifier, mask, x)
-    whole, part = match(mask, x, goal), match(mask, x, goal)
-    part.select(keep)
-    v = pictures(3, 4, SIZE)
-    torch.testing.assert_close(
-        part.terms(v[keep].requires_grad_()).loss, whole.terms(v.clone().requires_grad_()).loss[keep]
-    )
 
 
 def test_log_odds_are_the_logit_of_the_probability() -> None:

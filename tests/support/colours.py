@@ -83,11 +83,11 @@ def random_maps(n: int = 3, side: int = 8) -> Tensor:
     return torch.rand(n, side, side, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
 
 
-def started(classifier: TorchClassifier, x: Tensor, y: Tensor) -> MaskNet:
+def started(classifier: TorchClassifier, x: Tensor, y: Tensor, doubts: bool = False) -> MaskNet:
     """A network as training starts from."""
-    levels = classifier.pyramid(x)
-    net = MaskNet([f.shape[1] for f in levels])
-    net.start(levels, classifier.head[y], classifier.head, torch.Generator().manual_seed(0))
+    levels, head = [f.float() for f in classifier.pyramid(x)], classifier.head.float()
+    net = MaskNet([f.shape[1] for f in levels], doubts)
+    net.start(levels, head[y], head, torch.Generator().manual_seed(0))
     return net
 
 
