@@ -1,4 +1,4 @@
-"""CAM against the library grad-cam, which knows nothing of us, and against a loop."""
+"""CAM against the library grad-cam, which knows nothing of us."""
 
 from __future__ import annotations
 
@@ -49,21 +49,6 @@ def test_the_default_networks_map_is_grad_cams(lite0: TorchClassifier) -> None:
     raw = library_map(lite0.module, lite0.module.get_submodule("bn2"), (x - 0.5) / 0.5, y)
     got = Cam(lite0).explain(x, torch.tensor(y))
     torch.testing.assert_close(got, maps.unit_scale(torch.from_numpy(raw)), rtol=0, atol=1e-4)
-
-
-def test_a_map_is_a_loop_over_pixels_and_channels() -> None:
-    classifier = toy(1)
-    x, y = pictures(2), torch.tensor([3, 1])
-    features, head = classifier.features(x).detach().tolist(), classifier.head.tolist()
-    expected = []
-    for one, label in zip(features, y.tolist(), strict=True):
-        m = [
-            [sum(w * channel[i][j] for w, channel in zip(head[label], one, strict=True)) for j in range(len(one[0][0]))]
-            for i in range(len(one[0]))
-        ]
-        low, high = min(map(min, m)), max(map(max, m))
-        expected.append([[(v - low) / (high - low) for v in line] for line in m])
-    torch.testing.assert_close(Cam(classifier).explain(x, y), torch.tensor(expected, dtype=torch.float64))
 
 
 def test_maps_fill_the_unit_interval_at_native_size() -> None:

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_mask import SIDE, SIZE, predicted, small
+from test_mask import predicted
 from torch import Tensor, nn
 
-from support.toys import pictures
+from support.toys import SIDE, pictures, small
+from support.toys import SMALL as SIZE
 from underfire.attacks.adv2 import adv2
 from underfire.attacks.pgd import pgd
 from underfire.attacks.search import Ball, BallWalk, Schedule, SearchSettings, lead, search

@@ -71,6 +71,56 @@ def pictures(n: int, seed: int = 0, size: int = SIZE) -> Images:
     return testing.pictures(n, size, seed, torch.float64)
 
 
+KINKED = 16
+"""Side of its input, px."""
+
+
+class KinkedNet(nn.Module):
+    """Two convolutions with ReLU between, global average pooling, one linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU())
+        self.head = nn.Linear(8, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.body(x).mean((2, 3)))
+        return logits
+
+
+def kinked(scale: float = 1.0) -> TorchClassifier:
+    net = seeded(KinkedNet(), 5)
+    assert isinstance(net, KinkedNet)
+    net.head.weight.data *= scale
+    return wrap(net, input_size=KINKED, mean=(0.5,) * 3, std=(0.25,) * 3, classes=list("abcd"), name="kinked")
+
+
+SMALL, SIDE = 48, 5
+"""Sides of its input and of a mask, px: the blur has 5 px then, and the mask's Gaussian 3."""
+
+
+class SmallNet(nn.Module):
+    """Two convolutions, global average pooling, one linear layer: fast at 48 px, and smooth where nothing is said."""
+
+    def __init__(self, activation: type[nn.Module]) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 6, 5, 4), activation(), nn.Conv2d(6, 6, 3, 2), activation())
+        self.head = nn.Linear(6, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.body(x).mean((2, 3)))
+        return logits
+
+
+def small(scale: float = 20.0, activation: type[nn.Module] = nn.Softplus) -> TorchClassifier:
+    net = seeded(SmallNet(activation), 3)
+    assert isinstance(net, SmallNet)
+    net.head.weight.data *= scale
+    net.head.bias.data = -net((pictures(16, 99, SMALL) - 0.5) / STD).mean(0).detach()
+    classes = [f"class {i}" for i in range(CLASSES)]
+    return wrap(net, input_size=SMALL, mean=(0.5,) * 3, std=(STD,) * 3, classes=classes, name="s")
+
+
 class WholeNet(nn.Module):
     """Smooth, and with all that an interpreter may ask for: features, a linear head, a pyramid at strides 4 to 32."""
 
