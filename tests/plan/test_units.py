@@ -193,15 +193,15 @@ def test_another_photo_or_another_weight_changes_every_name() -> None:
 
 
 @given(st.integers(2, 60), st.integers(0, 9))
-def test_each_photo_has_a_partner_that_is_another_one_whatever_its_unit(n: int, seed: int) -> None:
+def test_each_photo_has_a_reference_that_is_another_one_whatever_its_unit(n: int, seed: int) -> None:
     plan = plan_of(n, LANES, seed=seed, target_map="image:random")
-    partners: dict[Photo, set[Photo]] = {photo: set() for photo in plan.photos}
+    found: dict[Photo, set[Photo]] = {photo: set() for photo in plan.photos}
     for unit in plan.units():
-        assert len(unit.partners) == len(unit.photos)
-        for photo, partner in zip(unit.photos, unit.partners, strict=True):
-            partners[photo].add(partner)
-    assert all(len(of) == 1 and photo not in of for photo, of in partners.items())
-    assert not any(unit.partners for unit in plan_of(n, LANES).units())
+        assert len(unit.references) == len(unit.photos)
+        for photo, reference in zip(unit.photos, unit.references, strict=True):
+            found[photo].add(reference)
+    assert all(len(of) == 1 and photo not in of for photo, of in found.items())
+    assert not any(unit.references for unit in plan_of(n, LANES).units())
 
 
 # -- limits -----------------------------------------------------------------------------------------------------------

@@ -136,8 +136,11 @@ class WholeNet(nn.Module):
             out.append(F.softplus(layer(out[-1])))
         return out
 
+    def last(self, x: Tensor) -> Tensor:
+        return self.levels(x)[-1]
+
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.levels(x)[-1].mean((2, 3)))
+        logits: Tensor = self.head(self.last(x).mean((2, 3)))
         return logits
 
 
@@ -160,7 +163,7 @@ def whole(seed: int = 1) -> TorchClassifier:
         std=(STD, STD, STD),
         classes=[f"class {i}" for i in range(CLASSES)],
         name="whole",
-        features=lambda x: net.levels(x)[-1],
+        features=net.last,
         pyramid=net.levels,
     )
 

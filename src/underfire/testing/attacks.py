@@ -91,12 +91,10 @@ def _check_columns(attack: Attack, n: int, found: Found) -> None:
 def _check_independence(
     attack: Attack, victim: Victim, x: Images, goal: Goal, found: Found, tolerance: float | None
 ) -> None:
-    victim.classifier.meter.open(len(x))
     again = _differ(_run(attack, victim, x, goal).images, found.images)
     require(again == 0, attack.name, "repeat", f"run twice, {again:.2%} of the levels differ")
     most = tolerance if tolerance is not None else 0.0 if x.dtype == torch.float64 else 0.01
     for n in range(len(x)):
-        victim.classifier.meter.open(1)
         rows = torch.tensor([n], device=x.device)
         alone = _run(attack, victim, x[rows], goal.select(rows), first=n).images
         share = _differ(alone, found.images[rows])

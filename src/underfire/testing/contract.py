@@ -86,14 +86,13 @@ def spent(part: str, classifier: Classifier, n: int, work: Callable[[], object])
         ContractError: rule 'metered', where images passed the network that the meter did not count. It is counted again
             at the network's first layer, where the classifier is one of `underfire.wrap`'s kind.
     """
-    with recounted(classifier) as seen:
-        classifier.meter.open(n)
+    with recounted(classifier) as seen, classifier.meter.counting(n) as count:
         work()
-    passes = max(metered := classifier.meter.close())
+    metered = float(count.passes.sum())
     require(
-        sum(metered) >= seen.passes * (1 - SLACK),
+        metered >= seen.passes * (1 - SLACK),
         part,
         "metered",
-        f"the network made {seen.passes:g} F and the meter counted {sum(metered):g}",
+        f"the network made {seen.passes:g} F and the meter counted {metered:g}",
     )
-    return passes
+    return float(count.passes.max())
