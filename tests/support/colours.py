@@ -44,8 +44,11 @@ class Colours(nn.Module):
             out.append(F.avg_pool2d(out[-1], 2))
         return out
 
+    def last(self, x: Tensor) -> Tensor:
+        return self.levels(x)[-1]
+
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.levels(x)[-1].mean((2, 3)))
+        logits: Tensor = self.head(self.last(x).mean((2, 3)))
         return logits
 
 
@@ -60,7 +63,7 @@ def wrapped(net: Colours, name: str) -> TorchClassifier:
         mean=(0, 0, 0),
         std=(1, 1, 1),
         name=name,
-        features=lambda x: net.levels(x)[-1],
+        features=net.last,
         pyramid=net.levels,
     )
 

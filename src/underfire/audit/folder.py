@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from underfire.core import UnderfireError
+from underfire.core import MismatchError, UnderfireError
 from underfire.core.hashing import digest_of
 from underfire.core.place import Place, place, slug
 from underfire.plan.settings import Settings, key_settings, read
@@ -66,7 +66,7 @@ def refuse_other_plan(out: Place, stored: Settings | None, plan: Plan, go_on: st
         return
     difference = "; ".join(_differences(stored, plan)) or "it was written by a version with other presets"
     go_on = go_on or f"underfire run '{out / 'plan.yaml'}'"
-    raise UnderfireError(
+    raise MismatchError(
         f"'{out}' holds the results of another plan ({difference}). Give a new folder with --out, or go on with the "
         f"plan that is there: {go_on}."
     )

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from underfire.core import UnderfireError
+from underfire.core import DamagedFileError, MismatchError, NotFoundError, UnsafeFileError
 
 State = dict[str, Tensor]
 """Weights by name."""
@@ -26,13 +26,13 @@ def read(path: str) -> tuple[State, dict[str, str]]:
         UnderfireError: there is no such file, it is no checkpoint, or it would run code.
     """
     if not Path(path).is_file():
-        raise UnderfireError(f"There is no weights file '{path}': --weights takes a safetensors file or a checkpoint.")
+        raise NotFoundError(f"There is no weights file '{path}': --weights takes a safetensors file or a checkpoint.")
     try:
         with safe_open(path, framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except SafetensorError as e:
         if path.endswith(".safetensors"):
-            raise UnderfireError(f"'{path}' is not a complete safetensors file ({e}): save or copy it again.") from e
+            raise DamagedFileError(f"'{path}' is not a complete safetensors file ({e}): save or copy it again.") from e
     return _unwrapped(_unpickled(path), path), {}
 
 
@@ -40,12 +40,12 @@ def _unpickled(path: str) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as e:
-        raise UnderfireError(
+        raise UnsafeFileError(
             f"'{path}' holds more than weights: loading it would run code, so it was not loaded. Save the state_dict "
             "alone, best as safetensors."
         ) from e
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as e:
-        raise UnderfireError(f"'{path}' is no checkpoint that PyTorch can read: save the state_dict again.") from e
+        raise DamagedFileError(f"'{path}' is no checkpoint that PyTorch can read: save the state_dict again.") from e
 
 
 def _unwrapped(content: Any, path: str) -> State:
@@ -54,7 +54,7 @@ def _unwrapped(content: Any, path: str) -> State:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not isinstance(content, Mapping) or not any(isinstance(v, Tensor) for v in content.values()):
-        raise UnderfireError(f"'{path}' holds no named weights: save the network's state_dict.")
+        raise DamagedFileError(f"'{path}' holds no named weights: save the network's state_dict.")
     state = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
     for prefix in PREFIXES:
         if all(key.startswith(prefix) for key in state):
@@ -88,7 +88,7 @@ def fit(module: nn.Module, state: State, path: str, architecture: str) -> None:
         if found
     ]
     if problems:
-        raise UnderfireError(
+        raise MismatchError(
             f"'{path}' does not fit {architecture}: {'; '.join(problems)}. Give --classifier with the architecture "
             "that was trained."
         )
@@ -108,7 +108,7 @@ def fit_in_order(module: nn.Module, state: State, architecture: str) -> None:
         if value.shape != own[mine].shape
     ]
     if wrong or len(own) != len(state):
-        raise UnderfireError(
+        raise MismatchError(
             f"The packaged weights do not fit this version of timm's {architecture}: {len(state)} entries for "
             f"{len(own)}; {'; '.join(wrong[:3])}. Install the versions in constraints.txt."
         )

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from underfire.core import Photo, UnderfireError, evenly
+from underfire.core import NotFoundError, Photo, UnderfireError, evenly
 from underfire.core.files import read_many
 from underfire.core.place import Place, place
 
@@ -49,7 +49,7 @@ class Folder:
         root: Place = _demo_root() if source == DEMO else place(source)
         root = root.expanduser() if isinstance(root, Path) else root
         if not _exists(root, source):
-            raise UnderfireError(
+            raise NotFoundError(
                 f"There is no folder or file '{source}': --images takes a folder of photos, one photo, or 'demo'."
             )
         self.root = root if root.is_dir() else root.parent
@@ -66,7 +66,7 @@ class Folder:
             return [self._file]
         found = list(DEMO_PHOTOS) if self.source == DEMO else _walk(self.root)
         if not found:
-            raise UnderfireError(
+            raise NotFoundError(
                 f"No images in '{self.source}': looked for {', '.join(sorted(SUFFIXES))} in it and its sub-folders."
             )
         return found

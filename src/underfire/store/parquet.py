@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from underfire.core import SCHEMA_VERSION, UnderfireError
+from underfire.core import SCHEMA_VERSION, OtherVersionError
 
 OLDEST = 3
 """The oldest version that can be read. Version 3 also stored the verdicts, which are now computed on reading."""
@@ -82,9 +82,9 @@ def fitted(table: pa.Table, fixed: pa.Schema, where: str) -> pa.Table:
     said = (table.schema.metadata or {}).get(b"underfire", b"").decode()
     version = int(said) if said.isdigit() else 0
     if version > SCHEMA_VERSION:
-        raise UnderfireError(f"The part {where} was written by a newer version of underfire: install that version.")
+        raise OtherVersionError(f"The part {where} was written by a newer version of underfire: install that version.")
     if version < OLDEST:
-        raise UnderfireError(
+        raise OtherVersionError(
             f"The part {where} was written by an old version of underfire, whose parts cannot be read any more: run "
             "the audit again, with a new --out."
         )
@@ -92,5 +92,5 @@ def fitted(table: pa.Table, fixed: pa.Schema, where: str) -> pa.Table:
         table = table.drop_columns([name for name in table.column_names if name in _DROPPED])
     if set(table.column_names) != set(fixed.names):
         odd = sorted(set(table.column_names) ^ set(fixed.names))
-        raise UnderfireError(f"The part {where} has other columns than underfire writes ({', '.join(odd)}).")
+        raise OtherVersionError(f"The part {where} has other columns than underfire writes ({', '.join(odd)}).")
     return table.select(fixed.names).cast(fixed)

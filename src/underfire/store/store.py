@@ -29,7 +29,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from underfire.core import SCHEMA_VERSION, ForgeUnit, JudgeUnit, Record, Scale, ScaleUnit, UnderfireError
+from underfire.core import (
+    SCHEMA_VERSION,
+    DamagedFileError,
+    ForgeUnit,
+    JudgeUnit,
+    NotFoundError,
+    Record,
+    Scale,
+    ScaleUnit,
+    UnderfireError,
+)
 from underfire.core.files import TEMPORARY, listing, read_many, temporary_name, write_many, write_whole
 from underfire.core.place import Place
 from underfire.store import lease
@@ -184,7 +194,7 @@ class Store:
         for unit, content in self._parts(folder, units):
             table = decode(content)
             if table is None:
-                raise UnderfireError(
+                raise DamagedFileError(
                     f"The part '{unit}' in '{self.root / folder}' is damaged (its checksum is wrong): the same run "
                     "command finds it and does that unit again."
                 )
@@ -246,7 +256,7 @@ def read_plan(out: Place) -> Mapping[str, Any]:
     try:
         plan = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as e:
-        raise UnderfireError(
+        raise NotFoundError(
             f"'{out}' is no folder of an underfire audit (it has no plan.yaml): give the folder named by --out."
         ) from e
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
