@@ -498,15 +498,14 @@ def in_batches(size: int, attack: Callable[[Any, Images, Goal], Images]) -> np.n
 
 
 @pytest.mark.parametrize("maker", [pgd, adv2, stadv, adv2_stadv])
-@pytest.mark.parametrize("size", [1, 2])
-def test_pngs_do_not_depend_on_the_batch_size(maker: Any, size: int) -> None:
+def test_pngs_do_not_depend_on_the_batch_size_where_images_leave_early(maker: Any) -> None:
     made = maker.make("fast", "cam", 8, steps=12, stop_confidence=0.9, stop_l1=0.15)
 
     def run(system: Victim, x: Images, goal: Goal) -> Images:
         found: Images = made.run(system, x, goal, range(len(x))).images
         return found
 
-    np.testing.assert_array_equal(in_batches(size, run), in_batches(7, run))
+    np.testing.assert_array_equal(in_batches(2, run), in_batches(7, run))
 
 
 def test_an_attack_moves_the_prediction_and_adv2_also_keeps_the_map() -> None:
@@ -520,15 +519,6 @@ def test_an_attack_moves_the_prediction_and_adv2_also_keeps_the_map() -> None:
         assert system.classifier.logits(x_hat).argmax(1).tolist() == goal.labels.tolist()
         distance[made.name] = float(maps.l1(cam.explain(x_hat, goal.labels), goal.maps["cam"]).mean())
     assert distance["adv2"] < 0.7 * distance["pgd"]
-
-
-def test_what_is_found_lies_in_the_budget_on_the_grid() -> None:
-    system, cam = victim()
-    x = pictures(3)
-    made = adv2.make("fast", "cam", 3, steps=10)
-    found = made.run(system, x, goal_for(cam, x), range(3)).images * LEVELS
-    assert float((found - found.round()).abs().max()) < 1e-9
-    assert float((found - x * LEVELS).abs().max()) < 3 + 1e-9
 
 
 def test_no_steps_give_the_clean_images_back() -> None:

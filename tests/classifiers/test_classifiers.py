@@ -22,7 +22,15 @@ from underfire import wrap
 from underfire.classifiers import inputs, weights
 from underfire.classifiers.base import TorchClassifier, weights_digest
 from underfire.classifiers.folding import fold_batch_norm
-from underfire.core import Classifier, ClassifierOptions, Preprocess, UnderfireError
+from underfire.core import (
+    Classifier,
+    ClassifierOptions,
+    DamagedFileError,
+    NotFoundError,
+    Preprocess,
+    UnderfireError,
+    UnsuitableError,
+)
 from underfire.images import pixels
 from underfire.images.photos import DEMO, Folder
 from underfire.plan.check import check
@@ -60,10 +68,6 @@ def test_lite0_has_all_the_shapes(lite0: TorchClassifier) -> None:
     assert lite0.head.shape == (1000, 1280)
     torch.testing.assert_close(lite0.scores(features), lite0.logits(x), rtol=0, atol=1e-4)
     assert [m.shape[-1] for m in lite0.pyramid(x)] == [56, 28, 14, 7]
-
-
-def test_lite0_passes_its_own_check(lite0: TorchClassifier) -> None:
-    check(lite0)
 
 
 def test_lite0_knows_a_cat_and_a_cup(lite0: TorchClassifier) -> None:
@@ -247,12 +251,12 @@ def _mobilenet() -> nn.Module:
 @pytest.mark.parametrize("make", [Transformer, _mobilenet])
 def test_a_network_without_cam_says_so(make: Callable[[], nn.Module]) -> None:
     built = wrap(make(), input_size=64, name="mine")
-    with pytest.raises(UnderfireError, match=r"'mine' does not end in global average pooling.*another interpreter"):
+    with pytest.raises(UnsuitableError, match="'mine'"):
         _ = built.head
 
 
 def test_a_network_without_pyramid_says_so() -> None:
-    with pytest.raises(UnderfireError, match=r"'toy' has no feature pyramid.*pyramid="):
+    with pytest.raises(UnsuitableError, match=r"'toy'.*pyramid="):
         toy().pyramid(pictures(1))
 
 
@@ -417,24 +421,24 @@ def test_a_truncated_safetensors_file_is_told(tmp_path: Path) -> None:
     path = tmp_path / "net.safetensors"
     save_file(STATE, path)
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(UnderfireError, match=r"not a complete safetensors file"):
+    with pytest.raises(DamagedFileError, match=r"net\.safetensors"):
         weights.read(str(path))
 
 
 def test_a_truncated_checkpoint_is_told(tmp_path: Path) -> None:
     path = Path(saved(tmp_path / "net.pth", STATE))
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(UnderfireError, match=r"no checkpoint"):
+    with pytest.raises(DamagedFileError, match=r"net\.pth"):
         weights.read(str(path))
 
 
 def test_a_missing_file_is_named() -> None:
-    with pytest.raises(UnderfireError, match=r"no weights file 'not/there.pth'"):
+    with pytest.raises(NotFoundError, match=r"'not/there\.pth'"):
         weights.read("not/there.pth")
 
 
 def test_a_checkpoint_without_weights_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UnderfireError, match=r"no named weights"):
+    with pytest.raises(DamagedFileError, match=r"net\.pth"):
         weights.read(saved(tmp_path / "net.pth", {"epoch": 3}))
 
 

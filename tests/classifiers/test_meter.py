@@ -7,33 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from support.toys import BlindCam, ToyNet, goal_for, pictures, toy, victim
+from support.toys import BlindCam, goal_for, pictures, toy, victim
 from underfire.attacks.adv2 import adv2
 from underfire.attacks.pgd import pgd
-from underfire.classifiers.base import TorchClassifier
 from underfire.classifiers.meter import PassMeter
 from underfire.core import Victim
-
-
-class Recount:
-    """Rows that pass the first convolution, forward and backward, seen by hooks of its own."""
-
-    def __init__(self, classifier: TorchClassifier) -> None:
-        assert isinstance(classifier.module, ToyNet)
-        self.forward = self.backward = 0
-        classifier.module.first.register_forward_hook(self._note)
-
-    def _note(self, _module: object, _args: object, out: torch.Tensor) -> None:
-        self.forward += len(out)
-        if out.requires_grad:
-            out.register_hook(self._note_grad)  # type: ignore[no-untyped-call]
-
-    def _note_grad(self, grad: torch.Tensor) -> None:
-        self.backward += len(grad)
-
-    @property
-    def passes(self) -> float:
-        return self.forward + 2 * self.backward
+from underfire.testing.recount import recounted
 
 
 def test_a_forward_costs_one() -> None:
@@ -170,8 +149,7 @@ def test_a_whole_search_is_counted_as_hooks_count_it(attack: str, blind: bool) -
     maker: Any = pgd if attack == "pgd" else adv2
     # Easy to satisfy, so that images leave at different steps.
     made = maker.make("fast", "cam", 8, steps=8, stop_confidence=0.9, stop_l1=1.0, check=3)
-    recount = Recount(classifier)
-    with classifier.meter.counting(len(x)) as count:
+    with recounted(classifier) as recount, classifier.meter.counting(len(x)) as count:
         found = made.run(system, x, goal, range(5))
     spent = count.passes.tolist()
     assert sum(spent) == pytest.approx(recount.passes)

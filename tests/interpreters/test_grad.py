@@ -10,58 +10,14 @@ import torch
 from captum.attr import Saliency
 from torch import Tensor, nn
 
-from support.toys import pictures, seeded
+from support.toys import KINKED as SIZE
+from support.toys import kinked, pictures
 from underfire.attacks.adv2 import adv2
 from underfire.attacks.pgd import pgd
 from underfire.classifiers.base import TorchClassifier, wrap
 from underfire.core import Goal, ImageErrors, UnderfireError, Victim
 from underfire.images import maps
 from underfire.interpreters.grad import Grad
-
-SIZE = 16
-
-
-class KinkedNet(nn.Module):
-    """Two convolutions with ReLU between, global average pooling, one linear layer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU())
-        self.head = nn.Linear(8, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.body(x).mean((2, 3)))
-        return logits
-
-
-def kinked(scale: float = 1.0) -> TorchClassifier:
-    net = seeded(KinkedNet(), 5)
-    assert isinstance(net, KinkedNet)
-    net.head.weight.data *= scale
-    return wrap(net, input_size=SIZE, mean=(0.5,) * 3, std=(0.25,) * 3, classes=list("abcd"), name="kinked")
-
-
-def slow_map(classifier: TorchClassifier, x: Tensor, c: int) -> Tensor:
-    """|∂ℓ_c/∂x| of one image, largest colour, 4×4 means, min-max: written with loops."""
-    x = x.clone().requires_grad_()
-    z = classifier.logits(x[None])[0]
-    odds = z[c] - torch.log(torch.stack([torch.exp(z[k]) for k in range(len(z)) if k != c]).sum())
-    g = torch.autograd.grad(odds, x)[0].abs()
-    cells = [[max_of_colours(g[:, i : i + 4, j : j + 4]).mean() for j in range(0, SIZE, 4)] for i in range(0, SIZE, 4)]
-    m = torch.tensor(cells, dtype=torch.float64)
-    return (m - m.min()) / (m.max() - m.min())
-
-
-def max_of_colours(g: Tensor) -> Tensor:
-    return torch.maximum(torch.maximum(g[0], g[1]), g[2])
-
-
-def test_map_equals_a_slow_reimplementation() -> None:
-    classifier, x = kinked(), pictures(3, size=SIZE)
-    y = torch.tensor([0, 3, 1])
-    found = Grad(classifier).explain(x, y)
-    for n in range(3):
-        torch.testing.assert_close(found[n], slow_map(classifier, x[n], int(y[n])))
 
 
 def test_the_paper_s_probability_gives_the_same_map_until_float32_gives_up() -> None:

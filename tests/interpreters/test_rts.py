@@ -12,7 +12,7 @@ from torch import nn
 
 from support.colours import SIZE, colours, started
 from underfire.classifiers.base import TorchClassifier
-from underfire.core import Goal, UnderfireError
+from underfire.core import DamagedFileError, Goal, MismatchError, NotFoundError, OtherVersionError
 from underfire.interpreters.rts.card import Card, load, packaged, packed, read_card
 from underfire.interpreters.rts.rts import Rts
 
@@ -99,15 +99,13 @@ def test_the_packaged_file_is_small_and_has_a_card() -> None:
 
 def test_another_classifier_is_refused_with_the_command(tmp_path: Path) -> None:
     classifier = colours()
-    with pytest.raises(
-        UnderfireError, match=r"no trained network for 'colours'.*underfire train rts --classifier colours"
-    ):
+    with pytest.raises(NotFoundError, match=r"underfire train rts --classifier colours"):
         Rts(classifier)
     net = started(classifier, torch.rand(2, 3, SIZE, SIZE), torch.tensor([0, 1]))
     path = tmp_path / "mine.safetensors"
     path.write_bytes(packed(net, Card("colours", classifier.digest, 0.5)))
     assert Rts(classifier, str(path)).explain(torch.rand(1, 3, SIZE, SIZE), torch.tensor([0])).shape == (1, 16, 16)
-    with pytest.raises(UnderfireError, match=r"mine.safetensors' was trained for 'colours' with other weights"):
+    with pytest.raises(MismatchError, match=r"mine\.safetensors.*'colours'"):
         Rts(colours(gain=21.0), str(path))
 
 
@@ -118,10 +116,10 @@ def test_a_broken_file_is_told(tmp_path: Path) -> None:
     )
     path = tmp_path / "cut.safetensors"
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UnderfireError, match=r"cut.safetensors' is not a complete RTS file"):
+    with pytest.raises(DamagedFileError, match=r"cut\.safetensors"):
         Rts(classifier, str(path))
     save_file({"a": torch.zeros(1)}, path)
-    with pytest.raises(UnderfireError, match="is no RTS file of this version"):
+    with pytest.raises(OtherVersionError, match=r"cut\.safetensors"):
         Rts(classifier, str(path))
-    with pytest.raises(UnderfireError, match="There is no RTS file"):
+    with pytest.raises(NotFoundError, match=r"none\.safetensors"):
         Rts(classifier, str(tmp_path / "none.safetensors"))

@@ -15,7 +15,7 @@ from PIL import Image
 from support.e2e import extended, photos, records, underfire
 from support.toys import toy
 from underfire import classifier
-from underfire.core import LEVELS, Photo, TargetMap, UnderfireError
+from underfire.core import LEVELS, MismatchError, Photo, TargetMap, UnderfireError
 from underfire.images import pixels, targets
 from underfire.plan.targets import target_map_of
 
@@ -86,7 +86,7 @@ def test_a_file_is_read_as_grey_at_the_map_s_size(tmp_path: Path) -> None:
     assert target.word == "file:wanted.png"
     grey[0, 0] = 9
     Image.fromarray(grey).save(tmp_path / "wanted.png")
-    with pytest.raises(UnderfireError, match="has changed"):
+    with pytest.raises(MismatchError, match=r"wanted\.png"):
         targets.read_map(target, (7, 7))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import pickle
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,7 +17,7 @@ import pytest
 
 from support.e2e import TOY, photos, records, underfire
 from underfire.audit.status import pace
-from underfire.core import COLUMNS, SCHEMA_VERSION, Record, UnderfireError
+from underfire.core import COLUMNS, SCHEMA_VERSION, BusyError, OtherVersionError, Record, UnderfireError
 from underfire.store import Store, decode, encode, sound
 
 
@@ -147,18 +148,18 @@ def test_a_part_of_the_version_that_stored_verdicts_is_read(store: Store) -> Non
     assert store.rows() == before
 
 
-@pytest.mark.parametrize(("version", "said"), [(2, "an old version"), (99, "a newer version")])
+@pytest.mark.parametrize(("version", "said"), [(2, "old"), (99, "newer")])
 def test_a_part_of_a_version_that_cannot_be_read_says_what_to_do(version: int, said: str, store: Store) -> None:
     store.put("records", "000000-a", [row(0)], {}, {})
     rewritten(store, lambda table: table, version)
-    with pytest.raises(UnderfireError, match=f"'000000-a' in .* was written by {said}"):
+    with pytest.raises(OtherVersionError, match=f"'000000-a'.* {said} "):
         store.rows()
 
 
 def test_a_part_with_a_column_more_or_less_is_told(store: Store) -> None:
     store.put("records", "000000-a", [row(0)], {}, {})
     rewritten(store, lambda table: table.drop_columns(["seed"]).append_column("colour", pa.array(["red"])))
-    with pytest.raises(UnderfireError, match=r"other columns than underfire writes \(colour, seed\)"):
+    with pytest.raises(OtherVersionError, match="colour, seed"):
         store.rows()
 
 
@@ -213,10 +214,10 @@ def test_a_second_driver_is_refused_until_the_first_is_gone(store: Store) -> Non
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
         assert first.stdout is not None
         assert first.stdout.readline() == "holds it\n"
-        with pytest.raises(UnderfireError, match="Another run is writing into"), store.open():
+        with pytest.raises(BusyError, match=re.escape(str(store.root))), store.open():
             pass
         first.kill()
-    again = pytest.raises(UnderfireError, match="Another run is writing into")
+    again = pytest.raises(BusyError, match=re.escape(str(store.root)))
     with store.open(), again, Store(store.root).open():  # the lock fell with its process
         pass
     with store.open():
@@ -228,8 +229,9 @@ def test_a_disk_without_locks_is_no_other_run(store: Store, monkeypatch: pytest.
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr("fcntl.flock", missing)
-    with pytest.raises(UnderfireError, match="Function not implemented"), store.open():
+    with pytest.raises(UnderfireError, match="Function not implemented") as e, store.open():
         pass
+    assert not isinstance(e.value, BusyError)
 
 
 def test_results_are_read_where_fcntl_does_not_exist(tmp_path: Path) -> None:

@@ -44,8 +44,11 @@ class Colours(nn.Module):
             out.append(F.avg_pool2d(out[-1], 2))
         return out
 
+    def last(self, x: Tensor) -> Tensor:
+        return self.levels(x)[-1]
+
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.levels(x)[-1].mean((2, 3)))
+        logits: Tensor = self.head(self.last(x).mean((2, 3)))
         return logits
 
 
@@ -60,7 +63,7 @@ def wrapped(net: Colours, name: str) -> TorchClassifier:
         mean=(0, 0, 0),
         std=(1, 1, 1),
         name=name,
-        features=lambda x: net.levels(x)[-1],
+        features=net.last,
         pyramid=net.levels,
     )
 
@@ -83,11 +86,11 @@ def random_maps(n: int = 3, side: int = 8) -> Tensor:
     return torch.rand(n, side, side, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
 
 
-def started(classifier: TorchClassifier, x: Tensor, y: Tensor) -> MaskNet:
+def started(classifier: TorchClassifier, x: Tensor, y: Tensor, doubts: bool = False) -> MaskNet:
     """A network as training starts from."""
-    levels = classifier.pyramid(x)
-    net = MaskNet([f.shape[1] for f in levels])
-    net.start(levels, classifier.head[y], classifier.head, torch.Generator().manual_seed(0))
+    levels, head = [f.float() for f in classifier.pyramid(x)], classifier.head.float()
+    net = MaskNet([f.shape[1] for f in levels], doubts)
+    net.start(levels, head[y], head, torch.Generator().manual_seed(0))
     return net
 
 

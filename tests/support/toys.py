@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from underfire import testing
 from underfire.classifiers.base import TorchClassifier, wrap
-from underfire.core import LEVELS, Goal, Images, Maps, Terms, Victim
+from underfire.core import Goal, Images, Maps, Terms, Victim
 from underfire.interpreters.cam import Cam, CamSurrogate
 
 if TYPE_CHECKING:
@@ -67,12 +68,104 @@ def toy(seed: int = 1) -> TorchClassifier:
 
 def pictures(n: int, seed: int = 0, size: int = SIZE) -> Images:
     """(n, 3, size, size) in float64 on the 8-bit grid: coloured clouds with some noise."""
-    generator = torch.Generator().manual_seed(seed)
-    clouds = F.interpolate(
-        torch.rand(n, 3, 3, 3, generator=generator, dtype=torch.float64), (size, size), mode="bilinear"
+    return testing.pictures(n, size, seed, torch.float64)
+
+
+KINKED = 16
+"""Side of its input, px."""
+
+
+class KinkedNet(nn.Module):
+    """Two convolutions with ReLU between, global average pooling, one linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU())
+        self.head = nn.Linear(8, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.body(x).mean((2, 3)))
+        return logits
+
+
+def kinked(scale: float = 1.0) -> TorchClassifier:
+    net = seeded(KinkedNet(), 5)
+    assert isinstance(net, KinkedNet)
+    net.head.weight.data *= scale
+    return wrap(net, input_size=KINKED, mean=(0.5,) * 3, std=(0.25,) * 3, classes=list("abcd"), name="kinked")
+
+
+SMALL, SIDE = 48, 5
+"""Sides of its input and of a mask, px: the blur has 5 px then, and the mask's Gaussian 3."""
+
+
+class SmallNet(nn.Module):
+    """Two convolutions, global average pooling, one linear layer: fast at 48 px, and smooth where nothing is said."""
+
+    def __init__(self, activation: type[nn.Module]) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 6, 5, 4), activation(), nn.Conv2d(6, 6, 3, 2), activation())
+        self.head = nn.Linear(6, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.body(x).mean((2, 3)))
+        return logits
+
+
+def small(scale: float = 20.0, activation: type[nn.Module] = nn.Softplus) -> TorchClassifier:
+    net = seeded(SmallNet(activation), 3)
+    assert isinstance(net, SmallNet)
+    net.head.weight.data *= scale
+    net.head.bias.data = -net((pictures(16, 99, SMALL) - 0.5) / STD).mean(0).detach()
+    classes = [f"class {i}" for i in range(CLASSES)]
+    return wrap(net, input_size=SMALL, mean=(0.5,) * 3, std=(STD,) * 3, classes=classes, name="s")
+
+
+class WholeNet(nn.Module):
+    """Smooth, and with all that an interpreter may ask for: features, a linear head, a pyramid at strides 4 to 32."""
+
+    def __init__(self, k: int = CLASSES) -> None:
+        super().__init__()
+        self.see = nn.Conv2d(3, 6, 4, stride=4)
+        self.down = nn.ModuleList(nn.Conv2d(6, 6, 3, stride=2, padding=1) for _ in range(3))
+        self.head = nn.Linear(6, k)
+
+    def levels(self, x: Tensor) -> list[Tensor]:
+        out = [F.softplus(self.see(x))]
+        for layer in self.down:
+            out.append(F.softplus(layer(out[-1])))
+        return out
+
+    def last(self, x: Tensor) -> Tensor:
+        return self.levels(x)[-1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.last(x).mean((2, 3)))
+        return logits
+
+
+WHOLE = 96
+"""Side of its input, px: large enough for MASK to blur something, and for features of 3×3."""
+
+
+def whole(seed: int = 1) -> TorchClassifier:
+    """The smallest classifier that any interpreter can explain: what a part is tested on for free."""
+    net = seeded(WholeNet(), seed)
+    assert isinstance(net, WholeNet)
+    net.head.weight.data *= 30
+    net.head.bias.data.zero_()
+    net.head.bias.data = -net((pictures(16, 99, WHOLE) - 0.5) / STD).mean(0).detach()
+    return wrap(
+        net,
+        input_size=WHOLE,
+        resize=WHOLE,
+        mean=(0.5, 0.5, 0.5),
+        std=(STD, STD, STD),
+        classes=[f"class {i}" for i in range(CLASSES)],
+        name="whole",
+        features=net.last,
+        pyramid=net.levels,
     )
-    noise = torch.rand(n, 3, size, size, generator=generator, dtype=torch.float64)
-    return ((0.75 * clouds + 0.25 * noise) * LEVELS).round() / LEVELS
 
 
 def goal_for(cam: Cam, x: Images) -> Goal:

@@ -11,7 +11,7 @@ import torch
 from support.colours import SIZE, Noted, colours, few, fitted, squares, started
 from support.e2e import underfire
 from underfire.attacks.search import Ball, BallWalk, SearchSettings, search
-from underfire.core import Goal, Images, Photo, UnderfireError, Victim
+from underfire.core import Goal, Images, MismatchError, NotFoundError, Photo, UnderfireError, Victim
 from underfire.interpreters.rts import Rts, RtsA
 from underfire.interpreters.rts.card import Card, load, packed, read_card
 from underfire.interpreters.rts.net import Doubt, MaskNet
@@ -94,13 +94,13 @@ def test_the_cross_entropy_has_a_slope_where_the_square_has_none() -> None:
 
 def test_each_kind_of_file_goes_with_its_interpreter(plain: Path, tmp_path: Path) -> None:
     classifier, file = colours(), str(plain / "rts.safetensors")
-    with pytest.raises(UnderfireError, match=r"holds a network of 'rts': name it with --set rts.weights="):
+    with pytest.raises(MismatchError, match=r"'rts'.*--set rts\.weights="):
         RtsA(classifier, file)
-    with pytest.raises(UnderfireError, match=r"RTS-A has no trained network .*underfire train rts --adversarial"):
+    with pytest.raises(NotFoundError, match="underfire train rts --adversarial"):
         RtsA(classifier)
     out = tmp_path / "rts-a.safetensors"
     trained(plain, out, epochs=1)
-    with pytest.raises(UnderfireError, match=r"holds a network of 'rts-a': name it with --set rts-a.weights="):
+    with pytest.raises(MismatchError, match=r"'rts-a'.*--set rts-a\.weights="):
         Rts(classifier, str(out))
     rts_a, y = RtsA(classifier, str(out)), torch.tensor([1])
     assert rts_a.explain(torch.rand(1, 3, SIZE, SIZE), y).shape == (1, 16, 16)
@@ -223,7 +223,7 @@ def test_a_killed_adversarial_training_goes_on_to_the_same_file(plain: Path, tmp
     trained(plain, parts)
     assert whole.read_bytes() == parts.read_bytes()
     assert not trained(plain, parts).fresh
-    with pytest.raises(UnderfireError, match="with other photos or settings"):
+    with pytest.raises(MismatchError, match=r"parts\.safetensors"):
         trained(plain, parts, eps=4)
 
 
@@ -242,7 +242,7 @@ def test_what_adversarial_training_does_not_take(plain: Path, tmp_path: Path) ->
     again = tmp_path / "rts-a.safetensors"
     x, y = torch.rand(3, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1)), torch.tensor([0, 1, 2])
     again.write_bytes(packed(started(classifier, x, y), Card("colours", classifier.digest, 0.5, kind="rts-a")))
-    with pytest.raises(UnderfireError, match=r"rts-a.safetensors: this network is of an adversarial training"):
+    with pytest.raises(MismatchError, match=r"rts-a\.safetensors"):
         train_rts(classifier, str(plain / "photos"), tmp_path / "b.safetensors", adversarial=True, plain=str(again))
 
 

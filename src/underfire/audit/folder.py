@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from underfire.core import UnderfireError
+from underfire.core import MismatchError, UnderfireError
 from underfire.core.hashing import digest_of
 from underfire.core.place import Place, place, slug
 from underfire.images.photos import DEFAULT_OUT
@@ -74,7 +74,7 @@ def refuse_other_plan(out: Place, stored: Settings | None, plan: Plan, go_on: st
         advice += f", or go on with the plan that is there: {plan_there}"
     elif moved:  # the plan that is there would be refused for the same reason
         advice += ", or bring back what was there and run the same command again"
-    raise UnderfireError(f"'{out}' holds the results of another plan ({difference}). {advice}.")
+    raise MismatchError(f"'{out}' holds the results of another plan ({difference}). {advice}.")
 
 
 def _chosen(stored: Settings, plan: Plan) -> Iterator[str]:

@@ -14,7 +14,7 @@ from underfire.classifiers.apart import apart
 from underfire.classifiers.head import Features, last_linear, pooled, traced
 from underfire.classifiers.meter import PassMeter
 from underfire.classifiers.sound import sound
-from underfire.core import FAILURES, ClassNames, Images, Meter, Preprocess, UnderfireError, refused
+from underfire.core import FAILURES, ClassNames, Images, Meter, Preprocess, UnderfireError, UnsuitableError, refused
 from underfire.core.hashing import spell
 
 
@@ -93,7 +93,7 @@ class TorchClassifier:
             UnderfireError: the network has none.
         """
         if self._pyramid is None:
-            raise UnderfireError(
+            raise UnsuitableError(
                 f"'{self.name}' has no feature pyramid: use a timm classifier ('timm:NAME'), or wrap yours with "
                 "pyramid=."
             )
@@ -136,7 +136,7 @@ class TorchClassifier:
                 continue
             if torch.allclose(pooled(linear, maps), logits, rtol=1e-3, atol=1e-3 * float(logits.abs().max())):
                 return features, scores or partial(pooled, linear), linear
-        raise UnderfireError(
+        raise UnsuitableError(
             f"'{self.name}' does not end in global average pooling and one linear layer, so it has no class activation "
             "map: choose another interpreter for it, or a classifier such as efficientnet-lite0, resnet50 or "
             "densenet169."

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from underfire.classifiers.kinds import called_by, refuse_foreign
-from underfire.core import UnderfireError
+from underfire.core import DamagedFileError, MismatchError, NotFoundError, UnsafeFileError
 
 State = dict[str, Tensor]
 """Weights by name."""
@@ -36,13 +36,13 @@ def read(path: str) -> tuple[State, dict[str, str]]:
         UnderfireError: there is no such file, it is no checkpoint, or it would run code.
     """
     if not Path(path).is_file():
-        raise UnderfireError(f"There is no weights file '{path}': --weights takes a safetensors file or a checkpoint.")
+        raise NotFoundError(f"There is no weights file '{path}': --weights takes a safetensors file or a checkpoint.")
     try:
         with safe_open(path, framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except Exception as e:  # SafetensorError, and whatever a damaged header makes of types and shapes
         if _looks_safe(path):
-            raise UnderfireError(f"'{path}' is not a complete safetensors file ({e}): save or copy it again.") from e
+            raise DamagedFileError(f"'{path}' is not a complete safetensors file ({e}): save or copy it again.") from e
     refuse_foreign(path)
     return _unwrapped(_unpickled(path), path)
 
@@ -65,11 +65,11 @@ def _unpickled(path: str) -> Any:
         told = re.search(r"GLOBAL (\S+)", str(e))
         asked = (told[1] if told else called_by(path)) if isinstance(e, pickle.UnpicklingError) else ""
         if asked:
-            raise UnderfireError(
+            raise UnsafeFileError(
                 f"'{path}' holds more than weights ({asked}) and would run code when loaded, so it was not: save "
                 "the bare state_dict, best as safetensors."
             ) from e
-        raise UnderfireError(
+        raise DamagedFileError(
             f"'{path}' is no checkpoint that PyTorch can read, or it is damaged: save the state_dict again."
         ) from e
 
@@ -83,11 +83,11 @@ def _unwrapped(content: Any, path: str) -> tuple[State, dict[str, str]]:
             content = content[found[0]]
             entries.append(found[0])
     if not _is_state(content) or not any(isinstance(v, Tensor) for v in content.values()):
-        raise UnderfireError(f"'{path}' holds no named weights: save the network's state_dict.")
+        raise DamagedFileError(f"'{path}' holds no named weights: save the network's state_dict.")
     state = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
     odd = next((key for key, value in state.items() if not _is_plain(value)), None)
     if odd is not None:
-        raise UnderfireError(f"'{path}' holds '{odd}' in a form that no network has: save the state_dict again.")
+        raise DamagedFileError(f"'{path}' holds '{odd}' in a form that no network has: save the state_dict again.")
     for prefix in PREFIXES:
         if all(key.startswith(prefix) for key in state):
             state = {key.removeprefix(prefix): value for key, value in state.items()}
@@ -145,7 +145,7 @@ def fit(module: nn.Module, state: State, path: str, architecture: str) -> None:
         if found
     ]
     if problems:
-        raise UnderfireError(
+        raise MismatchError(
             f"'{path}' does not fit {architecture}: {'; '.join(problems)}. Give --classifier with the architecture "
             "that was trained."
         )
@@ -165,7 +165,7 @@ def fit_in_order(module: nn.Module, state: State, architecture: str) -> None:
         if value.shape != own[mine].shape
     ]
     if wrong or len(own) != len(state):
-        raise UnderfireError(
+        raise MismatchError(
             f"The packaged weights do not fit this version of timm's {architecture}: {len(state)} entries for "
             f"{len(own)}; {'; '.join(wrong[:3])}. Install the versions in constraints.txt."
         )

@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
-from underfire.core.errors import FAILURES, LISTED, ImageErrors, UnderfireError, refused, unknown
+from underfire.core.errors import (
+    FAILURES,
+    LISTED,
+    BusyError,
+    DamagedFileError,
+    ImageErrors,
+    MismatchError,
+    NotFoundError,
+    OtherVersionError,
+    TooFewError,
+    UnderfireError,
+    UnknownNameError,
+    UnsafeFileError,
+    UnsuitableError,
+    refused,
+    unknown,
+)
 from underfire.core.listener import Listener, Quiet
 from underfire.core.protocols import (
     Attack,
@@ -56,10 +72,12 @@ __all__ = [
     "NUMBERS_VERSION",
     "SCHEMA_VERSION",
     "Attack",
+    "BusyError",
     "Cell",
     "ClassNames",
     "Classifier",
     "ClassifierOptions",
+    "DamagedFileError",
     "Defense",
     "Executor",
     "ForgeUnit",
@@ -75,6 +93,9 @@ __all__ = [
     "Listener",
     "Maps",
     "Meter",
+    "MismatchError",
+    "NotFoundError",
+    "OtherVersionError",
     "Outcome",
     "PerImage",
     "Perturbation",
@@ -89,9 +110,13 @@ __all__ = [
     "Surrogate",
     "TargetMap",
     "Terms",
+    "TooFewError",
     "UnderfireError",
     "Unit",
     "UnitResult",
+    "UnknownNameError",
+    "UnsafeFileError",
+    "UnsuitableError",
     "Victim",
     "Workplace",
     "evenly",

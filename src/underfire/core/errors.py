@@ -8,7 +8,46 @@ from collections.abc import Iterable, Mapping
 
 
 class UnderfireError(Exception):
-    """A mistake that the user can mend: one clear sentence with the user's own words and what to do."""
+    """A mistake that the user can mend: one clear sentence with the user's own words and what to do.
+
+    The classes below tell the most frequent kinds apart, for programs; the sentence is for people and may change.
+    """
+
+
+class UnknownNameError(UnderfireError):
+    """A word that names nothing."""
+
+
+class NotFoundError(UnderfireError):
+    """A file or folder that does not exist, or has nothing of what is asked for."""
+
+
+class DamagedFileError(UnderfireError):
+    """A file that is incomplete, was changed, or is not what it should be."""
+
+
+class UnsafeFileError(UnderfireError):
+    """A file that would run code if it were loaded."""
+
+
+class OtherVersionError(UnderfireError):
+    """A file of another version of underfire, which this one cannot read."""
+
+
+class MismatchError(UnderfireError):
+    """A file or folder that was made for another classifier, plan or training than the one asked for."""
+
+
+class UnsuitableError(UnderfireError):
+    """A classifier or a defense without what an interpreter or an attack needs."""
+
+
+class TooFewError(UnderfireError):
+    """Too few photos or classes for what is asked for."""
+
+
+class BusyError(UnderfireError):
+    """A folder that another run is using."""
 
 
 class ImageErrors(UnderfireError):  # noqa: N818 (it carries several)
@@ -27,7 +66,7 @@ LISTED = 30
 """Number of known names that an error lists."""
 
 
-def unknown(what: str, word: str, known: Iterable[str]) -> UnderfireError:
+def unknown(what: str, word: str, known: Iterable[str]) -> UnknownNameError:
     """Make the error for a word that is not known; it names the nearest of the known ones.
 
     Args:
@@ -39,7 +78,7 @@ def unknown(what: str, word: str, known: Iterable[str]) -> UnderfireError:
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     hint = f" Did you mean '{close[0]}'?" if close else ""
     listed = ", ".join(known[:LISTED]) + (f" and {len(known) - LISTED} more" if len(known) > LISTED else "")
-    return UnderfireError(f"There is no {what} '{word}'.{hint} Known: {listed or 'none'}.")
+    return UnknownNameError(f"There is no {what} '{word}'.{hint} Known: {listed or 'none'}.")
 
 
 FAILURES = (RuntimeError, ValueError, AssertionError, TypeError, IndexError, KeyError, AttributeError)

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from underfire.core import Limits, Photo, UnderfireError, evenly
+from underfire.core import Limits, NotFoundError, Photo, UnderfireError, evenly
 from underfire.core.files import read_many
 from underfire.core.place import Place, place
 from underfire.images.formats import FORMATS, looks_like_picture, suffixes
@@ -58,7 +58,7 @@ class Folder:
         root: Place = _demo_root() if source == DEMO else place(source)
         root = root.expanduser() if isinstance(root, Path) else root
         if not _exists(root, source):
-            raise UnderfireError(
+            raise NotFoundError(
                 f"There is no folder or file '{source}': --images takes a folder of photos, one photo, or 'demo'."
             )
         self.root = root if root.is_dir() else root.parent
@@ -78,7 +78,7 @@ class Folder:
         found = sorted(path for path, reason in self._seen.items() if reason is None)
         if not found:
             looked = f"looked for {', '.join(sorted(suffixes()))} in it and its sub-folders."
-            raise UnderfireError(" ".join([f"No images in '{self.source}': {looked}", *self.left_out]))
+            raise NotFoundError(" ".join([f"No images in '{self.source}': {looked}", *self.left_out]))
         return found
 
     @cached_property

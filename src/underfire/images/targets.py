@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from underfire.core import LEVELS, Photo, TargetMap, UnderfireError
+from underfire.core import LEVELS, MismatchError, Photo, TargetMap, TooFewError, UnderfireError
 from underfire.core.hashing import seed_of
 from underfire.images.formats import opened
 
@@ -47,7 +47,7 @@ def draw_photo(seed: int, photo: Photo, photos: Sequence[Photo]) -> Photo:
     """
     others = [other for other in photos if other.sha256 != photo.sha256]
     if not others:
-        raise UnderfireError("--target-map image:random needs at least two different photos: give more photos.")
+        raise TooFewError("--target-map image:random needs at least two different photos: give more photos.")
     return others[int(np.random.default_rng(seed_of(seed, photo, "target map")).integers(len(others)))]
 
 
@@ -73,7 +73,7 @@ def read_map(target: TargetMap, size: tuple[int, int]) -> NDArray[np.float64]:
     """
     content = read_target(str(target.value))
     if hashlib.sha256(content).hexdigest() != target.digest:
-        raise UnderfireError(f"'{target.value}' has changed since the plan was made: run again.")
+        raise MismatchError(f"'{target.value}' has changed since the plan was made: run again.")
     grey = grey_map(content, str(target.value))
     return np.asarray(grey.resize(size[::-1], Image.Resampling.BOX), np.float64) / LEVELS
 

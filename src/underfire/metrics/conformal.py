@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from underfire.core import UnderfireError
+from underfire.core import TooFewError, UnderfireError
 
 FIT_EVERY = 4
 """One image in so many gives the statistics; the others give the threshold."""
@@ -44,7 +44,7 @@ def threshold(scores: Sequence[float], false_alarms: float, unexplained: int = 0
     n = len(scores) + unexplained
     k = math.ceil(round((n + 1) * (1 - false_alarms), 9))
     if k > n:
-        raise UnderfireError(
+        raise TooFewError(
             f"--false-alarms {false_alarms:g} needs at least {images_needed(false_alarms)} benign images: give more, "
             "or allow more false alarms."
         )

@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from underfire.core import UnderfireError
+from underfire.core import BusyError
 from underfire.core.place import Place, Remote
 
 RENEW = 10.0
@@ -40,8 +40,8 @@ def only_driver(root: Place) -> Iterator[Callable[[], None]]:
         yield check
 
 
-def _in_use(root: Place, by: str = "") -> UnderfireError:
-    return UnderfireError(f"Another run{by} is writing into '{root}': wait for it, stop it, or give another --out.")
+def _in_use(root: Place, by: str = "") -> BusyError:
+    return BusyError(f"Another run{by} is writing into '{root}': wait for it, stop it, or give another --out.")
 
 
 @contextlib.contextmanager
@@ -66,7 +66,7 @@ def _leased(root: Remote) -> Iterator[Callable[[], None]]:
 
     def check() -> None:
         if lost.is_set():
-            raise UnderfireError(
+            raise BusyError(
                 f"Another run has taken over '{root}', because this one could not renew its lease for {STALE:.0f} s. "
                 "What is finished is kept."
             )

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from underfire.core import SCHEMA_VERSION, UnderfireError
+from underfire.core import SCHEMA_VERSION, DamagedFileError, OtherVersionError
 
 OLDEST = 3
 """The oldest version that can be read. Version 3 also stored the verdicts, which are now computed on reading."""
@@ -114,9 +114,9 @@ def fitted(table: pa.Table, fixed: pa.Schema, where: str) -> pa.Table:
     said = (table.schema.metadata or {}).get(b"underfire", b"")
     version = int(said) if re.fullmatch(rb"[0-9]{1,9}", said) else 0
     if version > SCHEMA_VERSION:
-        raise UnderfireError(f"The part {where} was written by a newer version of underfire: install that version.")
+        raise OtherVersionError(f"The part {where} was written by a newer version of underfire: install that version.")
     if version < OLDEST:
-        raise UnderfireError(
+        raise OtherVersionError(
             f"The part {where} was written by an old version of underfire, whose parts cannot be read any more: run "
             "the audit again, with a new --out."
         )
@@ -124,11 +124,11 @@ def fitted(table: pa.Table, fixed: pa.Schema, where: str) -> pa.Table:
         table = table.drop_columns([name for name in table.column_names if name in _DROPPED])
     if sorted(table.column_names) != sorted(fixed.names):
         odd = sorted(set(table.column_names) ^ set(fixed.names))
-        raise UnderfireError(f"The part {where} has other columns than underfire writes ({', '.join(odd)}).")
+        raise OtherVersionError(f"The part {where} has other columns than underfire writes ({', '.join(odd)}).")
     try:
         table = table.select(fixed.names).cast(fixed)
     except (pa.ArrowException, ValueError) as e:
-        raise UnderfireError(f"The part {where} has columns of other types than underfire writes.") from e
+        raise OtherVersionError(f"The part {where} has columns of other types than underfire writes.") from e
     _refuse_strange_names(table, where)
     return table
 
@@ -139,6 +139,6 @@ def _refuse_strange_names(table: pa.Table, where: str) -> None:
         names = pc.unique(table[column]).to_pylist()
         strange = next((name for name in names if name is not None and not _FILE.fullmatch(name)), None)
         if strange is not None:
-            raise UnderfireError(
+            raise DamagedFileError(
                 f"The part {where} names the file '{strange}', which is none of its own: underfire did not write it."
             )

@@ -27,7 +27,17 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
-from underfire.core import SCHEMA_VERSION, ForgeUnit, JudgeUnit, Record, Scale, ScaleUnit, UnderfireError
+from underfire.core import (
+    SCHEMA_VERSION,
+    DamagedFileError,
+    ForgeUnit,
+    JudgeUnit,
+    NotFoundError,
+    Record,
+    Scale,
+    ScaleUnit,
+    UnderfireError,
+)
 from underfire.core.bounded import read_yaml
 from underfire.core.files import TEMPORARY, listing, read_many, temporary_name, write_many, write_whole
 from underfire.core.place import Place
@@ -183,7 +193,7 @@ class Store:
         for unit, content in self._parts(folder, units):
             table = decode(content)
             if table is None:
-                raise UnderfireError(
+                raise DamagedFileError(
                     f"The part '{unit}' in '{self.root / folder}' is damaged (its checksum is wrong): the same run "
                     "command finds it and does that unit again."
                 )
@@ -244,7 +254,7 @@ def read_plan(out: Place) -> Mapping[str, Any]:
     try:
         plan = read_yaml(path)
     except (FileNotFoundError, NotADirectoryError) as e:
-        raise UnderfireError(
+        raise NotFoundError(
             f"'{out}' is no folder of an underfire audit (it has no plan.yaml): give the folder named by --out."
         ) from e
     except (OSError, yaml.YAMLError) as e:

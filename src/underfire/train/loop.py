@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Protocol, final
 import torch
 from torch import Tensor
 
-from underfire.core import UnderfireError
+from underfire.core import DamagedFileError, MismatchError
 from underfire.core.files import write_whole
 from underfire.interpreters.rts.net import MaskNet
 from underfire.train.evaluate import Evaluator
@@ -177,7 +177,7 @@ class TrainingLoop:
         """
         content = _checkpoint(path, self.task.evaluator.classifier.head.device)
         if content.get("fingerprint") != fingerprint:
-            raise UnderfireError(
+            raise MismatchError(
                 f"'{path}' belongs to a training with other photos, settings or another classifier: delete it to start "
                 "again, or give another --out."
             )
@@ -192,7 +192,7 @@ def _checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     try:
         content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except (RuntimeError, EOFError, ValueError, KeyError, OSError, pickle.UnpicklingError) as e:
-        raise UnderfireError(f"The checkpoint '{path}' is damaged: delete it, and the training starts again.") from e
+        raise DamagedFileError(f"The checkpoint '{path}' is damaged: delete it, and the training starts again.") from e
     return content
 
 

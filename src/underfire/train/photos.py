@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torchvision.transforms.v2 import functional as transforms
 
-from underfire.core import Classifier, Images, Labels, Photo, UnderfireError
+from underfire.core import Classifier, Images, Labels, Photo, TooFewError, UnderfireError
 from underfire.images.photos import Folder
 from underfire.images.pixels import load, to_tensor
 
@@ -120,13 +120,13 @@ def _check(photos: Photos, predicted: Mapping[Photo, tuple[int, float]]) -> None
     source, name = photos.folder.source, photos.classifier.name
     if len(predicted) < SMALLEST:
         bad = f" ({len(photos.skipped)} more cannot be read)" if photos.skipped else ""
-        raise UnderfireError(
+        raise TooFewError(
             f"'{source}' has {len(predicted)} photos{bad}: training needs at least {SMALLEST}, better 500 or more."
         )
     classes = {label for label, _ in predicted.values()}
     if len(classes) < 3:
         only = ", ".join(photos.classifier.classes.names[c] for c in sorted(classes))
-        raise UnderfireError(
+        raise TooFewError(
             f"'{name}' sees too few classes in '{source}' ({only}): training needs photos of three or more, since "
             "the network learns what is not there too and is judged on classes that it has not learnt from."
         )

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from underfire.core import Classifier, UnderfireError
+from underfire.core import Classifier, MismatchError, UnderfireError
 from underfire.core.files import write_whole
 from underfire.core.place import slug
 from underfire.interpreters.rts.card import Card, packed, read_card
@@ -185,7 +185,7 @@ def _finished(out: Path, fingerprint: str) -> Trained:
     """Take a training's file that is there; UnderfireError where it is another training's."""
     card = read_card(out)
     if card.settings.get("fingerprint") != fingerprint:
-        raise UnderfireError(
+        raise MismatchError(
             f"'{out}' is there already, trained for '{card.classifier}' with other photos or settings: give another "
             "--out, or delete it."
         )

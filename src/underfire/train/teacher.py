@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from underfire.core import Classifier, UnderfireError
+from underfire.core import Classifier, MismatchError
 from underfire.core.hashing import digest_of
 from underfire.interpreters.rts.card import find, load, read_card
 from underfire.interpreters.rts.net import MaskNet
@@ -42,7 +42,7 @@ def load_teacher(classifier: Classifier, plain: str | None) -> Teacher:
         UnderfireError: there is none, or it is another classifier's or adversarially trained itself.
     """
     if plain and read_card(Path(plain).expanduser()).kind == RtsA.name:
-        raise UnderfireError(f"--from {plain}: this network is of an adversarial training; start from a plain one.")
+        raise MismatchError(f"--from {plain}: this network is of an adversarial training; start from a plain one.")
     path = find(classifier, plain)
     card = read_card(path)
     return Teacher(load(path).to(classifier.head.device), card.threshold, card.validation, digest_of(path))

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from underfire.core import Goal, Images, Maps, PerImage, Surrogate, Terms, UnderfireError
+from underfire.core import Goal, Images, Maps, PerImage, Surrogate, Terms, UnsuitableError
 from underfire.defenses.ensemble.score import distances, log_probability, smoothed_copy
 from underfire.images import maps
 
@@ -82,7 +82,7 @@ class Joint:
     def _score(self, twins: Mapping[str, Maps], x: Images) -> PerImage:
         """Compute the score of the members whose maps have a gradient; others, such as MASK, have their ℓ_int alone."""
         if not twins:
-            raise UnderfireError(
+            raise UnsuitableError(
                 f"The alarm's score has no gradient: none of its members {', '.join(self.parts)} has a map that can be "
                 "differentiated. Attack the maps alone with --set 'ensemble.attack={alarm: 0}', or give the surrogate "
                 "of a member a twin."
@@ -139,7 +139,7 @@ class Joint:
 
     def _refuse(self, dead: Tensor, through: str, x: Images) -> None:
         if float(dead.float().mean()) >= NO_SLOPE:
-            raise UnderfireError(
+            raise UnsuitableError(
                 f"The alarm's score has no gradient to follow{through} on {int(dead.sum())} of {len(x)} images "
                 f"(members {', '.join(self.ensemble.members)}): an attack that follows gradients says nothing about "
                 "this defense. Give the members a differentiable surrogate."

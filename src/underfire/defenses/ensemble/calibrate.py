@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from underfire.core import Classifier, Images, Listener, Photo, Quiet, UnderfireError
+from underfire.core import Classifier, Images, Listener, Photo, Quiet, TooFewError, UnderfireError
 from underfire.core.place import absolute_files
 from underfire.defenses.ensemble import score
 from underfire.defenses.ensemble.alarm import look
@@ -126,7 +126,7 @@ def _refuse_few(usable: Collection[str], false_alarms: float, source: str, files
         if len(usable) < files:
             n = f"{len(usable)} usable benign images among {files} files"
         reason = f" ({why.removesuffix('.')})" if why else " (the same photo counts once)" * (len(usable) < files)
-        raise UnderfireError(
+        raise TooFewError(
             f"'{source}' has {n}{reason}: --false-alarms {false_alarms:g} needs at least {needed}. Give more, or "
             "allow more false alarms."
         )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from underfire import core
-from underfire.core import UnderfireError
+from underfire.core import DamagedFileError, NotFoundError, OtherVersionError, UnderfireError
 from underfire.core.files import write_whole
 
 FORMAT = "underfire alarm 2"
@@ -101,24 +101,24 @@ def read(path: str | Path) -> Calibration:
     try:
         content = json.loads(Path(path).expanduser().read_bytes())
     except FileNotFoundError as e:
-        raise UnderfireError(f"There is no defense file '{path}': `underfire defend calibrate` makes one.") from e
+        raise NotFoundError(f"There is no defense file '{path}': `underfire defend calibrate` makes one.") from e
     except OSError as e:
         raise UnderfireError(
             f"Cannot read the defense file '{path}' ({e.strerror or e}): give the one that `underfire defend "
             "calibrate` wrote."
         ) from e
     except ValueError as e:
-        raise UnderfireError(f"'{path}' is not a complete defense file: copy it again, or calibrate again.") from e
+        raise DamagedFileError(f"'{path}' is not a complete defense file: copy it again, or calibrate again.") from e
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UnderfireError(f"'{path}' is no defense file of this version: `underfire defend calibrate` makes one.")
+        raise OtherVersionError(f"'{path}' is no defense file of this version: `underfire defend calibrate` makes one.")
     seal = content.pop("seal", None)
     if seal != seal_of(content):
-        raise UnderfireError(f"'{path}' was changed after it was calibrated (its digest is wrong): calibrate again.")
+        raise DamagedFileError(f"'{path}' was changed after it was calibrated (its digest is wrong): calibrate again.")
     try:
         known: dict[str, Any] = {f.name: _frozen(content[f.name]) for f in fields(Calibration)}
         return Calibration(**known | {"members": tuple(Member(**m) for m in content["members"])})
     except (KeyError, TypeError) as e:
-        raise UnderfireError(f"'{path}' is not a complete defense file: copy it again, or calibrate again.") from e
+        raise DamagedFileError(f"'{path}' is not a complete defense file: copy it again, or calibrate again.") from e
 
 
 def _frozen(value: Any) -> Any:

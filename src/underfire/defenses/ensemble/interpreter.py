@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import torch
 
 from underfire import registry
-from underfire.core import Classifier, Goal, Images, Labels, Maps, PerImage, UnderfireError, unknown
+from underfire.core import Classifier, Goal, Images, Labels, Maps, MismatchError, PerImage, UnderfireError, unknown
 from underfire.defenses.ensemble import calibration
 from underfire.defenses.ensemble.attack import Joint
 from underfire.defenses.ensemble.score import alarm_score, distances, log_probability, smoothed_copy
@@ -156,7 +156,7 @@ def _refuse_other(
     classifier: Classifier, known: calibration.Calibration, members: Sequence[str] | None, path: str
 ) -> None:
     if known.classifier_digest != classifier.digest:
-        raise UnderfireError(
+        raise MismatchError(
             f"'{path}' was calibrated for '{known.classifier}' with other weights or sizes than those of "
             f"'{classifier.name}' here: name that classifier with --classifier, --weights and its sizes, or calibrate "
             "again, for the classifier that is deployed."
@@ -164,7 +164,7 @@ def _refuse_other(
     for name in members or ():
         registry.maker("interpreters", name)  # an unknown name has an error of its own
     if members is not None and set(members) != set(known.names):
-        raise UnderfireError(
+        raise MismatchError(
             f"'{path}' was calibrated for the members {', '.join(known.names)}, not {', '.join(members)}: calibrate "
             "again, with the members that are deployed."
         )
@@ -173,6 +173,6 @@ def _refuse_other(
 def _refuse_other_digests(ensemble: Ensemble, known: calibration.Calibration, path: str) -> None:
     for member in known.members:
         if ensemble.members[member.name].digest != member.digest:
-            raise UnderfireError(
+            raise MismatchError(
                 f"'{path}' was calibrated with another network of '{member.name}' than the one here: calibrate again."
             )

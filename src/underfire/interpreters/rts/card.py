@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from underfire.core import Classifier, UnderfireError
+from underfire.core import Classifier, DamagedFileError, MismatchError, NotFoundError, OtherVersionError
 from underfire.interpreters.rts.net import MaskNet
 
 PACKAGED = Path(__file__).parent / "weights"
@@ -77,21 +77,21 @@ def load(path: Path) -> MaskNet:
     try:
         net.load_state_dict({key: value.float() for key, value in state.items()})
     except RuntimeError as e:
-        raise UnderfireError(f"'{path}' does not fit this version's RTS network: train it again.") from e
+        raise OtherVersionError(f"'{path}' does not fit this version's RTS network: train it again.") from e
     return net.eval().requires_grad_(False)
 
 
 def _open(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not path.is_file():
-        raise UnderfireError(f"There is no RTS file '{path}': `underfire train rts` makes one.")
+        raise NotFoundError(f"There is no RTS file '{path}': `underfire train rts` makes one.")
     try:
         with safe_open(path, framework="pt") as file:
             known = json.loads((file.metadata() or {}).get("underfire", "{}"))
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except SafetensorError as e:
-        raise UnderfireError(f"'{path}' is not a complete RTS file ({e}): copy it again, or train it again.") from e
+        raise DamagedFileError(f"'{path}' is not a complete RTS file ({e}): copy it again, or train it again.") from e
     if known.get("format") != FORMAT:
-        raise UnderfireError(f"'{path}' is no RTS file of this version: `underfire train rts` makes one.")
+        raise OtherVersionError(f"'{path}' is no RTS file of this version: `underfire train rts` makes one.")
     return known, state
 
 
@@ -117,7 +117,7 @@ def find(classifier: Classifier, weights: str | None, kind: str = "rts") -> Path
             card = read_card(path)
             if card.classifier_digest == classifier.digest and card.kind == kind:
                 return path
-        raise UnderfireError(
+        raise NotFoundError(
             f"{kind.upper()} has no trained network for '{classifier.name}' with these weights: train one with `{how} "
             f"--classifier {classifier.name} --images DIR --out {kind}.safetensors`, then name it with "
             f"--set {kind}.weights={kind}.safetensors."
@@ -125,12 +125,12 @@ def find(classifier: Classifier, weights: str | None, kind: str = "rts") -> Path
     path = Path(weights).expanduser()
     card = read_card(path)
     if card.classifier_digest != classifier.digest:
-        raise UnderfireError(
+        raise MismatchError(
             f"'{weights}' was trained for '{card.classifier}' with other weights or sizes than those of "
             f"'{classifier.name}' here: train one for it with `{how} --classifier {classifier.name}`."
         )
     if card.kind != kind:
-        raise UnderfireError(f"'{weights}' holds a network of '{card.kind}': name it with --set {card.kind}.weights=.")
+        raise MismatchError(f"'{weights}' holds a network of '{card.kind}': name it with --set {card.kind}.weights=.")
     return path
 
 
