@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
+from underfire.core.attack import Attack, Found, Perturbation, SearchWalk, Victim
 from underfire.core.errors import FAILURES, LISTED, ImageErrors, UnderfireError, refused, unknown
 from underfire.core.listener import Listener, Quiet
 from underfire.core.protocols import (
-    Attack,
     Classifier,
     Defense,
-    Found,
     Goal,
     Interpreter,
     Meter,
-    Perturbation,
-    SearchWalk,
     Spent,
     Surrogate,
     Terms,
-    Victim,
 )
 from underfire.core.record import COLUMNS, IOU_THRESHOLDS, NUMBERS_VERSION, SCHEMA_VERSION, Record, Scale
 from underfire.core.types import (
