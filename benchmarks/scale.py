@@ -41,7 +41,7 @@ Line = tuple[str, float, str]
 def run(*words: str) -> tuple[float, float]:
     """Seconds and peak MB of ``underfire run WORDS``, its workers' peak included."""
     code = (
-        "import resource, sys; from underfire.cli import app; app(sys.argv[1:], standalone_mode=False); "
+        "import resource, sys; from underfire.cli.app import app; app(sys.argv[1:], standalone_mode=False); "
         "peaks = [resource.getrusage(w).ru_maxrss for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]; "
         "print('PEAK', max(peaks), file=sys.stderr)"
     )

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from underfire.train import train_rts
 
 # OpenMP threads that spin while they wait make a run on a busy machine nine times slower (measured with two threads on
-# two cores that other work shared); the library reads this when torch is loaded, and the workers inherit it.
+# two cores that other work used too). OpenMP reads this when torch is loaded, and the workers inherit it.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-_HOME = {
+_HOME = {  # module of each name; it is imported when the name is used
     "Audit": "audit.run",
     "Classifier": "core",
     "Interpreter": "core",

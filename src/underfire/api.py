@@ -1,8 +1,7 @@
-"""The same audit in a few lines of Python: classifier, interpreter and images in, adversarial images out."""
+"""The library's front: an audit in a few lines of Python, from classifier, interpreter and images to a result."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,12 +30,11 @@ from underfire.core import (
 from underfire.defenses.ensemble import calibration
 from underfire.defenses.ensemble.alarm import EnsembleAlarm
 from underfire.images import pixels, targets
-from underfire.images.given import as_file, as_shown
-from underfire.images.photos import Folder
 from underfire.metrics.verdict import MapVerdict, untouched_scale, verdict
 from underfire.plan.attacks import attack_of, check_surrogate, taken
 from underfire.plan.check import check
 from underfire.plan.targets import class_of, target_map_of
+from underfire.trial.given import load_given
 from underfire.trial.load import Loaded, load
 from underfire.trial.system import System
 from underfire.trial.trial import Trial
@@ -50,15 +48,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Result:
-    """What an attack did to the images that could be attacked.
+    """The result of `attack`; the tensors have a row for each image that could be attacked.
+
+    Example:
+        ``result = underfire.attack(classifier, "cam", ["photo.jpg"]); result.verdicts[0].forged``
 
     Args:
-        clean: (N, 3, H, W) what the classifier was shown before.
-        images: (N, 3, H, W) what it was shown after: read back from 8-bit PNGs.
-        clean_maps: (N, h, w) the interpreter's maps of the clean images for their own classes.
-        maps: (N, h, w) its maps of the adversarial images for the target classes.
-        records: one a given image, in order; those with an ``error`` have no row in the tensors.
-        scale: map_l1 up to which a map counts as untouched, by interpreter: of these images alone.
+        clean: (N, 3, H, W) the clean images in [0, 1].
+        images: (N, 3, H, W) the adversarial images in [0, 1], read back from 8-bit PNGs.
+        clean_maps: (N, h, w) maps in [0, 1] of the clean images for their own classes.
+        maps: (N, h, w) maps in [0, 1] of the adversarial images for the target classes.
+        records: one for each given image, in order; those with an ``error`` have no row in the tensors.
+        scale: interpreter -> map_l1 up to which a map counts as untouched, measured on these images alone.
     """
 
     clean: Images
@@ -70,35 +71,59 @@ class Result:
 
     @property
     def verdicts(self) -> list[MapVerdict]:
-        """One verdict for each record: whether the map counts as untouched, and the image as forged."""
+        """The verdict on each record: whether the map is untouched, and the image forged (method, section 5.5)."""
         return [verdict(r.interpreter, r.success, r.map_l1, self.scale) for r in self.records]
 
 
 def classifier(name: str = "efficientnet-lite0", *, device: str = "cpu", **own: Any) -> Classifier:
-    """A classifier by name.
+    """Build a classifier by name.
+
+    Example:
+        ``underfire.classifier("timm:convnext_tiny", device="cuda")``
 
     Args:
-        name: as in ``underfire list``; 'timm:NAME' for any of timm's.
-        device: where it runs.
-        own: weights, input_size, resize, mean, std, classes: as the flags of ``underfire run``.
+        name: as in ``underfire list``; 'timm:NAME' for any network of timm.
+        device: where it computes: 'cpu', 'cuda' or 'mps'.
+        own: weights, input_size, resize, mean, std, classes, as the flags of ``underfire run``.
+
+    Raises:
+        UnderfireError: an unknown name, or weights that do not fit.
     """
     return registry.build_classifier(name, ClassifierOptions(**own), device)
 
 
 def interpreter(name: str, classifier: Classifier, **options: Any) -> Interpreter:
-    """An interpreter by name, for a classifier."""
+    """Build an interpreter by name, for a classifier.
+
+    Example:
+        ``underfire.interpreter("mask", classifier, steps=100).explain(x, y)``
+
+    Args:
+        name: as in ``underfire list``.
+        classifier: the classifier that it explains.
+        options: its settings, as ``--set NAME.KEY=VALUE`` of ``underfire run``.
+
+    Raises:
+        UnderfireError: an unknown name or setting, or a classifier that it cannot explain.
+    """
     return registry.build_interpreter(name, classifier, options)
 
 
 def alarm(path: str | Path, classifier: Classifier | None = None) -> EnsembleAlarm:
-    """A deployed alarm, from the file of ``underfire defend calibrate``.
+    """Load an alarm from a file of ``underfire defend calibrate``.
+
+    Example:
+        ``underfire.alarm("alarm.json").check("photo.jpg").alarm``
 
     Args:
         path: the file.
-        classifier: the one it was calibrated for; by default underfire's own of that name.
+        classifier: the classifier that it was calibrated for; by default underfire's own of that name.
+
+    Raises:
+        UnderfireError: there is no such file, or it is for another classifier.
     """
-    known = calibration.read(path)
-    return EnsembleAlarm(classifier or globals()["classifier"](known.classifier), str(path))
+    named = classifier or registry.build_classifier(calibration.read(path).classifier, ClassifierOptions(), "cpu")
+    return EnsembleAlarm(named, str(path))
 
 
 def attack(
@@ -114,49 +139,72 @@ def attack(
     seed: int = 0,
     **options: Any,
 ) -> Result:
-    """Attack images in this process and judge the result as ``underfire run`` does.
+    """Attack images in this process, and judge the results as ``underfire run`` does.
+
+    Example:
+        ``underfire.attack(underfire.classifier(), "cam", ["photo.jpg"], eps=4).images``
 
     Args:
         classifier: from `classifier` or `wrap`.
-        interpreter: an interpreter or its name.
-        images: paths, arrays (H, W, 3) of 8-bit levels or Pillow images, which are resized and cropped as the files
-            of photos are; or a tensor (N, 3, H, W) in [0, 1] of the input size, which is taken as it is.
-        attack: its name.
+        interpreter: an interpreter, or its name.
+        images: paths, arrays (H, W, 3) of 8-bit levels or Pillow images, which are resized and cropped as photos are;
+            or a tensor (N, 3, H, W) in [0, 1] of the input size, which is taken as it is.
+        attack: name of the attack.
         preset: paper, fast or thorough.
-        eps: L∞ budget in levels of 255.
+        eps: L∞ budget in whole levels of 255.
         target: 'random', 'least-likely', or a class: index, WordNet id or name.
-        target_map: the map to be shown: benign, class:NAME|random, image:PATH|random, shape:circle|box or file:PNG.
-        seed: of the random targets.
+        target_map: as --target-map of ``underfire run``: benign, class:NAME, image:PATH, shape:circle, file:PNG, …
+        seed: seed of the random targets.
         options: settings of the attack in place of the preset's, such as ``steps=20``.
+
+    Raises:
+        UnderfireError: a mistake in the arguments, or no image could be attacked.
     """
-    if not 1 <= eps <= LEVELS:
-        raise UnderfireError(f"eps={eps}: the budget is 1 to {LEVELS} whole levels of {LEVELS}.")
+    wish = Wish(attack, preset, eps, target, target_map, seed, options)
     device = str(getattr(classifier, "device", "cpu"))
     check(classifier, device)
-    judge = globals()["interpreter"](interpreter, classifier) if isinstance(interpreter, str) else interpreter
-    wanted = target_map_of(target_map, classifier)
-    cell = _cell(attack, preset, judge, eps, wanted, options)
-    loaded = _loaded(images, classifier)
-    system = System(classifier, {judge.name: judge}, device)
-    asked = {"preset": preset, "eps": eps, "target": class_of(str(target), classifier), "seed": seed}
-    job = _job(system, cell, target_map=wanted, **asked)
-    trial = Trial(system, job, "notebook", loaded, _references(wanted, seed, loaded, classifier))
+    judge = registry.build_interpreter(interpreter, classifier, {}) if isinstance(interpreter, str) else interpreter
+    return _run(System(classifier, {judge.name: judge}, device), images, wish)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """The arguments of `attack` that say what the attack shall do."""
+
+    attack: str
+    preset: str
+    eps: int
+    target: str | int
+    target_map: str
+    seed: int
+    options: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.eps <= LEVELS:
+            raise UnderfireError(f"eps={self.eps}: the budget must be a whole number of levels, from 1 to {LEVELS}.")
+
+
+def _run(system: System, images: Any, wish: Wish) -> Result:
+    classifier, (judge,) = system.classifier, system.interpreters.values()
+    wanted = target_map_of(wish.target_map, classifier)
+    cell = _cell(wish, judge, wanted)
+    loaded = load_given(images, classifier)
+    job = _job(system, cell, wish, wanted)
+    trial = Trial(system, job, "notebook", loaded, _references(wanted, wish.seed, loaded, classifier))
     trial.run()
     scale = untouched_scale((row.interpreter, row.jpeg_l1) for row in measure_scale(system, loaded))
-    return _result(trial, judge.name, device, scale)
+    return _result(trial, judge.name, system.device, scale)
 
 
-def _cell(
-    attack: str, preset: str, judge: Interpreter, eps: int, wanted: TargetMap, options: Mapping[str, Any]
-) -> Cell:
-    maker: Any = registry.maker("attacks", attack)
+def _cell(wish: Wish, judge: Interpreter, wanted: TargetMap) -> Cell:
+    maker: Any = registry.maker("attacks", wish.attack)
     against = judge.name if maker.fools_interpreter else None
-    check_surrogate(attack, options, [judge])
-    return Cell(attack_of(attack, preset, against, eps, taken(maker, drawn=wanted.drawn), options), against)
+    check_surrogate(wish.attack, wish.options, [judge])
+    own = taken(maker, drawn=wanted.drawn)
+    return Cell(attack_of(wish.attack, wish.preset, against, wish.eps, own, wish.options), against)
 
 
-def _job(system: System, cell: Cell, **asked: Any) -> Job:
-    """What a plan would say."""
+def _job(system: System, cell: Cell, wish: Wish, wanted: TargetMap) -> Job:
     return Job(
         source="",
         classifier=system.classifier.name,
@@ -164,57 +212,27 @@ def _job(system: System, cell: Cell, **asked: Any) -> Job:
         interpreters=tuple(system.interpreters),
         interpreter_options={},
         cells=(cell,),
+        preset=wish.preset,
+        eps=wish.eps,
+        target=class_of(str(wish.target), system.classifier),
+        target_map=wanted,
+        seed=wish.seed,
         threads=torch.get_num_threads(),
         precision="fp32",
         device=system.device,
-        **asked,
     )
 
 
-def _loaded(given: Any, classifier: Classifier) -> Loaded:
-    """What was given, as the classifier is shown it."""
-    single = isinstance(given, str | Path | Image.Image) or (isinstance(given, np.ndarray) and given.ndim <= 3)
-    images = [given] if single else given
-    if not len(images):
-        raise UnderfireError("There are no images to attack: give paths, arrays or a tensor.")
-    if not isinstance(images, Tensor) and all(isinstance(one, Tensor) for one in images):
-        images = _stacked(images)
-    if isinstance(images, Tensor):
-        levels = as_shown(images, classifier.preprocess.input_size, classifier.name)
-        photos = tuple(_photo(f"image-{i}.png", pixels.encode_png(one)) for i, one in enumerate(levels))
-        return Loaded(photos, 0, tuple(range(len(photos))), levels, {})
-    files = [_file(i, one) for i, one in enumerate(images)]
-    contents = {_photo(*file): file[1] for file in files}
-    return load([_photo(*file) for file in files], contents.__getitem__, classifier.preprocess)
-
-
-def _stacked(images: Sequence[Tensor]) -> Tensor:
-    shapes = {tuple(one.shape) for one in images}
-    if len(shapes) > 1:
-        raise UnderfireError(f"Tensors of several shapes, {sorted(shapes)}: give them all in the input size.")
-    return torch.stack(tuple(images)) if len(min(shapes)) == 3 else torch.cat(tuple(images))
-
-
-def _file(i: int, one: Any) -> tuple[str, bytes]:
-    if isinstance(one, str | Path):
-        return str(one), Folder(str(one)).bytes(Path(one).name)
-    return f"image-{i}.png", as_file(one, f"images[{i}]")
-
-
-def _photo(path: str, content: bytes) -> Photo:
-    return Photo(path, hashlib.sha256(content).hexdigest())
-
-
 def _references(wanted: TargetMap, seed: int, loaded: Loaded, classifier: Classifier) -> Loaded | None:
-    """The photos whose maps are wanted, at the places of those that want them; None where none are."""
+    """Load the photos whose maps are the target maps, in the rows of the photos that want them; None without any."""
     if wanted.kind != "image":
         return None
     if wanted.value != "random":
         photo, content = Photo(str(wanted.value), wanted.digest), Path(str(wanted.value)).read_bytes()
         return load([photo] * len(loaded.given), lambda _: content, classifier.preprocess)
-    places = {photo: n for n, photo in enumerate(loaded.photos)}
-    drawn = [targets.draw_photo(seed, p, list(places)) if p in places else p for p in loaded.given]
-    shown = [places[drawn[row]] for row in loaded.rows]
+    index = {photo: n for n, photo in enumerate(loaded.photos)}
+    drawn = [targets.draw_photo(seed, p, list(index)) if p in index else p for p in loaded.given]
+    shown = [index[drawn[row]] for row in loaded.rows]
     return Loaded(tuple(drawn), loaded.first, loaded.rows, loaded.levels[shown], loaded.errors)
 
 

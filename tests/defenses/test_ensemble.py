@@ -348,7 +348,7 @@ def test_check_refuses(deployed: Path, tmp_path: Path) -> None:
     for words, why in (
         ((tmp_path / "none.png", *TOY, "--defense", alarm), "There is no image"),
         ((tmp_path / "bad.png", *TOY, "--defense", alarm), "is no image that can be read"),
-        ((tmp_path, *TOY, "--defense", alarm), f"{tmp_path.name}' is a folder: name its pictures"),
+        ((tmp_path, *TOY, "--defense", alarm), f"{tmp_path.name}' is a folder: name its images"),
         ((shot, *TOY, "--defense", tmp_path), "give the one that `underfire defend calibrate` wrote"),
         ((shot, *TOY, "--defense", alarm, "--interpreter", "gard"), "Did you mean 'grad'?"),
         (
@@ -426,7 +426,7 @@ def test_an_audit_with_a_defense_tells_what_it_changes(deployed: Path, tmp_path:
     png = (tmp_path / "out" / str(rows[0]["adversarial"])).read_bytes()
     assert pixels.forged_note(png)
     ran = underfire("check", tmp_path / "out" / str(rows[0]["adversarial"]), *TOY, "--defense", deployed / "alarm.json")
-    assert ran.code in (0, 1) and "was made by underfire: here it is resized" in ran.err
+    assert ran.code in (0, 1) and "was made by underfire. Here it is resized" in ran.err
     page = (tmp_path / "out" / "report.html").read_text()
     assert "What the defense changes" in page and "Forged, with" in page and "ROC" in page
     assert "forged without an alarm, by" in page and "stops just below it" in page

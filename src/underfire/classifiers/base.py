@@ -162,14 +162,12 @@ def wrap(
     Example:
         ``underfire.wrap(my_resnet, input_size=224, classes=["cat", "dog"])``
 
-    The module stays as it is, in whatever mode: what is attacked is a copy in eval mode that shares its weights.
-
     Args:
-        module: normalised images (N, 3, H, W) -> logits (N, K), in float32.
+        module: network from normalised images (N, 3, H, W) to logits (N, K). It stays as it is: a copy is attacked.
         input_size: side of its square input, px.
-        resize: length of a photo's shorter side before the crop, px; default 8/7 of the input size.
-        mean: per colour channel, of pixels in [0, 1]; or one for all three.
-        std: per colour channel, or one for all three.
+        resize: length of a photo's shorter side before the centre crop, px; by default 8/7 of the input size.
+        mean: what is subtracted from each colour channel in [0, 1]; one number for all three, or three.
+        std: what each channel is then divided by, likewise.
         interpolation: bilinear, bicubic, lanczos or nearest.
         classes: names of the K outputs; by default numbers.
         name: its name in records.
@@ -178,23 +176,24 @@ def wrap(
         pyramid: function to the feature maps at strides 4 to 32, for RTS; the last ones are those of ``features``.
 
     Raises:
-        UnderfireError: the module does not return a tensor of logits.
+        UnderfireError: it is no module that returns logits, or sizes that do not fit together.
     """
+    ours, (features, scores, pyramid) = apart(_checked(module), name, [features, scores, pyramid])
+    policy, named = _policy(input_size, resize, mean, std, interpolation), ClassNames(tuple(classes or ()))
+    own: dict[str, Any] = {"features": features, "scores": scores, "pyramid": pyramid}
+    classifier = TorchClassifier(ours, name=name, preprocess=policy, classes=named, **own)
+    return _numbered(classifier) if classes is None else classifier
+
+
+def _checked(module: object) -> nn.Module:
     if not isinstance(module, nn.Module):
         raise UnderfireError(f"wrap takes a torch module, not a {type(module).__name__}.")
-    ours, (features, scores, pyramid) = apart(module, name, [features, scores, pyramid])
-    policy = _policy(input_size, resize, mean, std, interpolation)
-    classifier = TorchClassifier(
-        ours,
-        name=name,
-        preprocess=policy,
-        classes=ClassNames(tuple(classes or ())),
-        features=features,
-        scores=scores,
-        pyramid=pyramid,
-    )
-    if classes is None:
-        classifier.classes = ClassNames(tuple(f"class {i}" for i in range(_outputs(classifier))))
+    return module
+
+
+def _numbered(classifier: TorchClassifier) -> TorchClassifier:
+    """Name the outputs of a classifier by numbers."""
+    classifier.classes = ClassNames(tuple(f"class {i}" for i in range(_outputs(classifier))))
     return classifier
 
 

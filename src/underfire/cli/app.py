@@ -1,4 +1,4 @@
-"""The command line: every verb's group, and what a mistake looks like."""
+"""The command line: the groups of verbs, and what a mistake looks like."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ app.add_typer(defense.defend_app, name="defend")
 
 
 def main() -> None:
-    """The console script: a mistake of the user's is one clear line, no traceback."""
+    """Run the command line: a mistake of the user's is one clear line, without a traceback."""
     with forgiving() as lost:
         status = _status()
     if lost:
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def _status() -> int:
-    """Do what the command line says; returns the exit status."""
+    """Do what the command line says, and return the exit status."""
     try:
         app()
     except UnderfireError as e:

@@ -1,4 +1,4 @@
-"""The verbs of one audit: run, plan, status, report, list. What is slow to import is imported where it is needed."""
+"""The verbs of one audit: run, plan, status, report, list. Slow imports are made where they are needed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def run(
     out: OutFlag = None,
     samples: SamplesFlag = 24,
 ) -> None:
-    """Attack a classifier and its explanations, judge what came of it, write a report.
+    """Attack a classifier and its explanations, judge the results, and write a report.
 
     The same command again finishes what is missing and does nothing twice.
     """
@@ -55,8 +55,8 @@ def run(
         settings = settings_of(plan, flags)
         beside = place(plan).parent if plan else None
         folder = folder or (beside if beside and (beside / "records").is_dir() else default_out(settings))
-        with progress.Progress() as watcher:
-            audit_run.run(settings, folder, watcher)
+        with progress.Progress() as listener:
+            audit_run.run(settings, folder, listener)
         page = write_report(folder, samples)
         failed, good = show.show_results(folder)
         progress.say(f"Report: {page}")
@@ -81,7 +81,7 @@ def plan(
     flags: Flags,
     out: OutFlag = None,
 ) -> None:
-    """Show the tasks, passes and time of a run, and run nothing (but a second of timing)."""
+    """Show the tasks, passes and time of a run, and run nothing (except for a second of timing)."""
     from underfire.audit.folder import default_out
     from underfire.cli import show
 
@@ -91,7 +91,7 @@ def plan(
 
 @verbs.command(epilog=examples("underfire status underfire-out/photos-1a2b3c4d", "underfire status s3://bucket/audit"))
 def status(folder: FolderArgument) -> None:
-    """Tell what is done of a run, how fast it goes and what failed: from its output folder alone."""
+    """Tell what is done of a run, how fast it goes and what has failed, from its output folder alone."""
     from underfire.cli.show import show_status
 
     show_status(place(folder))
@@ -107,14 +107,19 @@ def report(
     folder: FolderArgument,
     samples: Annotated[
         int | None,
-        typer.Option("--samples", metavar="N", min=0, help="Photos shown. \\[default: 24; of a study 2 a classifier]"),
+        typer.Option(
+            "--samples",
+            metavar="N",
+            min=0,
+            help="Number of photos that are shown. \\[default: 24; in a study, 2 for each classifier]",
+        ),
     ] = None,
     table: Annotated[
         Path | None,
         typer.Option(
             "--table",
             metavar="FILE.parquet|.csv",
-            help="Write this in place of the page: every judgement, as measured and with its verdicts.",
+            help="Write a table in place of the page: all judgements, with measurements and verdicts.",
         ),
     ] = None,
 ) -> None:
@@ -138,7 +143,7 @@ def report(
 
 @verbs.command("list")
 def list_() -> None:
-    """What can be named: classifiers, interpreters, attacks, presets, executors."""
+    """List the names of all classifiers, interpreters, attacks, presets, defenses and executors."""
     from underfire.cli import show
 
     show.show_names()

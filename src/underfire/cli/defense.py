@@ -34,18 +34,19 @@ def calibrate(
         typer.Option("--interpreter", metavar="NAME", help="A member; repeat. \\[default: cam, grad, rts]"),
     ] = None,
     false_alarms: Annotated[
-        float, typer.Option("--false-alarms", metavar="SHARE", help="Of benign images that may raise an alarm.")
+        float,
+        typer.Option("--false-alarms", metavar="SHARE", help="Share of benign images that may raise an alarm."),
     ] = 0.05,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The alarm's file.")],
 ) -> None:
-    """Learn an alarm's threshold from benign photos: interpreters that disagree more than on these raise it."""
-    from underfire.cli import show_defense
+    """Learn from benign photos how much interpreters disagree: where they disagree more, the alarm is raised."""
+    from underfire.cli.show_defense import show_calibration
 
     if "images" not in flags:
         raise UnderfireError(
             "Nothing to calibrate on: give --images DIR, benign photos such as the classifier will see."
         )
-    if not show_defense.calibrate_alarm(settings_of(None, flags), members, false_alarms, out):
+    if not show_calibration(settings_of(None, flags), members, false_alarms, out):
         raise typer.Exit(SOME_FAILED)
 
 
@@ -72,26 +73,28 @@ def calibrate(
 )
 def check(
     *,
-    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Pictures' files.")],
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="The files of the images.")],
     flags: Flags,
-    defense: Annotated[str, typer.Option("--defense", metavar="FILE", help="Of `underfire defend calibrate`.")],
+    defense: Annotated[
+        str, typer.Option("--defense", metavar="FILE", help="A file from `underfire defend calibrate`.")
+    ],
     members: Annotated[
         list[str] | None,
         typer.Option("--interpreter", metavar="NAME", help="A member that must be in FILE; repeat for all of them."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One object a line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on each line.")] = False,
     save: Annotated[
-        Path | None, typer.Option("--save", metavar="DIR", help="Each member's map over the picture, as PNGs.")
+        Path | None, typer.Option("--save", metavar="DIR", help="Write each member's map over the image, as PNGs.")
     ] = None,
 ) -> None:
     """Ask an alarm about images. Exit status: 0 no alarm, 1 an alarm, 2 bad input (the other images are still checked).
 
-    The classifier is the one that FILE names; its own weights and sizes are given again.
+    The classifier is the one that FILE names; give its own weights and sizes again.
     """
-    from underfire.cli import show_defense
+    from underfire.cli.show_defense import show_checks
     from underfire.defenses.ensemble import calibration
 
     settings = settings_of(None, {"images": images[0], "classifier": calibration.read(defense).classifier, **flags})
-    raised, readable = show_defense.show_checks(images, defense, settings, members, as_json, save)
+    raised, readable = show_checks(images, defense, settings, members, as_json, save)
     if raised or not readable:
         raise typer.Exit(ALARM if readable else MISTAKE)

@@ -1,4 +1,4 @@
-"""Flags: the fields of `Settings` as options of a command, and what was given as settings again."""
+"""The flags: the fields of `Settings` become options of a command, and what the user gives becomes settings again."""
 
 from __future__ import annotations
 
@@ -25,16 +25,14 @@ ALARM, MISTAKE, SOME_FAILED, STOPPED = 1, 2, 3, 130
 """Exit statuses."""
 Flags: TypeAlias = "dict[str, Any]"
 """Settings as they were given on the command line."""
-PlanFile = Annotated[
-    str | None, typer.Argument(metavar="PLAN.yaml", help="Settings from a file; flags given beside it win.")
-]
+PlanFile = Annotated[str | None, typer.Argument(metavar="PLAN.yaml", help="A file with settings; flags beside it win.")]
 FolderArgument = Annotated[str, typer.Argument(metavar="DIR|URL", help="The output folder of a run, finished or not.")]
 OutFlag = Annotated[
     str | None,
     typer.Option(
         "--out",
         metavar="DIR|URL",
-        help="\\[default: a folder in underfire-out/ named by the settings]",
+        help="\\[default: a folder in underfire-out/ that is named after the settings]",
         rich_help_panel="Output",
     ),
 ]
@@ -54,12 +52,12 @@ SetFlag = Annotated[
 
 
 def examples(*commands: str) -> str:
-    """Show commands below a help text, one a line."""
+    """Format example commands for the end of a help text, one on each line."""
     return "\n\n".join(["Examples:", *(f"  [cyan]{command}[/]" for command in commands)])
 
 
 def _option(name: str, field: FieldInfo) -> Any:
-    """The annotation of a parameter that gives one setting; what a value may be is the model's business."""
+    """Make the annotation of a parameter for one setting; the model checks its values."""
     told: Any = field.json_schema_extra
     shown = told["shown"] or _word(field.default)
     text = f"{field.description} \\[default: {shown}]" if shown else field.description
@@ -84,7 +82,11 @@ FLAGS: dict[str, Any] = {
 
 
 def takes(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the flags of some settings, of all where none is named; what was given comes as ``flags``."""
+    """Give a command the flags of some settings (a decorator).
+
+    Args:
+        names: the settings; by default all. The command gets what the user gives as its parameter ``flags``.
+    """
 
     def add(command: Callable[..., None]) -> Callable[..., None]:
         own = inspect.signature(command, eval_str=True).parameters
@@ -112,7 +114,7 @@ def _parameter(flag: str) -> inspect.Parameter:
 
 
 def _given(flags: Flags) -> Flags:
-    """The flags that were given, as settings."""
+    """Turn the flags that were given into settings."""
     given = {k: v for k, v in flags.items() if v is not None and v != []}
     for key in ("mean", "std"):
         if key in given:
@@ -145,10 +147,10 @@ def _options(words: list[str]) -> dict[str, dict[str, Any]]:
 
 
 def settings_of(file: str | None, flags: Flags) -> Settings:
-    """The settings of a plan file and the flags beside it, which win.
+    """Read the settings of a plan file and of the flags beside it, which win.
 
     Raises:
-        UnderfireError: neither says which photos, or a setting is wrong.
+        UnderfireError: there are no photos, or a setting is wrong.
     """
     if file is None and "images" not in flags:
         raise UnderfireError("Nothing to attack: give --images DIR (or FILE, or 'demo'), or a PLAN.yaml.")
@@ -159,7 +161,11 @@ def settings_of(file: str | None, flags: Flags) -> Settings:
 
 
 def classifier_of(settings: Settings) -> Classifier:
-    """The classifier that settings name, ready to be asked; loads torch."""
+    """Build the classifier that settings name, on its device. It imports torch.
+
+    Raises:
+        UnderfireError: an unknown classifier or device, or weights that do not fit.
+    """
     import os
 
     from underfire.executors.process import prepare

@@ -1,4 +1,4 @@
-"""Tables in the terminal: results, plans, status, names. Imports no torch by itself."""
+"""What the terminal shows of an audit: results, plans, status, names. It imports no torch by itself."""
 
 from __future__ import annotations
 
@@ -26,11 +26,13 @@ from underfire.store import Store, open_results
 from underfire.study.results import FILE, audit_folders
 
 ERRORS_SHOWN = 10
+"""Number of different errors that are printed after a run."""
 REASONS = 5
+"""Number of different errors that a status prints."""
 
 
 def show_results(out: Place) -> tuple[int, int]:
-    """Print the results of a run; return how many rows failed, and how many did not."""
+    """Print the results of a run, and return the numbers of rows without and with a result."""
     rows = open_results(out).rows()
     console.print(_results(summary.summarise(rows)))
     say_failed(rows)
@@ -38,7 +40,7 @@ def show_results(out: Place) -> tuple[int, int]:
 
 
 def _results(summaries: Sequence[Summary]) -> Table:
-    """Make the table, a row for each attack under each judge; 80 characters are enough for it."""
+    """Make the table, with a row for each attack under each judge; it needs 80 characters."""
     table = Table(
         title="Judged on the saved 8-bit PNGs with the real interpreter",
         caption="rates with 95 % intervals; conf. is the target's probability; passes and seconds (s) per image",
@@ -76,7 +78,7 @@ def _attack(cell: Mapping[str, Any]) -> str:
 
 
 def say_failed(rows: list[dict[str, Any]]) -> None:
-    """Print each reason once, with the images that it does not name itself."""
+    """Print each error once, with the images that it does not name itself."""
     reasons: dict[str, dict[str, None]] = {}
     for row in rows:
         if row["error"] is not None:
@@ -98,7 +100,7 @@ def _rate(e: Estimate) -> str:
 
 
 def show_plan(settings: Settings, out: Place) -> None:
-    """Print the tasks, passes and time of a run."""
+    """Print the tasks, passes and time of a run; the passes are timed for a second."""
     from underfire.executors.process import seconds_a_pass
     from underfire.plan.device import devices
     from underfire.plan.make import make_plan
@@ -163,7 +165,7 @@ def _lane(plan: Plan, lane: Lane) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Say how long, in the unit that fits."""
+    """Say a duration in words, in the unit that fits."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:
@@ -216,7 +218,7 @@ def _so_far(audit: Place) -> str:
 
 
 def _say_errors(out: Place) -> None:
-    """Print how many judgements have no result, by reason."""
+    """Print how many judgements have no result, and why."""
     table = Store(out).table()
     errors = table["error"].drop_null()
     say(f"{table.num_rows} judgements, {len(errors)} of them without a result.")

@@ -1,4 +1,4 @@
-"""What the terminal shows of a defense: its calibration, and its verdicts."""
+"""What the terminal shows of a defense: its calibration and its verdicts."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from underfire.cli.flags import classifier_of
 from underfire.cli.progress import Progress, console, say
 from underfire.cli.show import ERRORS_SHOWN
 from underfire.cli.streams import plain
-from underfire.core import Quiet, UnderfireError
+from underfire.core import ClassifierOptions, Quiet, UnderfireError
 from underfire.core.files import write_whole
 from underfire.core.place import slug
 from underfire.defenses.ensemble.alarm import EnsembleAlarm, Verdict
 from underfire.defenses.ensemble.calibrate import calibrate
+from underfire.defenses.ensemble.calibration import Calibration
 from underfire.defenses.ensemble.check import Checked, check
 from underfire.images.overlay import over
 from underfire.images.photos import Folder
@@ -32,11 +33,21 @@ from underfire.plan.settings import Settings
 from underfire.train.run import out_folder_writable
 
 ENOUGH = 100
-"""Photos from which on the statistics are no longer rough; a guess from the first look (docs/defenses.md)."""
+"""Number of photos from which the statistics are no longer rough; a guess from first results (docs/defenses.md)."""
 
 
-def calibrate_alarm(settings: Settings, members: Sequence[str] | None, false_alarms: float, out: Path) -> bool:
-    """Learn an alarm from benign photos and write its file; False where some photos could not be used."""
+def show_calibration(settings: Settings, members: Sequence[str] | None, false_alarms: float, out: Path) -> bool:
+    """Learn an alarm from benign photos, write its file, and print how good it is.
+
+    Args:
+        settings: the classifier, the photos, and the options of the members.
+        members: names of the interpreters; by default three with cheap maps.
+        false_alarms: share of benign photos that may raise an alarm.
+        out: the file.
+
+    Returns:
+        False where some photos could not be used.
+    """
     out_folder_writable(out)
     classifier = classifier_of(settings)
     with Progress("photos") as listener:
@@ -48,21 +59,26 @@ def calibrate_alarm(settings: Settings, members: Sequence[str] | None, false_ala
         say(sentence)
     for reason in list(skipped.values())[:ERRORS_SHOWN]:
         say(plain(f"No score: {reason}"))
+    _say_calibrated(known)
+    defense, flags = shlex.quote(str(out)), _classifier_flags(settings.classifier_options)
+    say(f"Written: {out}\nUse it: underfire check IMAGE… --defense {defense}{flags}")
+    return not skipped
+
+
+def _say_calibrated(known: Calibration) -> None:
     raised = sum(score > known.threshold for score in known.scores) + known.unexplained
     say(
         f"{len(known.photos)} benign photos, members {', '.join(known.names)}: threshold {known.threshold:.3f}; "
         f"{raised} of the {len(known.scores) + known.unexplained} photos that it was chosen on raise an alarm."
     )
     if len(known.photos) < ENOUGH:
-        say(f"The promise of false alarms holds, but the score finds more when it has seen {ENOUGH} photos or more.")
-    own = settings.classifier_options
-    flags = "".join(
-        f" --{name.replace('_', '-')} {shlex.quote(_word(value))}"
-        for name, value in ((f.name, getattr(own, f.name)) for f in dataclasses.fields(own))
-        if value is not None
-    )
-    say(f"Written: {out}\nUse it: underfire check IMAGE… --defense {shlex.quote(str(out))}{flags}")
-    return not skipped
+        say(f"The rate of false alarms is kept, but with {ENOUGH} photos or more the alarm would find more attacks.")
+
+
+def _classifier_flags(own: ClassifierOptions) -> str:
+    """Write the user's own weights and input policy as flags again."""
+    given = {f.name: getattr(own, f.name) for f in dataclasses.fields(own) if getattr(own, f.name) is not None}
+    return "".join(f" --{name.replace('_', '-')} {shlex.quote(_word(value))}" for name, value in given.items())
 
 
 def _word(value: object) -> str:
@@ -77,31 +93,46 @@ def show_checks(
     as_json: bool = False,
     save: Path | None = None,
 ) -> tuple[bool, bool]:
-    """Ask an alarm about images and print what it says; return whether one is an alarm, and whether all were read."""
+    """Ask an alarm about images, and print its verdicts.
+
+    Args:
+        paths: the files of the images.
+        defense: the alarm's file.
+        settings: the classifier, and the options of the members.
+        members: names of the interpreters that must be in the file.
+        as_json: whether to print JSON in place of a table.
+        save: a folder for pictures of the maps.
+
+    Returns:
+        Whether an alarm was raised, and whether all images could be read.
+    """
     alarm = EnsembleAlarm(classifier_of(settings), defense, members, settings.options)
     if save is not None:
         _make(save)
-    table, used = _verdicts(), set[str]()
-    raised = bad = False
-    with Progress("pictures") as bar:
+    table, used, raised, bad = _verdicts(), set[str](), False, False
+    with Progress("images") as bar:
         listener = bar if len(paths) > 1 and console.is_terminal and not as_json else Quiet()
         try:
             for one in check(paths, alarm, listener):
                 _warn(one)
-                if one.verdict is None:
-                    bad = True
-                    continue
-                raised |= one.verdict.alarm
-                table.add_row(*_cells(one.verdict))
-                if save is not None:
-                    _save(one.verdict, save, used)
-                if as_json:
-                    say(json.dumps(one.verdict.row(), ensure_ascii=False))
-        finally:  # stopped halfway, it shows what it knows
+                bad |= one.verdict is None
+                if one.verdict is not None:
+                    raised |= one.verdict.alarm
+                    table.add_row(*_cells(one.verdict))
+                    _show(one.verdict, save, used, as_json)
+        finally:  # if it is stopped halfway, it shows what it knows
             bar.stop()
             if table.row_count and not as_json:
                 console.print(table)
     return raised, not bad
+
+
+def _show(verdict: Verdict, save: Path | None, used: set[str], as_json: bool) -> None:
+    """Save the maps of a verdict, and print its line of JSON, where these are asked for."""
+    if save is not None:
+        _save(verdict, save, used)
+    if as_json:
+        say(json.dumps(verdict.row(), ensure_ascii=False))
 
 
 def _verdicts() -> Table:
@@ -113,12 +144,12 @@ def _verdicts() -> Table:
 
 
 def _warn(one: Checked) -> None:
-    """Say on the error stream what is wrong with a picture, or odd about it."""
+    """Print on the error stream what is wrong with an image, or odd about it."""
     if one.error is not None:
         typer.secho(plain(f"underfire: {one.error}"), err=True, fg=typer.colors.RED)
     elif one.ours:
-        note = f"'{one.image}' was made by underfire: here it is resized and cropped anew, as any upload, which undoes "
-        note += "much of an attack; its audit's records say what the alarm said of it as it is."
+        note = f"'{one.image}' was made by underfire. Here it is resized and cropped anew, as any upload, which undoes "
+        note += "much of an attack; the records of its audit say what the alarm says of it as it is."
         typer.secho(plain(note), err=True)
 
 
@@ -136,24 +167,24 @@ def _cells(v: Verdict) -> list[str]:
 
 
 def _save(verdict: Verdict, folder: Path, used: set[str]) -> None:
-    """Each member's map over the photo, as FOLDER/IMAGE.MEMBER.png; of two photos of one name the second is IMAGE-2."""
+    """Write each member's map over the image as FOLDER/IMAGE.MEMBER.png; a second image of that name is IMAGE-2."""
     stem = slug(verdict.image)
     numbered = (f"{stem}-{i}" for i in itertools.count(2))
     name = next(n for n in itertools.chain([stem], numbered) if n not in used)
     used.add(name)
-    with _told(folder):
+    with _writing_into(folder):
         for member, m in verdict.maps.items():
             write_whole(folder / f"{name}.{member}.png", encode_png(over(verdict.levels, m)))
 
 
 def _make(folder: Path) -> None:
-    with _told(folder):
+    with _writing_into(folder):
         folder.mkdir(parents=True, exist_ok=True)
 
 
 @contextlib.contextmanager
-def _told(folder: Path) -> Iterator[None]:
-    """Turn the system's errors into the user's."""
+def _writing_into(folder: Path) -> Iterator[None]:
+    """Turn the system's errors into sentences for the user."""
     try:
         yield
     except OSError as e:

@@ -19,7 +19,7 @@ from underfire.study.run import StudyRun, run_study
 
 
 def show_study(study: Study, out: Path | None, samples: int) -> StudyRun:
-    """Run a study; show what it will cost, how it goes on and what failed."""
+    """Run a study, and print what it will cost, how it goes on and what has failed."""
     start = time.monotonic()
     with StudyProgress() as listener:
         ran = run_study(study, out, listener, samples)
@@ -33,10 +33,10 @@ def show_study(study: Study, out: Path | None, samples: int) -> StudyRun:
 
 
 class StudyProgress(Progress):
-    """A table of what is missing, then for each step a line and bars as in an audit."""
+    """A listener that shows a table of what is missing, and then, for each step, a line and the bars of an audit."""
 
     def planned(self, audits: Sequence[PlannedAudit], across: MissingJudgements) -> None:
-        """Show the table."""
+        """Print the table."""
         table = Table(title="What is missing, at most", box=box.SIMPLE_HEAD, title_justify="left")
         table.add_column("audit", overflow="fold")
         table.add_column("interpreters", overflow="fold")
@@ -52,7 +52,7 @@ class StudyProgress(Progress):
         console.print(table)
 
     def step(self, n: int, of: int, name: str) -> None:
-        """Write a line, with new bars below it."""
+        """Print a line, with new bars below it."""
         self.stop()
         say(f"[{n}/{of}] {name}")
         self.__enter__()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from underfire.core.attack import Attack, Found, Perturbation, SearchWalk, Victim
 from underfire.core.errors import (
     FAILURES,
     LISTED,
@@ -21,19 +22,14 @@ from underfire.core.errors import (
 )
 from underfire.core.listener import Listener, Quiet
 from underfire.core.protocols import (
-    Attack,
     Classifier,
     Defense,
-    Found,
     Goal,
     Interpreter,
     Meter,
-    Perturbation,
-    SearchWalk,
     Spent,
     Surrogate,
     Terms,
-    Victim,
 )
 from underfire.core.record import COLUMNS, IOU_THRESHOLDS, NUMBERS_VERSION, SCHEMA_VERSION, Record, Scale
 from underfire.core.types import (

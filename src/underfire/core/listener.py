@@ -1,4 +1,4 @@
-"""The listener: hears how long work goes on. The terminal's progress bars are one; who gives none tells nobody."""
+"""The listener of long work: the terminal's progress bars are one."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from underfire.core.work import Outcome
 
 
 class Listener(Protocol):
-    """Hears how an audit, a calibration or a check goes on; a study's and a training's hear more."""
+    """A listener that hears how an audit, a calibration or a check goes on; a study and a training tell more."""
 
     def begin(self, stage: str, total: int, done: int) -> None:
-        """Hear that a stage of ``total`` rows or photos starts, ``done`` of them finished in an earlier run."""
+        """Hear that a stage of ``total`` rows or photos starts; ``done`` of them are from an earlier run."""
 
     def advance(self, outcome: Outcome) -> None:
-        """Hear that a unit is finished and stored, or was given up."""
+        """Hear that a unit is finished and stored, or has failed."""
 
     def done(self, n: int) -> None:
         """Hear that ``n`` photos of the stage are done, where there are no units."""
 
     def note(self, text: str) -> None:
-        """Hear something that the user should know."""
+        """Hear a sentence that the user should know."""
 
 
 class Quiet:
-    """Tells nobody."""
+    """A listener that does nothing."""
 
     def begin(self, stage: str, total: int, done: int) -> None:
-        """Ignore it."""
+        """Do nothing."""
 
     def advance(self, outcome: Outcome) -> None:
-        """Ignore it."""
+        """Do nothing."""
 
     def done(self, n: int) -> None:
-        """Ignore it."""
+        """Do nothing."""
 
     def note(self, text: str) -> None:
-        """Ignore it."""
+        """Do nothing."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
-from underfire.core.protocols import Attack
+from underfire.core.attack import Attack
 from underfire.core.types import ClassifierOptions, Limits, Photo, TargetMap
 
 if TYPE_CHECKING:

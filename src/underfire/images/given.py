@@ -1,4 +1,4 @@
-"""Pictures given in Python: a tensor is what the classifier is shown, all else is a file to its front door."""
+"""Images given in Python: a tensor is shown to the classifier as it is; anything else is treated as a photo's file."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
+"""Modes of Pillow images that a PNG can hold."""
 
 
 def as_shown(x: Tensor, size: int, name: str) -> NDArray[np.uint8]:
-    """(N, 3, size, size) in [0, 1] -> (N, size, size, 3) levels: nothing is resized or cropped, as it is that already.
+    """Turn a tensor of the input size into levels (N, size, size, 3); nothing is resized or cropped.
 
     Args:
-        x: pixels.
-        size: side of the classifier's input.
-        name: the classifier's, for an error.
+        x: images (N, 3, size, size) in [0, 1].
+        size: side of the classifier's input, px.
+        name: name of the classifier in an error.
 
     Raises:
         UnderfireError: another shape, type or range.
@@ -38,25 +39,25 @@ def as_shown(x: Tensor, size: int, name: str) -> NDArray[np.uint8]:
     return pixels.to_levels(x)
 
 
-def as_file(picture: Any, what: str) -> bytes:
-    """The PNG of an array (H, W, 3) of 8-bit levels or of a Pillow image.
+def as_file(image: Any, what: str) -> bytes:
+    """Encode an image as a PNG.
 
     Args:
-        picture: either.
-        what: what an error calls it.
+        image: an array (H, W, 3) of 8-bit levels, or a Pillow image.
+        what: its name in an error.
 
     Raises:
-        UnderfireError: anything else.
+        UnderfireError: it is neither.
     """
-    if isinstance(picture, Image.Image):
-        upright = ImageOps.exif_transpose(picture)
+    if isinstance(image, Image.Image):
+        upright = ImageOps.exif_transpose(image)
         buffer = io.BytesIO()
         (upright if upright.mode in PNG_MODES else upright.convert("RGB")).save(buffer, "PNG")
         return buffer.getvalue()
-    if isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3:
-        return pixels.encode_png(np.ascontiguousarray(picture))
-    told = f"an array of {picture.dtype} {picture.shape}" if isinstance(picture, np.ndarray) else type(picture).__name__
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
+        return pixels.encode_png(np.ascontiguousarray(image))
+    found = f"an array of {image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
     raise UnderfireError(
-        f"{what} is {told}: give a path, an array (H, W, 3) of 8-bit levels (uint8), a Pillow image, or all of them as "
-        "one tensor (N, 3, H, W) in [0, 1] of the input size."
+        f"{what} is {found}: give a path, an array (H, W, 3) of 8-bit levels (uint8), a Pillow image, or all images "
+        "as one tensor (N, 3, H, W) in [0, 1] of the input size."
     )

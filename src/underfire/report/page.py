@@ -36,6 +36,9 @@ def write_report(out: Remote, samples: int = 24) -> Remote: ...
 def write_report(out: Place, samples: int = 24) -> Place:
     """Write OUT/report.html; the same records and settings give the same bytes.
 
+    Example:
+        ``underfire.write_report(Path("underfire-out/demo-1a2b3c4d"))``
+
     Args:
         out: the folder of an audit, finished or not.
         samples: photos shown with pictures, divided evenly among the interpreters; 0 for none.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from underfire.store.parquet import decode, encode, schema, sound
+from underfire.store.plan import read_plan
 from underfire.store.results import Results, judged, open_results, scale_of
-from underfire.store.store import FAILED, STAGES, Store, read_plan
+from underfire.store.store import FAILED, STAGES, Store
 
 __all__ = [
     "FAILED",

@@ -17,7 +17,8 @@ from underfire.core import IOU_THRESHOLDS, ScaleUnit, UnderfireError
 from underfire.core.place import Place, place
 from underfire.metrics.verdict import MapVerdict, untouched_scale, verdict
 from underfire.store.parquet import schema
-from underfire.store.store import Store, read_plan
+from underfire.store.plan import read_plan
+from underfire.store.store import Store
 
 SUFFIXES = (".parquet", ".csv")
 """Endings of a table's file."""

@@ -25,20 +25,17 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import yaml
 
 from underfire.core import (
     SCHEMA_VERSION,
     DamagedFileError,
     ForgeUnit,
     JudgeUnit,
-    NotFoundError,
     Record,
     Scale,
     ScaleUnit,
     UnderfireError,
 )
-from underfire.core.bounded import read_yaml
 from underfire.core.files import TEMPORARY, listing, read_many, temporary_name, write_many, write_whole
 from underfire.core.place import Place
 from underfire.store import lease
@@ -242,26 +239,3 @@ def _writing_into(root: Place) -> Iterator[None]:
         if e.errno in (errno.ENOTDIR, errno.EEXIST):
             raise UnderfireError(f"'{root}' is not a folder: give another one with --out.") from e
         raise UnderfireError(f"Cannot write into '{root}' ({e.strerror or e}): give another folder with --out.") from e
-
-
-def read_plan(out: Place) -> Mapping[str, Any]:
-    """Read the plan.yaml of a folder of results.
-
-    Raises:
-        UnderfireError: it is no such folder, or the file cannot be read.
-    """
-    path = out / "plan.yaml"
-    try:
-        plan = read_yaml(path)
-    except (FileNotFoundError, NotADirectoryError) as e:
-        raise NotFoundError(
-            f"'{out}' is no folder of an underfire audit (it has no plan.yaml): give the folder named by --out."
-        ) from e
-    except (OSError, yaml.YAMLError) as e:
-        reason = str(e).splitlines()[0]
-        raise UnderfireError(f"Cannot read '{path}' ({reason}): it was damaged since a run wrote it.") from e
-    if not isinstance(plan, dict):
-        raise UnderfireError(f"'{path}' holds no settings: run the audit again with a new --out.")
-    if not isinstance(plan.get("resolved", {}), dict):
-        raise UnderfireError(f"'{path}' was not written by a run: what it resolved to is no mapping.")
-    return plan

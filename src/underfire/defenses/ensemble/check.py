@@ -1,4 +1,4 @@
-"""Check pictures with a calibrated alarm, one after the other; one that cannot be read does not stop the others."""
+"""The check of images with a calibrated alarm, one after the other; a bad image does not stop the others."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from underfire.images.pixels import forged_note
 
 @dataclass(frozen=True)
 class Checked:
-    """What came of one picture.
+    """The answer about one image.
 
     Args:
-        image: as it was named.
-        verdict: what the alarm says; None where the picture cannot be read.
-        error: why it cannot be read.
-        ours: underfire forged it. It is resized and cropped anew like any upload, which undoes much of an attack: what
-            skips a deployed system's resizing must not be for the picture itself to say.
+        image: path of its file, as the user wrote it.
+        verdict: the alarm's verdict; None where the image cannot be read.
+        error: why it cannot be read; None where it can.
+        ours: whether underfire forged it. It is resized and cropped anew as any upload, which undoes much of an attack:
+            an image must not decide that a deployed system leaves this out.
     """
 
     image: str
@@ -31,15 +31,15 @@ class Checked:
 
 
 def check(images: Sequence[str | Path], alarm: EnsembleAlarm, listener: Listener | None = None) -> Iterator[Checked]:
-    """Ask an alarm about pictures, each as it is asked for.
-
-    Args:
-        images: their files.
-        alarm: from ``underfire.alarm``.
-        listener: hears how it goes on.
+    """Ask an alarm about images, and yield the answers one by one.
 
     Example:
         ``[one.verdict.alarm for one in check(["upload.jpg"], alarm("alarm.json")) if one.verdict]``
+
+    Args:
+        images: paths of their files.
+        alarm: from ``underfire.alarm``.
+        listener: hears how it goes on.
     """
     listener = listener or Quiet()
     listener.begin("check", len(images), 0)
@@ -53,7 +53,7 @@ def _checked(alarm: EnsembleAlarm, image: str) -> Checked:
     try:
         if there.is_dir():
             files = f"{shlex.quote(image.rstrip('/'))}/*.png"
-            raise UnderfireError(f"'{image}' is a folder: name its pictures, such as {files}.")
+            raise UnderfireError(f"'{image}' is a folder: name its images, such as {files}.")
         if not there.is_file():
             raise UnderfireError(f"There is no image '{image}' to check.")
         return Checked(image, alarm.check(image), ours=bool(forged_note(there.read_bytes())))

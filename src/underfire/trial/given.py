@@ -1,0 +1,62 @@
+"""Images given in Python, loaded as the photos of a unit are."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from underfire.core import Classifier, Photo, UnderfireError
+from underfire.images import pixels
+from underfire.images.given import as_file, as_shown
+from underfire.images.photos import Folder
+from underfire.trial.load import Loaded, load
+
+
+def load_given(given: Any, classifier: Classifier) -> Loaded:
+    """Load images that were given in Python, as the classifier is shown them.
+
+    Args:
+        given: one or several paths, arrays (H, W, 3) of 8-bit levels or Pillow images; or a tensor (N, 3, H, W) in
+            [0, 1] of the input size, or several.
+        classifier: the classifier.
+
+    Raises:
+        UnderfireError: no images, or something else.
+    """
+    single = isinstance(given, str | Path | Image.Image) or (isinstance(given, np.ndarray) and given.ndim <= 3)
+    images = [given] if single else given
+    if not len(images):
+        raise UnderfireError("There are no images to attack: give paths, arrays or a tensor.")
+    if not isinstance(images, Tensor) and all(isinstance(one, Tensor) for one in images):
+        images = _stacked(images)
+    if isinstance(images, Tensor):
+        levels = as_shown(images, classifier.preprocess.input_size, classifier.name)
+        photos = tuple(_photo(f"image-{i}.png", pixels.encode_png(one)) for i, one in enumerate(levels))
+        return Loaded(photos, 0, tuple(range(len(photos))), levels, {})
+    files = [_file(i, one) for i, one in enumerate(images)]
+    contents = {_photo(*file): file[1] for file in files}
+    return load([_photo(*file) for file in files], contents.__getitem__, classifier.preprocess)
+
+
+def _stacked(images: Sequence[Tensor]) -> Tensor:
+    shapes = {tuple(one.shape) for one in images}
+    if len(shapes) > 1:
+        raise UnderfireError(f"Tensors of several shapes, {sorted(shapes)}: give all of them in the input size.")
+    return torch.stack(tuple(images)) if len(min(shapes)) == 3 else torch.cat(tuple(images))
+
+
+def _file(i: int, one: Any) -> tuple[str, bytes]:
+    if isinstance(one, str | Path):
+        return str(one), Folder(str(one)).bytes(Path(one).name)
+    return f"image-{i}.png", as_file(one, f"images[{i}]")
+
+
+def _photo(path: str, content: bytes) -> Photo:
+    return Photo(path, hashlib.sha256(content).hexdigest())
