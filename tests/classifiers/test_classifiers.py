@@ -29,6 +29,7 @@ from underfire.core import (
     NotFoundError,
     Preprocess,
     UnderfireError,
+    UnsafeFileError,
     UnsuitableError,
 )
 from underfire.images import pixels
@@ -403,7 +404,7 @@ def test_a_checkpoint_that_would_run_code_is_not_loaded(tmp_path: Path, legacy: 
     Evil.trap = str(tmp_path / "executed")
     path = tmp_path / "evil.pth"
     torch.save({"state_dict": STATE, "hook": Evil()}, path, _use_new_zipfile_serialization=not legacy)
-    with pytest.raises(UnderfireError, match=r"would run code"):
+    with pytest.raises(UnsafeFileError, match=r"evil\.pth"):
         weights.read(str(path))
     assert not (tmp_path / "executed").exists()
 

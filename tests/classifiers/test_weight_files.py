@@ -70,8 +70,8 @@ FOREIGN: dict[str, tuple[Callable[[], bytes], str]] = {
     "cut pickle": (lambda: pickled(STATE, modern=False)[:-300], "no checkpoint that PyTorch can read"),
     "a pickled call": (lambda: pickle.dumps(print, 4), r"builtins.print\) and would run code"),
     "a module": (lambda: pickled(seeded(ToyNet()).float()), r"support.toys.ToyNet\) and would run code"),
-    "no weights": (lambda: pickled({"state_dict": {}}), "no weights by name"),
-    "a list": (lambda: pickled([1, 2]), "no weights by name"),
+    "no weights": (lambda: pickled({"state_dict": {}}), "no named weights"),
+    "a list": (lambda: pickled([1, 2]), "no named weights"),
     "sparse": (lambda: pickled({"a": torch.eye(3).to_sparse()}), "'a' in a form that no network has"),
     "a claim": (lambda: pickled({"a": torch.zeros(1).expand(10**12)}), "'a' in a form that no network has"),
 }

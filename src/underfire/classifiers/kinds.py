@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from underfire.core import UnderfireError
+from underfire.core import DamagedFileError, UnderfireError
 
 START = 4096
 """Bytes that a file is known by."""
@@ -21,7 +21,7 @@ STARTS = (
 
 
 def refuse_foreign(path: str) -> None:
-    """Raise UnderfireError, with what the file is, unless it may be a checkpoint that PyTorch wrote."""
+    """Raise DamagedFileError, with what the file is, unless it may be a checkpoint that PyTorch wrote."""
     try:
         with Path(path).open("rb") as file:
             start = file.read(START)
@@ -29,7 +29,7 @@ def refuse_foreign(path: str) -> None:
     except OSError as e:
         raise UnderfireError(f"Cannot read the weights in '{path}' ({e.strerror or e}).") from e
     if what:
-        raise UnderfireError(f"'{path}' {what}.")
+        raise DamagedFileError(f"'{path}' {what}.")
 
 
 def _what(start: bytes) -> str:
