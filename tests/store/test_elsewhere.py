@@ -261,5 +261,5 @@ def test_honest_plans_with_anchors_are_read() -> None:
 @pytest.mark.parametrize("resolved", ["3", "{units: many}", "{units: 3, scale_units: [1]}", "{units: 3.5}"])
 def test_a_plan_without_numbers_has_no_status(resolved: str, tmp_path: Path) -> None:
     (tmp_path / "plan.yaml").write_text(f"images: demo\nresolved: {resolved}\n")
-    with pytest.raises(UnderfireError, match="not written by a run"):
+    with pytest.raises(UnderfireError, match="no run has written it"):
         status(tmp_path)

@@ -249,7 +249,8 @@ def test_nor_are_those_of_a_photo_whose_map_is_wanted() -> None:
     wanted[1] += 100
     kind = replace(job(Lighter(), None), target_map=TargetMap("image", "random"))
     batch = look(System(classifier, {}), kind, loaded(classifier, levels), loaded(classifier, wanted))
-    assert batch.errors == {1: "'p1.png': the scores of the photo whose map is wanted are not finite."}
+    assert batch.reference is not None
+    assert batch.reference.errors == {1: "'p1.png': the scores of the photo whose map is wanted are not finite."}
 
 
 def test_a_score_that_is_no_number_is_an_alarm() -> None:

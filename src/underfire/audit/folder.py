@@ -69,7 +69,7 @@ def refuse_other_plan(out: Place, stored: Settings | None, plan: Plan, go_on: st
     chosen, moved = list(_chosen(stored, plan)), list(_moved(stored, plan))
     difference = "; ".join([*chosen, *moved]) or "it was written by a version with other presets"
     advice = "Give a new folder with --out"
-    if any(getattr(stored, name) != getattr(plan.settings, name) for name in NAMING) or (chosen and not moved):
+    if chosen or any(getattr(stored, name) != getattr(plan.settings, name) for name in NAMING):
         plan_there = go_on or f"underfire run '{out / 'plan.yaml'}'"
         advice += f", or go on with the plan that is there: {plan_there}"
     elif moved:  # the plan that is there would be refused for the same reason

@@ -156,4 +156,4 @@ class GradSurrogate:
         self.goal = self.goal.select(keep)
 
 
-Grad.attack_options = hints_of(GradSurrogate, but=("grad", "goal"))
+Grad.attack_options = hints_of(GradSurrogate, but=("grad", "x", "goal"))

@@ -31,5 +31,5 @@ def read_plan(out: Place) -> Mapping[str, Any]:
     if not isinstance(plan, dict):
         raise UnderfireError(f"'{path}' holds no settings: run the audit again with a new --out.")
     if not isinstance(plan.get("resolved", {}), dict):
-        raise UnderfireError(f"'{path}' was not written by a run: what it resolved to is no mapping.")
+        raise UnderfireError(f"'{path}' does not say what it resolved to: no run has written it.")
     return plan
