@@ -200,7 +200,7 @@ def test_the_notebook_refuses_too() -> None:
 
 OPTIONS = {
     "cam": set(),
-    "grad": {"slope", "tau", "tau_end", "pool", "power"},
+    "grad": {"slope", "tau", "tau_end", "pool", "by_layer", "power"},
     "mask": {"kind", "path", "record", "shadows", "field", "level", "tau", "free", "held", "reset"},
     "rts": {"loss"},
     "ensemble": {"weights", "alarm", "margin", "aim", "options"},

@@ -42,7 +42,7 @@ def explain(interpreter: Interpreter, x: Images, y: Labels) -> tuple[Maps, dict[
 
 
 def benign(interpreter: Interpreter, x: Images, y: Labels) -> tuple[Maps, dict[int, str]]:
-    """As `explain`, of clean images for their own classes: one that is the same everywhere is no explanation either."""
+    """Ask for maps of clean images, as `explain` does; a map that is the same everywhere is an error too."""
     m, errors = explain(interpreter, x, y)
     for row in flat(m).nonzero()[:, 0].tolist():
         errors.setdefault(row, f"{interpreter.name}'s map is the same everywhere, so there is nothing to keep or move.")
