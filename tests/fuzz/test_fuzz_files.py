@@ -28,7 +28,8 @@ from underfire.core.bounded import load_yaml
 from underfire.images import pixels
 from underfire.images.formats import formats
 from underfire.images.npy import decode_npy
-from underfire.plan import settings as plan
+from underfire.plan.file import read
+from underfire.plan.settings import Settings
 from underfire.report.gallery import read_photo
 from underfire.report.page import write_report
 from underfire.store import Store, encode, open_results, schema
@@ -192,7 +193,7 @@ def _any_plan(content: bytes) -> None:
         folder = Path(name)
         for log in ("plan.yaml", "study.yaml"):
             (folder / log).write_bytes(content)
-        answers(lambda: plan.read(folder / "plan.yaml"))
+        answers(lambda: read(folder / "plan.yaml"))
         answers(lambda: study_plan.read(folder / "study.yaml"))
         answers(lambda: status(folder))
         answers(lambda: open_results(folder).table)
@@ -207,7 +208,7 @@ values = st.recursive(
 typed = st.builds(
     lambda base, word, value: {**base, word: value},
     st.sampled_from([yaml.safe_load(PLAN), yaml.safe_load(STUDY)]),
-    st.sampled_from([*plan.Settings.model_fields, "classifiers", "quick", "photos"]),
+    st.sampled_from([*Settings.model_fields, "classifiers", "quick", "photos"]),
     values,
 )
 

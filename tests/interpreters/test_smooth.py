@@ -178,10 +178,10 @@ def test_written_out_slopes_equal_the_readable_ones_over_many_chunks(kind: str) 
     kinks, slope = Kinks(0.1, (0.0, 6.0), (0.9, -1.0)), Slope(kind, 3e-3)
     z = torch.randn(3, bend.CHUNK // 2 + 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 4
     h, dh = (sum(g * of(z - at) for at, g in zip(kinks.at, kinks.gain, strict=True)) for of in (slope.h, slope.dh))
-    bent, steep = bend._slopes(z, kinks, slope, twice=True)
+    bent, steep = bend.slopes_at(z, kinks, slope, twice=True)
     torch.testing.assert_close(bent, kinks.base + h)
     torch.testing.assert_close(steep, dh)
-    alone, nothing = bend._slopes(z, kinks, slope, twice=False)
+    alone, nothing = bend.slopes_at(z, kinks, slope, twice=False)
     assert torch.equal(alone, bent) and nothing is None
 
 

@@ -248,6 +248,6 @@ def test_a_gradient_without_its_own_slope_is_refused() -> None:
 def test_a_network_that_takes_another_way_is_told() -> None:
     victim, x = classifier(), pictures(1, size=SIZE).requires_grad_()
     twin = twin_of(victim, x)
-    with pytest.raises(UnderfireError, match="another way"), twin.smoothed(Slope(), by_layer=True):
+    with pytest.raises(UnderfireError, match="the same activations"), twin.smoothed(Slope(), by_layer=True):
         victim.logits(x)
         victim.logits(x)

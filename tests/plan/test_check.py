@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from support.toys import SIZE, ToyNet, seeded
 from underfire.classifiers.base import TorchClassifier, wrap
 from underfire.core import UnderfireError
-from underfire.plan.check import check, pictures
+from underfire.plan.check import check, trial_images
 
 
 class Before(nn.Module):
@@ -75,10 +75,13 @@ def plain(module: nn.Module) -> TorchClassifier:
 
 
 REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
-    "the batch's mean": (lambda: After(lambda z: z - z.mean(0)), r"alone and beside others \(the logit of '[a-d]': "),
-    "the batch's norm": (Whitened, "alone and beside others"),
-    "the neighbour": (lambda: Before(lambda x: x + 0.1 * x.roll(1, 0)), "alone and beside others"),
-    "the size of the batch": (lambda: After(lambda z: z / len(z)), "alone and beside others"),
+    "the batch's mean": (
+        lambda: After(lambda z: z - z.mean(0)),
+        r"alone and for it in a batch \(the logit of '[a-d]': ",
+    ),
+    "the batch's norm": (Whitened, "alone and for it in a batch"),
+    "the neighbour": (lambda: Before(lambda x: x + 0.1 * x.roll(1, 0)), "alone and for it in a batch"),
+    "the size of the batch": (lambda: After(lambda z: z / len(z)), "alone and for it in a batch"),
     "the call": (Counts, r"asked twice \(the logit of"),
     "a count": (CountsOnly, "changes its own 'calls'"),
     "gamma": (
@@ -87,7 +90,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     ),
     "a layer": (lambda: nn.Sequential(Pow(), seeded(ToyNet())), r"black and white areas, first in '0' \(Pow\)"),
     "a root": (lambda: Before(torch.sqrt), "gradient that is not finite"),
-    "white": (lambda: Before(lambda x: (1 - x).sqrt()), "gradient that is not finite on a picture with black"),
+    "white": (lambda: Before(lambda x: (1 - x).sqrt()), "gradient that is not finite on an image with black"),
     "a logarithm": (lambda: Before(torch.log), "values that are not finite, first in the forward of Before itself"),
     "weights": (with_nan, r"not finite, first in 'second' \(Conv2d, whose weight is not finite\)"),
 }
@@ -105,7 +108,7 @@ def test_a_network_in_training_mode_is_refused() -> None:
     classifier = plain(module)
     check(classifier)
     classifier.module.train()
-    with pytest.raises(UnderfireError, match="alone and beside others"):
+    with pytest.raises(UnderfireError, match="alone and for it in a batch"):
         check(classifier)
 
 
@@ -138,7 +141,7 @@ def test_the_advice_suits_the_reason(error: Exception, hint: str | None) -> None
 
 @pytest.mark.parametrize("size", [16, 33, 224])
 def test_the_pictures_are_pictures_with_black_and_white(size: int) -> None:
-    x = pictures(size)
+    x = trial_images(size)
     assert x.shape == (3, 3, size, size)
     assert 0 <= float(x.min()) <= float(x.max()) <= 1
     assert float((x[2] == 0).float().mean()) > 0.25

@@ -24,7 +24,7 @@ from underfire.audit.status import status
 from underfire.core import SCHEMA_VERSION, Record, UnderfireError
 from underfire.core.bounded import load_yaml, read_yaml
 from underfire.images.npy import decode_npy
-from underfire.plan.settings import read
+from underfire.plan.file import read
 from underfire.report.gallery import read_map, read_photo
 from underfire.store import Store, decode, encode, open_results, parquet, schema
 from underfire.study.results import audit_folders

@@ -100,7 +100,7 @@ def test_the_same_pictures_under_the_same_judge_have_the_same_numbers(
     from underfire.audit import transfer
     from underfire.core import Quiet
     from underfire.plan import make
-    from underfire.plan.settings import read
+    from underfire.plan.file import read
 
     out, _ = whole
     source = out / "toy" / "main-3"

@@ -9,12 +9,16 @@ from typing import Any
 from underfire.core import MismatchError, UnderfireError
 from underfire.core.hashing import digest_of
 from underfire.core.place import Place, place, slug
-from underfire.images.photos import DEFAULT_OUT
-from underfire.plan.settings import LATER, Settings, key_settings, read
+from underfire.images.found import DEFAULT_OUT
+from underfire.plan.file import read
+from underfire.plan.settings import LATER, Settings, key_settings
 from underfire.plan.units import Plan
 
-NAMING = ("images", "limit", "classifier", "weights", "classes", "defense", "target_map")
-"""Settings that say which files are meant: where they are the same, the files are not what they were."""
+NAMING = (
+    *("images", "limit", "classifier", "weights", "classes", "defense", "target_map"),
+    *("input_size", "resize", "mean", "std", "interpolation"),
+)
+"""Settings that choose the files and the input policy: where they are the same, the files have changed."""
 
 
 def default_out(settings: Settings) -> Place:

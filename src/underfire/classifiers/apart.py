@@ -1,8 +1,8 @@
-"""A network apart: a copy that shares the user's weights, so that the user's own module stays exactly as it is.
+"""A copy of the user's network that shares its weights, so that the user's own module stays exactly as it is.
 
-A copy, rather than the module itself put into eval mode for the time of each call: the backward, and what a
-checkpointed block computes again in it, come after the call; threads need not take turns; an exception leaves nothing
-to be put back; and a step costs nothing more. The weights are the same memory, so it costs the buffers only.
+Why a copy, and not the module itself in eval mode for the time of each call: the backward comes after the call, and so
+does what a checkpointed block computes again in it; threads need not wait for each other; after an exception nothing
+must be restored; and a step costs no more. The weights share their memory, so the copy costs the buffers only.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ Function = Callable[..., Any]
 
 
 def apart(module: nn.Module, name: str, functions: list[Function | None]) -> tuple[nn.Module, list[Function | None]]:
-    """A copy in eval mode with frozen weights, and the functions that read the module as methods of the copy.
+    """Make a copy in eval mode with frozen weights, and let the functions that read the module read the copy.
 
     Args:
-        module: the user's.
-        name: what an error calls it.
-        functions: methods of the module or of its parts, submodules, partials of these; a function of another kind
-            reads the user's module itself, which must then be in eval mode.
+        module: the user's module.
+        name: its name in an error.
+        functions: methods of the module or of its parts, submodules, partials of these. A function of another kind
+            still reads the user's module, which must then be in eval mode.
 
     Raises:
-        UnderfireError: a module that cannot be copied, or that has no slopes.
+        UnderfireError: a module that cannot be copied, or that has no gradient.
     """
     if any("quantized" in type(part).__module__ for part in module.modules()):
         raise UnderfireError(f"'{name}' is quantised, so it has no gradient: give the network before quantisation.")
@@ -39,10 +39,10 @@ def apart(module: nn.Module, name: str, functions: list[Function | None]) -> tup
         with torch.no_grad():
             ours = copy.deepcopy(module, known)
             theirs = [copy.deepcopy(function, known) for function in functions]
-    except Exception as e:  # a module may hold anything: locks, files, a whole training
+    except Exception as e:  # a module can hold anything: locks, files, a whole training
         raise UnderfireError(
             f"'{name}' cannot be copied ({type(e).__name__}: {first_line(e)}): underfire works on a copy, so that "
-            "yours stays as it is. Wrap the bare network, without what trains it."
+            "yours stays as it is. Wrap the network alone, without what trains it."
         ) from e
     for p in ours.eval().parameters():
         p.requires_grad_(False)
@@ -53,12 +53,12 @@ def apart(module: nn.Module, name: str, functions: list[Function | None]) -> tup
 
 
 def first_line(error: Exception) -> str:
-    """What an exception says, without the pages that may follow."""
+    """Return the first line of an exception's text."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")
 
 
 def _shared(module: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
-    """Tensors of a module that its copy does not deep-copy, with what it has in their place."""
+    """Yield the tensors of a module that are not copied, and what the copy has in their place."""
     for part in module.modules():
         if isinstance(part, torch.jit.ScriptModule):
             continue
@@ -66,7 +66,7 @@ def _shared(module: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
             if type(p) is nn.Parameter:
                 yield p, nn.Parameter(p.detach(), requires_grad=False)
         for value in part.__dict__.values():
-            if isinstance(value, Tensor) and not value.is_leaf:  # weight and spectral norm compute it anew
+            if isinstance(value, Tensor) and not value.is_leaf:  # weight norm and spectral norm compute it anew
                 yield value, value.detach().clone()
 
 

@@ -199,16 +199,14 @@ def _numbered(classifier: TorchClassifier) -> TorchClassifier:
 
 def _policy(side: int, resize: int | None, mean: Any, std: Any, interpolation: str) -> Preprocess:
     if not isinstance(side, int) or side < 1:
-        raise UnderfireError(
-            f"input_size={side}: the input is a square, so it is the one side of it in px, such as 224."
-        )
+        raise UnderfireError(f"input_size={side}: give the side of the square input in px, such as 224.")
     resize = round(side * 8 / 7) if resize is None else resize
     return sound(Preprocess(side, resize, _three("mean", mean), _three("std", std), interpolation))
 
 
 @torch.no_grad()
 def _outputs(classifier: TorchClassifier) -> int:
-    """K, counted on one grey picture."""
+    """Count the outputs, on one grey image."""
     side = classifier.preprocess.input_size
     try:
         shape = tuple(classifier.logits(torch.full((1, 3, side, side), 0.5, device=classifier.device)).shape)
@@ -216,7 +214,7 @@ def _outputs(classifier: TorchClassifier) -> int:
         raise refused(classifier.name, side, e) from e
     if len(shape) != 2 or shape[1] < 2:
         raise UnderfireError(
-            f"'{classifier.name}' returns {shape} for one picture: logits of two classes or more, (1, K), are needed."
+            f"'{classifier.name}' returns {shape} for one image: logits (1, K) of two classes or more are needed."
         )
     return shape[1]
 

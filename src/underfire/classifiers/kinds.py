@@ -1,4 +1,4 @@
-"""What a weights file is, before anything of it is loaded: most files that fail are no damaged checkpoints at all."""
+"""The kind of a weights file, before anything of it is loaded: most files that fail are no checkpoints at all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from underfire.core import DamagedFileError, UnderfireError
 
 START = 4096
-"""Bytes that a file is known by."""
+"""Number of bytes by which a file is recognised."""
 STARTS = (
     (b"version https://git-lfs", "is a pointer of git-lfs, not the weights themselves: run 'git lfs pull'"),
     (b"<", "is a web page, as a failed download leaves it: download the file itself"),
@@ -21,7 +21,7 @@ STARTS = (
 
 
 def refuse_foreign(path: str) -> None:
-    """Raise DamagedFileError, with what the file is, unless it may be a checkpoint that PyTorch wrote."""
+    """Raise DamagedFileError for a file that cannot be a checkpoint of PyTorch; the error says what it is."""
     try:
         with Path(path).open("rb") as file:
             start = file.read(START)
@@ -41,7 +41,7 @@ def _what(start: bytes) -> str:
     for sign, what in STARTS:
         if stripped.startswith(sign):
             return what
-    return "is a text file, no checkpoint: give the file of the weights" if _is_text(start) else ""
+    return "is a text file, not a checkpoint: give the file of the weights" if _is_text(start) else ""
 
 
 def _is_text(start: bytes) -> bool:
@@ -55,7 +55,7 @@ def _is_text(start: bytes) -> bool:
 
 
 def _zip(path: str) -> str:
-    """What a zip is that is no sound checkpoint: torch itself does not look at the checksums."""
+    """Say what a zip file is, if it is no intact checkpoint: torch itself does not check its checksums."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -69,14 +69,12 @@ def _zip(path: str) -> str:
                 return "is a compressed zip file, which is not how PyTorch saves: unpack it first"
             bad = archive.testzip()
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, NotImplementedError, UnicodeError):
-        return "is a zip file that is damaged or was cut short, no checkpoint any more: save or copy it again"
-    return (
-        f"is damaged, no checkpoint any more ('{bad}' does not fit its checksum): save or copy it again" if bad else ""
-    )
+        return "is a zip file that is damaged or was cut short: save or copy it again"
+    return f"is damaged (the checksum of '{bad}' is wrong): save or copy it again" if bad else ""
 
 
 def called_by(path: str) -> str:
-    """What a plain pickle would call when loaded, such as 'posix.mkdir', read without loading it; '' where nothing."""
+    """Name what a plain pickle would call when loaded, such as 'posix.mkdir', without loading it; '' for nothing."""
     words: list[str] = []
     try:
         with Path(path).open("rb") as file:
@@ -87,6 +85,6 @@ def called_by(path: str) -> str:
                     return ".".join(words[-2:])
                 if isinstance(value, str):
                     words.append(value)
-    except Exception:  # a damaged one: it calls nothing, since it does not load
+    except Exception:  # a damaged pickle does not load, so it calls nothing
         return ""
     return ""

@@ -1,4 +1,4 @@
-"""Class names as people write them: lines, tables by index or WordNet id, JSON, Python text."""
+"""Class names as people write them: lines, tables by index or by WordNet id, JSON, Python text."""
 
 from __future__ import annotations
 
@@ -18,21 +18,23 @@ BY_ID = re.compile(r"(n\d{8})(?:\s*[\t,;:]\s*|\s+)(\S.*)")
 
 
 def parse(text: str, where: str) -> ClassNames:
-    """Class names in the order of the outputs.
+    """Read class names in the order of the outputs.
 
     Args:
-        text: one name a line; 'index name' or 'WordNet-id name' lines; a JSON or Python list, or mapping by index.
-        where: what an error calls it.
+        text: lines of a name, of 'index name' or of 'WordNet-id name'; or a JSON or Python list, or mapping by index.
+        where: name of the text in an error.
 
     Raises:
-        UnderfireError: a list or mapping that is not whole, or indices that are not those of the outputs.
+        UnderfireError: an incomplete list or mapping, or indices that are not those of the outputs.
     """
     text = text.lstrip("\ufeff").strip()
     if text[:1] in ("[", "{"):
         return _structured(_literal(text, where), where)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
-        raise UnderfireError(f"There are no class names in {where}: give one a line, in the order of the outputs.")
+        raise UnderfireError(
+            f"There are no class names in {where}: give one name on each line, in the order of the outputs."
+        )
     indexed = [INDEXED.fullmatch(line) for line in lines]
     if all(indexed):
         numbers = [int(found[1]) for found in indexed if found]
@@ -49,7 +51,7 @@ def parse(text: str, where: str) -> ClassNames:
 
 
 def named(labels: list[str]) -> ClassNames:
-    """Class names from labels, WordNet ids among them spelled out."""
+    """Make class names from labels; WordNet ids become readable names."""
     info = ImageNetInfo()
     known = set(info.label_names())
     if all(label in known for label in labels):
@@ -60,14 +62,14 @@ def named(labels: list[str]) -> ClassNames:
 
 
 def _tabled(rows: list[list[str]]) -> ClassNames:
-    """Lines in the order of the outputs; of two columns the first is an id of its own."""
+    """Read lines in the order of the outputs; where there are two columns, the first is a unique id."""
     if all(len(row) == 2 for row in rows):
         return ClassNames(tuple(name.strip() for _, name in rows), tuple(key.strip() for key, _ in rows))
     return named([row[-1].strip() for row in rows])
 
 
 def _literal(text: str, where: str) -> Any:
-    """JSON, or a Python list or mapping, without running anything."""
+    """Read JSON, or a Python list or mapping, without running code."""
     try:
         return json.loads(text)
     except (json.JSONDecodeError, RecursionError) as e:
@@ -75,7 +77,7 @@ def _literal(text: str, where: str) -> Any:
             return ast.literal_eval(text)
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             raise UnderfireError(
-                f"The class names in {where} are no whole list or mapping, neither as JSON nor as Python text ({e})."
+                f"The class names in {where} are no complete list or mapping, neither in JSON nor in Python ({e})."
             ) from e
 
 
@@ -89,13 +91,13 @@ def _structured(content: Any, where: str) -> ClassNames:
         if all(isinstance(value, int) and not isinstance(value, bool) for value in values):  # name -> index
             return _by_index([(index, name) for name, index in content.items()], where)
     raise UnderfireError(
-        f"The class names in {where} are neither a list of names nor a mapping by index: give one name a line, in the "
-        "order of the outputs."
+        f"The class names in {where} are neither a list of names nor a mapping by index: give one name on each line, "
+        "in the order of the outputs."
     )
 
 
 def _by_index(pairs: list[tuple[int, Any]], where: str) -> ClassNames:
-    """Names by their indices, which count from 0 or 1 without a gap; [WordNet id, name] as Keras has it, too."""
+    """Order names by their indices, which count from 0 or 1 without a gap; as in Keras, a name can be [id, name]."""
     numbers = [index for index, _ in pairs]
     if _first(numbers) is None:
         raise _gaps(numbers, where)
@@ -103,7 +105,7 @@ def _by_index(pairs: list[tuple[int, Any]], where: str) -> ClassNames:
     if all(isinstance(value, list | tuple) and len(value) == 2 for value in values):
         return ClassNames(tuple(str(name) for _, name in values), tuple(str(key) for key, _ in values))
     if not all(isinstance(value, str) for value in values):
-        raise UnderfireError(f"The class names in {where} are not all words.")
+        raise UnderfireError(f"Some class names in {where} are no words.")
     words = [value.rstrip(",").strip().strip("'\"") for value in values]
     ids = [BY_ID.fullmatch(word) for word in words]
     if all(ids):
@@ -112,7 +114,7 @@ def _by_index(pairs: list[tuple[int, Any]], where: str) -> ClassNames:
 
 
 def _first(numbers: list[int]) -> int | None:
-    """0 or 1 where the numbers count on from there without a gap, in whatever order; None otherwise."""
+    """Tell whether the numbers, in any order, count from 0 or from 1 without a gap; None where they do neither."""
     ordered = sorted(numbers)
     return next((start for start in (0, 1) if ordered == list(range(start, start + len(ordered)))), None)
 

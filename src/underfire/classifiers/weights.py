@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from underfire.core import DamagedFileError, MismatchError, NotFoundError, Unsaf
 State = dict[str, Tensor]
 """Weights by name."""
 AVERAGED, RAW = ("state_dict_ema", "model_ema"), ("state_dict", "model", "model_state_dict")
-"""Where training checkpoints keep averaged weights, and those of the last step."""
+"""Keys of averaged weights in training checkpoints, and of the weights of the last step."""
 ENTRY = "entry"
 """Key of the metadata that says which of several weights in a file were taken."""
 PREFIXES = ("module.", "model.", "_orig_mod.")
@@ -29,8 +29,8 @@ PREFIXES = ("module.", "model.", "_orig_mod.")
 def read(path: str) -> tuple[State, dict[str, str]]:
     """Read the weights and the metadata of a checkpoint file.
 
-    Of a training checkpoint that also holds averaged weights it is those that are taken, as timm takes them, since they
-    are what is deployed; the metadata then say so under `ENTRY`.
+    Where a training checkpoint has averaged weights too, these are taken, as timm does, since they are deployed; the
+    metadata then say so under `ENTRY`.
 
     Raises:
         UnderfireError: there is no such file, it is no checkpoint, or it would run code.
@@ -66,8 +66,8 @@ def _unpickled(path: str) -> Any:
         asked = (told[1] if told else called_by(path)) if isinstance(e, pickle.UnpicklingError) else ""
         if asked:
             raise UnsafeFileError(
-                f"'{path}' holds more than weights ({asked}) and would run code when loaded, so it was not: save "
-                "the bare state_dict, best as safetensors."
+                f"'{path}' holds more than weights ({asked}): loading it would run code, so it was not loaded. Save "
+                "the state_dict alone, best as safetensors."
             ) from e
         raise DamagedFileError(
             f"'{path}' is no checkpoint that PyTorch can read, or it is damaged: save the state_dict again."
@@ -100,7 +100,7 @@ def _is_state(value: Any) -> bool:
 
 
 def _is_plain(value: Tensor) -> bool:
-    """Whether a tensor has memory of its own for all its numbers; one of a few bytes can claim a terabyte."""
+    """Tell whether a tensor has memory for all its numbers: a tensor of a few bytes can claim a terabyte."""
     return (
         value.layout == torch.strided
         and not value.is_quantized
@@ -121,27 +121,9 @@ def fit(module: nn.Module, state: State, path: str, architecture: str) -> None:
     Raises:
         UnderfireError: missing or unknown keys, or other shapes.
     """
-    own = module.state_dict()
-    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
-    extra = [key for key in state if key not in own]
-    shapes = [
-        f"{key} {tuple(state[key].shape)} for {tuple(own[key].shape)}"
-        for key in own
-        if key in state and state[key].shape != own[key].shape
-    ]
-    types = [
-        f"{key} {state[key].dtype} for {own[key].dtype}"
-        for key in own
-        if key in state and state[key].is_floating_point() != own[key].is_floating_point()
-    ]
     problems = [
         f"{len(found)} {what} ({', '.join(found[:3])}{', …' if len(found) > 3 else ''})"
-        for what, found in (
-            ("missing", missing),
-            ("not known", extra),
-            ("of another shape", shapes),
-            ("of another type", types),
-        )
+        for what, found in _misfits(module.state_dict(), state)
         if found
     ]
     if problems:
@@ -150,6 +132,29 @@ def fit(module: nn.Module, state: State, path: str, architecture: str) -> None:
             "that was trained."
         )
     module.load_state_dict(state, strict=False)
+
+
+def _misfits(own: State, state: State) -> Iterator[tuple[str, list[str]]]:
+    """Yield what does not fit, and the keys, with shapes or types where these are wrong."""
+    both = [key for key in own if key in state]
+    yield "missing", [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+    yield "not known", [key for key in state if key not in own]
+    yield (
+        "of another shape",
+        [
+            f"{key} {tuple(state[key].shape)} for {tuple(own[key].shape)}"
+            for key in both
+            if state[key].shape != own[key].shape
+        ],
+    )
+    yield (
+        "of another type",
+        [
+            f"{key} {state[key].dtype} for {own[key].dtype}"
+            for key in both
+            if state[key].is_floating_point() != own[key].is_floating_point()
+        ],
+    )
 
 
 def fit_in_order(module: nn.Module, state: State, architecture: str) -> None:

@@ -13,7 +13,7 @@ import yaml
 from underfire.core import UnderfireError
 from underfire.core.bounded import load_yaml
 from underfire.core.place import place
-from underfire.plan import settings as plan
+from underfire.plan.file import merged, read
 from underfire.plan.settings import ATTACK, Settings
 
 if TYPE_CHECKING:
@@ -156,8 +156,8 @@ def settings_of(file: str | None, flags: Flags) -> Settings:
         raise UnderfireError("Nothing to attack: give --images DIR (or FILE, or 'demo'), or a PLAN.yaml.")
     if file is None:
         return Settings.parse(flags)
-    there = plan.read(place(file)).model_dump(exclude_unset=True)
-    return Settings.parse(plan.merged(there, flags))
+    there = read(place(file)).model_dump(exclude_unset=True)
+    return Settings.parse(merged(there, flags))
 
 
 def classifier_of(settings: Settings) -> Classifier:

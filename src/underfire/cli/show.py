@@ -132,7 +132,7 @@ def show_plan(settings: Settings, out: Place) -> None:
 
 
 def _front_door(plan: Plan) -> str:
-    """What becomes of a photo before the classifier sees it, and which weights of its file it has."""
+    """Say how a photo becomes the classifier's input, and which weights of their file are used."""
     to, (mean, std) = (
         plan.shown["input"],
         (" ".join(f"{value:.4g}" for value in plan.shown["input"][key]) for key in ("mean", "std")),

@@ -1,6 +1,6 @@
-"""What is printed reaches the terminal, whatever it can show, and never decides whether a run goes on.
+"""The output streams: printing never stops a run, whatever the terminal can show.
 
-An audit of hours does not die because its terminal knows no 'ε', its pager was closed or its log's disk is full.
+An audit of hours does not end because its terminal has no 'ε', its pager was closed or the disk of its log is full.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ _BUT_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066
 
 
 def plain(text: str, keep: str = "") -> str:
-    """Escape what would steer a terminal: names of files and words of foreign folders may hold any character.
+    """Escape characters that would control the terminal: names of files can hold any character.
 
     Args:
-        text: what is to be printed.
-        keep: such characters that are meant.
+        text: the text to be printed.
+        keep: control characters that stay.
     """
     return _BUT_TEXT.sub(lambda found: found[0] if found[0] in keep else _escaped(found[0]), text)
 
@@ -35,7 +35,7 @@ def _escaped(letter: str) -> str:
 
 
 class _Forgiving(io.FileIO):
-    """A file that keeps the first error of writing to itself."""
+    """A file that keeps its first error of writing, and raises none."""
 
     lost: OSError | None = None
 
@@ -51,7 +51,11 @@ class _Forgiving(io.FileIO):
 
 @contextlib.contextmanager
 def forgiving() -> Iterator[list[OSError]]:
-    """Print inside without an error; what is given lists afterwards why output was lost."""
+    """Print without errors for the time of a `with` block.
+
+    Yields:
+        A list; after the block it holds the errors by which output was lost.
+    """
     lost: list[OSError] = []
     before = sys.stdout, sys.stderr
     files = [_forgiven(stream) for stream in before]
@@ -68,7 +72,7 @@ def forgiving() -> Iterator[list[OSError]]:
 
 
 def _forgiven(stream: TextIO) -> tuple[TextIO, _Forgiving | None]:
-    """The same stream with replacements for what its encoding lacks; one that is no file stays."""
+    """Make a stream that replaces what its encoding lacks; a stream that is no file stays as it is."""
     if not isinstance(stream, io.TextIOWrapper):
         return stream, None
     try:

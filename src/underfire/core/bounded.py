@@ -1,4 +1,4 @@
-"""Bounded reading: a file that came from elsewhere takes no more time and memory than an honest one."""
+"""Bounded reading: a bad file from elsewhere cannot take more time and memory than a good one."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import yaml
 from underfire.core.place import Place
 
 LARGEST_YAML = 1 << 20
-"""Bytes of a plan; that of a large study has some hundred thousand."""
+"""Bytes of a plan at most; the plan of a large study has some hundred thousand."""
 MOST_NODES = 20_000
-"""Values of a plan, those counted again that it names again."""
+"""Values of a plan at most; a value that is used several times counts each time."""
 DEEPEST = 100
-"""Lists and mappings in one another."""
+"""Depth of lists and mappings inside each other at most."""
 
 
 def read_yaml(path: Place) -> Any:
-    """What a YAML file holds.
+    """Read the content of a YAML file.
 
     Raises:
         OSError: it cannot be read.
-        yaml.YAMLError: it is no YAML, no text, or too large as it lies there or as it unfolds.
+        yaml.YAMLError: it is no YAML, no text, or too large, as a file or after its references are followed.
     """
     content = _at_most(path, LARGEST_YAML + 1)
     if len(content) > LARGEST_YAML:
@@ -34,7 +34,11 @@ def read_yaml(path: Place) -> Any:
 
 
 def load_yaml(text: str) -> Any:
-    """What a YAML text holds; yaml.YAMLError where it is none, or unfolds to too much."""
+    """Read the content of a YAML text.
+
+    Raises:
+        yaml.YAMLError: it is no YAML, or too large after its references are followed.
+    """
     try:
         loader = _Bounded(text)
         try:
@@ -53,12 +57,12 @@ def load_yaml(text: str) -> Any:
 
 
 class _Bounded(yaml.SafeLoader):
-    """A loader that gives up while it reads: PyYAML's time grows with the square of the depth."""
+    """A loader that gives up while it reads: the time of PyYAML grows with the square of the depth."""
 
     nodes = depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """The next node of the text."""
+        """Read the next node of the text."""
         self.nodes, self.depth = self.nodes + 1, self.depth + 1
         if self.nodes > MOST_NODES:
             raise yaml.YAMLError(f"it holds more than {MOST_NODES:,} values")
@@ -72,16 +76,16 @@ class _Bounded(yaml.SafeLoader):
 def _at_most(path: Place, size: int) -> bytes:
     if not isinstance(path, Path):
         return path.read_bytes()
-    with path.open("rb") as file:  # one of no end is not read to its end
+    with path.open("rb") as file:  # an endless file is not read to its end
         return file.read(size)
 
 
 def _size(node: yaml.Node, known: dict[int, int]) -> int:
-    """Values below a node; one that holds itself has no end."""
+    """Count the values below a node; a node that holds itself is endless."""
     if isinstance(node, yaml.ScalarNode):
         return 1
     if id(node) not in known:
-        known[id(node)] = MOST_NODES + 1  # where it holds itself, it is met again before it is counted
+        known[id(node)] = MOST_NODES + 1  # a node that holds itself comes again before it is counted
         below = [part for pair in node.value for part in (pair if isinstance(pair, tuple) else (pair,))]
         known[id(node)] = 1 + sum(_size(part, known) for part in below)
     return known[id(node)]

@@ -82,21 +82,27 @@ def unknown(what: str, word: str, known: Iterable[str]) -> UnknownNameError:
 
 
 FAILURES = (RuntimeError, ValueError, AssertionError, TypeError, IndexError, KeyError, AttributeError)
-"""What a network raises where its input does not suit it."""
+"""Exceptions that a network raises where an input does not suit it."""
 HINTS = (
     (r"memory|threads?\b", "There is not enough memory: use fewer threads, or a smaller batch or input."),
     (r"half|bfloat16|dtype|type.* should be the same", "It must work in float32: call float() on it first."),
     (r"to have 3 channels", "Does it take (N, H, W, 3)? Then put a permute(0, 2, 3, 1) before it."),
-    (r"to have \d+ channels", "It must take three colours: put a layer that makes its channels of them before it."),
+    (r"to have \d+ channels", "It must take three colours: put a layer before it that makes its channels of them."),
     (r"Guard failed|size\(\)\[0\]", "Export it with a batch and a size that may vary."),
     (r"same device", "Move all of it to one device."),
     (r"size|shape|height|width|dimension|kernel|divisible|multiple", "Check --input-size."),
 )
-"""What an exception's words point to, the first that fits."""
+"""Patterns of an exception's words -> a hint; the first that fits is used."""
 
 
 def refused(name: str, side: int, error: Exception) -> UnderfireError:
-    """The error for a network that fails on pictures (N, 3, side, side), with the hint that its own words give."""
+    """Make the error for a network that fails on images (N, 3, side, side), with a hint from the exception's words.
+
+    Args:
+        name: name of the classifier.
+        side: side of its input, px.
+        error: the exception.
+    """
     said = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")
     hint = next((f" {hint}" for pattern, hint in HINTS if re.search(pattern, str(error), re.IGNORECASE)), "")
     return UnderfireError(f"'{name}' fails on a {side}×{side} px input: {said}.{hint}")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Spent(Protocol):
-    """What a count of passes comes to."""
+    """The result of a count of passes."""
 
     @property
     def passes(self) -> PerImage:
@@ -22,13 +22,14 @@ class Spent(Protocol):
 
 
 class Meter(Protocol):
-    """Counts forward-equivalents F per image (method: one forward 1 F, a backward to the input 2 F).
-
-    Outside of `counting` nothing is counted.
-    """
+    """A counter of forward-equivalents F for each image (method, section 4), which counts inside of `counting` only."""
 
     def counting(self, n: int) -> AbstractContextManager[Spent]:
-        """Count what is spent inside on ``n`` images, all of them live; RuntimeError inside another count."""
+        """Count what is spent on ``n`` images, all of them live, for the time of a `with` block.
+
+        Raises:
+            RuntimeError: another count is going on.
+        """
 
     def aside(self) -> AbstractContextManager[None]:
         """Count nothing inside, also inside of `counting`: what is done once for a classifier is no image's cost."""

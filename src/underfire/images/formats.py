@@ -1,7 +1,7 @@
-"""Formats: which kinds of picture are decoded, and what files of them are called.
+"""The formats of photos that are decoded, and the suffixes of their files.
 
-Pillow knows more formats than these. It hands an EPS file to Ghostscript, which runs it as a program, and whatever a
-file is called, its content says which decoder gets it: so each picture is opened with this list.
+Pillow knows more formats than these. It gives an EPS file to Ghostscript, which runs it as a program. The content of a
+file, not its name, decides which decoder gets it. So each photo is opened with this list.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ FORMATS = {
     "TIFF": (".tif", ".tiff"),
     "WEBP": (".webp",),
 }
-"""Pillow's name of a format -> the suffixes of its files."""
+"""Pillow's name of a format -> suffixes of its files."""
 OTHERS = frozenset(
     {".ai", ".arw", ".cr2", ".cr3", ".cur", ".dcm", ".dds", ".dib", ".dng", ".emf", ".eps", ".exr", ".fits", ".hdr"}
     | {".icns", ".ico", ".jxl", ".jxr", ".nef", ".orf", ".pcx", ".psd", ".raf", ".raw", ".rw2", ".sgi", ".svg", ".tga"}
     | {".wdp", ".wmf", ".xcf"}
 )
-"""Suffixes of pictures that are not decoded."""
+"""Suffixes of other pictures, which are not decoded."""
 _NEEDS = {"AVIF": "avif", "JPEG2000": "jpg_2000", "WEBP": "webp"}
-"""Formats that some builds of Pillow lack, and what it calls their library."""
+"""Formats that some builds of Pillow lack -> Pillow's name of their library."""
 
 
 @functools.cache
 def formats() -> tuple[str, ...]:
-    """Name the formats that are decoded here; HEIF where the package pillow-heif is installed."""
+    """List the formats that are decoded on this machine; HEIF needs the package pillow-heif."""
     Image.init()
     if importlib.util.find_spec("pillow_heif"):
         importlib.import_module("pillow_heif").register_heif_opener()
@@ -59,12 +59,12 @@ def suffixes() -> frozenset[str]:
 
 
 def looks_like_picture(suffix: str) -> bool:
-    """Tell whether files with this suffix are pictures, decoded here or not."""
+    """Tell whether files with this suffix are pictures, also of formats that are not decoded."""
     return suffix in OTHERS or any(suffix in known for known in FORMATS.values())
 
 
 def opened(content: bytes) -> Image.Image:
-    """Open a picture of one of the formats; its pixels are decoded later."""
+    """Open a photo of one of the formats; its pixels are decoded later."""
     return Image.open(io.BytesIO(content), formats=formats())
 
 

@@ -35,7 +35,7 @@ def unit_scale(raw: Maps) -> Maps:
 
 
 def flat(raw: Maps) -> Tensor:
-    """Which maps (bool (N,)) are the same everywhere, up to rounding: scaled, they would show nothing or noise.
+    """Tell which maps (bool (N,)) are the same everywhere, up to rounding: scaled, they would show nothing or noise.
 
     Args:
         raw: (N, h, w), before scaling.

@@ -1,4 +1,4 @@
-"""Maps as files: numpy's .npy, read with the same care as any file that may have come from elsewhere."""
+"""Maps as .npy files of numpy, read with care, as any file that may come from elsewhere."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 
 def decode_npy(content: bytes) -> NDArray[np.float32] | None:
-    """A map (h, w) of finite floats; None where the file is no such thing.
+    """Read a map (h, w) of finite floats; None where the file holds something else.
 
-    What the header asks for is only believed where so many bytes follow: one flipped bit makes it ask for any size.
+    The size in the header must be the size of what follows: one flipped bit could make the header ask for any size.
     """
     file = io.BytesIO(content)
     try:

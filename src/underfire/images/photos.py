@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
-from collections.abc import Iterable, Iterator
 from functools import cached_property
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
 from underfire.core import Limits, NotFoundError, Photo, UnderfireError, evenly
 from underfire.core.files import read_many
 from underfire.core.place import Place, place
-from underfire.images.formats import FORMATS, looks_like_picture, suffixes
+from underfire.images.formats import suffixes
+from underfire.images.found import find, is_text, left_out_sentence, shown, sort_out, walk
 
 DEMO = "demo"
 """The word for the photos that scikit-image ships."""
@@ -25,12 +23,6 @@ DEMO_PHOTOS = (
     "motorcycle_left.png",
     "rocket.jpg",
 )
-LOGS = ("plan.yaml", "study.yaml")
-"""One of these lies in every folder of results."""
-DEFAULT_OUT = "underfire-out"
-"""Where results go that are given no folder."""
-NAMED = 5
-"""Files left out that a sentence names."""
 UNREADABLE = "unreadable"
 """The word in place of the digest of a file that could not be read when the audit was planned."""
 
@@ -52,8 +44,8 @@ class Folder:
     """
 
     def __init__(self, source: str, limits: Limits = Limits()) -> None:
-        if not _is_text(source):
-            raise UnderfireError(f"--images '{_shown(source)}': this name is not UTF-8. Rename it first.")
+        if not is_text(source):
+            raise UnderfireError(f"--images '{shown(source)}': this name is not UTF-8. Rename it first.")
         self.source, self.limits = source, limits
         root: Place = _demo_root() if source == DEMO else place(source)
         root = root.expanduser() if isinstance(root, Path) else root
@@ -83,19 +75,19 @@ class Folder:
 
     @cached_property
     def _seen(self) -> dict[str, str | None]:
-        """Every picture and folder of results below the root -> why it is left out; None for a photo."""
-        return _sorted_out(_below(self.root) if isinstance(self.root, Path) else self.root.ask(_find), self.root)
+        """The paths of photos and folders of results below the root, with the reason why each is left out, or None."""
+        return sort_out(walk(self.root) if isinstance(self.root, Path) else self.root.ask(find), self.root)
 
     @property
     def left_out(self) -> list[str]:
-        """What looks like photos and is not taken, a sentence for each reason."""
+        """A sentence for each reason why files that look like photos are left out."""
         if self._file is not None or self.source == DEMO:
             return []
         names: dict[str, list[str]] = {}
         for path, reason in sorted(self._seen.items()):
             if reason is not None:
-                names.setdefault(reason, []).append(_shown(path))
-        return [_told_left_out(reason, found) for reason, found in sorted(names.items())]
+                names.setdefault(reason, []).append(shown(path))
+        return [left_out_sentence(reason, found) for reason, found in sorted(names.items())]
 
     def bytes(self, path: str) -> bytes:
         """Read a file.
@@ -105,7 +97,7 @@ class Folder:
         """
         file = self.root / path
         try:
-            if isinstance(file, Path) and file.exists() and not file.is_file():  # reading a pipe would wait for ever
+            if isinstance(file, Path) and file.exists() and not file.is_file():  # reading a pipe could take for ever
                 raise UnderfireError(f"Cannot read '{path}': it is no regular file.")
             size = file.stat().st_size if isinstance(file, Path) else 0
             content = b"" if size > self.limits.bytes else file.read_bytes()
@@ -132,14 +124,14 @@ class Folder:
             raise UnderfireError(f"Cannot read the photos in '{self.source}' ({e.strerror or e}).") from e
 
     def _sha256(self, path: str) -> str:
-        """The digest; a file that cannot be read says so again, with its reason, when its turn comes."""
+        """Digest a photo; a file that cannot be read gets its error when its turn comes."""
         try:
             return _sha256(self.bytes(path))
         except UnderfireError:
             return UNREADABLE
 
     def refuse_results(self) -> None:
-        """Raise UnderfireError where the pictures are those of an audit: they were attacked."""
+        """Raise UnderfireError where the images are those of an audit: they were attacked."""
         if not isinstance(self.root, Path) or self.source == DEMO:
             return
         here = self.root.absolute()
@@ -147,7 +139,7 @@ class Folder:
             below = here.relative_to(folder).parts
             if (not below or below[0] == "images") and _is_audit(folder):
                 raise UnderfireError(
-                    f"'{self.source}' holds the results of the audit in '{folder}', whose pictures were attacked: give "
+                    f"'{self.source}' holds the results of the audit in '{folder}', whose images were attacked: give "
                     "a folder of photos with --images."
                 )
 
@@ -197,86 +189,3 @@ def _demo_root() -> Path:
 
 def _is_audit(folder: Path) -> bool:
     return (folder / "plan.yaml").is_file() and (folder / "records").is_dir()
-
-
-_TAKEN_NO = "that cannot be decoded here"
-_RESULTS = "with results of underfire"
-_ODD = "no regular file"
-_NAME = "whose name is not UTF-8"
-_CLOSED = "that cannot be read"
-_LINK = "behind a link"
-
-
-def _sorted_out(found: Iterable[tuple[str, str | None]], root: Place) -> dict[str, str | None]:
-    """Pictures and folders -> why they are left out; None for photos.
-
-    Args:
-        found: every path below ``root`` but for hidden ones, with a reason where the search knows one.
-        root: the folder of photos.
-    """
-    seen = dict(found)
-    logs = (PurePosixPath(path) for path in seen)
-    # The root itself is refused elsewhere, where it is an audit: its own log says nothing of what lies below.
-    results = {str(path.parent) for path in logs if path.name in LOGS and path.parent.parts}
-    out: dict[str, str | None] = {}
-    for path, reason in seen.items():
-        above = _results_above(PurePosixPath(path), results)
-        if above is not None:
-            out[above + "/"] = _RESULTS
-        elif reason is not None:
-            out[path] = reason
-        elif looks_like_picture(PurePosixPath(path).suffix.lower()):
-            out[path] = _why_left_out(path, root)
-    return out
-
-
-def _results_above(path: PurePosixPath, results: set[str]) -> str | None:
-    """The topmost folder of results that a path lies in."""
-    for folder in reversed(path.parents):
-        if str(folder) in results or folder.name == DEFAULT_OUT:
-            return str(folder)
-    return None
-
-
-def _why_left_out(path: str, root: Place) -> str | None:
-    if PurePosixPath(path).suffix.lower() not in suffixes():
-        return _TAKEN_NO
-    if not _is_text(path):
-        return _NAME
-    return _ODD if isinstance(root, Path) and not (root / path).is_file() else None
-
-
-def _told_left_out(reason: str, names: list[str]) -> str:
-    folders = reason in (_RESULTS, _CLOSED, _LINK)
-    what = ("folder" if folders else "file") + ("" if len(names) == 1 else "s")
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    hint = ""
-    if reason == _TAKEN_NO and any(PurePosixPath(name).suffix.lower() in FORMATS["HEIF"] for name in names):
-        hint = " (HEIC needs: pip install 'underfire[heif]')"
-    return f"{len(names)} {what} left out, {reason}: {', '.join(names[:NAMED])}{more}{hint}."
-
-
-def _is_text(name: str) -> bool:
-    """Whether a name is text, which records can hold: other bytes stand in it as lone surrogates."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in name)
-
-
-def _shown(name: str) -> str:
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def _below(root: Path) -> Iterator[tuple[str, str | None]]:
-    """Paths below a folder, with the reason where one cannot be searched; hidden ones are passed over."""
-    closed: list[str] = []
-    for folder, folders, files in os.walk(root, onerror=lambda e: closed.append(str(e.filename))):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        links = {name for name in folders if Path(folder, name).is_symlink()}
-        for name in (*files, *links):
-            if not name.startswith("."):
-                yield Path(folder, name).relative_to(root).as_posix(), _LINK if name in links else None
-    yield from ((Path(name).relative_to(root).as_posix() + "/", _CLOSED) for name in closed)
-
-
-def _find(fs: Any, root: str) -> list[tuple[str, str | None]]:
-    inside = (path.partition(root.strip("/") + "/")[2] for path in fs.find(root))
-    return [(path, None) for path in inside if not any(part.startswith(".") for part in path.split("/"))]

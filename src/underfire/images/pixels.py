@@ -99,11 +99,11 @@ _OPENING = threading.Lock()
 
 @contextlib.contextmanager
 def _at_most(pixels: int | None) -> Iterator[None]:
-    """Let Pillow open pictures of so many pixels inside; None: of so many as it does by itself."""
+    """Let Pillow open photos of so many pixels, for the time of a `with` block; None keeps Pillow's own limit."""
     if pixels is None:
         yield
         return
-    with _OPENING:  # Pillow's limit is one for the whole process
+    with _OPENING:  # Pillow has one limit for the whole process
         before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, pixels
         try:
             yield
@@ -123,32 +123,32 @@ _BITS, _PHOTOMETRIC = 258, 262
 
 
 def _deep(picture: Image.Image, upright: Image.Image, path: str) -> Image.Image:
-    """Greys of more than 8 bits and floats as 8-bit RGB, which Pillow would clip at 255.
+    """Turn greys of more than 8 bits, and floats, into 8-bit RGB; Pillow would clip them at 255.
 
-    White is what the file's type says, never what its largest pixel suggests: a dark photo stays dark.
+    The type of the file says which number is white, never its largest pixel: a dark photo stays dark.
     """
     grey = np.asarray(upright, np.float64)
     white = 1.0 if picture.mode == "F" else _white(picture, path)
     if not (grey.min() >= 0 and grey.max() <= white):  # not a number is neither
         held = f"from {grey.min():g} to {grey.max():g}" if np.isfinite(grey).all() else "that are not finite"
         raise UnderfireError(
-            f"'{path}' holds numbers {held}, where 0 is black and {white:g} white: save "
+            f"'{path}' holds numbers {held}, but 0 is black and {white:g} is white: save "
             "it with 8 or 16 bits, or as floats from 0 to 1."
         )
     if picture.format == "TIFF" and dict(getattr(picture, "tag_v2", {})).get(_PHOTOMETRIC) == 0:
-        grey = white - grey  # this one's 0 is white
+        grey = white - grey  # in this file 0 is white
     return Image.fromarray(np.rint(grey / white * LEVELS).astype(np.uint8)).convert("RGB")
 
 
 def _white(picture: Image.Image, path: str) -> float:
-    """The white of a picture of integers."""
-    if picture.format != "TIFF":  # Pillow has stretched those to 16 bits
+    """Find the number that is white in a photo of integers."""
+    if picture.format != "TIFF":  # Pillow has scaled others to 16 bits
         return 65535.0
     bits = dict(getattr(picture, "tag_v2", {})).get(_BITS, (0,))[0]
     if not picture.mode.startswith("I;16") or not 8 < bits <= 16:
         raise UnderfireError(
-            f"'{path}' is a TIFF of {'signed ' if bits == 16 else ''}{bits}-bit integers, which do not say what is "
-            "white: save it with 8 or 16 bits, or as floats from 0 to 1."
+            f"'{path}' is a TIFF of {'signed ' if bits == 16 else ''}{bits}-bit integers, which does not say which "
+            "number is white: save it with 8 or 16 bits, or as floats from 0 to 1."
         )
     return float(2**bits - 1)
 

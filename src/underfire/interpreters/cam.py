@@ -1,4 +1,4 @@
-"""CAM: class activation maps (Zhou et al. 2016), the paper's representation-guided interpreter.
+"""CAM: class activation maps (Zhou et al. 2016; method, section 2.6), the paper's representation-guided interpreter.
 
 m_c(x) = min-max scaled  Σ_k w_{c,k} A_k(x)
 """
@@ -31,7 +31,7 @@ class Cam:
 
     def __init__(self, classifier: Classifier) -> None:
         self.classifier = classifier
-        self.head = classifier.head  # raises the one clear sentence for any other classifier
+        self.head = classifier.head  # raises a clear sentence for any other classifier
 
     def of_features(self, features: torch.Tensor, y: Labels) -> Maps:
         """Compute maps (N, h, w) in [0, 1] from last feature maps (N, C, h, w)."""
@@ -46,7 +46,7 @@ class Cam:
         """Compute maps (N, h, w) in [0, 1] of images (N, 3, H, W) for classes ``y`` (N,).
 
         Raises:
-            ImageErrors: for an image with the same evidence everywhere.
+            ImageErrors: images with the same evidence everywhere.
         """
         evidence = self.evidence(self.classifier.features(x), y)
         none = maps.flat(evidence).nonzero()[:, 0].tolist()
@@ -60,7 +60,12 @@ class Cam:
 
 
 class CamSurrogate:
-    """ℓ_int of CAM: the prediction and the map come from one forward."""
+    """The attacker's side of CAM: the prediction and the map come from one forward.
+
+    Args:
+        cam: the interpreter.
+        goal: the target classes and maps.
+    """
 
     shows = True
 
@@ -68,14 +73,14 @@ class CamSurrogate:
         self.cam, self.goal = cam, goal
 
     def terms(self, x: Images) -> Terms:
-        """Logits, mean squared map difference, and the real maps."""
+        """Compute the logits, ℓ_int as the mean squared difference, and the real maps."""
         features = self.cam.classifier.features(x)
         m = self.cam.of_features(features, self.goal.labels)
         return Terms(self.cam.classifier.scores(features), maps.l2(m, self.goal.maps[self.cam.name]), m.detach(), m)
 
     def advance(self, x: Images, progress: float) -> None:
-        """Nothing to move."""
+        """Do nothing: there is no inner state."""
 
     def select(self, keep: torch.Tensor) -> None:
-        """Keep only some rows."""
+        """Keep only the rows ``keep``."""
         self.goal = self.goal.select(keep)

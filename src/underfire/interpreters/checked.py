@@ -1,4 +1,4 @@
-"""Ask an interpreter for maps and check them, whoever wrote it; one image's error does not stop the others."""
+"""Maps of an interpreter, checked, whoever wrote it; a bad image does not stop the others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,19 @@ from underfire.images.maps import flat
 
 
 def explain(interpreter: Interpreter, x: Images, y: Labels) -> tuple[Maps, dict[int, str]]:
-    """Maps (N, h, w) in float64 on the CPU, NaN where an image has none; and by row why it has none."""
+    """Ask an interpreter for maps, and check them.
+
+    Args:
+        interpreter: any interpreter.
+        x: images (N, 3, H, W).
+        y: classes (N,).
+
+    Returns:
+        Maps (N, h, w) in float64 on the CPU, NaN where an image has none; and by row, why it has none.
+
+    Raises:
+        UnderfireError: the interpreter returns another shape, or values outside [0, 1].
+    """
     rows, errors = torch.arange(len(x), device=x.device), dict[int, str]()
     found = torch.zeros(0, 0, 0, dtype=torch.float64)
     while len(rows):
@@ -30,7 +42,7 @@ def explain(interpreter: Interpreter, x: Images, y: Labels) -> tuple[Maps, dict[
 
 
 def benign(interpreter: Interpreter, x: Images, y: Labels) -> tuple[Maps, dict[int, str]]:
-    """As `explain`, of clean images for their own classes: one that is the same everywhere is no explanation either."""
+    """Ask for maps of clean images, as `explain` does; a map that is the same everywhere is an error too."""
     m, errors = explain(interpreter, x, y)
     for row in flat(m).nonzero()[:, 0].tolist():
         errors.setdefault(row, f"{interpreter.name}'s map is the same everywhere, so there is nothing to keep or move.")
@@ -38,14 +50,14 @@ def benign(interpreter: Interpreter, x: Images, y: Labels) -> tuple[Maps, dict[i
 
 
 def spread(maps: Maps, keep: Tensor, n: int) -> Maps:
-    """``n`` maps: those given in the rows ``keep`` (bool (n,) or int indices), NaN in the others."""
+    """Spread maps over ``n`` rows: the rows ``keep`` (bool (n,) or int indices) get them, the others NaN."""
     m = maps.new_full((n, *maps.shape[1:]), torch.nan)
     m[keep] = maps
     return m
 
 
 def _asked(interpreter: Interpreter, x: Images, y: Labels) -> Maps:
-    with torch.autocast(x.device.type, enabled=False):  # the judge is float32 whatever is around it
+    with torch.autocast(x.device.type, enabled=False):  # the judge is float32, also inside an autocast
         m = interpreter.explain(x, y)
     if m.dim() != 3 or len(m) != len(x):
         raise UnderfireError(

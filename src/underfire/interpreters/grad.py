@@ -105,13 +105,13 @@ class GradSurrogate:
 
     Args:
         grad: the interpreter.
-        x: clean images.
+        x: clean images (N, 3, H, W).
         goal: the target classes and maps.
         slope: 'monotone' or 'published'.
         tau: τ at the start of the search.
         tau_end: τ at its end, reached geometrically; None: τ stays.
         pool: whether max-pooling is smoothed too.
-        by_layer: take τ in units of the spread of each layer's input, 1 for EfficientNet-Lite0's usual layer.
+        by_layer: whether τ is in units of the spread of each layer's input; 1 for a usual layer of EfficientNet-Lite0.
         power: exponent; m^power is compared. Below 1 the faint pixels count more, and a saliency map has many of them.
     """
 

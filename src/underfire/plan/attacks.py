@@ -1,4 +1,4 @@
-"""The attacks of a plan: made from their presets, with the user's settings checked before anything is run."""
+"""The attacks of a plan: made from their presets; the user's settings are checked before anything is run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from underfire.registry.values import HasAttackOptions, check_given, check_optio
 
 
 def cells_of(settings: Settings) -> Iterator[Cell]:
-    """Make every attack of a plan, each against every interpreter that it is made against.
+    """Make the attacks of a plan: an attack on explanations once for each interpreter, any other attack once.
 
     Raises:
         UnderfireError: an attack or preset that does not exist, or a setting that does not suit it.
@@ -31,13 +31,23 @@ def cells_of(settings: Settings) -> Iterator[Cell]:
 
 
 def taken(maker: Any, **given: Any) -> dict[str, Any]:
-    """Pick those of an audit's own settings that an attack takes: the ``make`` of its ``maker`` says which."""
+    """Pick the settings of an audit that an attack takes.
+
+    Args:
+        maker: what is registered under the attack's name; the parameters of its ``make`` say what it takes.
+        given: the settings.
+    """
     known = inspect.signature(maker.make).parameters
     return {name: value for name, value in given.items() if name in known}
 
 
 def check_surrogate(attack: str, given: Mapping[str, Any], interpreters: Sequence[Any]) -> None:
-    """Hold the ``surrogate`` settings of an attack against what the interpreters, or their makers, say of theirs.
+    """Check the ``surrogate`` settings of an attack by what the interpreters, or their makers, allow.
+
+    Args:
+        attack: name of the attack.
+        given: the user's settings of it.
+        interpreters: the interpreters that it is made against, or their makers.
 
     Raises:
         UnderfireError: a setting that none of them has, or a value that makes no sense.
@@ -52,14 +62,14 @@ def check_surrogate(attack: str, given: Mapping[str, Any], interpreters: Sequenc
 def attack_of(
     name: str, preset: str, against: str | None, eps: int, own: Mapping[str, Any], given: Mapping[str, Any]
 ) -> Attack:
-    """Make an attack, and hold the user's settings against what its fields say of themselves.
+    """Make an attack, and check the user's settings by the annotations of its fields.
 
     Args:
-        name: of the attack.
+        name: name of the attack.
         preset: paper, fast or thorough.
-        against: the interpreter that it is made against.
+        against: name of the interpreter that it is made against; None for an attack on the prediction alone.
         eps: ε in whole levels of 255.
-        own: the audit's own settings that the attack takes.
+        own: the settings of the audit that the attack takes.
         given: the user's settings in place of the preset's.
 
     Raises:
@@ -82,7 +92,7 @@ def attack_of(
 
 
 def _fields(settings: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
-    """The fields of a dataclass: where each is, its value and its annotation; first those of what is in it."""
+    """Yield the path, the value and the annotation of each field of a dataclass; those of inner dataclasses first."""
     hints = type_hints(type(settings))
     for f in dataclasses.fields(settings):
         here, value = (*path, f.name), getattr(settings, f.name)
@@ -92,7 +102,7 @@ def _fields(settings: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[s
 
 
 def _as_given(path: tuple[str, ...], value: Any, given: Mapping[str, Any]) -> tuple[str, Any]:
-    """What the user calls the field at ``path``, and gave for it: for a schedule it may have been one number."""
+    """Find the user's name and value of the field at ``path``; for a schedule the user may give one number."""
     for i, name in enumerate(path):
         if name in given:
             whole = i + 1 == len(path) or not isinstance(given[name], Mapping)

@@ -1,7 +1,7 @@
 """The check of a classifier: numbers of a network that is none would mean nothing (after the checks of auto-attack).
 
-It is asked about three pictures: noise, one like a photo, and one with areas of pure black and pure white, where
-gammas, logarithms and square roots have no slope that is finite.
+It is asked about three images: noise, one like a photo, and one with areas of pure black and pure white, where the
+slopes of gammas, logarithms and square roots are not finite.
 """
 
 from __future__ import annotations
@@ -16,25 +16,26 @@ from underfire.core import FAILURES, Classifier, Images, UnderfireError, refused
 from underfire.plan.culprit import culprit
 
 TWICE, BESIDE = 1e-4, {"cpu": 1e-3}
-"""Differences, over the largest logit, that are rounding: of one batch asked twice, and of another batch by device."""
+"""Differences that are rounding, as shares of the largest logit: of a batch that is asked twice; of an image alone and
+in a batch, by device."""
 BESIDE_ELSEWHERE = 1e-2
-"""GPUs round convolutions to ten bits, and choose them by the batch."""
+"""The same on other devices: GPUs round convolutions to ten bits, and choose them by the batch."""
 
 
 def check(classifier: Classifier, device: torch.device | str = "cpu") -> None:
-    """Check that each picture has finite logits of its own, the same at each time, with a gradient.
-
-    Args:
-        classifier: what is checked, on three pictures.
-        device: where it is.
-
-    Raises:
-        UnderfireError: it does not; the error says why, with the layer where that can be seen.
+    """Check that each image has finite logits of its own, the same each time, with a gradient.
 
     Example:
         ``check(underfire.classifier("efficientnet-lite0"))``
+
+    Args:
+        classifier: what is checked, on three images.
+        device: where it is.
+
+    Raises:
+        UnderfireError: it fails; the error says why, with the layer where it can be seen.
     """
-    x = pictures(classifier.preprocess.input_size).to(device).requires_grad_()
+    x = trial_images(classifier.preprocess.input_size).to(device).requires_grad_()
     before = dict(_buffers(classifier))
     z = _asked(classifier, x)
     problem = (
@@ -47,8 +48,8 @@ def check(classifier: Classifier, device: torch.device | str = "cpu") -> None:
         raise UnderfireError(f"'{classifier.name}' {problem}.")
 
 
-def pictures(size: int) -> Images:
-    """(3, 3, size, size): noise, coloured clouds, and the clouds with a black and a white area."""
+def trial_images(size: int) -> Images:
+    """Make images (3, 3, size, size): noise, coloured clouds, and the clouds with a black and a white area."""
     generator = torch.Generator().manual_seed(0)
     noise = torch.rand(3, size, size, generator=generator)
     clouds = torch.zeros(3, size, size)
@@ -76,31 +77,31 @@ def _no_logits(classifier: Classifier, x: Images, z: Tensor) -> str | None:
     if not bool(z.isfinite().all()):
         return f"returns values that are not finite{culprit(classifier, x)}: check the weights and the mean and std"
     if bool((z >= 0).all()) and bool((z.sum(1) - 1).abs().max() < 1e-3):
-        return "returns probabilities, not logits: take the softmax off its end"
+        return "returns probabilities, not logits: remove the softmax at its end"
     return None
 
 
 @torch.no_grad()
 def _unsteady(classifier: Classifier, x: Images, z: Tensor) -> str | None:
-    """Whether the answer for a picture depends on when it is asked, or on what else is asked with it."""
+    """Say whether the answer for an image changes from time to time, or with the other images of a batch."""
     for _ in range(2):
-        told = _differs(classifier, z, _asked(classifier, x), TWICE)
-        if told:
-            return f"answers differently when asked twice ({told}): put it into eval mode, without dropout"
+        change = _differs(classifier, z, _asked(classifier, x), TWICE)
+        if change:
+            return f"answers differently when asked twice ({change}): put it into eval mode, without dropout"
     alone = torch.cat([_asked(classifier, one[None]) for one in x])
     if alone.shape != z.shape:
-        return f"returns {tuple(alone.shape[1:])} for a picture alone and {tuple(z.shape[1:])} beside others"
-    told = _differs(classifier, z, alone, BESIDE.get(x.device.type, BESIDE_ELSEWHERE))
-    if told:
+        return f"returns {tuple(alone.shape[1:])} for an image alone and {tuple(z.shape[1:])} for it in a batch"
+    change = _differs(classifier, z, alone, BESIDE.get(x.device.type, BESIDE_ELSEWHERE))
+    if change:
         return (
-            f"answers a picture differently alone and beside others ({told}): put it into eval mode, and take out what "
-            "couples the pictures of a batch"
+            f"answers differently for an image alone and for it in a batch ({change}): put it into eval mode, and "
+            "remove what couples the images of a batch"
         )
     return None
 
 
 def _differs(classifier: Classifier, z: Tensor, other: Tensor, share: float) -> str:
-    """The logit that differs most, both ways; '' where all differences are rounding."""
+    """Say which logit differs most, with both values; '' where all differences are rounding."""
     apart = (z - other).abs().nan_to_num(torch.inf)
     if float(apart.max()) <= share * float(z.abs().max()):
         return ""
@@ -118,19 +119,19 @@ def _written(classifier: Classifier, before: dict[str, Tensor]) -> str | None:
     after = dict(_buffers(classifier))
     changed = [name for name, was in before.items() if not torch.equal(was.nan_to_num(), after[name].nan_to_num())]
     if changed:
-        return f"changes its own '{changed[0]}' whenever it is asked: put it into eval mode, and keep no count in it"
+        return f"changes its own '{changed[0]}' each time it is asked: put it into eval mode, and keep no count in it"
     return None
 
 
 def _no_slope(classifier: Classifier, x: Images, z: Tensor) -> str | None:
     grad = torch.autograd.grad((z[:, 0] - z[:, 1]).sum(), x, allow_unused=True)[0] if z.requires_grad else None
     if grad is None or not bool(grad.any()):
-        return "has no usable gradient to its input: remove what cuts it (detach, no_grad, quantisation)"
+        return "has no usable gradient to its input: remove what cuts the gradient (detach, no_grad, quantisation)"
     if bool(grad.isfinite().all()):
         return None
-    where = ("noise", "a picture like a photo", "a picture with black and white areas")
+    where = ("noise", "an image like a photo", "an image with black and white areas")
     n = int((~grad.flatten(1).isfinite().all(1)).nonzero()[0])
     return (
-        f"has a gradient that is not finite on {where[n]}{culprit(classifier, x)}: keep what is under a power, root or "
-        "logarithm a little above 0"
+        f"has a gradient that is not finite on {where[n]}{culprit(classifier, x)}: keep the argument of a power, root "
+        "or logarithm a little above 0"
     )

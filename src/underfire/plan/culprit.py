@@ -1,4 +1,4 @@
-"""The culprit: the first layer of a network that makes something that is not finite out of finite things."""
+"""The culprit: the first layer of a network that turns finite numbers into numbers that are not finite."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ from underfire.core import Classifier, Images
 
 
 def culprit(classifier: Classifier, x: Images) -> str:
-    """Name that layer for an error, in the forward or else in the backward; '' where it cannot be seen.
+    """Name this layer for an error, in the forward or else in the backward; '' where it cannot be seen.
 
-    Costs a forward and a backward with hooks, so it is asked only once something is known to be wrong.
+    It costs a forward and a backward with hooks, so it is called only when something is known to be wrong.
+
+    Args:
+        classifier: the classifier.
+        x: images (N, 3, H, W) that show the mistake.
     """
     module: Any = getattr(classifier, "module", None)
     if not isinstance(module, nn.Module):
@@ -34,7 +38,7 @@ def culprit(classifier: Classifier, x: Images) -> str:
 
 
 class _Watch:
-    """Notes which layers make infinities: the innermost of them comes first, forward and backward."""
+    """A note of the layers that make infinities, forward and backward; the innermost layer comes first."""
 
     def __init__(self, module: nn.Module) -> None:
         self.names = {part: name for name, part in module.named_modules()}

@@ -6,14 +6,12 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
 from underfire import core
 from underfire.core import ClassifierOptions, Limits, UnderfireError
-from underfire.core.bounded import read_yaml
-from underfire.core.place import FILES, Place, absolute, absolute_files, is_url
+from underfire.core.place import FILES, absolute, absolute_files, is_url
 from underfire.images.photos import DEMO
 
 UNIT_ROWS = 1000
@@ -27,9 +25,9 @@ NOT_IN_KEY = frozenset(
 """Settings that are not in the key. Some change no number; the files among them are in the key by their digests, and
 the whole input policy is in the digest of the weights."""
 LATER = ("interpolation", "max_megapixels", "max_megabytes")
-"""Settings that an earlier version did not have: while they are not given, keys and output folders are as they were."""
+"""Settings that earlier versions did not have: while they are not given, keys and output folders do not change."""
 LONGEST = 200
-"""Letters of what was given that an error repeats."""
+"""Letters of a user's value that an error repeats."""
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Triple = tuple[Finite, Finite, Finite]
 PHOTOS, CLASSIFIER, ATTACK, MACHINE = "Photos", "Classifier", "Attack", "Where it runs"
@@ -68,10 +66,12 @@ class Settings(BaseModel):
         flag(PHOTOS, "N", "N photos, evenly spaced over the sorted paths.", "all"),
     ] = None
     max_megapixels: Annotated[
-        Annotated[int, Field(ge=1, le=1_000_000)] | None, flag(PHOTOS, "N", "Of one photo, in millions.", "89")
+        Annotated[int, Field(ge=1, le=1_000_000)] | None,
+        flag(PHOTOS, "N", "Pixels of one photo at most, in millions.", "89"),
     ] = None
     max_megabytes: Annotated[
-        Annotated[int, Field(ge=1, le=1_000_000)] | None, flag(PHOTOS, "N", "Of one photo's file.", "512")
+        Annotated[int, Field(ge=1, le=1_000_000)] | None,
+        flag(PHOTOS, "N", "Size of one photo's file at most, in MB.", "512"),
     ] = None
     classifier: Annotated[str, flag(CLASSIFIER, "NAME", "See `underfire list`; 'timm:NAME' for any timm network.")] = (
         "efficientnet-lite0"
@@ -198,7 +198,7 @@ class Settings(BaseModel):
 
     @property
     def limits(self) -> Limits:
-        """How large a photo may be."""
+        """The limits of a photo's size."""
         usual = Limits()
         pixels = usual.pixels if self.max_megapixels is None else self.max_megapixels * 1_000_000
         return Limits(pixels, usual.bytes if self.max_megabytes is None else self.max_megabytes * 1_000_000)
@@ -228,35 +228,6 @@ def _sentence(error: ValidationError) -> str:
 def _short(given: Any) -> str:
     said = str(given)
     return said if len(said) <= LONGEST else said[:LONGEST] + "…"
-
-
-def read(path: Place) -> Settings:
-    """Read the settings of a YAML plan.
-
-    Raises:
-        UnderfireError: there is no such file, it is not YAML, or it has settings that do not exist.
-    """
-    try:
-        content = read_yaml(path)
-    except IsADirectoryError as e:
-        inside = path / "plan.yaml"
-        hint = f"its plan is '{inside}'" if inside.is_file() else f"photos are given with --images '{path}'"
-        raise UnderfireError(f"'{path}' is a folder, not a plan: {hint}.") from e
-    except OSError as e:
-        raise UnderfireError(f"Cannot read the plan '{path}' ({e.strerror or e}).") from e
-    except yaml.YAMLError as e:
-        reason = str(e).splitlines()[0]
-        raise UnderfireError(f"'{path}' is no YAML plan ({reason}): photos are given with --images.") from e
-    if not isinstance(content, dict):
-        raise UnderfireError(f"'{path}' is no plan: a plan is a mapping of settings, such as 'images: photos'.")
-    return Settings.parse(content)
-
-
-def merged(there: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge the settings of a plan with those that are given beside it, which win; options are merged one by one."""
-    parts = there.get("options", {}), given.get("options", {})
-    options = {part: {**parts[0].get(part, {}), **parts[1].get(part, {})} for part in {**parts[0], **parts[1]}}
-    return {**there, **given, **({"options": options} if options else {})}
 
 
 def key_settings(settings: Settings) -> dict[str, Any]:

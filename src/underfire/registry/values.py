@@ -1,8 +1,8 @@
-"""Values that a user gives a part, held against what the part says of them: its annotations, with their constraints.
+"""The check of values that a user gives to a part, by the part's annotations and their constraints.
 
-A part says what it takes where it takes it, as ``momentum: Annotated[float, Field(ge=0, lt=1)]`` or
-``slope: Literal["monotone", "published"]``; pydantic's and annotated_types' constraints are understood. What is given
-must be finite, whatever a part says.
+A part annotates its parameters, as ``momentum: Annotated[float, Field(ge=0, lt=1)]`` or
+``slope: Literal["monotone", "published"]``; the constraints are those of pydantic and annotated_types. Numbers must be
+finite, whatever the annotations say.
 """
 
 from __future__ import annotations
@@ -23,14 +23,19 @@ from underfire.core import UnderfireError, unknown
 
 @runtime_checkable
 class HasAttackOptions(Protocol):
-    """The maker of an interpreter that says what the ``surrogate`` settings of an attack on it may be."""
+    """The maker of an interpreter that says which ``surrogate`` settings an attack on it can have."""
 
     attack_options: ClassVar[Mapping[str, Any]]
     """Name -> annotation."""
 
 
 def check_given(part: str, given: Mapping[str, Any]) -> None:
-    """Raise UnderfireError for a number in what was given that is not finite, however deep it lies."""
+    """Raise UnderfireError for a number that is not finite, however deep it lies in the values.
+
+    Args:
+        part: the user's name of the part, such as ``adv2``.
+        given: name -> value.
+    """
     for name, value in _numbers(part, given):
         try:
             finite = math.isfinite(value)
@@ -44,7 +49,7 @@ def check_options(part: str, known: Mapping[str, Any], given: Mapping[str, Any])
     """Raise UnderfireError for an option that a part does not have, or a value that it does not take.
 
     Args:
-        part: what the options are of, as in ``--set``.
+        part: the user's name of the part, as in ``--set``.
         known: name -> annotation.
         given: name -> value.
     """
@@ -56,7 +61,13 @@ def check_options(part: str, known: Mapping[str, Any], given: Mapping[str, Any])
 
 
 def check_call(part: str, maker: Any, given: Mapping[str, Any]) -> None:
-    """Raise UnderfireError for a value that a maker's annotations do not allow; names are its own affair."""
+    """Raise UnderfireError for a value that a maker's annotations do not allow; the maker itself checks names.
+
+    Args:
+        part: the user's name of the part.
+        maker: a class or a function.
+        given: name -> value.
+    """
     check_given(part, given)
     known = hints_of(maker)
     for name in given.keys() & known.keys():
@@ -64,53 +75,53 @@ def check_call(part: str, maker: Any, given: Mapping[str, Any]) -> None:
 
 
 def hints_of(maker: Any, but: tuple[str, ...] = ()) -> dict[str, Any]:
-    """What a class or function says of its arguments, by name."""
+    """Find the annotations of the parameters of a class or a function, by name, without those in ``but``."""
     hints = type_hints(maker.__init__ if inspect.isclass(maker) else maker)
     return {name: hint for name, hint in hints.items() if name != "return" and name not in but}
 
 
 def type_hints(of: Any) -> dict[str, Any]:
-    """The annotations of a class or function; a type that exists for type checkers only is any type."""
+    """Find the annotations of a class or a function; a type that exists for type checkers only becomes any type."""
     module = sys.modules.get(getattr(of, "__module__", ""))
     try:
         return typing.get_type_hints(of, localns=_Names(vars(builtins) | vars(module or builtins)), include_extras=True)
-    except (NameError, TypeError, AttributeError):  # an annotation of a third party's that is none
+    except (NameError, TypeError, AttributeError):  # another package's annotation that is none
         return {}
 
 
 class _Names(dict[str, Any]):
-    """Names that annotations may use."""
+    """The names that annotations can use."""
 
     def __missing__(self, name: str) -> Any:
         return Any
 
 
-def check_value(told: str, value: Any, hint: Any, given: Any = None) -> None:
+def check_value(word: str, value: Any, hint: Any, given: Any = None) -> None:
     """Raise UnderfireError for a value that an annotation does not allow.
 
     Args:
-        told: what the user calls it, such as ``adv2.steps``.
-        value: what the part got.
-        hint: the annotation; what pydantic does not know is let pass.
-        given: what the user gave, where that is something else.
+        word: the user's name of the setting, such as ``adv2.steps``.
+        value: the value of the part.
+        hint: the annotation; values of types that pydantic does not know are not checked.
+        given: the user's value, where it is another one.
     """
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(hint)
-    except (PydanticUserError, PydanticUndefinedAnnotation):  # a third party's own type
+    except (PydanticUserError, PydanticUndefinedAnnotation):  # another package's own type
         return
     try:
         adapter.validate_python(_frozen(value), strict=True)
     except ValidationError as e:
         words = list(_choices(hint))
         if words and isinstance(value, str):
-            raise unknown(told, value, words) from e
+            raise unknown(word, value, words) from e
         why = e.errors()[0]["msg"].removeprefix("Value error, ").replace("Input should", "it should", 1)
         shown = value if given is None else given
-        raise UnderfireError(f"{told}={_short(shown)}: {why[0].lower()}{why[1:]}.") from e
+        raise UnderfireError(f"{word}={_short(shown)}: {why[0].lower()}{why[1:]}.") from e
 
 
 def _choices(hint: Any) -> Iterator[str]:
-    """The words that an annotation allows, where it names them."""
+    """Yield the words that an annotation allows, where it lists them."""
     if typing.get_origin(hint) is Literal:
         yield from map(str, typing.get_args(hint))
     else:
@@ -119,7 +130,7 @@ def _choices(hint: Any) -> Iterator[str]:
 
 
 def _frozen(value: Any) -> Any:
-    """Lists, as YAML has them, as the tuples that parts take; paths as words."""
+    """Turn lists of YAML into tuples, as parts take them, and paths into words."""
     if isinstance(value, list):
         return tuple(map(_frozen, value))
     return os.fspath(value) if isinstance(value, os.PathLike) else value

@@ -77,7 +77,7 @@ def decode(content: bytes) -> pa.Table | None:
         table = file.read(use_threads=False)
         table.validate(full=True)
     except _DAMAGES:
-        return None  # sealed by somebody who is not underfire
+        return None  # not underfire has sealed it
     return table
 
 
@@ -140,5 +140,5 @@ def _refuse_strange_names(table: pa.Table, where: str) -> None:
         strange = next((name for name in names if name is not None and not _FILE.fullmatch(name)), None)
         if strange is not None:
             raise DamagedFileError(
-                f"The part {where} names the file '{strange}', which is none of its own: underfire did not write it."
+                f"The part {where} names the file '{strange}', which does not belong to it: underfire did not write it."
             )

@@ -17,8 +17,10 @@ from underfire import core
 from underfire.core import UnderfireError
 from underfire.core.bounded import read_yaml
 from underfire.core.hashing import digest_of
-from underfire.images.photos import DEFAULT_OUT, DEMO
-from underfire.plan.settings import LATER, Settings, merged
+from underfire.images.found import DEFAULT_OUT
+from underfire.images.photos import DEMO
+from underfire.plan.file import merged
+from underfire.plan.settings import LATER, Settings
 from underfire.study.results import FILE
 
 Count = Annotated[int, Field(ge=0, le=100_000)] | dict[str, Annotated[int, Field(ge=0, le=100_000)]]

@@ -1,10 +1,11 @@
-"""Smooth slopes in place of a kink's step, and functions that bend by them.
+"""Smooth slopes in place of the step at a kink, and functions with such slopes.
 
     published   h(z) = 1 + z/√(z²+τ)  for z < 0,   z/√(z²+τ)  for z ≥ 0      (jumps from 1 to 0 at the kink)
     monotone    h(z) = ½ (1 + z/√(z²+τ))                                     (the same tails, no jump)
 
-Any piecewise-linear activation is a sum of ReLUs, so each of its kinks gets the slope of one (`bent`). Where two
-branches meet at a comparison, each gets its share of the slope (`gated`).
+The first is the paper's (section 3.2), the second is ours (method, section 2.5). Any piecewise-linear activation is a
+sum of ReLUs, so each of its kinks gets the slope of a ReLU (`bent`). Where two branches meet at a comparison, each gets
+its share of the slope (`gated`).
 """
 
 from __future__ import annotations
@@ -18,19 +19,22 @@ from torch import Tensor
 
 from underfire.core import UnderfireError
 
+Rule = Callable[..., Any]
+"""What is called in place of a function with a kink (`rules`)."""
 SLOPES = ("monotone", "published")
+"""Kinds of slopes."""
 CHUNK = 1 << 16
-"""Elements worked on at a time: the handful of element-wise passes of a slope then stay in the core's own cache."""
+"""Elements that are worked on at a time: so the few element-wise passes of a slope stay in the cache of the core."""
 
 
 @dataclass(frozen=True)
 class Kinks:
-    """A piecewise-linear function by its derivative: ``base + Σ gain_i · step(z − at_i)``.
+    """A piecewise-linear function, by its derivative ``base + Σ gain_i · step(z − at_i)``.
 
     Args:
         base: slope left of all kinks.
-        at: where the kinks are.
-        gain: by how much the slope changes there.
+        at: positions of the kinks.
+        gain: change of the slope at each kink.
     """
 
     base: float
@@ -44,7 +48,10 @@ class Slope:
 
     Args:
         kind: 'monotone' or 'published'.
-        tau: τ, in units of z²; the smaller, the sharper.
+        tau: τ > 0, in units of z²; the smaller, the sharper.
+
+    Raises:
+        UnderfireError: an unknown kind, or τ is not above 0.
     """
 
     kind: str = "monotone"
@@ -57,32 +64,52 @@ class Slope:
             raise UnderfireError(f"τ = {self.tau}: it must be above 0.")
 
     def h(self, z: Tensor) -> Tensor:
-        """The smooth step at z, element-wise."""
+        """Compute the smooth step at each element of ``z``."""
         tilt = z * torch.rsqrt(z * z + self.tau)
         return (1 + tilt) / 2 if self.kind == "monotone" else tilt + (z < 0)
 
     def dh(self, z: Tensor) -> Tensor:
-        """Its derivative; the published form's jump at 0 is left out, as it is in the published attack."""
+        """Compute its derivative. The jump of the published form at 0 is left out, as in the published attack."""
         return (0.5 if self.kind == "monotone" else 1.0) * self.tau * torch.rsqrt(z * z + self.tau) ** 3
 
 
+def bends(z: Any) -> bool:
+    """Tell whether a slope at ``z`` matters."""
+    return isinstance(z, Tensor) and z.is_floating_point() and z.requires_grad
+
+
 def bent(z: Tensor, call: Callable[[Tensor], Tensor], kinks: Kinks, slope: Slope, written: bool = False) -> Tensor:
-    """What ``call`` makes of ``z``, with smooth slopes in place of its kinks; ``written`` if it does so in ``z``."""
+    """Call a kinked function, with smooth slopes in the backward.
+
+    Args:
+        z: its input.
+        call: the function.
+        kinks: its kinks.
+        slope: the stand-in for the step function.
+        written: whether the function works in place.
+    """
     out: Tensor = _Bent.apply(z.clone() if written else z, z if written else None, call, kinks, slope)
     return out
 
 
 def gated(u: Tensor, a: Any, b: Any, exact: Tensor, slope: Slope) -> Tensor:
-    """``exact``, which is ``a`` where ``u`` > 0 and ``b`` elsewhere; the slopes of both meet smoothly.
+    """Return a choice between two values, whose slopes meet smoothly.
 
-    The comparison itself has no slope: a kink is bent, and a jump is not climbed.
+    The comparison itself has no slope: a kink becomes smooth, and a jump stays a jump.
+
+    Args:
+        u: what decides.
+        a: the value where u > 0.
+        b: the value elsewhere.
+        exact: the choice.
+        slope: the stand-in for the step function.
     """
     out: Tensor = _Gated.apply(u, a, b, [exact], slope)
     return out
 
 
 class _Gated(torch.autograd.Function):
-    """Forward: the exact value. Backward: g · h(u) to a, g · (1 − h(u)) to b."""
+    """The choice. Forward: the exact value. Backward: g · h(u) to a, g · (1 − h(u)) to b."""
 
     @staticmethod
     def forward(ctx: Any, u: Tensor, a: Any, b: Any, exact: list[Tensor], slope: Slope) -> Tensor:
@@ -105,7 +132,7 @@ class _Gated(torch.autograd.Function):
 
 
 class _Bent(torch.autograd.Function):
-    """Forward: the exact value, in ``target`` where the network writes there. Backward: g · slope(z)."""
+    """The kinked function. Forward: the exact value, in ``target`` if it works in place. Backward: g · slope(z)."""
 
     @staticmethod
     def forward(
@@ -123,52 +150,52 @@ class _Bent(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
         (z,) = ctx.saved_tensors
         twice = torch.is_grad_enabled()
-        # A second-order step comes by twice: the slope is kept from the first time to the second, and no longer.
-        bends, steep = ctx.known.pop() if ctx.known else _slopes(z.detach(), ctx.kinks, ctx.slope, twice)
+        # A second-order step comes here twice: the slope is kept from the first time to the second, and no longer.
+        h, dh = ctx.known.pop() if ctx.known else slopes_at(z.detach(), ctx.kinks, ctx.slope, twice)
         if twice:
-            ctx.known.append((bends, steep))
-        grad: Tensor = _BentBackward.apply(z, grads[0], bends, steep)
+            ctx.known.append((h, dh))
+        grad: Tensor = _BentBackward.apply(z, grads[0], h, dh)
         return grad, None, None, None, None
 
 
 class _BentBackward(torch.autograd.Function):
-    """Forward: g · slope(z). Backward: g′ · g · slope′(z) to z, and g′ · slope(z) to g.
+    """The gradient. Forward: g · slope(z). Backward: g′ · g · slope′(z) to z, and g′ · slope(z) to g.
 
-    Written out, since autograd would keep each of its element-wise steps for every activation of the network.
+    It is written out, since autograd would keep each of its element-wise steps for every activation of the network.
     """
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, g: Tensor, bent: Tensor, steep: Tensor | None) -> Tensor:
-        ctx.save_for_backward(g, bent, steep)
-        return g * bent
+    def forward(ctx: Any, z: Tensor, g: Tensor, h: Tensor, dh: Tensor | None) -> Tensor:
+        ctx.save_for_backward(g, h, dh)
+        return g * h
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        g, bent, steep = ctx.saved_tensors
-        return steep * (g * grads[0]), bent * grads[0], None, None
+        g, h, dh = ctx.saved_tensors
+        return dh * (g * grads[0]), h * grads[0], None, None
 
 
-def _slopes(z: Tensor, kinks: Kinks, slope: Slope, twice: bool) -> tuple[Tensor, Tensor | None]:
-    """The slope base + Σ gain · h(z − at), and Σ gain · h′(z − at) where it is wanted too.
+def slopes_at(z: Tensor, kinks: Kinks, slope: Slope, twice: bool) -> tuple[Tensor, Tensor | None]:
+    """Compute the slope base + Σ gain · h(z − at) and, if ``twice``, its derivative Σ gain · h′(z − at); else None.
 
-    The formulas of `Slope`, a chunk at a time and in place. Both share √(z²+τ), the dearest part of either.
+    These are the formulas of `Slope`, chunk by chunk and in place. Both share √(z²+τ), the slowest step of each.
     """
     half = 0.5 if slope.kind == "monotone" else 1.0
     z = z.contiguous()
     tau = z.new_full((1,), slope.tau)
-    bent = torch.full_like(z, kinks.base + (half * sum(kinks.gain) if slope.kind == "monotone" else 0.0))
-    steep = torch.zeros_like(z) if twice else None
-    steeps = [None] * len(_chunks(z)) if steep is None else _chunks(steep)
-    for part, zs, rise in zip(_chunks(bent), _chunks(z), steeps, strict=True):
+    h = torch.full_like(z, kinks.base + (half * sum(kinks.gain) if slope.kind == "monotone" else 0.0))
+    dh = torch.zeros_like(z) if twice else None
+    dhs = [None] * len(_chunks(z)) if dh is None else _chunks(dh)
+    for h_part, z_part, dh_part in zip(_chunks(h), _chunks(z), dhs, strict=True):
         for at, gain in zip(kinks.at, kinks.gain, strict=True):
-            u = zs - at if at else zs
+            u = z_part - at if at else z_part
             if slope.kind == "published":
-                part.add_(u < 0, alpha=gain)
+                h_part.add_(u < 0, alpha=gain)
             r = torch.addcmul(tau, u, u).rsqrt_()
-            part.addcmul_(u, r, value=half * gain)
-            if rise is not None:
-                rise.addcmul_(r, r * r, value=half * slope.tau * gain)
-    return bent, steep
+            h_part.addcmul_(u, r, value=half * gain)
+            if dh_part is not None:
+                dh_part.addcmul_(r, r * r, value=half * slope.tau * gain)
+    return h, dh
 
 
 def _chunks(t: Tensor) -> tuple[Tensor, ...]:

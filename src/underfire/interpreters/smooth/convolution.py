@@ -1,4 +1,4 @@
-"""A convolution with frozen weights, as the linear map that it is."""
+"""A convolution with frozen weights, as the linear map that it is: its double backward leaves the weights out."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def conv2d(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Any:
-    """A convolution with frozen weights, as the linear map that it is.
+    """Convolve ``z`` (N, C, H, W) with frozen weights; arguments as in torch.
 
-    PyTorch's own double backward also works out the weights' share, a convolution for each group: on
-    EfficientNet-Lite0's depthwise layers it made a second-order step nine times dearer.
+    PyTorch's own double backward also computes the weights' share, with one convolution for each group. On the
+    depthwise layers of EfficientNet-Lite0 this made a second-order step nine times slower.
     """
     if weight.requires_grad or (bias is not None and bias.requires_grad) or isinstance(padding, str) or z.dim() != 4:
         return NotImplemented
@@ -36,7 +36,7 @@ def _pair(value: Any) -> list[int]:
 
 
 class _Conv(torch.autograd.Function):
-    """y = W z + b. Nothing but shapes is kept: z is needed for W's gradient only, and W and b are frozen."""
+    """The convolution y = W z + b. Of z only its shape is kept: z itself is needed for the gradient of W alone."""
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, weight: Tensor, bias: Tensor | None, geometry: Any) -> Tensor:
@@ -51,13 +51,13 @@ class _Conv(torch.autograd.Function):
 
 
 class _ConvTransposed(torch.autograd.Function):
-    """g_z = Wᵀ g, whose own gradient is W again."""
+    """The gradient g_z = Wᵀ g, whose own gradient is W again."""
 
     @staticmethod
     def forward(ctx: Any, g: Tensor, weight: Tensor, geometry: Any, shape: Any) -> Tensor:
         ctx.weight, ctx.geometry = weight, geometry
         stride, padding, dilation, groups = geometry
-        like = g.new_empty(1).expand(shape)  # only its shape is looked at
+        like = g.new_empty(1).expand(shape)  # only its shape is read
         back: Tensor = torch.ops.aten.convolution_backward(
             g, like, weight, None, stride, padding, dilation, False, [0, 0], groups, [True, False, False]
         )[0]

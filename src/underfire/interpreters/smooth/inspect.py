@@ -1,4 +1,4 @@
-"""A look below the twin: every core operator that runs, also those that scripted code calls out of Python's sight."""
+"""A look below the twin: every core operator that runs, also those of scripted code, which Python does not see."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ SHARP = frozenset(
         "le",
     }
 )
-"""Core operators with a kink, or that make one."""
+"""Core operators that have a kink, or make one."""
 
 
 class Inspector(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes kinks that run outside of the twin's rules.
+    """A mode that notes kinks that run outside of the twin's rules.
 
     Args:
         mode: the twin, entered.
@@ -64,7 +64,7 @@ class Inspector(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.mode = mode
         self.found: dict[str, None] = {}
-        """What stayed sharp, each once: 'relu in body.1 (TopLevelTracedModule)'."""
+        """Kinks that have stayed sharp, each once, such as 'relu in body.1 (TopLevelTracedModule)'."""
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -79,7 +79,7 @@ class Inspector(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _where() -> tuple[str, nn.Module | None]:
-    """The module that is being called, and its path from the outermost one."""
+    """Find the module that is being called, and its path from the outermost one."""
     called: list[nn.Module] = []
     frame = sys._getframe(1)
     while frame.f_back is not None:

@@ -1,8 +1,7 @@
 """The twin as a torch function mode: it sees every call of a torch function, however the network writes it.
 
 It belongs to the thread that entered it, needs no second copy of the weights, and leaves nothing behind, also after an
-exception. What a call computes is the network's own doing, in place where the network works in place: only the slopes
-are replaced (`rules`).
+exception. A call computes exactly what it does without the mode, also in place: only the slopes are replaced (`rules`).
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from underfire.interpreters.smooth.bend import Slope
 from underfire.interpreters.smooth.rules import rule_of
 
 GUARDED = frozenset({"normalize", "cosine_similarity", "layer_norm", "group_norm", "softsign", "softmax"})
-"""Functions whose clamps and sizes only keep a divisor from 0: they are smooth where a picture can get."""
+"""Functions whose clamps and norms only keep a divisor from 0: they are smooth for every possible image."""
 
 
 @dataclass
@@ -35,30 +34,30 @@ class Gate:
     below: bool
 
     def sides(self, a: Any, b: Any) -> tuple[Any, Any]:
-        """Of a choice of ``a`` where the mask is true and ``b`` elsewhere, what is chosen above and below u = 0."""
+        """Return what is chosen above and below u = 0, of ``a`` where the mask is true and ``b`` elsewhere."""
         return (b, a) if self.below else (a, b)
 
 
 class Smoothed(TorchFunctionMode):
-    """Inside the block, kinked functions have smooth slopes.
+    """The mode in which kinked functions have smooth slopes.
 
     Args:
-        slope: its τ is in units of a kink's own spread².
+        slope: the stand-in for the step function; its τ is in units of the squared spread of a kink's input.
         pool: whether max-pooling is smoothed too.
-        spreads: of the input of each kink, in the order of the calls; 1 where not given.
+        spreads: spread of the input of each kink, in the order of the calls; by default 1.
     """
 
     def __init__(self, slope: Slope, pool: bool = True, spreads: Sequence[float] | None = None) -> None:
         super().__init__()
         self.slope, self.pool, self.spreads = slope, pool, spreads
         self.kinks = 0
-        """Kinks met so far."""
+        """Number of kinks so far."""
         self.inside = False
         """Whether a rule is at work."""
         self.loose: list[str] = []
         """Functions that use a comparison in a way that no rule knows."""
-        self._gates: dict[int, Gate] = {}  # holds the masks, so that their ids stay theirs
-        self._odd: dict[int, Tensor] = {}  # what else was made of a comparison
+        self._gates: dict[int, Gate] = {}  # holds the masks, so that no other tensor gets their ids
+        self._odd: dict[int, Tensor] = {}  # other results of a comparison
         self._sources: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __torch_function__(
@@ -88,14 +87,18 @@ class Smoothed(TorchFunctionMode):
             self.inside = False
 
     def slope_at(self, z: Tensor) -> Slope:
-        """The slope of the next kink, whose input is ``z``."""
+        """Return the slope of the next kink, whose input is ``z``.
+
+        Raises:
+            UnderfireError: the network takes more kinks than when their spreads were measured.
+        """
         k, self.kinks = self.kinks, self.kinks + 1
         if self.spreads is None:
             return self.slope
         if k >= len(self.spreads):
             raise UnderfireError(
-                "The network takes another way from picture to picture, so its activations have no spread of their own "
-                "and its twin no slopes: attack it by its prediction alone (pgd)."
+                "The network does not call the same activations for each image, so they have no spreads of their own, "
+                "and its twin has no slopes: attack its prediction alone (pgd)."
             )
         return Slope(self.slope.kind, self.slope.tau * self.spreads[k] ** 2)
 
@@ -105,31 +108,31 @@ class Smoothed(TorchFunctionMode):
         return mask
 
     def gate(self, mask: Any) -> Gate | None:
-        """The comparison that ``mask`` was made by."""
+        """Find the comparison that has made ``mask``."""
         return self._gates.get(id(mask))
 
     def detached(self, z: Tensor, source: Tensor) -> Tensor:
-        """Note that ``z`` is ``source`` without its gradient: a comparison of it is one of the source."""
+        """Note that ``z`` is ``source`` without its gradient: a comparison of ``z`` is one of the source."""
         self._sources[id(z)] = z, source
         return z
 
     def source(self, z: Any) -> Any:
-        """What ``z`` was detached from, else itself."""
+        """Find the tensor that ``z`` was detached from; else ``z`` itself."""
         return self._sources.get(id(z), (z, z))[1]
 
 
 def smoothed(
     slope: Slope, pool: bool = True, spreads: Sequence[float] | None = None
 ) -> AbstractContextManager[Smoothed]:
-    """Smooth slopes for the time of a block."""
+    """Smooth the slopes for the time of a `with` block; arguments as in `Smoothed`."""
     return entered(Smoothed(slope, pool, spreads))
 
 
 @contextmanager
 def entered(mode: Smoothed) -> Iterator[Smoothed]:
-    """The block: attention in the form that can be differentiated twice, and compiled modules as they were written."""
+    """Enter a mode, with attention in the form that can be differentiated twice, and compiled modules as written."""
     with ExitStack() as stack:
-        if "torch._dynamo" in sys.modules:  # else nothing was compiled
+        if "torch._dynamo" in sys.modules:  # else nothing is compiled
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         yield stack.enter_context(mode)

@@ -1,4 +1,4 @@
-"""Soft maxima: the exact maximum, whose gradient is shared by a softmax with temperature √τ."""
+"""Soft maxima: the exact maximum, whose gradient a softmax of temperature √τ shares among all values."""
 
 from __future__ import annotations
 
@@ -12,11 +12,18 @@ from torch import Tensor
 from underfire.interpreters.smooth.bend import Slope
 
 FAR = 1e3
-"""Temperatures below everything else: what lies there has no weight at all."""
+"""Number of temperatures below all values, where padding lies: it has no weight there."""
 
 
 def max_pool2d(z: Tensor, y: Tensor, geometry: Any, slope: Slope) -> Tensor:
-    """``y``, the maxima of windows of ``z`` (N, C, H, W) as (kernel, stride, padding, dilation) lay them."""
+    """Return the maxima of windows, with a soft gradient.
+
+    Args:
+        z: (N, C, H, W).
+        y: the exact maxima.
+        geometry: kernel, stride, padding and dilation of the windows.
+        slope: the stand-in for the step function.
+    """
     kernel, stride, pad, dilation = geometry
     floor, t = _floor(z, slope), math.sqrt(slope.tau)
     more = [
@@ -32,7 +39,7 @@ def max_pool2d(z: Tensor, y: Tensor, geometry: Any, slope: Slope) -> Tensor:
 
 
 def adaptive_max_pool2d(z: Tensor, y: Tensor, slope: Slope) -> Tensor:
-    """``y``, the maxima of windows that divide ``z`` (N, C, H, W) evenly."""
+    """Return ``y``, the maxima of windows that divide ``z`` (N, C, H, W) evenly, with a soft gradient."""
     floor = _floor(z, slope)
     (rows, row_in), (columns, column_in) = (_spans(z.shape[d], y.shape[d], z.device) for d in (2, 3))
     windows = _finite(z, floor)[..., rows[:, None, :, None], columns[None, :, None, :]]
@@ -41,7 +48,7 @@ def adaptive_max_pool2d(z: Tensor, y: Tensor, slope: Slope) -> Tensor:
 
 
 def maximum_along(z: Tensor, y: Tensor, dims: tuple[int, ...], keepdim: bool, slope: Slope) -> Tensor:
-    """``y``, the maxima of ``z`` along ``dims``."""
+    """Return ``y``, the maxima of ``z`` along ``dims``, with a soft gradient."""
     floor = _floor(z, slope)
     dims = tuple(d % z.dim() for d in dims) or tuple(range(z.dim()))
     rest = [d for d in range(z.dim()) if d not in dims]
@@ -60,7 +67,7 @@ def _floor(z: Tensor, slope: Slope) -> float:
 
 
 def _finite(z: Tensor, floor: float) -> Tensor:
-    """``z`` where an exporter's own padding by −∞ does not turn 0 · ∞ into NaN."""
+    """Replace −∞, with which exporters pad, by ``floor``: otherwise 0 · ∞ would be NaN."""
     lost = z.detach() == -torch.inf
     return z.masked_fill(lost, floor) if bool(lost.any()) else z
 
@@ -80,7 +87,7 @@ def _shared(windows: Tensor, y: Tensor, dim: int, t: float, floor: float) -> Ten
 
 
 class _Exactly(torch.autograd.Function):
-    """Forward: the exact value. Backward: that of the soft one."""
+    """The maximum. Forward: the exact value. Backward: that of the soft maximum."""
 
     @staticmethod
     def forward(ctx: Any, soft: Tensor, exact: list[Tensor]) -> Tensor:

@@ -1,11 +1,11 @@
-"""The twin of one classifier: how far each kink's input spreads, and whether the twin is the network.
+"""The twin of one classifier: how far the input of each kink spreads, and whether the twin is the same network.
 
-Once for each classifier, on a picture like a photo (1/f noise), a black one and a white one:
+It is checked once for each classifier, on an image like a photo (1/f noise), a black one and a white one:
 
-    logits           twin and network within 1e-4 of their spread
-    gradient         the twin's tends to the network's as τ → 0
-    second           the derivative of the twin's gradient is finite and no other than the gradient's own change
-    kinks            none stayed sharp (`inspect`)
+    logits           those of twin and network differ by at most 1e-4 of their spread
+    gradient         that of the twin becomes that of the network as τ → 0
+    second           the derivative of the twin's gradient is finite, and is the change of this gradient
+    kinks            none has stayed sharp (`inspect`)
 """
 
 from __future__ import annotations
@@ -24,41 +24,42 @@ from underfire.interpreters.smooth.inspect import Inspector
 from underfire.interpreters.smooth.mode import Smoothed, entered, smoothed
 
 USUAL = 1.84
-"""The spread that τ is given for: the geometric mean over EfficientNet-Lite0's activations."""
+"""The spread that τ is given for: the geometric mean over the activations of EfficientNet-Lite0."""
 LOGITS, GRADIENT, SECOND = 1e-4, 5e-2, 2e-2
-"""What twin and network may differ by: a share of the logits' spread, of the gradient, and of its change the least that
-the second derivative must make up (the forward is exact, so the two are never quite the same)."""
+"""Differences of twin and network at most, as shares of the logits' spread and of the gradient; and the second
+derivative at least, as a share of the gradient's change (the forward is exact, so the two are never quite the same)."""
 SHARP, STEP, NOISE = 1e-10, 4e-3, 1e-4
-"""A τ that stands for 0; a step of one level; rounding of a gradient, as a share of it."""
+"""A τ in place of 0; a step of one level; the rounding of a gradient, as a share of it."""
 
 
 class Twin:
-    """A classifier with smooth slopes that was found to be the same network.
+    """A classifier with smooth slopes that is checked to be the same network.
 
     Args:
-        classifier: any that is differentiable.
-        like: images whose size, type and device are the classifier's.
+        classifier: any differentiable classifier.
+        like: images of the classifier's size, type and device.
 
     Raises:
-        UnderfireError: the twin is not the network, or a kink stayed sharp.
+        UnderfireError: the twin is another network, or a kink has stayed sharp.
     """
 
     def __init__(self, classifier: Classifier, like: Images) -> None:
         self.name = classifier.name
         self.spreads: list[float] = []
-        x = _pictures(like)
+        x = _trial_images(like)
         with classifier.meter.aside(), torch.enable_grad():
             self._measure(classifier, x)
 
     def smoothed(
         self, slope: Slope, pool: bool = True, by_layer: bool = False
     ) -> contextlib.AbstractContextManager[Smoothed]:
-        """Smooth the slopes for the time of a block.
+        """Smooth the slopes for the time of a `with` block.
 
         Args:
             slope: the stand-in for the step function.
             pool: whether max-pooling is smoothed too.
-            by_layer: take τ in units of the spread of each layer's input; then the classifier is called once inside.
+            by_layer: whether τ is in units of the spread of each layer's input; then the classifier is called once in
+                the block.
         """
         return smoothed(slope, pool, self.spreads if by_layer else None)
 
@@ -107,14 +108,14 @@ class Twin:
 
 
 class _Measuring(Smoothed):
-    """Smooth slopes with one τ for all, that take down how far the input of each kink spreads on the first picture."""
+    """The mode with one τ for all kinks, which notes how far the input of each spreads on the first image."""
 
     def __init__(self, spreads: list[float]) -> None:
         super().__init__(Slope())
         self.taken = spreads
 
     def slope_at(self, z: Tensor) -> Slope:
-        """The slope of the next kink."""
+        """Note the spread of the next kink's input, and return its slope."""
         first = z.detach()[:1] if z.dim() else z.detach()
         first = first[first.isfinite()]
         spread = float(first.std()) if first.numel() > 1 else 0.0
@@ -132,21 +133,29 @@ _making = threading.Lock()
 
 
 def twin_of(classifier: Classifier, like: Images) -> Twin:
-    """The classifier's twin, measured and checked the first time it is asked for."""
+    """Find the twin of a classifier; the first time it is measured and checked.
+
+    Args:
+        classifier: any differentiable classifier.
+        like: images of the classifier's size, type and device.
+
+    Raises:
+        UnderfireError: as in `Twin`.
+    """
     with _making:
         if classifier not in _twins:
             _twins[classifier] = Twin(classifier, like)
         return _twins[classifier]
 
 
-def _pictures(like: Images) -> Images:
-    """One like a photo, one black, one white (3, 3, H, W)."""
+def _trial_images(like: Images) -> Images:
+    """Make images (3, 3, H, W): one like a photo, one black, one white."""
     h, w = like.shape[-2:]
     noise = torch.randn(3, h, w, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     fy, fx = torch.fft.fftfreq(h, dtype=torch.float64), torch.fft.rfftfreq(w, dtype=torch.float64)
     size = (fy[:, None] ** 2 + fx**2).sqrt().clamp_min(1 / max(h, w))
     photo = torch.fft.irfft2(torch.fft.rfft2(noise) / size, s=(h, w))
-    grey = photo.mean(0, keepdim=True)  # colours of a photo move together
+    grey = photo.mean(0, keepdim=True)  # the colours of a photo go together
     photo = 0.8 * grey / grey.std() + 0.2 * photo / photo.std()
     photo = (0.45 + 0.25 * photo).clamp(0, 1)
     return torch.stack([photo, torch.zeros_like(photo), torch.ones_like(photo)]).to(like)
