@@ -282,8 +282,8 @@ def test_the_same_command_in_the_folder_of_the_photos_twice(tmp_path: Path, monk
     for out in (first, Path("audit"), Path("deep/er")):
         assert {row["image"] for row in records(out)} == {"p00.png", "p01.png"}
     assert "3 folders left out, with results of underfire: audit/, deep/er/, underfire-out/." in said.out
-    assert "pictures were attacked" in _refused("--images", first, *TOY)
-    assert "pictures were attacked" in _refused("--images", first / "images", *TOY)
+    assert "images were attacked" in _refused("--images", first, *TOY)
+    assert "images were attacked" in _refused("--images", first / "images", *TOY)
 
 
 def test_what_is_left_out_is_said_and_names_do_not_steer_the_terminal(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def put(out: Path, made: pa.Table, stage: str = "records") -> Store:
 @pytest.mark.parametrize("column", ["clean", "adversarial_map"])
 def test_a_part_that_names_files_of_others_is_refused(name: str, column: str, tmp_path: Path) -> None:
     store = put(tmp_path, table([row(0, "pgd", None, "cam"), row(1, "pgd", None, "cam", **{column: name})]))
-    with pytest.raises(UnderfireError, match="none of its own"):
+    with pytest.raises(UnderfireError, match="does not belong to it"):
         store.table()
 
 
