@@ -182,7 +182,7 @@ class Plan:
 
 
 def unit_sizes(n: int, batch: int, most: int) -> Iterator[int]:
-    """Yield the sizes of the units that ``n`` photos are cut into: whole batches, with smaller units at the end.
+    """Yield the sizes of the units that ``n`` photos are cut into: equal shares, with smaller ones at the end.
 
     The sizes do not depend on the workers.
 
