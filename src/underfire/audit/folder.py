@@ -11,22 +11,18 @@ from underfire.core.hashing import digest_of
 from underfire.core.place import Place, place, slug
 from underfire.images.found import DEFAULT_OUT
 from underfire.plan.file import read
-from underfire.plan.settings import LATER, Settings, key_settings
+from underfire.plan.settings import Settings, as_before, key_settings
 from underfire.plan.units import Plan
 
-NAMING = (
-    *("images", "limit", "classifier", "weights", "classes", "defense", "target_map"),
-    *("input_size", "resize", "mean", "std", "interpolation"),
-)
-"""Settings that choose the files and the input policy: where they are the same, the files have changed."""
+NAMING = ("images", "weights", "classes", "defense", "target_map", "interpolation")
+"""Settings outside the key that choose files or the input policy: where they are the same, the files have changed."""
 
 
 def default_out(settings: Settings) -> Place:
     """Name an output folder after the settings, so that the same command goes on where it stopped."""
     given = settings.model_dump(mode="json", exclude={"workers", "device", "executor", "address", "gpus", "resolved"})
-    given = {key: value for key, value in given.items() if value is not None or key not in LATER}
     name = place(settings.images).stem or "images"
-    return Path(DEFAULT_OUT) / f"{slug(name)}-{digest_of(given)[:8]}"
+    return Path(DEFAULT_OUT) / f"{slug(name)}-{digest_of(as_before(given))[:8]}"
 
 
 def stored_plan(out: Place) -> Settings | None:

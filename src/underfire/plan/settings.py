@@ -230,12 +230,15 @@ def _short(given: Any) -> str:
     return said if len(said) <= LONGEST else said[:LONGEST] + "…"
 
 
+def as_before(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what an earlier version did not have and is not given, so that keys and folders are as they were."""
+    return {name: value for name, value in given.items() if value is not None or name not in LATER}
+
+
 def key_settings(settings: Settings) -> dict[str, Any]:
     """Pick the settings that go into the key: paths of files do not, since the key has the digests of the files."""
     found = settings.model_dump(mode="json", exclude=set(NOT_IN_KEY))
-    for name in LATER:
-        if found.get(name) is None:
-            found.pop(name, None)
+    found = as_before(found)
     found["options"] = {
         part: {k: v for k, v in own.items() if k not in FILES} for part, own in found["options"].items()
     }

@@ -20,7 +20,7 @@ from underfire.core.hashing import digest_of
 from underfire.images.found import DEFAULT_OUT
 from underfire.images.photos import DEMO
 from underfire.plan.file import merged
-from underfire.plan.settings import LATER, Settings
+from underfire.plan.settings import Settings, as_before
 from underfire.study.results import FILE
 
 Count = Annotated[int, Field(ge=0, le=100_000)] | dict[str, Annotated[int, Field(ge=0, le=100_000)]]
@@ -78,8 +78,7 @@ class Subject(BaseModel):
 
     def as_plan(self) -> dict[str, Any]:
         """Write the subject as a plan has it; None for what was not said."""
-        found = self.settings.model_dump(mode="json", include=set(OF_SUBJECT))
-        found = {word: value for word, value in found.items() if value is not None or word not in LATER}
+        found = as_before(self.settings.model_dump(mode="json", include=set(OF_SUBJECT)))
         if not self.named:
             found["interpreter"] = None
         if "precision" in self.settings.model_fields_set and found["precision"] is None:
