@@ -29,6 +29,7 @@ from underfire.core import (
 )
 from underfire.defenses.ensemble import calibration
 from underfire.defenses.ensemble.alarm import EnsembleAlarm
+from underfire.executors.process import prepare
 from underfire.images import pixels, targets
 from underfire.metrics.verdict import MapVerdict, untouched_scale, verdict
 from underfire.plan.attacks import attack_of, check_surrogate, taken
@@ -161,6 +162,7 @@ def attack(
         UnderfireError: a mistake in the arguments, or no image could be attacked.
     """
     wish = Wish(attack, preset, eps, target, target_map, seed, options)
+    prepare(torch.get_num_threads())
     device = str(getattr(classifier, "device", "cpu"))
     check(classifier, device)
     judge = registry.build_interpreter(interpreter, classifier, {}) if isinstance(interpreter, str) else interpreter

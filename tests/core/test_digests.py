@@ -28,11 +28,11 @@ ATTACKS = [
     ("adv2", "mask", "paper", False, "4d09bc1cca6e8a4f"),
     ("adv2", "rts", "paper", False, "3be77476e0daa395"),
     ("adv2", "cam", "fast", False, "f01a93168d297853"),
-    ("adv2", "grad", "fast", False, "448aea63c87ba79f"),
+    ("adv2", "grad", "fast", False, "cd21d02ba3f94600"),
     ("adv2", "mask", "fast", False, "0b37a5a2a0771ee0"),
     ("adv2", "rts", "fast", False, "f01a93168d297853"),
     ("adv2", "cam", "thorough", False, "681799503add5412"),
-    ("adv2", "grad", "thorough", False, "44de8552742ad455"),
+    ("adv2", "grad", "thorough", False, "1c2940232b4b8653"),
     ("adv2", "mask", "thorough", False, "c158ae03e418ce1b"),
     ("adv2", "rts", "thorough", False, "681799503add5412"),
     ("stadv", None, "paper", False, "df0bba9f933340be"),
@@ -43,11 +43,11 @@ ATTACKS = [
     ("adv2-stadv", "mask", "paper", False, "22172160aff0701f"),
     ("adv2-stadv", "rts", "paper", False, "fc61ebf8f305af47"),
     ("adv2-stadv", "cam", "fast", False, "87c3c928301f17ee"),
-    ("adv2-stadv", "grad", "fast", False, "01dddd26d2e4a9ef"),
+    ("adv2-stadv", "grad", "fast", False, "31bd8c56021066bc"),
     ("adv2-stadv", "mask", "fast", False, "47cf506ed4e2f67d"),
     ("adv2-stadv", "rts", "fast", False, "87c3c928301f17ee"),
     ("adv2-stadv", "cam", "thorough", False, "d1d6387deee84812"),
-    ("adv2-stadv", "grad", "thorough", False, "efc77b1559c89a60"),
+    ("adv2-stadv", "grad", "thorough", False, "1e9512d200a8f28e"),
     ("adv2-stadv", "mask", "thorough", False, "b90c8225d7f9ad3c"),
     ("adv2-stadv", "rts", "thorough", False, "d1d6387deee84812"),
     ("adv2", "ensemble", "fast", False, "d8a5a4d2b1eee114"),
@@ -86,16 +86,16 @@ def test_plans_and_units_are_named_as_ever(tmp_path: Path) -> None:
     four, attacks = ("cam", "grad", "mask", "rts"), ("pgd", "adv2", "stadv", "adv2-stadv")
     given = {"images": str(tmp_path), "interpreter": four, "attack": attacks, "threads": 1, "batch_size": 8}
     plan = make_plan(Settings.parse(given))
-    assert plan.digest == "8f491585a86d316de400d80bab8f8448038bd26d05a8b6b49381da94e3924375"
+    assert plan.digest == "02ca0300788c81c954568f5b006de253a5e159fa7a1da8946ee4c5cae6cab06f"
     assert [*(unit.name for unit in plan.units()), *(unit.name for unit in plan.scale_units())] == [
-        "000000-a26dce14cdf76afa",
-        "000001-9d2c06aaa59ca55b",
-        "000002-330cdfcc8a25d5a6",
-        "000000-cam-16a96d90bcf62eb1",
-        "000000-grad-8f108773c66895c7",
-        "000000-mask-ac88a7ede1dedabd",
-        "000001-mask-b8d82d985deb8ad9",
-        "000000-rts-8d55582171253589",
+        "000000-749974add8bc3b2c",
+        "000001-237ce4c2337af12d",
+        "000002-92180e13e94a01b6",
+        "000000-cam-c21becaf1dcef2b1",
+        "000000-grad-cdbaea898129e16a",
+        "000000-mask-a96b11315c07cbd6",
+        "000001-mask-bee8e1d3fe6ead0a",
+        "000000-rts-f97ba64183a82228",
     ]
 
 

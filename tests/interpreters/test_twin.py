@@ -126,8 +126,8 @@ def test_a_rescaled_network_is_the_same_function_and_is_attacked_alike() -> None
         conv.bias.data *= c
         before = c
     net.head.weight.data /= before
-    images, l1 = attacked(wrapped(net), surrogate={"by_layer": True})
-    alone, wanted = attacked(classifier(), surrogate={"by_layer": True})
+    images, l1 = attacked(wrapped(net))
+    alone, wanted = attacked(classifier())
     assert l1 == pytest.approx(wanted, rel=1e-6)
     assert torch.equal(images, alone)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from underfire.attacks.presets.row import (
     BESIDE,
+    BY_LAYER,
     FULL_MASK,
     MAP_LAST,
     MASKS,
@@ -82,12 +83,14 @@ ON_BOTH: Rows = {
     ("adv2", "grad", "fast"): Preset(
         SETTLING_SECOND_ORDER,
         {**GRAD, "steps": 120, "smoothing": 0.01, "confidence": 0.95},
+        BY_LAYER,
         why="A step costs 7 F. The map comes nearer as the step shrinks, so the geometric decay does most of the work "
         "(docs/grad.md).",
     ),
     ("adv2", "grad", "thorough"): Preset(
         SETTLING_SECOND_ORDER,
         {**GRAD, "steps": 400, "smoothing": 0.005, "confidence": 0.98},
+        BY_LAYER,
         why="More steps, and half the label smoothing for a higher confidence.",
     ),
     ("adv2", "rts", "paper"): Preset(

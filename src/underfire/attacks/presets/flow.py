@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from underfire.attacks.presets.row import BESIDE, MAP_LAST, MASKS, MATCHED, PUBLISHED_LAM, RECORD, Preset, Rows
+from underfire.attacks.presets.row import (
+    BESIDE,
+    BY_LAYER,
+    MAP_LAST,
+    MASKS,
+    MATCHED,
+    PUBLISHED_LAM,
+    RECORD,
+    Preset,
+    Rows,
+)
 from underfire.attacks.search import Schedule
 
 CONSTANT = {"step": Schedule(0.02)}
@@ -47,11 +57,13 @@ ON_BOTH: Rows = {
     ("adv2-stadv", "grad", "fast"): Preset(
         BENDING_SECOND_ORDER,
         {"steps": 150, "warmup": 10, "lam": Schedule(300.0), "smoothing": 0.01, "confidence": 0.95},
+        BY_LAYER,
         why="λ, warm-up and label smoothing are those of the ball's attack on GRAD.",
     ),
     ("adv2-stadv", "grad", "thorough"): Preset(
         BENDING_SECOND_ORDER,
         {"steps": 400, "warmup": 10, "lam": Schedule(300.0), "smoothing": 0.005, "confidence": 0.98},
+        BY_LAYER,
         why="λ, warm-up and label smoothing are those of the ball's patient attack on GRAD.",
     ),
     ("adv2-stadv", "mask", "paper"): Preset(
