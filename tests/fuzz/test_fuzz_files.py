@@ -7,8 +7,6 @@ import functools
 import hashlib
 import io
 import tempfile
-import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,13 +15,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from support.fuzz import Mutation, answers, fuzzed, mutated, mutations, values
 from support.rows import row
 from underfire.audit.status import status
-from underfire.core import SCHEMA_VERSION, Preprocess, Record, UnderfireError
+from underfire.core import SCHEMA_VERSION, Preprocess, Record
 from underfire.core.bounded import load_yaml
 from underfire.images import pixels
 from underfire.images.formats import formats
@@ -37,55 +36,8 @@ from underfire.store.results import flat
 from underfire.study import plan as study_plan
 from underfire.study.results import audit_folders
 
-SLOWEST = 10.0
-"""Seconds that one input may take."""
 POLICY = Preprocess(input_size=32, resize=36)
 KINDS = [*formats(), "EPS", "PCX", "TGA", "ICO"]
-Mutation = list[tuple[int, int, int, bytes]]
-"""What is done to some bytes: a kind, a place, a length, and what is put there."""
-mutations = st.lists(
-    st.tuples(st.integers(0, 5), st.integers(0, 1 << 20), st.integers(0, 64), st.binary(max_size=12)),
-    min_size=1,
-    max_size=6,
-)
-
-
-def mutated(content: bytes, how: Mutation) -> bytes:
-    """Some bytes flipped, replaced, cut out, put in, doubled or cut off."""
-    made = bytearray(content)
-    for kind, where, n, new in how:
-        at = where % (len(made) + 1)
-        if kind == 0 and at < len(made):
-            made[at] ^= 1 << n % 8
-        elif kind == 1:
-            made[at : at + len(new)] = new
-        elif kind == 2:
-            del made[at : at + n]
-        elif kind == 3:
-            made[at:at] = new
-        elif kind == 4:
-            made[at:at] = made[at : at + n]
-        elif n < 8:  # most of what is cut off says nothing more than that
-            del made[at:]
-    return bytes(made)
-
-
-def fuzzed(n: int) -> list[Any]:
-    """A short share for every day, and a long one."""
-    share = functools.partial(settings, deadline=None, suppress_health_check=list(HealthCheck))
-    return [share(max_examples=n), share(max_examples=100 * n)]
-
-
-def answers(ask: Callable[[], object]) -> None:
-    """A result or a sentence of bounded length, in bounded time; anything else is the test's failure."""
-    start = time.monotonic()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        try:
-            ask()
-        except UnderfireError as e:
-            assert 0 < len(str(e)) < 2000
-    assert time.monotonic() - start < SLOWEST
 
 
 # -- pictures ---------------------------------------------------------------------------------------------------------
@@ -200,11 +152,6 @@ def _any_plan(content: bytes) -> None:
         answers(lambda: audit_folders(folder))
 
 
-values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.dates(),
-    lambda below: st.lists(below, max_size=3) | st.dictionaries(st.text(max_size=4) | st.integers(), below, max_size=3),
-    max_leaves=6,
-)
 typed = st.builds(
     lambda base, word, value: {**base, word: value},
     st.sampled_from([yaml.safe_load(PLAN), yaml.safe_load(STUDY)]),
