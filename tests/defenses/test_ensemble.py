@@ -33,7 +33,8 @@ from underfire.defenses.ensemble import calibration
 from underfire.defenses.ensemble.attack import Joint
 from underfire.defenses.ensemble.calibrate import calibrate
 from underfire.defenses.ensemble.interpreter import CHECK, Ensemble
-from underfire.defenses.ensemble.score import alarm_score, distances, log_probability, smoothed_copy
+from underfire.defenses.ensemble.score import alarm_score, distances, smoothed_copy
+from underfire.heads import Softmax
 from underfire.images import pixels
 from underfire.images.formats import decode_png
 from underfire.interpreters.cam import Cam
@@ -281,7 +282,7 @@ def test_a_member_without_a_twin_leaves_the_others_score_to_the_attacker() -> No
     x = toys.pictures(4, 9).requires_grad_()
     score = joint.terms(x).loss - joint.parts["cam"].terms(x).loss - joint.parts["grad"].terms(x).loss
     cam, copy = Cam(classifier), smoothed_copy(x)
-    log_p = log_probability(classifier.logits(copy), order[:, 1])
+    log_p = Softmax().log_probability(classifier.logits(copy), order[:, 1])
     d = distances([cam.explain(x, order[:, 1])], [cam.explain(copy, order[:, 1])], log_p)
     covariance = torch.tensor(ensemble.covariance)[:2, :2]
     expected = alarm_score(d, d.new_tensor([-3.0, -3.0]), covariance.to(d))

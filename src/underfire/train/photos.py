@@ -16,6 +16,7 @@ import torch
 from torchvision.transforms.v2 import functional as transforms
 
 from underfire.core import Classifier, Images, Labels, Photo, TooFewError, UnderfireError
+from underfire.heads import head_of
 from underfire.images.photos import Folder
 from underfire.images.pixels import load, to_tensor
 
@@ -110,7 +111,7 @@ class Photos:
             except UnderfireError as e:
                 self.skipped[photo.path] = str(e)
                 continue
-            p = self.classifier.logits(x.to(self.classifier.head.device)).softmax(1)[0]
+            p = head_of(self.classifier).probabilities(self.classifier.logits(x.to(self.classifier.head.device)))[0]
             predicted[photo] = int(p.argmax()), float(p.max())
         return predicted
 

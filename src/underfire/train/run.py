@@ -144,7 +144,7 @@ def fit(
         UnderfireError: photos that nothing can be learnt from, or another training's files at ``out``.
     """
     photos = Photos(images, settings.limit, classifier)
-    classifier.pyramid(torch.zeros(1, 3, *[classifier.preprocess.input_size] * 2, device=classifier.head.device))
+    classifier.pyramid(torch.zeros(1, *classifier.preprocess.shape, device=classifier.head.device))
     fingerprint = _fingerprint(photos, settings)
     if out.exists():
         return _finished(out, fingerprint)
