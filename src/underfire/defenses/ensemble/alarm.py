@@ -104,7 +104,7 @@ class EnsembleAlarm:
         policy = self.classifier.preprocess
         if isinstance(image, Tensor):
             if image.dim() != 3:
-                raise UnderfireError(f"A tensor {tuple(image.shape)}: give one image at a time, (3, H, W).")
+                raise UnderfireError(f"A tensor {tuple(image.shape)}: give one image at a time, (C, H, W).")
             return "tensor", as_shown(image[None], policy, self.classifier.name)[0]
         content = Folder(str(image)).bytes(Path(image).name)
         return str(image), pixels.load(content, str(image), policy)
