@@ -13,11 +13,15 @@ from torch import Tensor, nn
 from support.toys import seeded
 from underfire.attacks.search.flow import Flow
 from underfire.classifiers.base import TorchClassifier, wrap
+from underfire.core import UnsuitableError
 from underfire.interpreters.cam import Cam
 from underfire.interpreters.grad import Grad
 from underfire.interpreters.mask import Mask
 from underfire.interpreters.mask.blend import Blend, blur, grid
+from underfire.interpreters.rts.net import MaskNet
+from underfire.interpreters.rts.rts import Rts
 from underfire.testing import check_classifier, check_interpreter, pictures
+from underfire.train.photos import refuse_unsuitable
 
 
 class Net(nn.Module):
@@ -62,6 +66,52 @@ def test_classifiers_and_interpreters_keep_their_contracts(size: tuple[int, int]
         check_interpreter(part, classifier, x)
 
 
+class Levels(nn.Module):
+    """Feature maps at strides 4 to 32, as RTS asks for."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.see = nn.Conv2d(channels, 6, 4, stride=4)
+        self.down = nn.ModuleList(nn.Conv2d(6, 6, 3, stride=2, padding=1) for _ in range(3))
+        self.head = nn.Linear(6, 4)
+
+    def levels(self, x: Tensor) -> list[Tensor]:
+        out = [F.softplus(self.see(x))]
+        for layer in self.down:
+            out.append(F.softplus(layer(out[-1])))
+        return out
+
+    def last(self, x: Tensor) -> Tensor:
+        return self.levels(x)[-1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.last(x).mean((2, 3)))
+        return logits
+
+
+@pytest.mark.parametrize(("size", "channels"), [((64, 96), 3), ((64, 64), 1)])
+def test_a_learned_mask_fits_them_too(size: tuple[int, int], channels: int) -> None:
+    net = seeded(Levels(channels), 2).float()
+    assert isinstance(net, Levels)
+    classifier = wrap(net, input_size=size, features=net.last, pyramid=net.levels, name="mine")
+    x = pictures(3, size, channels=channels)
+    levels, y = classifier.pyramid(x), classifier.logits(x).argmax(1)
+    mask = MaskNet([f.shape[1] for f in levels])
+    mask.start(levels, classifier.head[y], classifier.head, torch.Generator().manual_seed(0))
+    rts = Rts.around(classifier, mask)
+    assert rts.explain(x, y).shape == (3, size[0] // 4, size[1] // 4)
+    check_interpreter(rts, classifier, x)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"), [({"input_size": (64, 96)}, "64×96 px"), ({"head": "multilabel"}, "labels")]
+)
+def test_what_rts_is_not_trained_for_is_told(given: dict[str, Any], said: str) -> None:
+    classifier = wrap(Levels(3), **{"input_size": 64, "name": "mine", **given})
+    with pytest.raises(UnsuitableError, match=f"'mine'.*{said}"):
+        refuse_unsuitable(classifier)
+
+
 class Spot(nn.Module):
     """A network that looks at one pixel only."""
 
@@ -89,9 +139,9 @@ def test_a_saliency_map_lies_where_its_pixels_are_to_the_last_one(size: tuple[in
 
 def test_maps_of_other_sides_have_a_key_of_their_own() -> None:
     uneven, even = (SimpleNamespace(preprocess=victim(size, 3).preprocess) for size in ((50, 50), (48, 48)))
-    assert Grad(even).digest == ""  # type: ignore[arg-type]
-    assert Grad(uneven).digest  # type: ignore[arg-type]
-    assert Grad(uneven, resolution="full").digest == ""  # type: ignore[arg-type]
+    assert Grad(even).digest == ""
+    assert Grad(uneven).digest
+    assert Grad(uneven, resolution="full").digest == ""
 
 
 def test_the_mask_has_square_cells_and_blurs_alike_in_both_directions() -> None:

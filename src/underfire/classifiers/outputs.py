@@ -123,7 +123,9 @@ def _take_off(module: nn.Module, x: Tensor, name: str) -> None:
         UnderfireError: there is no such layer, or it is used elsewhere too.
     """
     ran: list[tuple[nn.Module, Tensor]] = []
-    layers = {part: path for path, part in module.named_modules() if isinstance(part, nn.Sigmoid) and path}
+    layers: dict[nn.Module, str] = {
+        part: path for path, part in module.named_modules() if isinstance(part, nn.Sigmoid) and path
+    }
     hooks = [part.register_forward_hook(lambda part, _args, out: ran.append((part, out))) for part in layers]
     try:
         before = module(x)
