@@ -332,7 +332,7 @@ def test_check_says_quiet_alarm_or_bad_input(deployed: Path) -> None:
     ran = underfire("check", *shots, *TOY, "--defense", alarm, "--json", "--save", deployed / "maps")
     lines = [json.loads(line) for line in ran.out.splitlines()]
     assert [line["image"] for line in lines] == [str(shot) for shot in shots]
-    assert set(lines[0]) == {"image", "prediction", "confidence", "score", "threshold", "alarm"}
+    assert set(lines[0]) == {"image", "head", "prediction", "confidence", "score", "threshold", "alarm"}
     raised = [line["alarm"] for line in lines]
     assert raised == [line["score"] > known.threshold for line in lines]
     assert ran.code == (1 if any(raised) else 0) and 0 < sum(raised) <= 8
