@@ -220,9 +220,8 @@ def wrap(
     policy = policies(channels_found(ours, policies, name) if channels is None else channels_of(channels))
     found = asked(ours, policy, head, name)
     named = names_of(found, classes, name)
-    own: dict[str, Any] = {"features": features, "scores": scores, "pyramid": pyramid}
-    said = (*notes, *found.notes)
-    return TorchClassifier(ours, name=name, preprocess=policy, classes=named, head=found.head, notes=said, **own)
+    own: dict[str, Any] = {"features": features, "scores": scores, "pyramid": pyramid, "notes": (*notes, *found.notes)}
+    return TorchClassifier(ours, name=name, preprocess=policy, classes=named, head=found.head, **own)
 
 
 def _checked(module: object) -> nn.Module:
