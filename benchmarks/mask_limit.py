@@ -23,9 +23,10 @@ from mask_attempts import Bench
 from underfire.attacks.search import Ball, Schedule
 from underfire.core import Images, Labels
 from underfire.executors.process import prepare
+from underfire.heads import Softmax
 from underfire.images import photos
 from underfire.interpreters.mask.blend import Blend
-from underfire.interpreters.mask.match import Shadow, log_odds
+from underfire.interpreters.mask.match import Shadow
 
 RESULT = Path(__file__).parent / "results" / "mask-limit.csv"
 COLUMNS = ("image", "eps", "steps", "log_odds", "benign_log_odds", "deleted", "benign_deleted", "unmasked_log_odds")
@@ -58,14 +59,19 @@ def withstanding(bench: Bench, eps: int, steps: int) -> Images:
         there = [v for i, v in enumerate(victims) if step >= i * steps // 6]
         x_hat = walk.images()
         m = torch.cat([v.walk.m for v in there]).requires_grad_()
-        odds = log_odds(bench.classifier.logits(Blend(x_hat, process.size).images(m)), wanted.repeat(len(there)))
+        odds = Softmax().log_odds(
+            bench.classifier.logits(Blend(x_hat, process.size).images(m)), wanted.repeat(len(there))
+        )
         gradient = torch.autograd.grad(odds.sum(), m, retain_graph=True)[0]
         p = odds.detach().sigmoid()[:, None, None]
         for v, g in zip(there, (p * (1 - p) * gradient).chunk(len(there)), strict=True):
             v.gradient = g
             v.advance(x)
         held = F.softplus(LEAD - odds).view(len(there), -1).mean(0)
-        walk.step(held + 0.3 * F.softplus(CLEAN_LEAD - log_odds(bench.classifier.logits(x_hat), wanted)), step / steps)
+        walk.step(
+            held + 0.3 * F.softplus(CLEAN_LEAD - Softmax().log_odds(bench.classifier.logits(x_hat), wanted)),
+            step / steps,
+        )
     return walk.images().detach()
 
 
@@ -76,14 +82,14 @@ def judge(bench: Bench, x_hat: Images, eps: int, steps: int) -> None:
     deleted = bench.mask.explain(x_hat, wanted)
 
     def odds(x: Images, y: Labels, m: Tensor) -> Tensor:
-        return log_odds(bench.classifier.logits(Blend(x, bench.mask.process.size).images(m)), y)
+        return Softmax().log_odds(bench.classifier.logits(Blend(x, bench.mask.process.size).images(m)), y)
 
     columns = (
         odds(x_hat, wanted, 1 - deleted),
         odds(bench.x, source, 1 - deleted),
         deleted.mean((1, 2)),
         bench.goal.maps["mask"].mean((1, 2)),
-        log_odds(bench.classifier.logits(x_hat), wanted),
+        Softmax().log_odds(bench.classifier.logits(x_hat), wanted),
     )
     new = not RESULT.exists()
     with RESULT.open("a", newline="") as file:

@@ -25,7 +25,6 @@ from underfire.executors.process import prepare
 from underfire.images import maps
 from underfire.interpreters.mask.blend import Blend
 from underfire.interpreters.mask.mask import Mask
-from underfire.interpreters.mask.walk import class_score
 
 RESULT = Path(__file__).parent / "results" / "mask-map.csv"
 SHIFTS = 16
@@ -64,7 +63,7 @@ def cost(bench: Bench, threads: int, steps: int = 10, rounds: int = 5) -> None:
     def bare() -> None:
         for _ in range(steps):
             leaf = x.clone().requires_grad_()
-            torch.autograd.grad(class_score(bench.classifier.logits(leaf), y).sum(), leaf)
+            torch.autograd.grad(bench.mask.process.score(leaf, y).sum(), leaf)
 
     ratios, spent = [], []
     for _ in range(rounds):
@@ -82,7 +81,7 @@ def cost(bench: Bench, threads: int, steps: int = 10, rounds: int = 5) -> None:
 def score(bench: Bench, kept: Maps, y: Labels) -> Tensor:
     """p_c of the photos blended with masks."""
     with torch.no_grad():
-        return class_score(bench.classifier.logits(Blend(bench.x, kept.shape[-1]).images(kept)), y)
+        return bench.mask.process.score(Blend(bench.x, kept.shape[-1]).images(kept), y)
 
 
 def deletion(bench: Bench, threads: int) -> None:

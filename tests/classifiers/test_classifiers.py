@@ -297,7 +297,7 @@ ODD: Mapping[str, tuple[Callable[[Tensor, Tensor], Any], str]] = {
     "dropout": (lambda z, x: F.dropout(z, 0.5, training=True), "differently when asked twice"),
     "nan": (lambda z, x: z * float("nan"), "not finite"),
     "too few": (lambda z, x: z[:, :2], r"returns \(3, 2\) for 3 images and 4 classes"),
-    "one number": (lambda z, x: z.sum(), r"returns \(\) for 3 images"),
+    "one number": (lambda z, x: z.sum(), "give two, the class of a low output"),
     "detached": (lambda z, x: z.detach(), "no usable gradient"),
     "constant": (lambda z, x: z * 0 + torch.arange(4), "no usable gradient"),
     "a dictionary": (lambda z, x: {"logits": z}, "dict.*logits"),

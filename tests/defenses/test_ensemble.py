@@ -33,7 +33,8 @@ from underfire.defenses.ensemble import calibration
 from underfire.defenses.ensemble.attack import Joint
 from underfire.defenses.ensemble.calibrate import calibrate
 from underfire.defenses.ensemble.interpreter import CHECK, Ensemble
-from underfire.defenses.ensemble.score import alarm_score, distances, log_probability, smoothed_copy
+from underfire.defenses.ensemble.score import alarm_score, distances, smoothed_copy
+from underfire.heads import Softmax
 from underfire.images import pixels
 from underfire.images.formats import decode_png
 from underfire.interpreters.cam import Cam
@@ -281,7 +282,7 @@ def test_a_member_without_a_twin_leaves_the_others_score_to_the_attacker() -> No
     x = toys.pictures(4, 9).requires_grad_()
     score = joint.terms(x).loss - joint.parts["cam"].terms(x).loss - joint.parts["grad"].terms(x).loss
     cam, copy = Cam(classifier), smoothed_copy(x)
-    log_p = log_probability(classifier.logits(copy), order[:, 1])
+    log_p = Softmax().log_probability(classifier.logits(copy), order[:, 1])
     d = distances([cam.explain(x, order[:, 1])], [cam.explain(copy, order[:, 1])], log_p)
     covariance = torch.tensor(ensemble.covariance)[:2, :2]
     expected = alarm_score(d, d.new_tensor([-3.0, -3.0]), covariance.to(d))
@@ -331,7 +332,7 @@ def test_check_says_quiet_alarm_or_bad_input(deployed: Path) -> None:
     ran = underfire("check", *shots, *TOY, "--defense", alarm, "--json", "--save", deployed / "maps")
     lines = [json.loads(line) for line in ran.out.splitlines()]
     assert [line["image"] for line in lines] == [str(shot) for shot in shots]
-    assert set(lines[0]) == {"image", "prediction", "confidence", "score", "threshold", "alarm"}
+    assert set(lines[0]) == {"image", "head", "prediction", "confidence", "score", "threshold", "alarm"}
     raised = [line["alarm"] for line in lines]
     assert raised == [line["score"] > known.threshold for line in lines]
     assert ran.code == (1 if any(raised) else 0) and 0 < sum(raised) <= 8

@@ -15,15 +15,16 @@ from support.toys import SIDE, pictures, small
 from support.toys import SMALL as SIZE
 from underfire.attacks.adv2 import adv2
 from underfire.attacks.pgd import pgd
-from underfire.attacks.search import Ball, BallWalk, Schedule, SearchSettings, lead, search
+from underfire.attacks.search import Ball, BallWalk, Schedule, SearchSettings, search
 from underfire.attacks.stadv import adv2_stadv
 from underfire.classifiers.base import TorchClassifier
 from underfire.core import LEVELS, Goal, Images, Photo, UnderfireError, UnknownNameError, Victim
+from underfire.heads import Softmax
 from underfire.images import maps, pixels, targets
 from underfire.interpreters.mask.bilevel import Bilevel
 from underfire.interpreters.mask.mask import Mask
-from underfire.interpreters.mask.match import FALL, Match, log_odds, surplus
-from underfire.interpreters.mask.walk import BETA1, BETA2, Process, class_score
+from underfire.interpreters.mask.match import FALL, Match, surplus
+from underfire.interpreters.mask.walk import BETA1, BETA2, Process
 
 
 def masked(steps: int = 40) -> tuple[TorchClassifier, Mask]:
@@ -137,7 +138,8 @@ def test_a_walk_shorter_than_the_fall_is_looked_at_as_it_is() -> None:
 
 def test_log_odds_are_the_logit_of_the_probability() -> None:
     z, y = torch.randn(4, 6, dtype=torch.float64, generator=torch.manual_seed(0)), torch.tensor([0, 5, 2, 2])
-    torch.testing.assert_close(log_odds(z, y), class_score(z, y).logit())
+    p = z.softmax(1).gather(1, y[:, None])[:, 0]
+    torch.testing.assert_close(Softmax().log_odds(z, y), p.logit())
 
 
 def test_log_odds_beyond_nine_need_not_be_matched() -> None:
@@ -223,7 +225,8 @@ def test_a_bisected_step_is_the_largest_share_that_is_kept() -> None:
 
 def test_the_lead_is_over_the_best_other_class() -> None:
     z = torch.tensor([[1.0, 4.0, 2.0], [1.0, 4.0, 2.0]])
-    assert lead(z, torch.tensor([1, 2])).tolist() == [2, -2]
+    y = torch.tensor([1, 2])
+    assert Softmax().lead(z, y, y).tolist() == [2, -2]
 
 
 def test_a_space_without_a_step_to_halve_says_so() -> None:

@@ -141,7 +141,7 @@ def test_the_advice_suits_the_reason(error: Exception, hint: str | None) -> None
 
 @pytest.mark.parametrize("size", [16, 33, 224])
 def test_the_pictures_are_pictures_with_black_and_white(size: int) -> None:
-    x = trial_images(size)
+    x = trial_images(3, size, size)
     assert x.shape == (3, 3, size, size)
     assert 0 <= float(x.min()) <= float(x.max()) <= 1
     assert float((x[2] == 0).float().mean()) > 0.25

@@ -148,6 +148,13 @@ def test_a_part_of_the_version_that_stored_verdicts_is_read(store: Store) -> Non
     assert store.rows() == before
 
 
+def test_a_part_of_the_version_before_heads_is_read(store: Store) -> None:
+    store.put("records", "000000-a", [row(0, map_l1=0.5, head="multilabel")], {}, {})
+    assert store.table()["head"].to_pylist() == ["multilabel"]
+    rewritten(store, lambda table: table.drop_columns(["head"]), 4)
+    assert store.table()["head"].to_pylist() == [None]
+
+
 @pytest.mark.parametrize(("version", "said"), [(2, "old"), (99, "newer")])
 def test_a_part_of_a_version_that_cannot_be_read_says_what_to_do(version: int, said: str, store: Store) -> None:
     store.put("records", "000000-a", [row(0)], {}, {})

@@ -76,7 +76,7 @@ VARIANTS = {"timm": "timm:resnet18"}
 
 @pytest.mark.parametrize("name", registry.names("classifiers"))
 def test_a_classifier_keeps_its_contract(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unfetched(name: str, architecture: str) -> nn.Module:
+    def unfetched(name: str, architecture: str, channels: int) -> nn.Module:
         torch.manual_seed(0)
         module: nn.Module = timm.create_model(architecture.partition(".")[0], pretrained=False)
         return module

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,10 +11,21 @@ import torch
 from torch import Tensor, nn
 
 from underfire.classifiers.apart import apart
+from underfire.classifiers.given import asked, channels_found, names_of, policy_of, whole_precision
 from underfire.classifiers.head import Features, last_linear, pooled, traced
 from underfire.classifiers.meter import PassMeter
-from underfire.classifiers.sound import sound
-from underfire.core import FAILURES, ClassNames, Images, Meter, Preprocess, UnderfireError, UnsuitableError, refused
+from underfire.classifiers.sound import channels_of
+from underfire.core import (
+    FAILURES,
+    HEADS,
+    ClassNames,
+    Images,
+    Meter,
+    Preprocess,
+    UnderfireError,
+    UnsuitableError,
+    refused,
+)
 from underfire.core.hashing import spell
 
 
@@ -32,6 +43,8 @@ class TorchClassifier:
         pyramid: function from normalised images to feature maps at strides 4 to 32, the last ones those of `features`,
             where it is known.
         entry: which of several weights in a training checkpoint these are.
+        head: kind of its head; the one output of a 'binary' network becomes the logits of two classes.
+        notes: what was done to the module before, in sentences; shown wherever the input policy is.
     """
 
     def __init__(
@@ -45,22 +58,26 @@ class TorchClassifier:
         scores: Features | None = None,
         pyramid: Callable[[Tensor], Sequence[Tensor]] | None = None,
         entry: str = "",
+        head: str = "softmax",
+        notes: Sequence[str] = (),
     ) -> None:
         self.module = module.eval()
         for p in module.parameters():
             p.requires_grad_(False)
         self.name, self.preprocess, self.classes, self.entry = name, preprocess, classes, entry
+        self.head_kind, self.notes = head, tuple(notes)
         self.meter: Meter = PassMeter()
         self._features, self._scores, self._pyramid = features, scores, pyramid
         self._head: nn.Linear | None = None
-        self.digest = weights_digest(module, preprocess)
+        self.digest = weights_digest(module, preprocess, head)
         self._to_device()
 
     def _to_device(self) -> None:
         anchor = next(self.module.parameters(), torch.zeros(()))
         self.device, dtype = anchor.device, anchor.dtype if anchor.is_floating_point() else torch.float32
-        self._mean = torch.tensor(self.preprocess.mean, device=self.device, dtype=dtype).view(1, 3, 1, 1)
-        self._std = torch.tensor(self.preprocess.std, device=self.device, dtype=dtype).view(1, 3, 1, 1)
+        self._mean = torch.tensor(self.preprocess.mean, device=self.device, dtype=dtype).view(1, -1, 1, 1)
+        self._std = torch.tensor(self.preprocess.std, device=self.device, dtype=dtype).view(1, -1, 1, 1)
+        self._sides = torch.tensor((-0.5, 0.5), device=self.device, dtype=dtype)
 
     def to(self, device: torch.device | str) -> TorchClassifier:
         """Move the weights to a device, and return the classifier."""
@@ -68,9 +85,21 @@ class TorchClassifier:
         self._to_device()
         return self
 
+    def __repr__(self) -> str:
+        notes = "".join(f"\n  {note}" for note in self.notes)
+        outputs = f"{len(self.classes)} classes, {HEADS[self.head_kind]}"
+        return f"<classifier '{self.name}', {outputs}, {self.preprocess}>{notes}"
+
     def logits(self, x: Images) -> Tensor:
         """Compute the logits (N, K) of images (N, 3, H, W) in [0, 1]."""
-        return _logits(self.module(self._normalised(x)), self.name)
+        return self._paired(_logits(self.module(self._normalised(x)), self.name))
+
+    def _paired(self, z: Tensor) -> Tensor:
+        """Make the logits (−z/2, z/2) of two classes of one output z; other outputs are logits as they are.
+
+        The softmax of these is σ(−z) and σ(z), and their log-odds are −z and z.
+        """
+        return z.reshape(-1, 1) * self._sides if self.head_kind == "binary" else z
 
     def features(self, x: Images) -> Tensor:
         """Compute the last feature maps (N, C, h, w).
@@ -84,7 +113,7 @@ class TorchClassifier:
         """Compute the logits (N, K) of last feature maps (N, C, h, w)."""
         self._pooled_features()
         assert self._scores is not None  # found together with the features
-        return self._scores(features)
+        return self._paired(self._scores(features))
 
     def pyramid(self, x: Images) -> list[Tensor]:
         """Compute feature maps at strides 4 to 32, finest first; the last ones are those of `features`.
@@ -104,7 +133,8 @@ class TorchClassifier:
         """Weights (K, C) of the linear head; UnderfireError as in `features`."""
         self._pooled_features()
         assert self._head is not None  # found together with the features
-        return self._head.weight
+        weight: Tensor = self._head.weight
+        return self._sides[:, None] * weight if self.head_kind == "binary" else weight
 
     def _normalised(self, x: Images) -> Tensor:
         return (self.meter.tap(x) - self._mean) / self._std
@@ -118,13 +148,12 @@ class TorchClassifier:
 
     @torch.no_grad()
     def _find_head(self) -> tuple[Features, Features, nn.Linear]:
-        size = self.preprocess.input_size
-        x = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0)).to(self.device)
+        x = torch.rand(1, *self.preprocess.shape, generator=torch.Generator().manual_seed(0)).to(self.device)
         x = (x - self._mean) / self._std
         try:
             logits = _logits(self.module(x), self.name)
         except FAILURES as e:
-            raise refused(self.name, size, e) from e
+            raise refused(self.name, self.preprocess.size, e) from e
         if not bool(logits.isfinite().all()):
             raise UnderfireError(f"'{self.name}' returns values that are not finite: check the weights and the policy.")
         for features, scores in [(self._features, self._scores)] if self._features else traced(self.module, x):
@@ -146,11 +175,13 @@ class TorchClassifier:
 def wrap(
     module: nn.Module,
     *,
-    input_size: int = 224,
+    input_size: int | tuple[int, int] = 224,
     resize: int | None = None,
-    mean: float | Sequence[float] = (0.485, 0.456, 0.406),
-    std: float | Sequence[float] = (0.229, 0.224, 0.225),
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
     interpolation: str = "bicubic",
+    channels: int | None = None,
+    head: str | None = None,
     classes: Sequence[str] | None = None,
     name: str = "custom",
     features: Features | None = None,
@@ -163,13 +194,18 @@ def wrap(
         ``underfire.wrap(my_resnet, input_size=224, classes=["cat", "dog"])``
 
     Args:
-        module: network from normalised images (N, 3, H, W) to logits (N, K). It stays as it is: a copy is attacked.
-        input_size: side of its square input, px.
+        module: network from normalised images (N, C, H, W) to logits (N, K), or to one output (N, 1) or (N,). It stays
+            as it is: a copy is attacked, in float32 where it is of half precision.
+        input_size: side of its square input, px, or its height and width.
         resize: length of a photo's shorter side before the centre crop, px; by default 8/7 of the input size.
-        mean: what is subtracted from each colour channel in [0, 1]; one number for all three, or three.
-        std: what each channel is then divided by, likewise.
+        mean: what is subtracted from each channel in [0, 1]; one number for all, or one for each. A network that wants
+            −1 to 1 has mean 0.5 and std 0.5; one that wants 0 to 255 has mean 0 and std 1/255.
+        std: what each channel is then divided by, likewise. By default both are those of ImageNet's photos.
         interpolation: bilinear, bicubic, lanczos or nearest.
-        classes: names of the K outputs; by default numbers.
+        channels: 3, or 1 for a network of grey images; by default 3, or 1 where the network takes nothing else.
+        head: what its outputs mean: 'softmax' (one class of all), 'binary' (one output, two classes) or 'multilabel'
+            (labels by themselves); by default as its outputs are: one is binary, sigmoids are labels.
+        classes: names of the K classes, two for one output; by default numbers.
         name: its name in records.
         features: function to the maps that are averaged before the linear head; found without help in most CNNs.
         scores: function from these maps to logits, where it is more than mean and linear layer.
@@ -179,44 +215,19 @@ def wrap(
         UnderfireError: it is no module that returns logits, or sizes that do not fit together.
     """
     ours, (features, scores, pyramid) = apart(_checked(module), name, [features, scores, pyramid])
-    policy, named = _policy(input_size, resize, mean, std, interpolation), ClassNames(tuple(classes or ()))
-    own: dict[str, Any] = {"features": features, "scores": scores, "pyramid": pyramid}
-    classifier = TorchClassifier(ours, name=name, preprocess=policy, classes=named, **own)
-    return _numbered(classifier) if classes is None else classifier
+    notes = whole_precision(ours)
+    policies = partial(policy_of, input_size, resize, mean, std, interpolation)
+    policy = policies(channels_found(ours, policies, name) if channels is None else channels_of(channels))
+    found = asked(ours, policy, head, name)
+    named = names_of(found, classes, name)
+    own: dict[str, Any] = {"features": features, "scores": scores, "pyramid": pyramid, "notes": (*notes, *found.notes)}
+    return TorchClassifier(ours, name=name, preprocess=policy, classes=named, head=found.head, **own)
 
 
 def _checked(module: object) -> nn.Module:
     if not isinstance(module, nn.Module):
         raise UnderfireError(f"wrap takes a torch module, not a {type(module).__name__}.")
     return module
-
-
-def _numbered(classifier: TorchClassifier) -> TorchClassifier:
-    """Name the outputs of a classifier by numbers."""
-    classifier.classes = ClassNames(tuple(f"class {i}" for i in range(_outputs(classifier))))
-    return classifier
-
-
-def _policy(side: int, resize: int | None, mean: Any, std: Any, interpolation: str) -> Preprocess:
-    if not isinstance(side, int) or side < 1:
-        raise UnderfireError(f"input_size={side}: give the side of the square input in px, such as 224.")
-    resize = round(side * 8 / 7) if resize is None else resize
-    return sound(Preprocess(side, resize, _three("mean", mean), _three("std", std), interpolation))
-
-
-@torch.no_grad()
-def _outputs(classifier: TorchClassifier) -> int:
-    """Count the outputs, on one grey image."""
-    side = classifier.preprocess.input_size
-    try:
-        shape = tuple(classifier.logits(torch.full((1, 3, side, side), 0.5, device=classifier.device)).shape)
-    except FAILURES as e:
-        raise refused(classifier.name, side, e) from e
-    if len(shape) != 2 or shape[1] < 2:
-        raise UnderfireError(
-            f"'{classifier.name}' returns {shape} for one image: logits (1, K) of two classes or more are needed."
-        )
-    return shape[1]
 
 
 def _logits(out: object, name: str) -> Tensor:
@@ -227,17 +238,11 @@ def _logits(out: object, name: str) -> Tensor:
     return out
 
 
-def _three(what: str, values: Any) -> tuple[float, float, float]:
-    try:
-        r, g, b = [float(v) for v in (values if isinstance(values, Iterable) else (values,) * 3)]
-    except (TypeError, ValueError) as e:
-        raise UnderfireError(f"{what}={values}: give one number, or three: red, green and blue.") from e
-    return r, g, b
-
-
-def weights_digest(module: nn.Module, preprocess: Preprocess) -> str:
-    """Compute the SHA-256 of every weight's name, type, shape and bytes, and of the input policy."""
+def weights_digest(module: nn.Module, preprocess: Preprocess, head: str = "softmax") -> str:
+    """Compute the SHA-256 of every weight's name, type, shape and bytes, of the input policy, and of the head."""
     digest = hashlib.sha256(spell(preprocess).encode())
+    if head != "softmax":  # the only kind that there was at first
+        digest.update(f"head {head}".encode())
     for key, value in sorted(module.state_dict().items()):
         tensor = value.detach().cpu().contiguous()
         digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())

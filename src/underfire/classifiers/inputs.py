@@ -11,7 +11,8 @@ from typing import Any
 from timm.data import ImageNetInfo
 
 from underfire.classifiers import labels
-from underfire.classifiers.sound import sound
+from underfire.classifiers.outputs import named_outputs
+from underfire.classifiers.sound import by_channel, sound
 from underfire.core import ClassifierOptions, ClassNames, Preprocess, UnderfireError
 
 
@@ -29,7 +30,7 @@ def policy(base: Preprocess, metadata: Mapping[str, str], options: ClassifierOpt
         UnderfireError: metadata that are no numbers, or sizes that do not fit together.
     """
     found: dict[str, Any] = {}
-    for key, read_value in (("input_size", _side), ("resize", _side), ("mean", _three), ("std", _three)):
+    for key, read_value in (("input_size", _size), ("resize", _side), ("mean", _by_channel), ("std", _by_channel)):
         if getattr(options, key) is not None:
             found[key] = getattr(options, key)
         elif key in metadata:
@@ -40,31 +41,55 @@ def policy(base: Preprocess, metadata: Mapping[str, str], options: ClassifierOpt
                     f"The checkpoint's metadata says {key} = '{metadata[key]}', which is not a number, or three of "
                     f"them: give --{key.replace('_', '-')}."
                 ) from e
+    for key in ("mean", "std"):
+        if key in found:
+            found[key] = by_channel(key, found[key], base.channels)
+    if options.channels not in (None, base.channels):
+        raise UnderfireError(f"--channels {options.channels}: this network takes {base.channels}; leave it out.")
     interpolation = options.interpolation or metadata.get("interpolation")
     if interpolation:
         found["interpolation"] = interpolation
-    if "input_size" in found and "resize" not in found:
-        found["resize"] = round(found["input_size"] * base.resize / base.input_size)
+    found |= _sides(found.get("input_size"))
     new = replace(base, **found)
+    if "input_size" in found and "resize" not in found:
+        new = replace(new, resize=round(min(new.size) * base.resize / min(base.size)))
     return sound(new)
 
 
-def _numbers(value: str) -> list[float]:
+def _sides(size: int | tuple[int, int] | None) -> dict[str, int | None]:
+    """Say an input size as the policy does; nothing where there is none."""
+    if size is None:
+        return {}
+    height, width = (size, size) if isinstance(size, int) else size
+    return {"input_size": height, "width": None if width == height else width}
+
+
+def _numbers(value: str) -> tuple[float, ...]:
     """Read the numbers of a metadata string: '128', '3,128,128' or '[0.5, 0.5, 0.5]'."""
-    return [float(word) for word in value.strip("[]() ").split(",")]
+    return tuple(float(word) for word in value.strip("[]() ").split(","))
+
+
+def _by_channel(value: str) -> tuple[float, ...]:
+    numbers = _numbers(value)
+    if len(numbers) not in (1, 3):
+        raise ValueError(value)
+    return numbers
 
 
 def _side(value: str) -> int:
     return int(_numbers(value)[-1])
 
 
-def _three(value: str) -> tuple[float, float, float]:
-    r, g, b = _numbers(value)
-    return r, g, b
+def _size(value: str) -> tuple[int, int]:
+    """Read a height and a width; one number is both."""
+    height, width = (_numbers(value) * 2)[-2:] if len(_numbers(value)) == 1 else _numbers(value)[-2:]
+    return int(height), int(width)
 
 
 def class_names(k: int, metadata: Mapping[str, str], options: ClassifierOptions) -> ClassNames:
-    """Name ``k`` outputs: from the user's file, else the checkpoint's metadata, else ImageNet-1k, else numbers.
+    """Name the classes of ``k`` outputs: from the user's file, the checkpoint's metadata, ImageNet-1k, or numbers.
+
+    One output is two classes: first that of a low output, then that of a high one.
 
     Args:
         k: number of outputs.
@@ -74,6 +99,7 @@ def class_names(k: int, metadata: Mapping[str, str], options: ClassifierOptions)
     Raises:
         UnderfireError: a file that cannot be read, or a wrong number of names.
     """
+    outputs, k = k, named_outputs(k)
     if options.classes is not None:
         names = _names_file(options.classes)
     elif "classes" in metadata:
@@ -84,8 +110,12 @@ def class_names(k: int, metadata: Mapping[str, str], options: ClassifierOptions)
         names = ClassNames(tuple(f"class {i}" for i in range(k)))
     if len(names) != k:
         raise UnderfireError(
-            f"{len(names)} class names ({options.classes or 'in the checkpoint'}) for a classifier of {k} outputs: "
-            "give one name on each line, in the order of the outputs."
+            f"{len(names)} class names ({options.classes or 'in the checkpoint'}) for a classifier of "
+            + (
+                "one output: give two lines, the class of a low output and that of a high one."
+                if outputs == 1
+                else f"{k} outputs: give one name on each line, in the order of the outputs."
+            )
         )
     return names
 

@@ -17,13 +17,50 @@ def sound(policy: Preprocess) -> Preprocess:
     """
     if policy.interpolation not in INTERPOLATIONS:
         raise unknown("interpolation", policy.interpolation, INTERPOLATIONS)
-    numbers = (policy.input_size, policy.resize, *policy.mean, *policy.std)
-    if policy.resize < policy.input_size or policy.input_size < 1 or min(policy.std) <= 0 or not _finite(numbers):
+    numbers, side = (*policy.size, policy.resize, *policy.mean, *policy.std), min(policy.size)
+    if policy.resize < side or side < 1 or min(policy.std) <= 0 or not _finite(numbers):
+        size = policy.input_size if policy.width is None else policy.size
         raise UnderfireError(
-            f"Input size {policy.input_size}, resize {policy.resize}, mean {policy.mean} and std {policy.std} do not "
+            f"Input size {size}, resize {policy.resize}, mean {policy.mean} and std {policy.std} do not "
             "fit together: the resize must not be smaller than the input size, std must be above 0, and all finite."
         )
     return policy
+
+
+def by_channel(what: str, values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    """Give a number for each channel, of one for all or of one for each.
+
+    Args:
+        what: 'mean' or 'std'.
+        values: the numbers.
+        channels: of the input.
+
+    Raises:
+        UnderfireError: another number of numbers.
+    """
+    if len(values) not in (1, channels):
+        kind = "three colours: give one number, or three: red, green and blue" if channels == 3 else "one channel"
+        raise UnderfireError(f"{what}={values}: the network takes {kind}.")
+    return values * channels if len(values) == 1 else values
+
+
+def channels_of(channels: object) -> int:
+    """Return the number of channels.
+
+    Raises:
+        UnderfireError: photos have no such channels.
+    """
+    if channels not in (1, 3):
+        raise UnderfireError(
+            f"channels={channels}: photos have three colours, or one grey channel; put a layer before the network that "
+            "makes its channels of these."
+        )
+    return int(str(channels))
+
+
+def grey(values: tuple[float, ...]) -> tuple[float, ...]:
+    """Average the numbers of three colours, for an input of one channel."""
+    return (round(sum(values) / len(values), 6),)
 
 
 def _finite(numbers: tuple[float, ...]) -> bool:

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from underfire.classifiers import inputs, weights
 from underfire.classifiers.base import TorchClassifier
 from underfire.classifiers.folding import fold_batch_norm
+from underfire.classifiers.outputs import kind_for
+from underfire.classifiers.sound import channels_of, grey
 from underfire.core import ClassifierOptions, Preprocess, UnderfireError, unknown
 from underfire.registry import register
 
@@ -49,12 +51,14 @@ def any_timm(variant: str, options: ClassifierOptions) -> TorchClassifier:
 
 def _build(name: str, architecture: str, options: ClassifierOptions) -> TorchClassifier:
     state, metadata = weights.read(options.weights) if options.weights else ({}, {})
+    channels = options.channels or _channels(architecture, state)
     if not options.weights:
-        module = _fetched(name, architecture)
+        module = _fetched(name, architecture, channels)
     else:
-        module = timm.create_model(architecture, pretrained=False, num_classes=_outputs(architecture, state))
+        k = _outputs(architecture, state)
+        module = timm.create_model(architecture, pretrained=False, num_classes=k, in_chans=channels)
         weights.fit(module, state, options.weights, name)
-    return classifier(name, module, metadata, options)
+    return classifier(name, module, metadata, options, channels)
 
 
 def _outputs(architecture: str, state: dict[str, Tensor]) -> int:
@@ -65,11 +69,19 @@ def _outputs(architecture: str, state: dict[str, Tensor]) -> int:
     return weight.shape[0] if weight is not None and weight.dim() > 1 else (cfg.num_classes if cfg else 1000)
 
 
-def _fetched(name: str, architecture: str) -> nn.Module:
+def _channels(architecture: str, state: dict[str, Tensor]) -> int:
+    """Read the channels of the input from the first convolution in the file; 3 where the file has no such layer."""
+    cfg = timm.get_pretrained_cfg(architecture)
+    first = cfg.first_conv if cfg else None
+    weight = state.get(f"{first}.weight") if isinstance(first, str) else None
+    return channels_of(weight.shape[1]) if weight is not None and weight.dim() == 4 else 3
+
+
+def _fetched(name: str, architecture: str, channels: int) -> nn.Module:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the hub client's remarks on tokens and caches do not concern the audit
-            module: nn.Module = timm.create_model(architecture, pretrained=True)
+            module: nn.Module = timm.create_model(architecture, pretrained=True, in_chans=channels)
             return module
     except Exception as e:  # the hub client raises whatever its transport raises
         raise UnderfireError(
@@ -79,7 +91,9 @@ def _fetched(name: str, architecture: str) -> nn.Module:
         ) from e
 
 
-def classifier(name: str, module: nn.Module, metadata: dict[str, str], options: ClassifierOptions) -> TorchClassifier:
+def classifier(
+    name: str, module: nn.Module, metadata: dict[str, str], options: ClassifierOptions, channels: int = 3
+) -> TorchClassifier:
     """Make a classifier of a timm network.
 
     Args:
@@ -87,16 +101,18 @@ def classifier(name: str, module: nn.Module, metadata: dict[str, str], options: 
         module: the network, with its weights.
         metadata: of the weights' file.
         options: the user's flags.
+        channels: of its input.
 
     Raises:
-        UnderfireError: fewer than two outputs, or options that do not fit.
+        UnderfireError: no outputs, or options that do not fit.
     """
     cfg: dict[str, Any] = timm.data.resolve_data_config(model=module)
     size = cfg["input_size"][-1]
-    base = Preprocess(size, int(size / cfg["crop_pct"]), cfg["mean"], cfg["std"], cfg["interpolation"])
+    mean, std = (cfg[key] if channels == len(cfg[key]) else grey(cfg[key]) for key in ("mean", "std"))
+    base = Preprocess(size, int(size / cfg["crop_pct"]), mean, std, cfg["interpolation"])
     k = int(getattr(module, "num_classes", 0))
-    if k < 2:
-        raise UnderfireError(f"'{name}' has {k} outputs: a classifier of two classes or more is needed.")
+    if k < 1:
+        raise UnderfireError(f"'{name}' has {k} outputs: a classifier with a head is needed.")
     built = TorchClassifier(
         module,
         name=name,
@@ -106,9 +122,10 @@ def classifier(name: str, module: nn.Module, metadata: dict[str, str], options: 
         scores=getattr(module, "forward_head", None),
         pyramid=_pyramid(module),
         entry=metadata.get(weights.ENTRY, ""),
+        head=kind_for(k, options.head, name),
     )
     # After the digest: the weights are the same everywhere, but folding rounds differently on other kinds of CPUs.
-    fold_batch_norm(module, torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0)))
+    fold_batch_norm(module, torch.rand(1, channels, size, size, generator=torch.Generator().manual_seed(0)))
     return built
 
 

@@ -23,7 +23,7 @@ defend_app = typer.Typer(help="Set up a defense.", no_args_is_help=True, rich_ma
     ),
 )
 @takes(
-    *("images", "classifier", "weights", "input_size", "resize", "mean", "std", "interpolation"),
+    *("images", "classifier", "weights", "input_size", "resize", "mean", "std", "interpolation", "channels", "head"),
     *("classes", "limit", "threads", "device", "set_"),
 )
 def calibrate(
@@ -65,6 +65,8 @@ def calibrate(
         "mean",
         "std",
         "interpolation",
+        "channels",
+        "head",
         "classes",
         "threads",
         "device",

@@ -118,18 +118,20 @@ def _given(flags: Flags) -> Flags:
     given = {k: v for k, v in flags.items() if v is not None and v != []}
     for key in ("mean", "std"):
         if key in given:
-            given[key] = _three(key, given[key])
+            given[key] = _by_channel(key, given[key])
     if "set_" in given:
         given["options"] = _options(given.pop("set_"))
     return given
 
 
-def _three(key: str, word: str) -> tuple[float, ...]:
+def _by_channel(key: str, word: str) -> tuple[float, ...]:
     try:
-        r, g, b = (float(part) for part in word.split(","))
-    except ValueError as e:
-        raise UnderfireError(f"--{key} {word}: give three numbers such as 0.5,0.5,0.5.") from e
-    return r, g, b
+        numbers = tuple(float(part) for part in word.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) not in (1, 3):
+        raise UnderfireError(f"--{key} {word}: give three numbers such as 0.5,0.5,0.5, or one for all channels.")
+    return numbers
 
 
 def _options(words: list[str]) -> dict[str, dict[str, Any]]:

@@ -14,6 +14,7 @@ from underfire.audit.folder import stored_plan
 from underfire.audit.status import status
 from underfire.cli.progress import console, say
 from underfire.cli.streams import plain
+from underfire.core import HEADS
 from underfire.core.place import Place
 from underfire.metrics import summary
 from underfire.metrics.estimate import Estimate
@@ -138,9 +139,15 @@ def _front_door(plan: Plan) -> str:
         (" ".join(f"{value:.4g}" for value in plan.shown["input"][key]) for key in ("mean", "std")),
     )
     entry = f" Weights: '{plan.shown['weights_entry']}' of their file." if "weights_entry" in plan.shown else ""
-    return (
-        f"Photos: shorter side to {to['resize']} px ({to['interpolation']}), centre of {to['input_size']} px, mean "
-        f"{mean}, std {std}.{entry}"
+    centre = f"{to['input_size']}×{to['width']}" if "width" in to else f"{to['input_size']}"
+    grey = ", as grey" if len(to["mean"]) == 1 else ""
+    return " ".join(
+        (
+            f"Photos{grey}: shorter side to {to['resize']} px ({to['interpolation']}), centre of {centre} px, mean "
+            f"{mean}, std {std}.{entry}",
+            f"Outputs: {HEADS[plan.shown['head']]}.",
+            *plan.shown.get("notes", ()),
+        )
     )
 
 

@@ -19,13 +19,14 @@ from underfire.cli.flags import classifier_of
 from underfire.cli.progress import Progress, console, say
 from underfire.cli.show import ERRORS_SHOWN
 from underfire.cli.streams import plain
-from underfire.core import ClassifierOptions, Quiet, UnderfireError
+from underfire.core import HEADS, ClassifierOptions, Quiet, UnderfireError
 from underfire.core.files import write_whole
 from underfire.core.place import slug
 from underfire.defenses.ensemble.alarm import EnsembleAlarm, Verdict
 from underfire.defenses.ensemble.calibrate import calibrate
 from underfire.defenses.ensemble.calibration import Calibration
 from underfire.defenses.ensemble.check import Checked, check
+from underfire.heads import kind_of
 from underfire.images.overlay import over
 from underfire.images.photos import Folder
 from underfire.images.pixels import encode_png
@@ -124,7 +125,16 @@ def show_checks(
             bar.stop()
             if table.row_count and not as_json:
                 console.print(table)
+                _say_head(alarm)
     return raised, not bad
+
+
+def _say_head(alarm: EnsembleAlarm) -> None:
+    """Say what a prediction is, where it is not the usual first choice of several classes."""
+    kind = kind_of(alarm.classifier)
+    if kind != "softmax":
+        shown = " A prediction is the strongest label." if kind == "multilabel" else ""
+        say(f"Outputs of '{alarm.classifier.name}': {HEADS[kind]}.{shown}")
 
 
 def _show(verdict: Verdict, save: Path | None, used: set[str], as_json: bool) -> None:

@@ -32,6 +32,8 @@ verbs = typer.Typer()
         "mean",
         "std",
         "interpolation",
+        "channels",
+        "head",
         "classes",
         "interpreter",
     ),

@@ -50,7 +50,7 @@ NetworkFlag = Annotated[
     )
 )
 @takes(
-    *("images", "classifier", "weights", "input_size", "resize", "mean", "std", "interpolation"),
+    *("images", "classifier", "weights", "input_size", "resize", "mean", "std", "interpolation", "channels", "head"),
     *("classes", "limit", "seed", "threads", "device", "precision"),
 )
 def rts(

@@ -33,7 +33,9 @@ from underfire.core.protocols import (
 )
 from underfire.core.record import COLUMNS, IOU_THRESHOLDS, NUMBERS_VERSION, SCHEMA_VERSION, Record, Scale
 from underfire.core.types import (
+    HEADS,
     LEVELS,
+    WON,
     ClassifierOptions,
     ClassNames,
     Images,
@@ -62,11 +64,13 @@ from underfire.core.work import (
 __all__ = [
     "COLUMNS",
     "FAILURES",
+    "HEADS",
     "IOU_THRESHOLDS",
     "LEVELS",
     "LISTED",
     "NUMBERS_VERSION",
     "SCHEMA_VERSION",
+    "WON",
     "Attack",
     "BusyError",
     "Cell",

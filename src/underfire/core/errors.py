@@ -86,8 +86,13 @@ FAILURES = (RuntimeError, ValueError, AssertionError, TypeError, IndexError, Key
 HINTS = (
     (r"memory|threads?\b", "There is not enough memory: use fewer threads, or a smaller batch or input."),
     (r"half|bfloat16|dtype|type.* should be the same", "It must work in float32: call float() on it first."),
+    (r"to have 1 channels", "It takes grey images: give channels=1 (--channels 1)."),
+    (r"to have 3 channels, but got 1 ", "It takes three colours: leave channels (--channels) out."),
     (r"to have 3 channels", "Does it take (N, H, W, 3)? Then put a permute(0, 2, 3, 1) before it."),
-    (r"to have \d+ channels", "It must take three colours: put a layer before it that makes its channels of them."),
+    (
+        r"to have \d+ channels",
+        "It must take three colours, or one grey: put a layer before it that makes its channels.",
+    ),
     (r"Guard failed|size\(\)\[0\]", "Export it with a batch and a size that may vary."),
     (r"same device", "Move all of it to one device."),
     (r"size|shape|height|width|dimension|kernel|divisible|multiple", "Check --input-size."),
@@ -95,14 +100,14 @@ HINTS = (
 """Patterns of an exception's words -> a hint; the first that fits is used."""
 
 
-def refused(name: str, side: int, error: Exception) -> UnderfireError:
-    """Make the error for a network that fails on images (N, 3, side, side), with a hint from the exception's words.
+def refused(name: str, size: tuple[int, int], error: Exception) -> UnderfireError:
+    """Make the error for a network that fails on images of its input size, with a hint from the exception's words.
 
     Args:
         name: name of the classifier.
-        side: side of its input, px.
+        size: height and width of its input, px.
         error: the exception.
     """
     said = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")
     hint = next((f" {hint}" for pattern, hint in HINTS if re.search(pattern, str(error), re.IGNORECASE)), "")
-    return UnderfireError(f"'{name}' fails on a {side}×{side} px input: {said}.{hint}")
+    return UnderfireError(f"'{name}' fails on a {size[0]}×{size[1]} px input: {said}.{hint}")

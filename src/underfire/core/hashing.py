@@ -11,9 +11,10 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from underfire.core.types import Photo
+if TYPE_CHECKING:
+    from underfire.core.types import Photo
 
 ADDED = {"spelled": False}
 """Metadata of a field that earlier versions did not have: while it has its default value, digests do not change."""

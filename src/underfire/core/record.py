@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Version of the columns; `store` reads older ones too."""
 NUMBERS_VERSION = 3
 """Version of what the numbers mean. It goes into the key of every unit: after a change all is measured anew."""
@@ -47,12 +47,12 @@ class Record:
     clean_confidence: float | None = None
     """Probability of the source class on the clean PNG."""
     predicted_class: int | None = None
-    """argmax on the adversarial PNG."""
+    """argmax on the adversarial PNG; on a 'multilabel' head the strongest label."""
     predicted_class_name: str | None = None
     predicted_confidence: float | None = None
     """Probability of predicted_class on the adversarial PNG."""
     success: bool | None = None
-    """predicted_class is target_class."""
+    """predicted_class is target_class; on a 'multilabel' head, target_class is on and source_class is off."""
     confidence: float | None = None
     """Probability of the target class on the adversarial PNG."""
     target_map: str = "benign"
@@ -112,6 +112,8 @@ class Record:
     """F of asking the defense about one image."""
     error: str | None = None
     """Why this image has no result; None for a good row."""
+    head: str | None = None
+    """Head of judge_classifier: softmax, binary or multilabel, where probabilities are sigmoids of single labels."""
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,18 @@ Shapes are written as in the paper: N images of height H and width W, K classes,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import TYPE_CHECKING, ClassVar, TypeAlias, TypeVar
+
+from underfire.core.hashing import ADDED
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 Images: TypeAlias = "Tensor"
-"""(N, 3, H, W) float in [0, 1]."""
+"""(N, C, H, W) float in [0, 1]; C is 3, or 1 for a classifier of grey images."""
 Labels: TypeAlias = "Tensor"
 """(N,) int64 class indices."""
 Maps: TypeAlias = "Tensor"
@@ -25,6 +27,19 @@ PerImage: TypeAlias = "Tensor"
 
 LEVELS = 255
 """Steps of an 8-bit pixel between black and white; budgets are whole steps."""
+
+HEADS = {
+    "softmax": "one class of all (softmax)",
+    "binary": "one output, two classes (sigmoid)",
+    "multilabel": "labels, each on or off by itself (sigmoids)",
+}
+"""Kinds of head, and what the outputs of each mean."""
+WON = {
+    "softmax": "the classifier’s first choice is the attacker’s class",
+    "binary": "the classifier’s choice, by the sign of its one output, is the attacker’s class",
+    "multilabel": "the label that the attacker wants is on, and the photo’s own strongest label is off",
+}
+"""When an attack has succeeded on a classifier with a head of each kind."""
 
 T = TypeVar("T")
 
@@ -41,19 +56,37 @@ class Preprocess:
     """The input policy of a classifier: how a photo becomes its input.
 
     Args:
-        input_size: side of the square input, px.
-        resize: length of the photo's shorter side before the centre crop, px.
-        mean: what is subtracted from each colour channel in [0, 1].
-        std: what each channel is then divided by.
+        input_size: side of the square input, px; the height of any other input.
+        resize: length of the photo's shorter side before the centre crop, px. Where the input is not square, a photo
+            is made as small as it can be and still cover the input enlarged by ``resize`` / its shorter side.
+        mean: what is subtracted from each channel in [0, 1]: three numbers for colours, one for grey.
+        std: what each channel is then divided by, likewise.
         interpolation: bilinear, bicubic, lanczos or nearest.
+        width: of an input that is not square, px; None: it is square.
     """
 
     spelled: ClassVar[str] = "Preprocess"
     input_size: int
     resize: int
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
     interpolation: str = "bicubic"
+    width: int | None = field(default=None, metadata=ADDED)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the input, px."""
+        return self.input_size, self.input_size if self.width is None else self.width
+
+    @property
+    def channels(self) -> int:
+        """Channels of the input: 3 colours, or 1 grey."""
+        return len(self.mean)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of the input."""
+        return self.channels, *self.size
 
 
 @dataclass(frozen=True)
@@ -78,21 +111,25 @@ class ClassifierOptions:
 
     Args:
         weights: path of a safetensors file, or of a checkpoint without code.
-        input_size: side of the square input, px.
+        input_size: side of the square input, px, or its height and width.
         resize: length of the photo's shorter side before the centre crop, px.
-        mean: what is subtracted from each colour channel in [0, 1].
-        std: what each channel is then divided by.
+        mean: what is subtracted from each channel in [0, 1]: one number for all, or one for each.
+        std: what each channel is then divided by, likewise.
         classes: path of a file of class names.
         interpolation: how photos are resized.
+        channels: 3 colours, or 1 grey.
+        head: what the outputs mean; one of `HEADS`.
     """
 
     weights: str | None = None
-    input_size: int | None = None
+    input_size: int | tuple[int, int] | None = None
     resize: int | None = None
-    mean: tuple[float, float, float] | None = None
-    std: tuple[float, float, float] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
     classes: str | None = None
     interpolation: str | None = None
+    channels: int | None = None
+    head: str | None = None
 
 
 @dataclass(frozen=True)

@@ -50,8 +50,7 @@ def seconds_a_pass(classifier: Classifier, n: int, device: str, threads: int) ->
         threads: CPU threads.
     """
     prepare(threads)
-    size = classifier.preprocess.input_size
-    x = torch.rand(n, 3, size, size).to(device).requires_grad_()
+    x = torch.rand(n, *classifier.preprocess.shape).to(device).requires_grad_()
     steps = 0
     torch.autograd.grad(classifier.logits(x)[:, 0].sum(), x)
     start = time.perf_counter()

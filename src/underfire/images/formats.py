@@ -68,9 +68,14 @@ def opened(content: bytes) -> Image.Image:
     return Image.open(io.BytesIO(content), formats=formats())
 
 
-def decode_png(content: bytes) -> NDArray[np.uint8]:
-    """Decode a PNG into levels (H, W, 3)."""
+def decode_png(content: bytes, channels: int = 3) -> NDArray[np.uint8]:
+    """Decode a PNG into levels (H, W, channels): 3 colours, or 1 grey."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
-            return np.asarray(image.convert("RGB"))
+            return np.asarray(image.convert("RGB")) if channels == 3 else np.asarray(image.convert("L"))[..., None]
+
+
+def picture(levels: NDArray[np.uint8]) -> Image.Image:
+    """Make a Pillow image of levels (H, W, C): colours, or grey where C is 1."""
+    return Image.fromarray(levels[..., 0] if levels.ndim == 3 and levels.shape[-1] == 1 else levels)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from underfire.images.formats import picture
 from underfire.images.inferno import inferno
 
 SIDE = 224
@@ -17,7 +18,7 @@ SIDE = 224
 OVERLAY = 0.65
 """Weight of the map's colour over the grey image."""
 Pixels = NDArray[np.uint8]
-"""(H, W, 3) levels, from 0 to 255."""
+"""(H, W, C) levels, from 0 to 255; C is 3, or 1 for grey."""
 
 
 def difference(clean: Pixels, after: Pixels) -> tuple[str | None, int]:
@@ -40,10 +41,10 @@ def overlay(image: Pixels | None, m: NDArray[np.float32] | None) -> str | None:
 
 
 def over(image: Pixels, m: NDArray[Any]) -> Pixels:
-    """Draw the map (h, w), in [0, 1], in colour over the grey image (H, W, 3)."""
+    """Draw the map (h, w), in [0, 1], in colour over the grey image (H, W, C)."""
     height, width = image.shape[:2]
     large = Image.fromarray(np.asarray(m, np.float32)).resize((width, height), Image.Resampling.BICUBIC)
-    grey = np.asarray(Image.fromarray(image).convert("L"), np.float64)[..., None]
+    grey = np.asarray(picture(image).convert("L"), np.float64)[..., None]
     mixed: Pixels = np.rint(OVERLAY * inferno(np.asarray(large)) + (1 - OVERLAY) * grey).astype(np.uint8)
     return mixed
 
@@ -52,10 +53,10 @@ def uri(pixels: Pixels | None, quality: int = 78, side: int = SIDE) -> str | Non
     """Encode an image as a small JPEG in a data URI; None where there is no image."""
     if pixels is None:
         return None
-    picture = Image.fromarray(pixels)
-    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    small = picture(pixels)
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=quality, optimize=True)
+    small.save(buffer, "JPEG", quality=quality, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 

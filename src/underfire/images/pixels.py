@@ -18,7 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from underfire.core import LEVELS, Limits, Preprocess, UnderfireError
-from underfire.images.formats import opened
+from underfire.images.formats import opened, picture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,7 +40,7 @@ def load(content: bytes, path: str, policy: Preprocess, limits: Limits = Limits(
     """Decode a photo, turn it upright, resize its shorter side and crop its centre.
 
     Grey, palette, CMYK and 16-bit photos become 8-bit RGB; transparent ones are laid on white, as viewers show them.
-    Floats are 0 (black) to 1 (white).
+    Floats are 0 (black) to 1 (white). A classifier of grey images gets the luma of all of them (ITU-R 601).
 
     Args:
         content: the bytes of the file.
@@ -49,27 +49,34 @@ def load(content: bytes, path: str, policy: Preprocess, limits: Limits = Limits(
         limits: how many pixels a photo may have.
 
     Returns:
-        (input_size, input_size, 3) levels.
+        (H, W, C) levels, in the classifier's input size.
 
     Raises:
         UnderfireError: no image, truncated, too small or too large to be a photo.
     """
-    rgb = _upright_rgb(content, path, limits)
-    if min(rgb.size) < SMALLEST_SIDE:
+    photo = _upright_rgb(content, path, limits)
+    if min(photo.size) < SMALLEST_SIDE:
         raise UnderfireError(
-            f"'{path}' is {rgb.width}×{rgb.height} px: too small to be a photo (at least {SMALLEST_SIDE} px a side)."
+            f"'{path}' is {photo.width}×{photo.height} px: too small to be a photo (at least {SMALLEST_SIDE} px a "
+            "side)."
         )
-    scale = policy.resize / min(rgb.size)
-    size = (max(policy.resize, round(rgb.width * scale)), max(policy.resize, round(rgb.height * scale)))
-    left, top = (round((side - policy.input_size) / 2) for side in size)
+    shown = _cropped(photo if policy.channels == 3 else photo.convert("L"), policy)
+    return np.asarray(shown).reshape(*policy.size, policy.channels)
+
+
+def _cropped(photo: Image.Image, policy: Preprocess) -> Image.Image:
+    height, width = policy.size
+    covered = [side * policy.resize / min(policy.size) for side in (width, height)]
+    scale = max(c / p for c, p in zip(covered, photo.size, strict=True))
+    size = (max(round(covered[0]), round(photo.width * scale)), max(round(covered[1]), round(photo.height * scale)))
+    left, top = round((size[0] - width) / 2), round((size[1] - height) / 2)
     # Only what the crop keeps is resampled: a panorama of 16 × 10,000 px would otherwise become a huge image.
-    across, down = rgb.width / size[0], rgb.height / size[1]
-    right, bottom = left + policy.input_size, top + policy.input_size
+    across, down = photo.width / size[0], photo.height / size[1]
+    right, bottom = left + width, top + height
     box = (left * across, top * down, right * across, bottom * down)
-    if size == rgb.size:
-        return np.asarray(rgb.crop((left, top, right, bottom)))
-    method = Image.Resampling[policy.interpolation.upper()]
-    return np.asarray(rgb.resize((policy.input_size, policy.input_size), method, box))
+    if size == photo.size:
+        return photo.crop((left, top, right, bottom))
+    return photo.resize((width, height), Image.Resampling[policy.interpolation.upper()], box)
 
 
 def _upright_rgb(content: bytes, path: str, limits: Limits) -> Image.Image:
@@ -154,25 +161,25 @@ def _white(picture: Image.Image, path: str) -> float:
 
 
 def to_tensor(levels: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> Images:
-    """Turn levels (N, H, W, 3) into images (N, 3, H, W), float32 in [0, 1]."""
+    """Turn levels (N, H, W, C) into images (N, C, H, W), float32 in [0, 1]."""
     import torch  # noqa: PLC0415 (the report reads PNGs without torch)
 
     return torch.from_numpy(np.array(levels)).permute(0, 3, 1, 2).contiguous().float() / LEVELS
 
 
 def to_levels(x: Tensor) -> NDArray[np.uint8]:
-    """Turn images (N, 3, H, W) in [0, 1] into levels (N, H, W, 3), rounded to the nearest."""
+    """Turn images (N, C, H, W) in [0, 1] into levels (N, H, W, C), rounded to the nearest."""
     levels: NDArray[np.uint8] = (x.detach() * LEVELS).round().clamp(0, LEVELS).byte().permute(0, 2, 3, 1).cpu().numpy()
     return levels
 
 
 def linf_levels(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> int:
-    """Compute the largest difference of two images (H, W, 3), in levels."""
+    """Compute the largest difference of two images (H, W, C), in levels."""
     return int(np.abs(a.astype(np.int16) - b.astype(np.int16)).max())
 
 
 def encode_png(levels: NDArray[np.uint8], forged: str | None = None) -> bytes:
-    """Encode levels (H, W, 3) as a PNG; equal pixels give equal bytes.
+    """Encode levels (H, W, C) as a PNG, grey where C is 1; equal pixels give equal bytes.
 
     Args:
         levels: the pixels.
@@ -182,7 +189,7 @@ def encode_png(levels: NDArray[np.uint8], forged: str | None = None) -> bytes:
     info = PngInfo()
     if forged:
         info.add_text(FORGED, forged)
-    Image.fromarray(levels).save(buffer, "PNG", compress_level=PNG_COMPRESSION, pnginfo=info)
+    picture(levels).save(buffer, "PNG", compress_level=PNG_COMPRESSION, pnginfo=info)
     return buffer.getvalue()
 
 
@@ -197,8 +204,8 @@ def forged_note(content: bytes) -> str | None:
 
 
 def jpeg(levels: NDArray[np.uint8], quality: int = JPEG_QUALITY) -> NDArray[np.uint8]:
-    """Save levels (H, W, 3) as JPEG, and read them back."""
+    """Save levels (H, W, C) as JPEG, grey where C is 1, and read them back."""
     buffer = io.BytesIO()
-    Image.fromarray(levels).save(buffer, "JPEG", quality=quality)
+    picture(levels).save(buffer, "JPEG", quality=quality)
     with Image.open(buffer, formats=["JPEG"]) as image:
-        return np.asarray(image.convert("RGB"))
+        return np.asarray(image.convert(picture(levels).mode)).reshape(levels.shape)

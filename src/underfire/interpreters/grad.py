@@ -2,6 +2,8 @@
 
     m_c(x) = min-max scaled  max over colours |∂ℓ_c(x) / ∂x| ,   ℓ_c = z_c − logsumexp_{k≠c} z_k
 
+On labels of their own ℓ_c = z_c: always the log-odds of p_c, as the classifier's head has them (`underfire.heads`).
+
 The paper differentiates the probability p_c. ∂p_c = p_c (1−p_c) ∂ℓ_c has the same direction and, scaled, gives the same
 map. But in float32 the class term is lost once ℓ_c passes about 17, which is where attacks end; ℓ_c keeps it.
 """
@@ -17,6 +19,7 @@ from pydantic import Field
 from torch import Tensor
 
 from underfire.core import Classifier, Goal, ImageErrors, Images, Labels, Maps, Terms, UnderfireError, unknown
+from underfire.heads import head_of
 from underfire.images import maps
 from underfire.interpreters.smooth import Slope, twin_of
 from underfire.registry import register
@@ -44,16 +47,22 @@ class Grad:
     """
 
     name = "grad"
-    digest = ""
     map_passes = 3.0
     step_passes = 7.0
     attack_options: ClassVar[Mapping[str, Any]]
 
     def __init__(self, classifier: Classifier, score: str = "logodds", resolution: str | int = "56") -> None:
         self.classifier, self.score, self.resolution = classifier, score, str(resolution)
+        self.head = head_of(classifier)
+        # Where a side is no multiple of 4, earlier versions left its last pixels out: those maps had other numbers.
+        self.digest = "equal cells" if self._uneven else ""
         for what, word, known in (("score", self.score, SCORES), ("resolution", self.resolution, RESOLUTIONS)):
             if word not in known:
                 raise unknown(f"grad {what}", word, known)
+
+    @property
+    def _uneven(self) -> bool:
+        return self.resolution != "full" and any(side % POOL for side in self.classifier.preprocess.size)
 
     def explain(self, x: Images, y: Labels) -> Maps:
         """Compute maps (N, h, w) in [0, 1] of images (N, 3, H, W) for classes ``y`` (N,).
@@ -72,15 +81,14 @@ class Grad:
 
     def gradient(self, z: Tensor, x: Images, y: Labels, create_graph: bool) -> Tensor:
         """Compute ∂ score_c / ∂x (N, 3, H, W) from the logits ``z`` (N, K) of ``x``."""
-        chosen = z.gather(1, y[:, None])[:, 0]
-        score = chosen - _others(z, y) if self.score == "logodds" else chosen
+        score = self.head.log_odds(z, y) if self.score == "logodds" else z.gather(1, y[:, None])[:, 0]
         return torch.autograd.grad(score.sum(), x, create_graph=create_graph)[0]
 
     def of_gradient(self, gradient: Tensor) -> Maps:
         """Compute the maps (N, h, w) of gradients (N, 3, H, W)."""
         m = gradient.abs().amax(1)
         if self.resolution != "full":
-            m = F.avg_pool2d(m[:, None], POOL)[:, 0]
+            m = _by_cells(m)
         return maps.unit_scale(m)
 
     def surrogate(self, x: Images, goal: Goal, **options: object) -> GradSurrogate:
@@ -95,9 +103,15 @@ class Grad:
             raise UnderfireError(f"The settings {options} do not suit grad's smoothed twin: {e}.") from e
 
 
-def _others(z: Tensor, y: Labels) -> Tensor:
-    """Compute the logsumexp of the logits of all classes but y."""
-    return z.scatter(1, y[:, None], -torch.inf).logsumexp(1)
+def _by_cells(m: Maps) -> Maps:
+    """Average maps (N, H, W) over cells of 4×4 pixels; where a side is no multiple of 4, over cells of nearly 4.
+
+    All cells are equally large, to a pixel, so that each lies in the picture where it is drawn.
+    """
+    h, w = m.shape[1:]
+    if h % POOL or w % POOL:
+        return F.adaptive_avg_pool2d(m[:, None], (max(1, round(h / POOL)), max(1, round(w / POOL))))[:, 0]
+    return F.avg_pool2d(m[:, None], POOL)[:, 0]
 
 
 class GradSurrogate:

@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from underfire.core import FAILURES, Classifier, Images, UnderfireError, refused
+from underfire.heads import kind_of
+from underfire.heads.ending import is_sigmoid, last_step
 from underfire.plan.culprit import culprit
 
 TWICE, BESIDE = 1e-4, {"cpu": 1e-3}
@@ -35,11 +37,12 @@ def check(classifier: Classifier, device: torch.device | str = "cpu") -> None:
     Raises:
         UnderfireError: it fails; the error says why, with the layer where it can be seen.
     """
-    x = trial_images(classifier.preprocess.input_size).to(device).requires_grad_()
+    x = trial_images(*classifier.preprocess.shape).to(device).requires_grad_()
     before = dict(_buffers(classifier))
     z = _asked(classifier, x)
     problem = (
         _no_logits(classifier, x, z.detach())
+        or _sigmoid(classifier, z)
         or _unsteady(classifier, x.detach(), z.detach())
         or _written(classifier, before)
         or _no_slope(classifier, x, z)
@@ -48,16 +51,16 @@ def check(classifier: Classifier, device: torch.device | str = "cpu") -> None:
         raise UnderfireError(f"'{classifier.name}' {problem}.")
 
 
-def trial_images(size: int) -> Images:
-    """Make images (3, 3, size, size): noise, coloured clouds, and the clouds with a black and a white area."""
+def trial_images(channels: int, height: int, width: int) -> Images:
+    """Make images (3, C, H, W): noise, coloured clouds, and the clouds with a black and a white area."""
     generator = torch.Generator().manual_seed(0)
-    noise = torch.rand(3, size, size, generator=generator)
-    clouds = torch.zeros(3, size, size)
+    noise = torch.rand(channels, height, width, generator=generator)
+    clouds = torch.zeros(channels, height, width)
     for n, share in ((2, 0.5), (5, 0.3), (11, 0.2)):
-        wave = torch.rand(1, 3, n, n, generator=generator)
-        clouds += share * F.interpolate(wave, (size, size), mode="bilinear")[0]
+        wave = torch.rand(1, channels, n, n, generator=generator)
+        clouds += share * F.interpolate(wave, (height, width), mode="bilinear")[0]
     clipped = clouds.clone()
-    clipped[:, : size // 3], clipped[:, -(size // 3) :] = 0, 1
+    clipped[:, : height // 3], clipped[:, -(height // 3) :] = 0, 1
     return torch.stack([noise, clouds, clipped])
 
 
@@ -65,7 +68,7 @@ def _asked(classifier: Classifier, x: Images) -> Tensor:
     try:
         return classifier.logits(x)
     except FAILURES as e:
-        raise refused(classifier.name, x.shape[-1], e) from e
+        raise refused(classifier.name, classifier.preprocess.size, e) from e
 
 
 def _no_logits(classifier: Classifier, x: Images, z: Tensor) -> str | None:
@@ -79,6 +82,15 @@ def _no_logits(classifier: Classifier, x: Images, z: Tensor) -> str | None:
     if bool((z >= 0).all()) and bool((z.sum(1) - 1).abs().max() < 1e-3):
         return "returns probabilities, not logits: remove the softmax at its end"
     return None
+
+
+def _sigmoid(classifier: Classifier, z: Tensor) -> str | None:
+    if not is_sigmoid(last_step(z, paired=kind_of(classifier) == "binary")):
+        return None
+    return (
+        "ends in a sigmoid, so it returns probabilities, not logits: remove the sigmoid at its end, and give --head "
+        "multilabel or, for one output, binary"
+    )
 
 
 @torch.no_grad()

@@ -82,12 +82,12 @@ def batch_that_fits(classifier: Classifier, device: str, workers: int, step_pass
         saved += t.numel() * t.element_size()
         return t
 
-    size = classifier.preprocess.input_size
+    shape = classifier.preprocess.shape
     with torch.autograd.graph.saved_tensors_hooks(count, lambda t: t):
         try:
-            classifier.logits(torch.zeros(1, 3, size, size, device=device, requires_grad=True))
+            classifier.logits(torch.zeros(1, *shape, device=device, requires_grad=True))
         except FAILURES as e:
-            raise refused(classifier.name, size, e) from e
+            raise refused(classifier.name, shape[1:], e) from e
     weights = sum(p.numel() * p.element_size() for p in _parameters(classifier))  # saved too, but once for all images
     image = max(1, saved - weights) * (1.5 if step_passes <= FIRST_ORDER else 4.5)
     return max(1, int(_memory(device) / MEMORY_SHARE / workers / image))

@@ -11,6 +11,7 @@ from underfire import registry
 from underfire.core import Cell, Classifier, Defense, Interpreter, Job, TargetMap, UnderfireError, unknown
 from underfire.core.hashing import digest_of
 from underfire.core.place import local
+from underfire.heads import kind_of
 from underfire.images.photos import Folder
 from underfire.plan.attacks import cells_of
 from underfire.plan.cost import FIRST_ORDER, Lane, batch_that_fits, by_device, lanes_of
@@ -68,8 +69,10 @@ def make_plan(settings: Settings, victims: Victims = VICTIMS, earlier: Settings 
 
 def _shown(classifier: Classifier) -> dict[str, Any]:
     policy = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(classifier.preprocess).items()}
-    entry = getattr(classifier, "entry", "")
-    return {"input": policy, **({"weights_entry": entry} if entry else {})}
+    if policy["width"] is None:
+        del policy["width"]
+    said = {"weights_entry": getattr(classifier, "entry", ""), "notes": list(getattr(classifier, "notes", ()))}
+    return {"input": policy, "head": kind_of(classifier), **{name: value for name, value in said.items() if value}}
 
 
 @dataclass(frozen=True)

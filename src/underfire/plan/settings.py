@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
-from underfire import core
 from underfire.core import ClassifierOptions, Limits, UnderfireError
 from underfire.core.place import FILES, absolute, absolute_files, is_url
 from underfire.images.photos import DEMO
+from underfire.plan.told import sentence
+from underfire.plan.values import Colours, HeadKind, Numbers, Size
 
 UNIT_ROWS = 1000
 """Rows of one Parquet part at most."""
@@ -20,16 +21,12 @@ AUTO = ("batch_size", "threads", "precision")
 """Settings that are filled in where they are not given: from the earlier plan, when a run goes on."""
 NOT_IN_KEY = frozenset(
     {"images", "weights", "classes", "device", "workers", "executor", "address", "gpus", "resolved", "target_map"}
-    | {"defense", "interpolation"}
+    | {"defense", "interpolation", "channels", "head"}
 )
 """Settings that are not in the key. Some change no number; the files among them are in the key by their digests, and
-the whole input policy is in the digest of the weights."""
-LATER = ("interpolation", "max_megapixels", "max_megabytes")
+the whole input policy, and the kind of head, are in the digest of the weights."""
+LATER = ("interpolation", "max_megapixels", "max_megabytes", "channels", "head")
 """Settings that earlier versions did not have: while they are not given, keys and output folders do not change."""
-LONGEST = 200
-"""Letters of a user's value that an error repeats."""
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Triple = tuple[Finite, Finite, Finite]
 PHOTOS, CLASSIFIER, ATTACK, MACHINE = "Photos", "Classifier", "Attack", "Where it runs"
 """Groups of settings, as `--help` shows them."""
 
@@ -80,18 +77,40 @@ class Settings(BaseModel):
         str | None, flag(CLASSIFIER, "FILE", "Your own weights: safetensors, or a checkpoint without code.")
     ] = None
     input_size: Annotated[
-        Annotated[int, Field(ge=16, le=4096)] | None, flag(CLASSIFIER, "PX", "Side of the classifier's input.")
+        Size | None,
+        flag(CLASSIFIER, "PX|HxW", "Side of the classifier's square input, or its height and width: 64x96."),
     ] = None
     resize: Annotated[
         Annotated[int, Field(ge=16, le=8192)] | None,
         flag(CLASSIFIER, "PX", "Shorter side of a photo before the centre crop."),
     ] = None
     mean: Annotated[
-        Triple | None, flag(CLASSIFIER, "R,G,B", "What is subtracted from pixels in [0, 1], by colour.")
+        Numbers | None,
+        flag(
+            CLASSIFIER,
+            "R,G,B|M",
+            "What is subtracted from pixels in [0, 1], by colour, or one number for all. A network that wants −1 to 1 "
+            "has mean 0.5 and std 0.5; one that wants 0 to 255 has mean 0 and std 0.00392157 (1/255).",
+        ),
     ] = None
-    std: Annotated[Triple | None, flag(CLASSIFIER, "R,G,B", "What pixels are then divided by, by colour.")] = None
+    std: Annotated[
+        Numbers | None, flag(CLASSIFIER, "R,G,B|S", "What pixels are then divided by, by colour, or one number.")
+    ] = None
     interpolation: Annotated[
         str | None, flag(CLASSIFIER, "NAME", "How photos are resized: bilinear, bicubic, lanczos or nearest.")
+    ] = None
+    channels: Annotated[
+        Colours | None,
+        flag(CLASSIFIER, "1|3", "Colours of the input; with 1 photos are read as grey.", "as the network"),
+    ] = None
+    head: Annotated[
+        HeadKind | None,
+        flag(
+            CLASSIFIER,
+            "softmax|binary|multilabel",
+            "What the outputs mean: one class of all; one output for two classes; labels by themselves.",
+            "binary for one output, else softmax",
+        ),
     ] = None
     classes: Annotated[
         str | None, flag(CLASSIFIER, "FILE", "Class names, one on each line, in the order of the outputs.")
@@ -184,7 +203,7 @@ class Settings(BaseModel):
         try:
             return cls(**values)
         except ValidationError as e:
-            raise UnderfireError(_sentence(e)) from e
+            raise UnderfireError(sentence(e, cls.model_fields)) from e
         except TypeError as e:
             raise UnderfireError(f"A plan is a mapping of settings, such as 'images: photos' ({e}).") from e
 
@@ -208,26 +227,6 @@ class Settings(BaseModel):
         """The user's own weights and input policy."""
         own = {f.name: getattr(self, f.name) for f in dataclasses.fields(ClassifierOptions)}
         return ClassifierOptions(**own)
-
-
-def _sentence(error: ValidationError) -> str:
-    """Tell the first mistake in the user's words."""
-    first = error.errors()[0]
-    word = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        return str(core.unknown("setting", word, Settings.model_fields))
-    if first["type"] == "missing":
-        return f"The plan does not say '{word}'."
-    flag = "--" + word.partition(".")[0].replace("_", "-")
-    if first["type"] == "empty":
-        return f"{flag} is empty: give a value, or leave the flag out."
-    hint = " The budget is in whole levels of 255." if word == "eps" else ""
-    return f"{flag} {_short(first['input'])}: {first['msg'][0].lower()}{first['msg'][1:]}.{hint}"
-
-
-def _short(given: Any) -> str:
-    said = str(given)
-    return said if len(said) <= LONGEST else said[:LONGEST] + "…"
 
 
 def as_before(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,8 @@ from underfire.images.targets import SHAPES, grey_map, read_target
 
 WORDS = "benign, class:NAME, class:random, image:PATH, image:random, shape:circle, shape:box or file:PNG"
 """The words for sources of target maps, in an error."""
+FEW = 5
+"""Classes that an error names one by one."""
 
 
 def target_map_of(word: str, classifier: Classifier, root: Path | None = None) -> TargetMap:
@@ -87,7 +89,8 @@ def class_of(word: str, classifier: Classifier, flag: str = "--target ") -> str 
     if word.lstrip("-").isdigit():
         if 0 <= int(word) < len(names):
             return int(word)
-        raise UnderfireError(f"{flag}{word}: '{classifier.name}' has classes 0 to {len(names) - 1}.")
+        known = f" ({', '.join(f'{i} {name}' for i, name in enumerate(names))})" if len(names) <= FEW else ""
+        raise UnderfireError(f"{flag}{word}: '{classifier.name}' has classes 0 to {len(names) - 1}{known}.")
     if word in ids:
         return ids.index(word)
     wanted = word.casefold()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from underfire.core import Classifier, ClassifierOptions, Defense, Interpreter, UnderfireError, unknown
+from underfire.heads import kind_of
 from underfire.registry.values import check_call
 
 KINDS = ("classifiers", "interpreters", "attacks", "defenses", "executors")
@@ -86,7 +87,18 @@ def build_classifier(name: str, options: ClassifierOptions, device: str) -> Clas
     classifier: Any = maker("classifiers", kind)(variant, options)
     classifier.to(device)
     built: Classifier = classifier
+    _refuse_unheard(built, name, options)
     return built
+
+
+def _refuse_unheard(classifier: Classifier, name: str, options: ClassifierOptions) -> None:
+    """Raise UnderfireError for a head or channels that a maker has passed over."""
+    for flag, given, has in (
+        ("--head", options.head, kind_of(classifier)),
+        ("--channels", options.channels, classifier.preprocess.channels),
+    ):
+        if given is not None and given != has:
+            raise UnderfireError(f"{flag} {given}: '{name}' has {has}; leave it out.")
 
 
 def build_interpreter(name: str, classifier: Classifier, options: Mapping[str, Any]) -> Interpreter:

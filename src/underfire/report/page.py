@@ -12,7 +12,7 @@ from typing import Any, overload
 
 import pyarrow.compute as pc
 
-from underfire.core import IOU_THRESHOLDS, UnderfireError
+from underfire.core import HEADS, IOU_THRESHOLDS, WON, UnderfireError
 from underfire.core.place import Place, Remote
 from underfire.images import overlay
 from underfire.report import gallery
@@ -109,6 +109,8 @@ def method(context: Context) -> Section:
         "photos": len(found.with_results),
         "target": found.plan.get("target"),
         "target_map": ", ".join(found.distinct("target_map")),
+        "heads": [HEADS[kind] for kind in found.distinct("head")],
+        "won": [WON[kind] for kind in found.distinct("head")] or [WON["softmax"]],
         "panels": found.panels,
     }
     return Section("method", "What was attacked, and how it is judged", data)

@@ -18,6 +18,8 @@ from underfire.core import SCHEMA_VERSION, DamagedFileError, OtherVersionError
 OLDEST = 3
 """The oldest version that can be read. Version 3 also stored the verdicts, which are now computed on reading."""
 _DROPPED = frozenset({"untouched_l1", "untouched", "forged"})
+_ADDED = ("head",)
+"""Columns that parts of earlier versions lack; None there."""
 _ARROW: dict[Any, pa.DataType] = {
     str: pa.string(),
     int: pa.int64(),
@@ -122,6 +124,8 @@ def fitted(table: pa.Table, fixed: pa.Schema, where: str) -> pa.Table:
         )
     if version < SCHEMA_VERSION:
         table = table.drop_columns([name for name in table.column_names if name in _DROPPED])
+        for column in (fixed.field(name) for name in _ADDED if name in fixed.names and name not in table.column_names):
+            table = table.append_column(column, pa.nulls(table.num_rows, column.type))
     if sorted(table.column_names) != sorted(fixed.names):
         odd = sorted(set(table.column_names) ^ set(fixed.names))
         raise OtherVersionError(f"The part {where} has other columns than underfire writes ({', '.join(odd)}).")

@@ -36,31 +36,36 @@ def require(kept: bool, part: str, rule: str, found: str) -> None:
         raise ContractError(part, rule, found)
 
 
-def pictures(n: int, size: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Images:
-    """Draw coloured clouds with some noise, on the 8-bit grid: (n, 3, size, size) in [0, 1].
+def pictures(
+    n: int, size: int | tuple[int, int], seed: int = 0, dtype: torch.dtype = torch.float32, channels: int = 3
+) -> Images:
+    """Draw coloured clouds with some noise, on the 8-bit grid: (n, channels, H, W) in [0, 1].
 
     Args:
         n: how many.
-        size: side in px.
+        size: side in px, or height and width.
         seed: of the drawing.
         dtype: of the result.
+        channels: 3 colours, or 1 grey.
 
     Example:
         >>> pictures(2, 64).shape
         torch.Size([2, 3, 64, 64])
     """
+    height, width = (size, size) if isinstance(size, int) else size
     generator = torch.Generator().manual_seed(seed)
     clouds = F.interpolate(
-        torch.rand(n, 3, 3, 3, generator=generator, dtype=torch.float64), (size, size), mode="bilinear"
+        torch.rand(n, channels, 3, 3, generator=generator, dtype=torch.float64), (height, width), mode="bilinear"
     )
-    noise = torch.rand(n, 3, size, size, generator=generator, dtype=torch.float64)
+    noise = torch.rand(n, channels, height, width, generator=generator, dtype=torch.float64)
     return (((0.75 * clouds + 0.25 * noise) * LEVELS).round() / LEVELS).to(dtype)
 
 
 def pictures_for(classifier: Classifier) -> Images:
     """Draw three `pictures` of a classifier's input size, in float32, on its device."""
     device = classifier.device if isinstance(classifier, TorchClassifier) else "cpu"
-    return pictures(3, classifier.preprocess.input_size).to(device)
+    policy = classifier.preprocess
+    return pictures(3, policy.size, channels=policy.channels).to(device)
 
 
 def largest(difference: Tensor) -> float:

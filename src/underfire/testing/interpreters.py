@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from underfire.core import Classifier, Goal, Images, Interpreter, Labels, Maps, Surrogate, Terms
+from underfire.heads import head_of
 from underfire.testing.contract import SLACK, allowed, largest, pictures_for, require, spent
 
 STEPS = {torch.float64: 1e-6, torch.float32: 1e-3}
@@ -192,7 +192,8 @@ def _check_step(case: Case) -> None:
     def step() -> None:
         leaf = _leaf(case.near)
         terms = surrogate.terms(leaf)
-        torch.autograd.grad((F.cross_entropy(terms.logits, case.goal.labels) + terms.loss.sum()), leaf)
+        prediction = head_of(case.classifier).loss(terms.logits, case.goal.labels, case.goal.source)
+        torch.autograd.grad(prediction.mean() + terms.loss.sum(), leaf)
 
     passes, most = spent(case.name, case.classifier, len(case.x), step), case.interpreter.step_passes
     require(passes <= most * (1 + SLACK), case.name, "cost", f"a step took {passes:g} F, and step_passes says {most:g}")

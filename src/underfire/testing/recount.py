@@ -62,9 +62,8 @@ def _first_layer(classifier: TorchClassifier) -> nn.Module:
     ran: list[nn.Module] = []
     layers = [m for m in classifier.module.modules() if any(True for _ in m.parameters(recurse=False))]
     hooks = [m.register_forward_hook(lambda m, _args, _out: ran.append(m)) for m in layers]
-    size = classifier.preprocess.input_size
     try:
-        classifier.logits(torch.zeros(1, 3, size, size, device=classifier.device))
+        classifier.logits(torch.zeros(1, *classifier.preprocess.shape, device=classifier.device))
     finally:
         for hook in hooks:
             hook.remove()

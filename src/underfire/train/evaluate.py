@@ -87,7 +87,11 @@ class Evaluator:
         """Draw a few of the photos and their maps, as PNG."""
         names = self.classifier.classes.names
         shown = [
-            Explained((255 * photo).round().byte().permute(1, 2, 0).cpu().numpy(), m.cpu().numpy(), names[int(label)])
+            Explained(
+                (255 * photo).round().byte().permute(1, 2, 0).expand(-1, -1, 3).cpu().numpy(),
+                m.cpu().numpy(),
+                names[int(label)],
+            )
             for _, x, y, maps in self.maps(net, evenly(photos, SHEET))
             for photo, m, label in zip(x, maps, y, strict=True)
         ]

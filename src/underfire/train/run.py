@@ -21,7 +21,7 @@ from underfire.core.files import write_whole
 from underfire.core.place import slug
 from underfire.interpreters.rts.card import Card, packed, read_card
 from underfire.train.loop import Nobody, Task, TrainingLoop, TrainListener
-from underfire.train.photos import LabelledPhoto, Photos
+from underfire.train.photos import LabelledPhoto, Photos, refuse_unsuitable
 from underfire.train.rts import RtsTask
 from underfire.train.rts_a import AdversarialTask
 from underfire.train.settings import AdversarialSettings, TrainSettings
@@ -143,8 +143,9 @@ def fit(
     Raises:
         UnderfireError: photos that nothing can be learnt from, or another training's files at ``out``.
     """
+    refuse_unsuitable(classifier)
     photos = Photos(images, settings.limit, classifier)
-    classifier.pyramid(torch.zeros(1, 3, *[classifier.preprocess.input_size] * 2, device=classifier.head.device))
+    classifier.pyramid(torch.zeros(1, *classifier.preprocess.shape, device=classifier.head.device))
     fingerprint = _fingerprint(photos, settings)
     if out.exists():
         return _finished(out, fingerprint)

@@ -66,13 +66,14 @@ class Batch:
     Args:
         rows: (N,) places in the unit.
         photos: (N,) identities.
-        levels: (N, H, W, 3) pixels.
+        levels: (N, H, W, C) pixels.
         x: (N, 3, H, W) the same in [0, 1].
         source: (N,) the classifier's own predictions.
         confidence: (N,) their probabilities.
         target: (N,) the classes c_t that are wanted.
         passes: (N,) F spent on predictions.
         classes: what source and target classes are called.
+        head: kind of the classifier's head.
         errors: place in the unit -> why another photo is not, or no longer, in the batch.
         reference: what the target maps are maps of; None where that is the photos themselves, or nothing.
         goals: interpreter -> benign and target maps.
@@ -88,6 +89,7 @@ class Batch:
     target: Labels
     passes: PerImage
     classes: ClassNames
+    head: str = "softmax"
     errors: Mapping[int, str] = field(default_factory=dict)
     reference: Reference | None = None
     goals: Mapping[str, GoalMaps] = field(default_factory=dict)

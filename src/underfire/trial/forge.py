@@ -28,7 +28,7 @@ class Forged:
     Args:
         clean: the photos that they were made of; its errors say why others were not.
         png: (N,) the files.
-        levels: (N, H, W, 3) pixels.
+        levels: (N, H, W, C) pixels.
         linf: (N,) largest change of a pixel, in levels of 255.
         steps: (N,) steps of the search.
         passes: (N,) F of the search with all its own checks.
@@ -98,7 +98,7 @@ def _attacked(system: System, job: Job, cell: Cell, able: Batch) -> Forged:
     _check_finite(cell, found)
     note = f"{cell.attack.name} against {cell.against or 'the prediction'}"
     png = tuple(pixels.encode_png(levels, note) for levels in pixels.to_levels(found.images))
-    levels = np.stack([decode_png(one) for one in png])
+    levels = np.stack([decode_png(one, able.levels.shape[-1]) for one in png])
     linf = torch.tensor([pixels.linf_levels(*pair) for pair in zip(levels, able.levels, strict=True)])
     _check_budget(cell, linf)
     extras = {column: values.detach().cpu() for column, values in found.extras.items()}

@@ -37,7 +37,7 @@ def load_given(given: Any, classifier: Classifier) -> Loaded:
     if not isinstance(images, Tensor) and all(isinstance(one, Tensor) for one in images):
         images = _stacked(images)
     if isinstance(images, Tensor):
-        levels = as_shown(images, classifier.preprocess.input_size, classifier.name)
+        levels = as_shown(images, classifier.preprocess, classifier.name)
         photos = tuple(_photo(f"image-{i}.png", pixels.encode_png(one)) for i, one in enumerate(levels))
         return Loaded(photos, 0, tuple(range(len(photos))), levels, {})
     files = [_file(i, one) for i, one in enumerate(images)]

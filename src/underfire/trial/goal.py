@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from underfire.core import Job, Photo
+from underfire.heads import Head, head_of, kind_of
 from underfire.images import pixels, targets
 from underfire.trial.batch import Batch, Reference, labels, logits
 from underfire.trial.load import Loaded
@@ -44,10 +45,11 @@ def _predicted(system: System, job: Job, loaded: Loaded) -> Batch:
         levels=loaded.levels,
         x=x,
         source=source,
-        confidence=z.softmax(1).gather(1, source[:, None])[:, 0],
+        confidence=head_of(system.classifier).probabilities(z).gather(1, source[:, None])[:, 0],
         target=labels(system, [target for target, _ in aims]),
         passes=spent.passes,
         classes=system.classifier.classes,
+        head=kind_of(system.classifier),
         errors=loaded.errors,
     ).without({row: why for row, (_, why) in zip(loaded.rows, aims, strict=True) if why})
 
@@ -56,20 +58,23 @@ def _aim(system: System, job: Job, photo: Photo, z: Tensor, source: int) -> tupl
     """The class that is wanted of a photo with logits ``z`` (K,), and why it cannot be attacked ('': it can)."""
     if not bool(z.isfinite().all()):
         return source, f"The classifier's scores of '{photo.path}' are not finite."
-    target = target_class(job, photo, z, source)
+    target = target_class(job, photo, head_of(system.classifier), z, source)
     if target == source:
         name = system.classifier.classes.names[source]
         return target, f"'{photo.path}' is already classified as {name} ({source}): give another --target."
     return target, ""
 
 
-def target_class(job: Job, photo: Photo, z: Tensor, source: int) -> int:
-    """Choose the class c_t that is wanted of a photo with logits ``z`` (K,)."""
+def target_class(job: Job, photo: Photo, head: Head, z: Tensor, source: int) -> int:
+    """Choose the class c_t that is wanted of a photo with logits ``z`` (K,).
+
+    A random label of a head with labels of their own is one that is off on the clean photo.
+    """
     if isinstance(job.target, int):
         return job.target
     if job.target == "least-likely":
         return int(z.argmin())
-    return targets.draw_class(job.seed, photo, "target", len(z), [source])
+    return targets.draw_class(job.seed, photo, "target", len(z), head.taken(z, source))
 
 
 # -- what target maps are maps of -------------------------------------------------------------------------------------

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from underfire.core import ClassNames, Maps
+from underfire.core import Maps
+from underfire.heads import head_named
 from underfire.images import maps, pixels
 from underfire.interpreters.checked import explain
-from underfire.trial.batch import Batch, logits
+from underfire.trial.batch import Batch, GoalMaps, logits
 from underfire.trial.load import Levels
 from underfire.trial.system import System
 
@@ -58,7 +59,7 @@ def judge(system: System, name: str, clean: Batch, levels: Levels) -> Judged:
         system: who judges.
         name: its interpreter.
         clean: the photos that the pictures were made of; those that lack a goal map there are set aside.
-        levels: (N, H, W, 3) the pictures, as read back from the PNGs.
+        levels: (N, H, W, C) the pictures, as read back from the PNGs.
     """
     levels = levels[clean.outside(clean.goals[name].errors).numpy()]
     clean = clean.without(clean.goals[name].errors)
@@ -70,37 +71,33 @@ def judge(system: System, name: str, clean: Batch, levels: Levels) -> Judged:
         lacking[n] = "the classifier's scores of the adversarial picture are not finite."
     goal = clean.goals[name]
     judgements = tuple(
-        judgement(
-            z[n], int(clean.target[n]), clean.classes, m[n], goal.wanted[n], goal.benign[n], float(spent.passes[n])
-        )
-        for n in range(len(x))
-        if n not in lacking
+        judgement(z[n], clean, n, m[n], goal, float(spent.passes[n])) for n in range(len(x)) if n not in lacking
     )
     errors = clean.told(lacking)
     return Judged(clean.without(errors), judgements, m[clean.outside(errors)])
 
 
-def judgement(
-    z: Tensor, target: int, names: ClassNames, m: Tensor, wanted: Tensor, benign: Tensor, passes: float
-) -> Judgement:
+def judgement(z: Tensor, clean: Batch, n: int, m: Tensor, goal: GoalMaps, passes: float) -> Judgement:
     """Compare one image with what was wanted of it.
 
     Args:
         z: (K,) logits in float64 of the image as read back.
-        target: the class c_t that the attack wanted.
-        names: what the classes are called.
-        m: (h, w) map of that image for c_t.
-        wanted: (h, w) the target map m_t.
-        benign: (h, w) the map of the clean image for its own class.
+        clean: the photos, with the classes c_t that the attack wanted, and those of the clean images.
+        n: which of them.
+        m: (h, w) map of the image for c_t.
+        goal: the target maps m_t, and the maps of the clean images for their own classes.
         passes: F of the look.
     """
-    predicted, p = int(z.argmax()), z.softmax(0)
+    head, target, source = head_named(clean.head), clean.target[n : n + 1].cpu(), clean.source[n : n + 1].cpu()
+    wanted, benign = goal.wanted[n], goal.benign[n]
+    z = z[None].cpu()
+    predicted, p = int(z.argmax()), head.probabilities(z)[0]
     return Judgement(
         predicted_class=predicted,
-        predicted_class_name=names.names[predicted],
+        predicted_class_name=clean.classes.names[predicted],
         predicted_confidence=float(p[predicted]),
-        success=predicted == target,
-        confidence=float(p[target]),
+        success=bool(head.won(z, target, source)),
+        confidence=float(p[int(target)]),
         map_l1=float(np.abs(m.numpy() - wanted.numpy()).mean()),
         map_iou=maps.iou(m.numpy(), wanted.numpy()),
         map_rank=maps.rank(m.numpy(), wanted.numpy()),

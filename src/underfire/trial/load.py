@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Levels: TypeAlias = "NDArray[np.uint8]"
-"""(N, H, W, 3) pixels, 0 to 255; of one picture (H, W, 3)."""
+"""(N, H, W, C) pixels, 0 to 255, C = 3 colours or 1 grey; of one picture (H, W, C)."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Loaded:
         given: all that were asked for.
         first: place of the first of them in the unit.
         rows: (N,) places in the unit.
-        levels: (N, H, W, 3) pixels.
+        levels: (N, H, W, C) pixels.
         errors: place in the unit -> why a photo cannot be read.
     """
 
@@ -70,5 +70,5 @@ def load(
             raise
         except UnderfireError as e:
             errors[row] = str(e)
-    levels = np.array(list(shown.values()), np.uint8).reshape(-1, preprocess.input_size, preprocess.input_size, 3)
+    levels = np.array(list(shown.values()), np.uint8).reshape(-1, *preprocess.size, preprocess.channels)
     return Loaded(tuple(photos), first, tuple(shown), levels, errors)

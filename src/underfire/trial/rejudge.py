@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from underfire.core import Classifier, Interpreter, JudgeUnit, Photo, Record, UnitResult
+from underfire.heads import head_of, kind_of
 from underfire.images import pixels
 from underfire.images.photos import Folder
 from underfire.interpreters.checked import benign
@@ -70,8 +71,7 @@ def _shown(unit: JudgeUnit, system: System) -> Shown:
 
 def _pixels(png: bytes, classifier: Classifier) -> Levels:
     """A PNG as this classifier sees it: resized where its input is of another size, never cropped again."""
-    size = classifier.preprocess.input_size
-    return pixels.load(png, "PNG", replace(classifier.preprocess, resize=size))
+    return pixels.load(png, "PNG", replace(classifier.preprocess, resize=min(classifier.preprocess.size)))
 
 
 @torch.no_grad()
@@ -86,10 +86,11 @@ def _looked(unit: JudgeUnit, system: System, levels: Levels) -> Batch:
         levels=levels,
         x=x,
         source=source,
-        confidence=z.softmax(1).gather(1, source[:, None])[:, 0],
+        confidence=head_of(system.classifier).probabilities(z).gather(1, source[:, None])[:, 0],
         target=source,
         passes=torch.zeros(len(x), dtype=torch.float64),
         classes=system.classifier.classes,
+        head=kind_of(system.classifier),
     )
 
 

@@ -185,6 +185,7 @@ def _source(clean: Batch, n: int) -> dict[str, Any]:
         "source_class": source,
         "source_class_name": clean.classes.names[source],
         "clean_confidence": float(clean.confidence[n]),
+        "head": clean.head,
     }
 
 

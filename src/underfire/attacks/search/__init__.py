@@ -4,7 +4,7 @@ from underfire.attacks.search.attack import AttackMaker, SearchAttack, maker_of
 from underfire.attacks.search.ball import Ball, BallWalk
 from underfire.attacks.search.best import Best, ranking
 from underfire.attacks.search.flow import Flow, FlowWalk
-from underfire.attacks.search.live import LiveBatch, lead
+from underfire.attacks.search.live import LiveBatch
 from underfire.attacks.search.loop import how_far, search
 from underfire.attacks.search.objective import PredictionAlone, PredictionAndMap
 from underfire.attacks.search.settings import Schedule, SearchSettings, Stages
@@ -27,7 +27,6 @@ __all__ = [
     "Stages",
     "Success",
     "how_far",
-    "lead",
     "maker_of",
     "ranking",
     "search",

@@ -26,7 +26,7 @@ from underfire.attacks.search.settings import Decay, Schedule, StepSize
 from underfire.core import LEVELS, Images, PerImage
 
 REFERENCE = 224
-"""Shifts are given in px at this input size and scale with it, so that the bend is the same for every classifier."""
+"""Shifts are given in px at this input size and scale with the shorter side, so that bends are the same everywhere."""
 SQUARE_OF_NOTHING = 1e-8
 """Added under the root, px², so that the norm has a slope where neighbours do not differ."""
 
@@ -91,8 +91,8 @@ class FlowWalk:
 
     def __init__(self, space: Flow, x: Images) -> None:
         self.space, self.x = space, x.detach()
-        self.scale = x.shape[-1] / REFERENCE
-        self.flow = torch.zeros_like(self.x[:, :2])
+        self.scale = min(x.shape[-2:]) / REFERENCE
+        self.flow = self.x.new_zeros(len(x), 2, *x.shape[-2:])
         self.mean, self.square = torch.zeros_like(self.flow), torch.zeros_like(self.flow)
         self.steps = 0
         self._shown = self._warped = self.x

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Protocol, runtime_checkable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from underfire.attacks.search.finite import POSITION, NotFinite, origin, rows_of
@@ -16,7 +15,6 @@ from underfire.core import (
     Goal,
     ImageErrors,
     Images,
-    Labels,
     Maps,
     PerImage,
     SearchWalk,
@@ -25,6 +23,7 @@ from underfire.core import (
     UnderfireError,
     Victim,
 )
+from underfire.heads import head_of
 from underfire.images import maps
 
 YIELD, RECOVER, SMALLEST_SHARE = 0.8, 1.1, 1e-3
@@ -47,11 +46,6 @@ class Ranking(Protocol):
         """Tell with the real interpreters how far ``x`` is from what is wanted: (N,) in [0, 1]."""
 
 
-def lead(z: Tensor, y: Labels) -> PerImage:
-    """Give the lead of class y, z_y − max_{k≠y} z_k, from logits ``z`` (N, K): (N,)."""
-    return z.gather(1, y[:, None])[:, 0] - z.scatter(1, y[:, None], -torch.inf).amax(1)
-
-
 class LiveBatch:
     """The images still under attack; their numbers shrink as images are done.
 
@@ -64,6 +58,7 @@ class LiveBatch:
 
     def __init__(self, victim: Victim, x: Images, goal: Goal, walk: SearchWalk) -> None:
         self.victim, self.x, self.goal, self.walk = victim, x, goal, walk
+        self.head = head_of(victim.classifier)
         self.surrogate: Surrogate | None = None
         """The attacker's side of the interpreters; None while the search is on the prediction alone."""
         self.rows = torch.arange(len(x), device=x.device)
@@ -111,7 +106,7 @@ class LiveBatch:
 
     def _losses(self, x_hat: Images) -> dict[str, PerImage]:
         terms = self._terms(x_hat)
-        on_prediction = {"ℓ_prd": F.cross_entropy(terms.logits, self.goal.labels, reduction="none")}
+        on_prediction = {"ℓ_prd": self.head.loss(terms.logits, self.goal.labels, self.goal.source)}
         return on_prediction if self.surrogate is None else {**on_prediction, "ℓ_int": terms.loss}
 
     def _terms(self, x_hat: Images) -> Terms:
@@ -169,8 +164,11 @@ class LiveBatch:
 
     def _prediction_loss(self, z: Tensor, settings: SearchSettings) -> PerImage:
         if settings.margin is not None:
-            return (settings.margin - lead(z, self.goal.labels)).clamp_min(0)
-        return F.cross_entropy(z, self.goal.labels, reduction="none", label_smoothing=settings.smoothing)
+            return (settings.margin - self._lead(z)).clamp_min(0)
+        return self.head.loss(z, self.goal.labels, self.goal.source, settings.smoothing)
+
+    def _lead(self, z: Tensor) -> PerImage:
+        return self.head.lead(z, self.goal.labels, self.goal.source)
 
     def _bisect(self, loss: PerImage, settings: SearchSettings, progress: float) -> None:
         if not isinstance(self.walk, Bisecting):
@@ -179,7 +177,7 @@ class LiveBatch:
 
     @torch.no_grad()
     def _keeps_margin(self, kappa: float, x_hat: Images) -> Tensor:
-        return lead(self.victim.classifier.logits(x_hat), self.goal.labels) >= kappa
+        return self._lead(self.victim.classifier.logits(x_hat)) >= kappa
 
     def advance(self, x_hat: Images, progress: float) -> None:
         """Move the surrogate's inner state after a step from ``x_hat``."""

@@ -46,7 +46,7 @@ def search(
             live.surrogate = make_surrogate(live.x, live.goal)
         x_hat = live.walk.images()
         terms, distance = live.see(x_hat, look=settings.looks_at(step))
-        reached = Reached.of(terms.logits.detach(), live.goal.labels)
+        reached = Reached.of(live.head, terms.logits.detach(), live.goal)
         steps[live.rows.cpu()] = step
         if (far := how_far(reached, distance, success.with_map, settings.left_unseen(step))) is not None:
             best.offer(live.rows, x_hat.detach(), reached, far, live.walk.measures())

@@ -123,7 +123,8 @@ class SearchSettings:
         yields: the map gives way to the prediction: an image's own λ shrinks after each step at which it is no
             confident success, and recovers after each at which it is.
         margin: None: ℓ_prd is the cross-entropy. A number κ: ℓ_prd is max(0, κ + max_{k≠t} z_k − z_t), as in the
-            published attack on MASK (method, section 4): nothing more to gain once the target's logit leads by κ.
+            published attack on MASK (method, section 4): nothing more to gain once the target's logit leads by κ. On
+            labels of their own the lead is the smaller one of the wanted label's z and of −z of the label to leave.
         bisect: 0: one step on ℓ_prd + λ ℓ_int. A number of halvings: a step on ℓ_prd, then the largest share of a step
             on ℓ_int that keeps each image's margin κ.
         step_passes: F of a step on prediction and map, in place of the interpreter's own number; for the estimate.

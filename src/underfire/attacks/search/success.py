@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from underfire.core import Labels, PerImage
+from underfire.core import Goal, PerImage
+from underfire.heads import Head
 
 
 class Reached(NamedTuple):
@@ -16,16 +17,17 @@ class Reached(NamedTuple):
 
     Attributes:
         p: (N,) probability of the target class, in [0, 1].
-        top: bool (N,), whether the target class is the prediction.
+        top: bool (N,), whether the attack has succeeded: the target class is the prediction, or as the head has it.
     """
 
     p: PerImage
     top: Tensor
 
     @classmethod
-    def of(cls, z: Tensor, y: Labels) -> Reached:
-        """Read it off logits ``z`` (N, K) and target classes ``y`` (N,)."""
-        return cls(z.softmax(1).gather(1, y[:, None])[:, 0], z.argmax(1) == y)
+    def of(cls, head: Head, z: Tensor, goal: Goal) -> Reached:
+        """Read it off logits ``z`` (N, K), as the classifier's head has it."""
+        p = head.probabilities(z).gather(1, goal.labels[:, None])[:, 0]
+        return cls(p, head.won(z, goal.labels, goal.source))
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Success:
     with_map: bool = False
 
     def counts(self, reached: Reached) -> Tensor:
-        """Tell which images (bool (N,)) are predicted as their target class with confidence."""
+        """Tell which images (bool (N,)) have succeeded with confidence."""
         return reached.top & (reached.p >= self.confidence)
 
     def done(self, reached: Reached, distance: PerImage | None) -> Tensor:

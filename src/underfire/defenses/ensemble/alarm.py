@@ -19,7 +19,8 @@ from underfire.core import Classifier, Images, PerImage, UnderfireError
 from underfire.defenses.ensemble import calibration
 from underfire.defenses.ensemble.calibration import refuse_strangers
 from underfire.defenses.ensemble.interpreter import Ensemble
-from underfire.defenses.ensemble.score import log_probability, smoothed_copy
+from underfire.defenses.ensemble.score import smoothed_copy
+from underfire.heads import head_of, kind_of
 from underfire.images import pixels
 from underfire.images.given import as_shown
 from underfire.images.photos import Folder
@@ -85,7 +86,7 @@ class EnsembleAlarm:
         path, levels = self._shown(image)
         x = pixels.to_tensor([levels]).to(getattr(self.classifier, "device", "cpu"))
         z, score, shown = self.scores(x)
-        p, c = z.double().softmax(1)[0].max(0)
+        p, c = head_of(self.classifier).probabilities(z.double())[0].max(0)
         return Verdict(
             path,
             int(c),
@@ -96,14 +97,15 @@ class EnsembleAlarm:
             bool(score[0] > self.threshold),
             {name: maps[0].numpy() for name, maps in shown.items() if 0 in maps},
             levels,
+            kind_of(self.classifier),
         )
 
     def _shown(self, image: str | Path | Tensor) -> tuple[str, Any]:
         policy = self.classifier.preprocess
         if isinstance(image, Tensor):
             if image.dim() != 3:
-                raise UnderfireError(f"A tensor {tuple(image.shape)}: give one image at a time, (3, H, W).")
-            return "tensor", as_shown(image[None], policy.input_size, self.classifier.name)[0]
+                raise UnderfireError(f"A tensor {tuple(image.shape)}: give one image at a time, (C, H, W).")
+            return "tensor", as_shown(image[None], policy, self.classifier.name)[0]
         content = Folder(str(image)).bytes(Path(image).name)
         return str(image), pixels.load(content, str(image), policy)
 
@@ -144,7 +146,8 @@ def look(ensemble: Ensemble, x: Images) -> Seen:
     with torch.no_grad():
         z = ensemble.classifier.logits(x)
         copy = smoothed_copy(x)
-        log_p = log_probability(ensemble.classifier.logits(copy).double(), z.argmax(1)).cpu()
+        again_z = ensemble.classifier.logits(copy).double()
+        log_p = head_of(ensemble.classifier).log_probability(again_z, z.argmax(1)).cpu()
     shown: dict[str, dict[int, Tensor]] = {}
     again: dict[str, dict[int, Tensor]] = {}
     failed: dict[int, str] = {}
@@ -169,7 +172,8 @@ class Verdict:
         threshold: every score above it is an alarm.
         alarm: whether an alarm is raised.
         maps: member -> map (h, w) in [0, 1] for the predicted class.
-        levels: (H, W, 3) the image that the classifier was shown.
+        levels: (H, W, C) the image that the classifier was shown.
+        head: what the classifier's outputs mean; its prediction on labels of their own is the strongest label.
     """
 
     image: str
@@ -181,8 +185,9 @@ class Verdict:
     alarm: bool
     maps: Mapping[str, Any]
     levels: Any
+    head: str = "softmax"
 
     def row(self) -> dict[str, Any]:
         """Return the columns that `underfire check --json` prints."""
-        names = ("image", "prediction", "confidence", "score", "threshold", "alarm")
+        names = ("image", "head", "prediction", "confidence", "score", "threshold", "alarm")
         return {name: getattr(self, name) for name in names}

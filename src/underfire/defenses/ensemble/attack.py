@@ -10,7 +10,8 @@ from pydantic import Field
 from torch import Tensor
 
 from underfire.core import Goal, Images, Maps, PerImage, Surrogate, Terms, UnsuitableError
-from underfire.defenses.ensemble.score import distances, log_probability, smoothed_copy
+from underfire.defenses.ensemble.score import distances, smoothed_copy
+from underfire.heads import head_of
 from underfire.images import maps
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ class Joint:
         """Compute the twin maps of the images' copies, and the copies' log p of the target classes."""
         copy = smoothed_copy(x)
         terms = [self.parts[name].terms(copy) for name in names]
-        return [t.twin for t in terms if t.twin is not None], log_probability(terms[0].logits, self.goal.labels)
+        log_p = head_of(self.ensemble.classifier).log_probability(terms[0].logits, self.goal.labels)
+        return [t.twin for t in terms if t.twin is not None], log_p
 
     def ranked(self, x: Images) -> PerImage:
         """Rank images (N, 3, H, W): those without an alarm by the members' mean map_l1, in [0, ½); others by the score.

@@ -18,7 +18,8 @@ from underfire import registry
 from underfire.core import Classifier, Goal, Images, Labels, Maps, MismatchError, PerImage, UnderfireError, unknown
 from underfire.defenses.ensemble import calibration
 from underfire.defenses.ensemble.attack import Joint
-from underfire.defenses.ensemble.score import alarm_score, distances, log_probability, smoothed_copy
+from underfire.defenses.ensemble.score import alarm_score, distances, smoothed_copy
+from underfire.heads import head_of
 from underfire.images import maps
 from underfire.registry import register
 from underfire.registry.values import check_options, hints_of
@@ -126,7 +127,7 @@ class Ensemble:
         """Compute the members' maps of images for classes ``y``, those of their copies, and log p_y of the copies."""
         copy = smoothed_copy(x)
         with torch.no_grad():
-            log_p = log_probability(self.classifier.logits(copy), y)
+            log_p = head_of(self.classifier).log_probability(self.classifier.logits(copy), y)
         return self.shown(x, y, names), self.shown(copy, y, names), log_p
 
     def score(self, x: Images, y: Labels) -> PerImage:

@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
-from underfire.core import Images, Labels, Maps, PerImage
+from underfire.core import Images, Maps, PerImage
 
 GRID = 7
 """Side of the grid of cells that maps are compared on: CAM's own size on a 224 px EfficientNet-Lite0."""
@@ -43,7 +43,7 @@ SHRINK = 0.1
 
 def smoothed_copy(x: Images) -> Images:
     """Smooth images (N, 3, H, W): the copies that the members explain too."""
-    sigma = max(0.5, SIGMA * x.shape[-1])
+    sigma = max(0.5, SIGMA * min(x.shape[-2:]))
     size = 2 * math.ceil(3 * sigma) + 1
     copy: Images = transforms.gaussian_blur(x, [size, size], [sigma, sigma])
     return copy
@@ -91,8 +91,3 @@ def alarm_score(d: Tensor, mean: Tensor, covariance: Tensor) -> PerImage:
 
 def _logarithm(d: Tensor) -> Tensor:
     return (d.clamp_min(0) + FLOOR).log()
-
-
-def log_probability(z: Tensor, y: Labels) -> PerImage:
-    """Compute log p_y (N,) of logits (N, K)."""
-    return z.log_softmax(1).gather(1, y[:, None])[:, 0]

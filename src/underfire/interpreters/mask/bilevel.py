@@ -23,7 +23,7 @@ from torch import Tensor
 from underfire.core import Images, Labels, Maps, Terms
 from underfire.images import maps
 from underfire.interpreters.mask.blend import Blend
-from underfire.interpreters.mask.walk import Process, Walk, at_least, class_score
+from underfire.interpreters.mask.walk import Process, Walk, at_least
 from underfire.interpreters.smooth import Slope, twin_of
 
 
@@ -89,7 +89,7 @@ class Bilevel:
         for _ in range(self.held):
             m = ahead.m if ahead.m.requires_grad else ahead.m.requires_grad_()
             with twin.smoothed(self.slope):  # the network only: the mask's own clamp keeps its kinks
-                score = class_score(self.process.classifier.logits(blend.images(m)), self.y)
+                score = self.process.score(blend.images(m), self.y)
                 gradient = torch.autograd.grad(score.sum(), m, create_graph=x.requires_grad)[0]
             ahead.step(gradient + self.process.objective.slope(m))
         return ahead

@@ -35,7 +35,7 @@ class Mask:
 
     Args:
         classifier: any differentiable classifier.
-        size: side of the mask and the map, px.
+        size: side of the mask and the map, px; of an input that is not square, the shorter side.
         steps: number of Adam's steps.
         lr: Adam's step size, in units of the mask.
         l1: weight of Σ|1 − m|.
@@ -77,7 +77,7 @@ class Mask:
         self.map_passes = 3.0 * steps
 
     def explain(self, x: Images, y: Labels) -> Maps:
-        """Compute maps (N, size, size) in [0, 1] of images (N, 3, H, W) for classes ``y`` (N,).
+        """Compute maps (N, h, w) in [0, 1] of images (N, C, H, W) for classes ``y`` (N,).
 
         Where the class score is near 0 whatever is deleted, the mask keeps everything: the map is 0.
 

@@ -28,6 +28,7 @@ from pydantic import Field
 from torch import Tensor
 
 from underfire.core import Images, Labels, Maps, PerImage, Terms, UnderfireError
+from underfire.heads import head_of
 from underfire.interpreters.mask.blend import Blend
 from underfire.interpreters.mask.walk import Process, Visit, Walk, at_least
 from underfire.interpreters.smooth import Slope, twin_of
@@ -103,7 +104,8 @@ class Match:
         n, m = len(visits), torch.cat([visit.m for visit in visits]).requires_grad_()
         blend = Blend(x, self.process.size)
         with self.twin.smoothed(self.slope):
-            odds = log_odds(self.process.classifier.logits(blend.images(m)), self.y.repeat(n))
+            z = self.process.classifier.logits(blend.images(m))
+            odds = head_of(self.process.classifier).log_odds(z, self.y.repeat(n))
             slope = torch.autograd.grad(odds.sum(), m, create_graph=True)[0]
         difference = self._difference(odds, slope, visits)
         p = odds.detach().sigmoid()[:, None, None]
@@ -167,11 +169,6 @@ class Shadow:
         self.walk.step(self.gradient + self.process.objective.slope(self.walk.m))
         if self.walk.taken >= self.length:
             self.walk, self.length = self.process.start(x), next(self.lengths)
-
-
-def log_odds(z: Tensor, y: Labels) -> PerImage:
-    """Compute ℓ_y = z_y − logsumexp_{k≠y} z_k (N,) of logits (N, K)."""
-    return z.gather(1, y[:, None])[:, 0] - z.scatter(1, y[:, None], -torch.inf).logsumexp(1)
 
 
 def surplus(odds: PerImage, wanted: PerImage) -> PerImage:

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from underfire.core import LEVELS, Classifier, Images, Labels, Maps, PerImage, UnderfireError
-from underfire.interpreters.mask.blend import Blend, blur
+from underfire.heads import head_of
+from underfire.interpreters.mask.blend import Blend, blur, grid
 
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
 """Adam's constants (Kingma & Ba 2015)."""
@@ -128,11 +129,6 @@ def at_least(what: str, value: object, least: float, whole: bool = False) -> Non
         raise UnderfireError(f"mask {what} = {value!r}: it must be a {kind}, {least:g} or more.")
 
 
-def class_score(z: Tensor, y: Labels) -> PerImage:
-    """Compute p_c (N,) of logits (N, K)."""
-    return z.softmax(1).gather(1, y[:, None])[:, 0]
-
-
 class Visit(NamedTuple):
     """A mask on the walk (N, h, w), the class score p_c of its blend (N,), and its derivative by the mask (N, h, w)."""
 
@@ -155,7 +151,12 @@ class Process:
 
     def start(self, x: Images) -> Walk:
         """Start a walk, with ½ everywhere in the mask."""
-        return Walk(torch.full((len(x), self.size, self.size), START, dtype=x.dtype, device=x.device), self.lr)
+        return Walk(torch.full((len(x), *grid(self.size, x)), START, dtype=x.dtype, device=x.device), self.lr)
+
+    def score(self, x: Images, y: Labels) -> PerImage:
+        """Compute p_c (N,) of images, as the classifier's head has it."""
+        z = self.classifier.logits(x)
+        return head_of(self.classifier).probabilities(z).gather(1, y[:, None])[:, 0]
 
     def visits(self, x: Images, y: Labels, walk: Walk, steps: int | None = None) -> Iterator[Visit]:
         """Take steps of a walk, and yield each mask before the step from it.
@@ -174,7 +175,7 @@ class Process:
                 m = walk.m.detach().requires_grad_()
                 phi = blend.images(m)
                 phi = phi if offsets is None else shifted(phi, offsets[k], self.jitter)
-                score = class_score(self.classifier.logits(phi), y)
+                score = self.score(phi, y)
                 gradient = torch.autograd.grad(score.sum(), m)[0]
             yield Visit(walk.m, score.detach(), gradient)
             walk.step(gradient + self.objective.slope(walk.m))

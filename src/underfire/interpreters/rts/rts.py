@@ -119,8 +119,7 @@ def maps_of(net: MaskNet, levels: list[Tensor], w: Tensor) -> Maps:
 
 def decoder_cost(classifier: Classifier, net: MaskNet) -> float:
     """Compute what the network adds to the cost of a map, in F: its multiply-adds over the classifier's."""
-    size = classifier.preprocess.input_size
-    x = torch.zeros(1, 3, size, size, device=classifier.head.device, dtype=classifier.head.dtype)
+    x = torch.zeros(1, *classifier.preprocess.shape, device=classifier.head.device, dtype=classifier.head.dtype)
     with torch.no_grad(), FlopCounterMode(display=False) as whole:
         levels = classifier.pyramid(x)
         classifier.scores(levels[-1])

@@ -149,13 +149,13 @@ def twin_of(classifier: Classifier, like: Images) -> Twin:
 
 
 def _trial_images(like: Images) -> Images:
-    """Make images (3, 3, H, W): one like a photo, one black, one white."""
+    """Make images (3, C, H, W): one like a photo, one black, one white."""
     h, w = like.shape[-2:]
     noise = torch.randn(3, h, w, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     fy, fx = torch.fft.fftfreq(h, dtype=torch.float64), torch.fft.rfftfreq(w, dtype=torch.float64)
     size = (fy[:, None] ** 2 + fx**2).sqrt().clamp_min(1 / max(h, w))
     photo = torch.fft.irfft2(torch.fft.rfft2(noise) / size, s=(h, w))
     grey = photo.mean(0, keepdim=True)  # the colours of a photo go together
-    photo = 0.8 * grey / grey.std() + 0.2 * photo / photo.std()
+    photo = grey / grey.std() if like.shape[1] == 1 else 0.8 * grey / grey.std() + 0.2 * photo / photo.std()
     photo = (0.45 + 0.25 * photo).clamp(0, 1)
     return torch.stack([photo, torch.zeros_like(photo), torch.ones_like(photo)]).to(like)
