@@ -177,8 +177,11 @@ def _proved(
     call: Call, module: nn.Module, x: Tensor, spot: Spot, way: Lying, z: Tensor, t: Tensor, slope: Tensor
 ) -> Head | None:
     """Put other maps in the place of these, and see whether the logits are still W mean(A) + b."""
+    a = way.maps(t.detach())
+    if not _straight(call, x, spot, way, a):
+        return None
     w = weight_of(module, z, t, way.maps(slope), way)
-    a, z = way.maps(t.detach()), z.detach()
+    z = z.detach()
     b = (z - a.mean((2, 3)) @ w.T).mean(0)
     scores = partial(pooled, w, b)
     if not same(z, scores(a)):
@@ -192,6 +195,13 @@ def _proved(
     if not same(z, scores(way.maps(again))):  # without gradients some layers take another way
         return None
     return Head(partial(_caught, call, spot, way), scores, w, where or spot.call, _shape(a))
+
+
+def _straight(call: Call, x: Tensor, spot: Spot, way: Lying, a: Tensor) -> bool:
+    """Tell whether the logits go on in a straight line, far from the network's own maps too; W is slow to measure."""
+    other = LOUD * other_maps(a)
+    none, one, two = (with_value(call, spot, partial(_instead, way.back(k * other)), x) for k in (0, 1, 2))
+    return same(two, 2 * one - none)
 
 
 def _instead(value: Tensor, was: Tensor) -> Tensor:
