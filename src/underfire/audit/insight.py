@@ -146,13 +146,14 @@ def grids(classifier: Classifier, x: Images) -> Iterator[GridFacts]:
     module: Any = getattr(classifier, "module", None)
     if not isinstance(module, nn.Module):
         return
-    seen: dict[tuple[int, ...], str] = {}
+    seen: dict[tuple[int, ...], tuple[str, Tensor]] = {}
     names = {part: name for name, part in module.named_modules() if name}
 
     def note(part: nn.Module, _args: object, out: object) -> None:
         if isinstance(out, Tensor) and out.dim() == 4 and max(out.shape[2:]) > 1:
-            seen.pop(tuple(out.shape[1:]), None)
-            seen[tuple(out.shape[1:])] = names[part]
+            before = seen.pop(tuple(out.shape[1:]), None)
+            same = before is not None and before[1] is out  # a block returns what its last layer has made
+            seen[tuple(out.shape[1:])] = before if same and before else (names[part], out)
 
     hooks = [part.register_forward_hook(note) for part in names if not isinstance(part, torch.jit.ScriptModule)]
     try:
@@ -161,8 +162,8 @@ def grids(classifier: Classifier, x: Images) -> Iterator[GridFacts]:
     finally:
         for hook in hooks:
             hook.remove()
-    main = {}
-    for shape, name in seen.items():
+    main: dict[int, GridFacts] = {}
+    for shape, (name, _) in seen.items():
         main[max(1, round(x.shape[-1] / shape[-1]))] = GridFacts(name, shape, round(x.shape[-1] / shape[-1]))
     yield from (main[stride] for stride in sorted(main))
 

@@ -26,9 +26,10 @@ def why(call: Call, x: Tensor) -> str:
     seen = trace(call, x)
     if not seen.z.requires_grad:
         return "its logits have no gradient to the input"
-    if not seen.found:
+    found = [one for one in seen.found if one[1].shape != x.shape]
+    if not found:
         return "no feature maps of two places or more can be seen in it: scripted code hides them, or it has none"
-    spot, t, slope = seen.found[0]
+    spot, t, slope = found[0]
     last = f"the last feature maps ({' × '.join(map(str, t.shape[1:]))} numbers)"
     with torch.no_grad(), _Behind(spot) as behind:
         call(x)

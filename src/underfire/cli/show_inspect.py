@@ -30,13 +30,14 @@ def show(found: Insight, out: Path | None) -> None:
     console.print(table)
     if found.maps:
         console.print(_maps(found))
+    console.print(f"[dim]looked at in {number(found.seconds)} s on {_plain(found.device)}; ~ is estimated[/]")
 
 
 def _lines(found: Insight, out: Path | None) -> Iterator[tuple[str, str]]:
     yield "classifier", f"[bold]{_plain(found.name)}[/], {_plain(found.architecture)}, {found.parameters:,} parameters"
     if found.problem:
         yield "refused", f"[red]{_plain(found.problem)}[/]"
-    shown = ", ".join(found.classes[:3]) + (", …" if found.outputs > 3 else "")
+    shown = ", ".join(name.partition(",")[0] for name in found.classes[:3]) + (", …" if found.outputs > 3 else "")
     yield "outputs", f"{found.outputs:,}: {_plain(shown)} ({_plain(found.classes_from)})"
     if not found.problem:
         off = f"; a {found.taken_off} behind them is taken off" if found.taken_off else ""
@@ -56,8 +57,8 @@ def _checks(found: Insight) -> Iterator[tuple[str, str]]:
         twin = found.twin
         yield (
             "twin",
-            f"{twin.kinks} kinks smoothed, none sharp; logits differ by {twin.logits:.0e} of their spread, the "
-            f"gradient by {twin.gradient:.0e} as τ → 0; second derivative {number(twin.second)} of its change",
+            f"{twin.kinks} kinks smoothed, none sharp; logits differ by {_share(twin.logits)} of their spread, the "
+            f"gradient by {_share(twin.gradient)} as τ → 0; second derivative {number(twin.second)} of its change",
         )
     norms = (f"{name} {'[red]not finite[/]' if v is None else f'{v:.2g}'}" for name, v in found.gradients.items())
     yield "gradients", ", ".join(norms)
@@ -82,6 +83,10 @@ def _maps(found: Insight) -> Table:
         reason = f"[yellow]no:[/] {_plain(one.reason)}" if one.reason else "[green]yes[/]"
         table.add_row(_plain(one.name), about + number(one.passes), about + number(one.seconds), reason)
     return table
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0e}" if value else "0"
 
 
 def _plain(text: str) -> str:
