@@ -37,7 +37,7 @@ def _lines(found: Insight, out: Path | None) -> Iterator[tuple[str, str]]:
     yield "classifier", f"[bold]{_plain(found.name)}[/], {_plain(found.architecture)}, {found.parameters:,} parameters"
     if found.problem:
         yield "refused", f"[red]{_plain(found.problem)}[/]"
-    shown = ", ".join(name.partition(",")[0] for name in found.classes[:3]) + (", …" if found.outputs > 3 else "")
+    shown = "; ".join(name.partition(",")[0] for name in found.classes[:3]) + ("; …" if found.outputs > 3 else "")
     yield "outputs", f"{found.outputs:,}: {_plain(shown)} ({_plain(found.classes_from)})"
     if not found.problem:
         off = f"; a {found.taken_off} behind them is taken off" if found.taken_off else ""
