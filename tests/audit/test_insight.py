@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from typer.testing import CliRunner
 import underfire
 from support.toys import CLASSES, KinkedNet, kinked, seeded, toy
 from underfire.audit.insight import grids, look, steps
+from underfire.audit.run import _blunt
 from underfire.classifiers.base import TorchClassifier, wrap
 from underfire.cli.app import app
 from underfire.core import DamagedFileError, Preprocess, UnknownNameError
@@ -82,6 +85,9 @@ def test_a_kink_that_stays_sharp_is_named() -> None:
     found = look(built, names=["cam", "grad"])
     assert found.twin is None
     assert re.search(r"'sharp' cannot smooth relu in hidden", found.sharp)
+    for against, said in (("grad", [found.sharp]), ("cam", []), (None, [])):  # before the search, where it matters
+        plan: Any = SimpleNamespace(job=SimpleNamespace(cells=[SimpleNamespace(against=against)]))
+        assert _blunt(plan, found) == said
 
 
 def test_what_is_refused_says_so_and_shows_the_rest() -> None:
@@ -117,6 +123,9 @@ def test_the_side_file_comes_back_and_a_bad_one_is_told(tmp_path: Path) -> None:
             read_insight(tmp_path)
 
 
+QUICK = ("--interpreter", "cam", "--input-size", "96", "--threads", "1")
+
+
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     (tmp_path / "photos").mkdir()
@@ -126,7 +135,9 @@ def photos(tmp_path: Path) -> Path:
 
 
 def test_an_audit_keeps_it_and_the_page_shows_it(photos: Path, lite0: TorchClassifier, tmp_path: Path) -> None:
-    settings = underfire.Settings(images=str(photos), attack=("pgd",), options={"pgd": {"steps": 2}})
+    settings = underfire.Settings(
+        images=str(photos), input_size=96, threads=1, attack=("pgd",), options={"pgd": {"steps": 2}}
+    )
     audit = underfire.run(settings, tmp_path / "out")
     found = read_insight(tmp_path / "out")
     assert isinstance(found, Insight)
@@ -135,7 +146,7 @@ def test_an_audit_keeps_it_and_the_page_shows_it(photos: Path, lite0: TorchClass
     page = Path(write_report(tmp_path / "out")).read_text("utf-8")
     assert "How underfire understands this classifier" in page
     assert "What the network sees of a &lt;b&gt;.png" in page
-    assert "1280 maps of 7 × 7" in page
+    assert "1280 maps of 3 × 3" in page
     (tmp_path / "out" / FILE).write_text("{")
     assert "delete it, and the page comes without it" in Path(write_report(tmp_path / "out")).read_text("utf-8")
     (tmp_path / "out" / FILE).unlink()
@@ -146,16 +157,17 @@ def test_an_audit_keeps_it_and_the_page_shows_it(photos: Path, lite0: TorchClass
 def test_the_terminal_shows_it_in_80_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     out = tmp_path / "seen.png"
-    done = CliRunner().invoke(app, ["inspect", "--interpreter", "cam", "--out", str(out)])
+    done = CliRunner().invoke(app, ["inspect", *QUICK, "--out", str(out)])
     assert done.exit_code == 0, done.output
     assert max(map(len, done.output.splitlines())) <= 80
-    for words in ("efficientnet-lite0", "1280 maps", "resized to 256 px", "33 kinks", "stride 32", "cam"):
+    for words in ("efficientnet-lite0", "1280 maps", "resized to 110 px", "33 kinks", "stride 32", "cam"):
         assert words in done.output
-    assert Image.open(out).size == (224, 224)
+    with Image.open(out) as picture:
+        assert picture.size == (96, 96)
 
 
 def test_the_terminal_prints_json() -> None:
-    done = CliRunner().invoke(app, ["inspect", "--interpreter", "cam", "--json"])
+    done = CliRunner().invoke(app, ["inspect", *QUICK, "--json"])
     found = json.loads(done.output)
     assert found["maps"][0]["passes"] == 1
     assert found["seconds"] > 0
@@ -163,6 +175,6 @@ def test_the_terminal_prints_json() -> None:
 
 @pytest.mark.parametrize("flags", [["--classifier", "resnet5"], ["--images", "nowhere"], ["--interpreter", "can"]])
 def test_bad_input_is_one_sentence(flags: list[str]) -> None:
-    done = CliRunner().invoke(app, ["inspect", *flags])
+    done = CliRunner().invoke(app, ["inspect", "--threads", "1", "--input-size", "96", *flags])
     assert isinstance(done.exception, underfire.UnderfireError)
     assert flags[1] in str(done.exception)
