@@ -17,7 +17,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from underfire.api import Result, alarm, attack, classifier, inspect, interpreter
+    from underfire.api import Result, alarm, attack, classifier, interpreter
+    from underfire.audit.insight import inspect
     from underfire.audit.run import Audit, run
     from underfire.classifiers.base import wrap
     from underfire.core import Classifier, Interpreter, Record, UnderfireError
@@ -45,7 +46,7 @@ _HOME = {  # module of each name; it is imported when the name is used
     "alarm": "api",
     "attack": "api",
     "classifier": "api",
-    "inspect": "api",
+    "inspect": "audit.insight",
     "interpreter": "api",
     "open_results": "store",
     "Results": "store",

@@ -13,7 +13,6 @@ from PIL import Image
 from torch import Tensor
 
 from underfire import registry
-from underfire.audit.insight import look
 from underfire.core import (
     LEVELS,
     Cell,
@@ -28,7 +27,6 @@ from underfire.core import (
     TargetMap,
     UnderfireError,
 )
-from underfire.core.insight import Insight
 from underfire.defenses.ensemble import calibration
 from underfire.defenses.ensemble.alarm import EnsembleAlarm
 from underfire.images import pixels, targets
@@ -109,19 +107,6 @@ def interpreter(name: str, classifier: Classifier, **options: Any) -> Interprete
         UnderfireError: an unknown name or setting, or a classifier that it cannot explain.
     """
     return registry.build_interpreter(name, classifier, options)
-
-
-def inspect(classifier: Classifier, *, interpreter: Sequence[str] | None = None) -> Insight:
-    """Say how underfire understands a classifier: head, input policy, smoothed twin, interpreters that fit.
-
-    Example:
-        ``underfire.inspect(underfire.wrap(my_module)).to_dict()``
-
-    Args:
-        classifier: from `classifier` or `wrap`.
-        interpreter: names of the interpreters to try; by default all.
-    """
-    return look(classifier, names=interpreter)
 
 
 def alarm(path: str | Path, classifier: Classifier | None = None) -> EnsembleAlarm:

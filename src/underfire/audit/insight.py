@@ -78,6 +78,19 @@ def look(
     )
 
 
+def inspect(classifier: Classifier, *, interpreter: Sequence[str] | None = None) -> Insight:
+    """Say how underfire understands a classifier: head, input policy, smoothed twin, interpreters that fit.
+
+    Example:
+        ``underfire.inspect(underfire.wrap(my_module)).to_dict()``
+
+    Args:
+        classifier: from `classifier` or `wrap`.
+        interpreter: names of the interpreters to try; by default all.
+    """
+    return look(classifier, names=interpreter)
+
+
 def photo_of(source: str, policy: Preprocess) -> tuple[str, Pixels]:
     """Read the first photo of a folder as a classifier is shown it.
 
