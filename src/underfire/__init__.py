@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from underfire.api import Result, alarm, attack, classifier, interpreter
+    from underfire.audit.insight import inspect
     from underfire.audit.run import Audit, run
     from underfire.classifiers.base import wrap
     from underfire.core import Classifier, Interpreter, Record, UnderfireError
@@ -45,6 +46,7 @@ _HOME = {  # module of each name; it is imported when the name is used
     "alarm": "api",
     "attack": "api",
     "classifier": "api",
+    "inspect": "audit.insight",
     "interpreter": "api",
     "open_results": "store",
     "Results": "store",
@@ -72,6 +74,7 @@ __all__ = [
     "calibrate",
     "check",
     "classifier",
+    "inspect",
     "interpreter",
     "make_plan",
     "open_results",

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from underfire import registry
 from underfire.audit.desk import Desk
 from underfire.audit.folder import default_out, refuse_other_plan, stored_plan
+from underfire.audit.insight import look, photo_of
 from underfire.core import Executor, Listener, Quiet, UnderfireError, Workplace
+from underfire.core.insight import Insight
 from underfire.core.place import Place, Remote
 from underfire.executors import process
 from underfire.plan.check import check
@@ -18,6 +20,7 @@ from underfire.plan.settings import Settings
 from underfire.plan.units import Plan
 from underfire.registry import VICTIMS
 from underfire.store import Results, Store, open_results
+from underfire.store.insight import FILE, dumped
 
 
 @dataclass(frozen=True)
@@ -57,13 +60,18 @@ def run(settings: Settings, out: Place | None = None, listener: Listener | None 
     plan = make_plan(settings, VICTIMS, stored)
     refuse_other_plan(out, stored, plan)
     name = _checked(plan)
+    seen = None if (out / FILE).is_file() else _seen(plan)
+    if plan.settings.workers > 1 or plan.settings.executor != "local":
+        VICTIMS.clear()  # the workers have their own victims
     with Store(out).open() as store, contextlib.closing(executor_of(plan, out)) as executor:
         stored = stored_plan(out)  # another run may have written it since
         refuse_other_plan(out, stored, plan)
         if stored is None:
             store.write("plan.yaml", plan.dump().encode())
         desk = Desk(store, executor, listener or Quiet(), name)
-        for sentence in plan.left_out:
+        if seen is not None:
+            store.write(FILE, dumped(seen))
+        for sentence in [*plan.left_out, *_blunt(plan, seen)]:
             desk.listener.note(sentence)
         desk.do(plan.all_units)
     return Audit(out, plan)
@@ -74,9 +82,23 @@ def _checked(plan: Plan) -> str:
     process.prepare(plan.job.threads)
     classifier = VICTIMS.classifier(plan.job.classifier, plan.job.options, devices(plan.settings)[1])
     check(classifier, str(getattr(classifier, "device", plan.job.device)))
-    if plan.settings.workers > 1 or plan.settings.executor != "local":
-        VICTIMS.clear()  # the workers have their own victims
     return classifier.name
+
+
+def _seen(plan: Plan) -> Insight:
+    """Look at the classifier, and at the interpreters of the plan."""
+    job, settings = plan.job, plan.settings
+    classifier = VICTIMS.classifier(job.classifier, job.options, devices(settings)[1])
+    with contextlib.suppress(UnderfireError):  # a photo that cannot be read is an error of its own, later
+        photo = photo_of(settings.images, classifier.preprocess)
+        return look(classifier, photo, job.interpreters, job.interpreter_options)
+    return look(classifier, None, job.interpreters, job.interpreter_options)
+
+
+def _blunt(plan: Plan, seen: Insight | None) -> list[str]:
+    """Say before the search what cannot be smoothed, where an attack needs it."""
+    needs = any(cell.against == "grad" for cell in plan.job.cells)
+    return [seen.sharp] if seen is not None and seen.sharp and needs else []
 
 
 def executor_of(plan: Plan, out: Place) -> Executor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -11,8 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from underfire.classifiers.apart import apart
+from underfire.classifiers.ending import as_written, bare
 from underfire.classifiers.given import asked, channels_found, names_of, policy_of, whole_precision
-from underfire.classifiers.head import Features, last_linear, pooled, traced
+from underfire.classifiers.head import Features, FoundHead, find
+from underfire.classifiers.headless import why
 from underfire.classifiers.meter import PassMeter
 from underfire.classifiers.sound import channels_of
 from underfire.core import (
@@ -66,10 +69,14 @@ class TorchClassifier:
             p.requires_grad_(False)
         self.name, self.preprocess, self.classes, self.entry = name, preprocess, classes, entry
         self.head_kind, self.notes = head, tuple(notes)
+        self.taken_off = ""
+        """What was taken off the end: 'softmax', 'log-softmax' or ''."""
         self.meter: Meter = PassMeter()
         self._features, self._scores, self._pyramid = features, scores, pyramid
-        self._head: nn.Linear | None = None
+        self._head: FoundHead | None = None
         self.digest = weights_digest(module, preprocess, head)
+        self.module = as_written(module)  # after the digest, in which the names of the weights are as they are given
+        self._run: Features = self.module
         self._to_device()
 
     def _to_device(self) -> None:
@@ -92,7 +99,7 @@ class TorchClassifier:
 
     def logits(self, x: Images) -> Tensor:
         """Compute the logits (N, K) of images (N, 3, H, W) in [0, 1]."""
-        return self._paired(_logits(self.module(self._normalised(x)), self.name))
+        return self._paired(_logits(self._run(self._normalised(x)), self.name))
 
     def _paired(self, z: Tensor) -> Tensor:
         """Make the logits (−z/2, z/2) of two classes of one output z; other outputs are logits as they are.
@@ -105,15 +112,13 @@ class TorchClassifier:
         """Compute the last feature maps (N, C, h, w).
 
         Raises:
-            UnderfireError: the network has none that are pooled into a linear head.
+            UnderfireError: the network has none of whose average the logits are a linear function.
         """
-        return self._pooled_features()(self._normalised(x))
+        return self.found_head().features(self._normalised(x))
 
     def scores(self, features: Tensor) -> Tensor:
         """Compute the logits (N, K) of last feature maps (N, C, h, w)."""
-        self._pooled_features()
-        assert self._scores is not None  # found together with the features
-        return self._paired(self._scores(features))
+        return self._paired(self.found_head().scores(features))
 
     def pyramid(self, x: Images) -> list[Tensor]:
         """Compute feature maps at strides 4 to 32, finest first; the last ones are those of `features`.
@@ -131,45 +136,47 @@ class TorchClassifier:
     @property
     def head(self) -> Tensor:
         """Weights (K, C) of the linear head; UnderfireError as in `features`."""
-        self._pooled_features()
-        assert self._head is not None  # found together with the features
-        weight: Tensor = self._head.weight
+        weight = self.found_head().weight
         return self._sides[:, None] * weight if self.head_kind == "binary" else weight
 
     def _normalised(self, x: Images) -> Tensor:
         return (self.meter.tap(x) - self._mean) / self._std
 
-    def _pooled_features(self) -> Features:
-        """Return the function of the features, once it is shown that pooling and a linear head give the logits."""
+    def found_head(self) -> FoundHead:
+        """Find the head, by measuring; the first time it takes some passes. UnderfireError as in `features`."""
         if self._head is None:
-            self._features, self._scores, self._head = self._find_head()
-        assert self._features is not None  # _find_head raises otherwise
-        return self._features
+            self._head = self._find_head()
+        return self._head
 
-    @torch.no_grad()
-    def _find_head(self) -> tuple[Features, Features, nn.Linear]:
-        x = torch.rand(1, *self.preprocess.shape, generator=torch.Generator().manual_seed(0)).to(self.device)
-        x = (x - self._mean) / self._std
+    def _find_head(self) -> FoundHead:
+        x, size = self._two_images(), self.preprocess.size
         try:
-            logits = _logits(self.module(x), self.name)
+            with torch.no_grad():
+                logits = _logits(self._run(x), self.name)
+            if not bool(logits.isfinite().all()):
+                raise UnderfireError(f"'{self.name}' returns values that are not finite: check the weights and policy.")
+            found = find(self._run, self.module, x, (self._features, self._scores))
+            if found is not None and max(found.shape[1:]) > 1:
+                return found
+            reason = why(self._run, x) if found is None else f"its last feature maps have one place at {size} px"
         except FAILURES as e:
-            raise refused(self.name, self.preprocess.size, e) from e
-        if not bool(logits.isfinite().all()):
-            raise UnderfireError(f"'{self.name}' returns values that are not finite: check the weights and the policy.")
-        for features, scores in [(self._features, self._scores)] if self._features else traced(self.module, x):
-            linear = last_linear(self.module)
-            if linear is None or features is None:
-                continue
-            maps = features(x)
-            if maps.dim() != 4 or maps.shape[1] != linear.in_features:
-                continue
-            if torch.allclose(pooled(linear, maps), logits, rtol=1e-3, atol=1e-3 * float(logits.abs().max())):
-                return features, scores or partial(pooled, linear), linear
+            raise refused(self.name, size, e) from e
         raise UnsuitableError(
-            f"'{self.name}' does not end in global average pooling and one linear layer, so it has no class activation "
-            "map: choose another interpreter for it, or a classifier such as efficientnet-lite0, resnet50 or "
-            "densenet169."
+            f"'{self.name}' has no class activation map: {reason}. Choose another interpreter for it, such as grad or "
+            "mask, or a classifier whose logits are a linear function of averaged feature maps."
         )
+
+    def _two_images(self) -> Tensor:
+        """Make two normalised images that differ much: noise, and large coloured spots."""
+        (c, h, w), seeded = self.preprocess.shape, torch.Generator().manual_seed(0)
+        noise, few = torch.rand(1, c, h, w, generator=seeded), torch.rand(1, c, 4, 4, generator=seeded)
+        spots = torch.nn.functional.interpolate(few, (h, w), mode="nearest")
+        return (torch.cat([noise, spots]).to(self.device) - self._mean) / self._std
+
+    def without_softmax(self) -> TorchClassifier:
+        """Take a softmax or log-softmax off the network's end, where there is one, and return the classifier."""
+        self._run, self.taken_off = bare(self._run, self._two_images())
+        return self
 
 
 def wrap(
@@ -221,7 +228,10 @@ def wrap(
     found = asked(ours, policy, head, name)
     named = names_of(found, classes, name)
     own: dict[str, Any] = {"features": features, "scores": scores, "pyramid": pyramid, "notes": (*notes, *found.notes)}
-    return TorchClassifier(ours, name=name, preprocess=policy, classes=named, head=found.head, **own)
+    classifier = TorchClassifier(ours, name=name, preprocess=policy, classes=named, head=found.head, **own)
+    with contextlib.suppress(*FAILURES):  # what fails on images is told by `check`, with a hint
+        classifier.without_softmax()
+    return classifier
 
 
 def _checked(module: object) -> nn.Module:

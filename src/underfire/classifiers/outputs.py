@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from underfire.core import HEADS, UnderfireError, unknown
-from underfire.heads.ending import is_linear, is_sigmoid, last_step
+from underfire.heads.ending import is_linear, is_sigmoid, is_softmax, last_step
 
 SIGMOID_OFF = "The sigmoid at its end was taken off: what goes into it are the logits."
 """What is said of a network that ends in a layer of sigmoids."""
@@ -49,7 +49,7 @@ def outputs_of(module: nn.Module, shown: Sequence[Tensor], declared: str | None,
     z = _answers(module, shown, name)
     k, step = z.shape[1], last_step(z)
     if not is_sigmoid(step):
-        if declared is None and not is_linear(step):
+        if declared is None and not (is_linear(step) or is_softmax(step)):
             _refuse_probabilities(z.detach(), name)
         return Outputs(k, kind_for(k, declared, name))
     if declared == "softmax":

@@ -44,3 +44,8 @@ def is_sigmoid(step: Any) -> bool:
 def is_linear(step: Any) -> bool:
     """Tell whether a step is a sum, a product with weights or a log-softmax: such outputs are logits."""
     return step is not None and step.name() in _LINEAR
+
+
+def is_softmax(step: Any) -> bool:
+    """Tell whether a step is a softmax over the classes: it can be taken off, and the head is one."""
+    return step is not None and step.name() == "SoftmaxBackward0"

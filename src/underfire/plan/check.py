@@ -51,6 +51,26 @@ def check(classifier: Classifier, device: torch.device | str = "cpu") -> None:
         raise UnderfireError(f"'{classifier.name}' {problem}.")
 
 
+def answers(classifier: Classifier, x: Images) -> tuple[dict[int, float | None], float, float]:
+    """Measure what `check` asks, on images (N, 3, H, W), of a classifier that has passed it.
+
+    Returns:
+        By row, the norm of the gradient of the likeliest class's log-odds, None where it is not finite; the difference
+        of the logits when asked twice, and of an image alone and in a batch, as shares of the largest.
+    """
+    x = x.detach().clone().requires_grad_()
+    with torch.enable_grad():
+        z = classifier.logits(x)
+        first, second = z.topk(2, 1).values.T
+        g = torch.autograd.grad((first - second).sum(), x)[0].flatten(1).norm(dim=1)
+    with torch.no_grad():
+        again = classifier.logits(x)
+        alone = torch.cat([classifier.logits(one[None]) for one in x])
+    largest = float(z.detach().abs().max()) or 1.0
+    twice, apart = (float((z.detach() - other).abs().max()) / largest for other in (again, alone))
+    return {n: float(v) if bool(v.isfinite()) else None for n, v in enumerate(g)}, twice, apart
+
+
 def trial_images(channels: int, height: int, width: int) -> Images:
     """Make images (3, C, H, W): noise, coloured clouds, and the clouds with a black and a white area."""
     generator = torch.Generator().manual_seed(0)

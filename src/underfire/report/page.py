@@ -24,6 +24,7 @@ from underfire.report.problems import errors
 from underfire.report.published import IMAGENET_CLASSES, network_of, printed, published
 from underfire.report.settings import settings
 from underfire.report.text import number, pretty
+from underfire.report.understanding import understanding
 
 LOW_BAR = 0.5
 """Where an attack that ignores the map forges a larger share, the page warns that the untouched scale tells little."""
@@ -208,5 +209,6 @@ SECTIONS: tuple[Callable[[Context], Section | None], ...] = (
     samples,
     errors,
     cost,
+    understanding,
     settings,
 )

@@ -46,6 +46,8 @@ class Twin:
     def __init__(self, classifier: Classifier, like: Images) -> None:
         self.name = classifier.name
         self.spreads: list[float] = []
+        self.found: dict[str, float] = {}
+        """The measured differences: 'logits', 'gradient', 'second'."""
         x = _trial_images(like)
         with classifier.meter.aside(), torch.enable_grad():
             self._measure(classifier, x)
@@ -75,6 +77,7 @@ class Twin:
                 "(scripted and traced modules hide their activations), or attack the prediction alone (pgd)."
             )
         spread = float(plain.detach().amax() - plain.detach().amin())
+        self.found["logits"] = float((twin - plain).detach().abs().amax()) / (spread or 1.0)
         if not float((twin - plain).detach().abs().amax()) <= LOGITS * spread and bool(plain.isfinite().all()):
             raise self._other("its logits are not the network's")
         w = torch.randn(plain.shape[1], generator=torch.Generator().manual_seed(0)).to(plain)
@@ -90,6 +93,7 @@ class Twin:
 
         sharp = at(x.clone(), Slope(tau=SHARP))[1]
         size = float(gradient.norm())
+        self.found["gradient"] = float((sharp - gradient).norm()) / (size or 1.0)
         if math.isfinite(size) and not float((sharp - gradient).norm()) <= GRADIENT * size:
             raise self._other("its gradient does not become the network's as τ → 0")
         leaf, bends = at(x.clone(), Slope(), twice=True)
@@ -97,6 +101,7 @@ class Twin:
         second = torch.autograd.grad((bends * v).sum(), leaf)[0] if bends.requires_grad else torch.zeros_like(v)
         change = (at(leaf.detach() + STEP * v, Slope())[1] - bends.detach()) / STEP
         noise = NOISE * size / STEP
+        self.found["second"] = float(second.norm()) / (float(change.norm()) or 1.0)
         if math.isfinite(size) and not float(second.norm()) + noise >= SECOND * float(change.norm()):
             raise self._other("its second derivative is not the change of its gradient")
 
