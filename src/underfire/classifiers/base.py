@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from underfire.classifiers.apart import apart
 from underfire.classifiers.head import Features, last_linear, pooled, traced
 from underfire.classifiers.meter import PassMeter
+from underfire.classifiers.outputs import grey, pick, plain
 from underfire.classifiers.sound import sound
 from underfire.core import FAILURES, ClassNames, Images, Meter, Preprocess, UnderfireError, UnsuitableError, refused
 from underfire.core.hashing import spell
@@ -32,6 +33,9 @@ class TorchClassifier:
         pyramid: function from normalised images to feature maps at strides 4 to 32, the last ones those of `features`,
             where it is known.
         entry: which of several weights in a training checkpoint these are.
+        found: what was found in the file of the network, or assumed of it: sentences.
+        fit: how its own preprocessing makes photos square: 'crop', 'squash' or 'pad'.
+        ending: what was taken off the network's end, so that it returns logits: 'softmax', 'sigmoid' or ''.
     """
 
     def __init__(
@@ -45,11 +49,15 @@ class TorchClassifier:
         scores: Features | None = None,
         pyramid: Callable[[Tensor], Sequence[Tensor]] | None = None,
         entry: str = "",
+        found: Sequence[str] = (),
+        fit: str = "crop",
+        ending: str = "",
     ) -> None:
         self.module = module.eval()
         for p in module.parameters():
             p.requires_grad_(False)
         self.name, self.preprocess, self.classes, self.entry = name, preprocess, classes, entry
+        self.found, self.fit, self.ending = tuple(found), fit, ending
         self.meter: Meter = PassMeter()
         self._features, self._scores, self._pyramid = features, scores, pyramid
         self._head: nn.Linear | None = None
@@ -70,7 +78,7 @@ class TorchClassifier:
 
     def logits(self, x: Images) -> Tensor:
         """Compute the logits (N, K) of images (N, 3, H, W) in [0, 1]."""
-        return _logits(self.module(self._normalised(x)), self.name)
+        return pick(self.module(self._normalised(x)), None, self.name)
 
     def features(self, x: Images) -> Tensor:
         """Compute the last feature maps (N, C, h, w).
@@ -122,7 +130,7 @@ class TorchClassifier:
         x = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0)).to(self.device)
         x = (x - self._mean) / self._std
         try:
-            logits = _logits(self.module(x), self.name)
+            logits = pick(self.module(x), None, self.name)
         except FAILURES as e:
             raise refused(self.name, size, e) from e
         if not bool(logits.isfinite().all()):
@@ -156,6 +164,7 @@ def wrap(
     features: Features | None = None,
     scores: Features | None = None,
     pyramid: Callable[[Tensor], Sequence[Tensor]] | None = None,
+    output: str | int | None = None,
 ) -> TorchClassifier:
     """Make a classifier of your own network.
 
@@ -174,12 +183,15 @@ def wrap(
         features: function to the maps that are averaged before the linear head; found without help in most CNNs.
         scores: function from these maps to logits, where it is more than mean and linear layer.
         pyramid: function to the feature maps at strides 4 to 32, for RTS; the last ones are those of ``features``.
+        output: which of several outputs the logits are, by name or counted from 0; by default the one that is called
+            logits, or the only one (N, K).
 
     Raises:
         UnderfireError: it is no module that returns logits, or sizes that do not fit together.
     """
     ours, (features, scores, pyramid) = apart(_checked(module), name, [features, scores, pyramid])
     policy, named = _policy(input_size, resize, mean, std, interpolation), ClassNames(tuple(classes or ()))
+    ours = plain(ours, grey(ours, policy), None if output is None else str(output), name)
     own: dict[str, Any] = {"features": features, "scores": scores, "pyramid": pyramid}
     classifier = TorchClassifier(ours, name=name, preprocess=policy, classes=named, **own)
     return _numbered(classifier) if classes is None else classifier
@@ -217,14 +229,6 @@ def _outputs(classifier: TorchClassifier) -> int:
             f"'{classifier.name}' returns {shape} for one image: logits (1, K) of two classes or more are needed."
         )
     return shape[1]
-
-
-def _logits(out: object, name: str) -> Tensor:
-    if not isinstance(out, Tensor):
-        raise UnderfireError(
-            f"'{name}' returns a {type(out).__name__}, not a tensor: wrap a module that returns only logits (N, K)."
-        )
-    return out
 
 
 def _three(what: str, values: Any) -> tuple[float, float, float]:

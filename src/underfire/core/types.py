@@ -84,6 +84,11 @@ class ClassifierOptions:
         std: what each channel is then divided by.
         classes: path of a file of class names.
         interpolation: how photos are resized.
+        key: which of several weights in the file.
+        output: which of several outputs the logits are: a name, or a number counted from 0.
+        layout: 'nchw' or 'nhwc': the order of the axes of a file's input.
+        channels: 'rgb' or 'bgr': the order of the colours of a file's input.
+        scale: the number that white is before mean and std, which are in its unit.
     """
 
     weights: str | None = None
@@ -93,6 +98,11 @@ class ClassifierOptions:
     std: tuple[float, float, float] | None = None
     classes: str | None = None
     interpolation: str | None = None
+    key: str | None = None
+    output: str | None = None
+    layout: str | None = None
+    channels: str | None = None
+    scale: float | None = None
 
 
 @dataclass(frozen=True)

@@ -68,8 +68,12 @@ def make_plan(settings: Settings, victims: Victims = VICTIMS, earlier: Settings 
 
 def _shown(classifier: Classifier) -> dict[str, Any]:
     policy = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(classifier.preprocess).items()}
-    entry = getattr(classifier, "entry", "")
-    return {"input": policy, **({"weights_entry": entry} if entry else {})}
+    entry, found = getattr(classifier, "entry", ""), list(getattr(classifier, "found", ()))
+    return {
+        "input": policy,
+        **({"weights_entry": entry} if entry else {}),
+        **({"found": found} if found else {}),
+    }
 
 
 @dataclass(frozen=True)

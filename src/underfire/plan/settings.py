@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from underfire import core
 from underfire.core import ClassifierOptions, Limits, UnderfireError
+from underfire.core.naming import absolute_name, key_name
 from underfire.core.place import FILES, absolute, absolute_files, is_url
 from underfire.images.photos import DEMO
 
@@ -20,11 +21,11 @@ AUTO = ("batch_size", "threads", "precision")
 """Settings that are filled in where they are not given: from the earlier plan, when a run goes on."""
 NOT_IN_KEY = frozenset(
     {"images", "weights", "classes", "device", "workers", "executor", "address", "gpus", "resolved", "target_map"}
-    | {"defense", "interpolation"}
+    | {"defense", "interpolation", "key", "output", "layout", "channels", "scale"}
 )
 """Settings that are not in the key. Some change no number; the files among them are in the key by their digests, and
 the whole input policy is in the digest of the weights."""
-LATER = ("interpolation", "max_megapixels", "max_megabytes")
+LATER = ("interpolation", "max_megapixels", "max_megabytes", "key", "output", "layout", "channels", "scale")
 """Settings that earlier versions did not have: while they are not given, keys and output folders do not change."""
 LONGEST = 200
 """Letters of a user's value that an error repeats."""
@@ -73,7 +74,7 @@ class Settings(BaseModel):
         Annotated[int, Field(ge=1, le=1_000_000)] | None,
         flag(PHOTOS, "N", "Size of one photo's file at most, in MB.", "512"),
     ] = None
-    classifier: Annotated[str, flag(CLASSIFIER, "NAME", "See `underfire list`; 'timm:NAME' for any timm network.")] = (
+    classifier: Annotated[str, flag(CLASSIFIER, "NAME", "See `underfire list`: timm:NAME, hf:DIR, onnx:FILE …")] = (
         "efficientnet-lite0"
     )
     weights: Annotated[
@@ -92,6 +93,22 @@ class Settings(BaseModel):
     std: Annotated[Triple | None, flag(CLASSIFIER, "R,G,B", "What pixels are then divided by, by colour.")] = None
     interpolation: Annotated[
         str | None, flag(CLASSIFIER, "NAME", "How photos are resized: bilinear, bicubic, lanczos or nearest.")
+    ] = None
+    scale: Annotated[
+        Annotated[float, Field(gt=0, allow_inf_nan=False)] | None,
+        flag(CLASSIFIER, "S", "White before mean and std, which are in its unit: 255 for networks of levels.", "1"),
+    ] = None
+    layout: Annotated[
+        Literal["nchw", "nhwc"] | None, flag(CLASSIFIER, "nchw|nhwc", "Axes of a file's input (onnx, script).", "found")
+    ] = None
+    channels: Annotated[
+        Literal["rgb", "bgr"] | None, flag(CLASSIFIER, "rgb|bgr", "Colours of a file's input (onnx, script).", "rgb")
+    ] = None
+    key: Annotated[
+        str | None, flag(CLASSIFIER, "NAME", "Which of several weights in the file: teacher, state_dict_ema.")
+    ] = None
+    output: Annotated[
+        str | None, flag(CLASSIFIER, "NAME|N", "Which of several outputs the logits are, by name or from 0.")
     ] = None
     classes: Annotated[
         str | None, flag(CLASSIFIER, "FILE", "Class names, one on each line, in the order of the outputs.")
@@ -193,6 +210,7 @@ class Settings(BaseModel):
         own = {key: absolute(path) for key in FILES if (path := getattr(self, key)) is not None}
         if self.images != DEMO and not is_url(self.images):
             own["images"] = absolute(self.images)
+        own["classifier"] = absolute_name(self.classifier)
         parts = {part: absolute_files(chosen) for part, chosen in self.options.items()}
         return self.model_copy(update={**own, "options": parts} if parts else own)
 
@@ -238,7 +256,7 @@ def as_before(given: Mapping[str, Any]) -> dict[str, Any]:
 def key_settings(settings: Settings) -> dict[str, Any]:
     """Pick the settings that go into the key: paths of files do not, since the key has the digests of the files."""
     found = settings.model_dump(mode="json", exclude=set(NOT_IN_KEY))
-    found = as_before(found)
+    found = as_before(found) | {"classifier": key_name(settings.classifier)}
     found["options"] = {
         part: {k: v for k, v in own.items() if k not in FILES} for part, own in found["options"].items()
     }
