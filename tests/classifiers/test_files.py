@@ -84,7 +84,7 @@ def test_an_onnx_file_gives_the_networks_logits(tmp_path: Path, end: str, fixed:
 
 def test_layout_and_colours_are_found_or_given_and_shown(tmp_path: Path) -> None:
     net = Net().eval()
-    path = exported(Nhwc(net), tmp_path / "net.onnx", (1, SIDE, SIDE, 3))
+    path = exported(Nhwc(net).eval(), tmp_path / "net.onnx", (1, SIDE, SIDE, 3))
     built = named(path, channels="bgr", scale=255.0, mean=(120.0, 110.0, 100.0), std=(50.0, 50.0, 50.0))
     x = x01()
     want = (x * 255 - torch.tensor([120.0, 110.0, 100.0]).view(1, 3, 1, 1)) / 50
