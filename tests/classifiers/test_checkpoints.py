@@ -86,7 +86,7 @@ def test_a_namespace_is_data_and_nothing_else_is(tmp_path: Path) -> None:
 
 def test_the_key_chooses(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.pth", {"student": under("module.", OTHER), "teacher": under("module.backbone.", STATE)})
-    with pytest.raises(MismatchError, match="holds weights under student, teacher: choose with --key"):
+    with pytest.raises(MismatchError, match=r"holds weights under student, teacher: choose with --key"):
         loaded(path)
     got, said = loaded(path, "teacher")
     torch.testing.assert_close(got, STATE)
@@ -147,13 +147,13 @@ def test_quantised_weights_are_refused(tmp_path: Path, key: str) -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_torchs_own_quantised_tensors_are_refused(tmp_path: Path) -> None:
     q = torch.quantize_per_tensor(torch.ones(4, 2), 0.1, 0, torch.qint8)
-    with pytest.raises(MismatchError, match="quantised"):
+    with pytest.raises(MismatchError, match=r"quantised"):
         weights.read(str(saved(tmp_path / "a.pth", {"head.weight": q})))
 
 
 def test_a_gguf_file_is_called_what_it_is(tmp_path: Path) -> None:
     (tmp_path / "a.gguf").write_bytes(b"GGUF" + bytes(200))
-    with pytest.raises(UnderfireError, match="a GGUF file, whose weights are quantised"):
+    with pytest.raises(UnderfireError, match=r"a GGUF file, whose weights are quantised"):
         weights.read(str(tmp_path / "a.gguf"))
 
 
@@ -198,10 +198,10 @@ def test_the_scale_is_the_unit_of_mean_and_std(tmp_path: Path) -> None:
     assert built.preprocess.std == pytest.approx((1 / 255,) * 3)
     plain: Any = underfire.classifier("timm:resnet10t", scale=255.0, **own)
     torch.testing.assert_close(plain._normalised(torch.ones(1, 3, 2, 2)), torch.full((1, 3, 2, 2), 255.0))
-    with pytest.raises(UnderfireError, match="--mean 123,117,104.*--scale 255"):
+    with pytest.raises(UnderfireError, match=r"--mean 123,117,104.*--scale 255"):
         underfire.classifier("timm:resnet10t", mean=(123.0, 117.0, 104.0), **own)
 
 
 def test_modules_are_refused_as_weights_of_others() -> None:
-    with pytest.raises(MismatchError, match="toy"):
+    with pytest.raises(MismatchError, match=r"toy"):
         weights.fit(nn.Linear(2, 2), STATE, "a.pth", "toy")

@@ -167,7 +167,7 @@ def test_the_user_says_which_output(tmp_path: Path) -> None:
     a, b = named(path, output="first", **POLICY), named(path, output="1", **POLICY)
     torch.testing.assert_close(2 * a.logits(x01()), b.logits(x01()))
     assert a.digest != b.digest
-    with pytest.raises(UnderfireError, match="no output of.*'third'"):
+    with pytest.raises(UnderfireError, match=r"no output of.*'third'"):
         named(path, output="third", **POLICY)
 
 
@@ -207,7 +207,7 @@ def test_a_torchscript_file_gives_the_networks_logits(tmp_path: Path) -> None:
     torch.testing.assert_close(built.logits(x01()), net(normalised(x01())))
     assert built.name == "script:net.pt"
     check(built)
-    with pytest.raises(UnderfireError, match="cannot smooth relu"):
+    with pytest.raises(UnderfireError, match=r"cannot smooth relu"):
         underfire.attack(built, "grad", x01()[:1])
 
 
@@ -228,7 +228,7 @@ def test_other_files_are_no_torchscript(tmp_path: Path) -> None:
     torch.save({"a": torch.ones(2)}, buffer)
     for content in (b"abc", buffer.getvalue()):
         (tmp_path / "net.pt").write_bytes(content)
-        with pytest.raises(DamagedFileError, match="no complete TorchScript file"):
+        with pytest.raises(DamagedFileError, match=r"no complete TorchScript file"):
             underfire.classifier(f"script:{tmp_path / 'net.pt'}")
 
 
@@ -251,9 +251,9 @@ def test_torchvisions_networks_by_name(tmp_path: Path, name: str, side: int) -> 
 
 
 def test_unknown_torchvision_names_and_sets_are_told() -> None:
-    with pytest.raises(UnderfireError, match="no torchvision network 'resnet17'.*Did you mean 'resnet18'"):
+    with pytest.raises(UnderfireError, match=r"no torchvision network 'resnet17'.*Did you mean 'resnet18'"):
         underfire.classifier("torchvision:resnet17")
-    with pytest.raises(UnderfireError, match="IMAGENET1K_V9.*Did you mean 'IMAGENET1K_V"):
+    with pytest.raises(UnderfireError, match=r"IMAGENET1K_V9.*Did you mean 'IMAGENET1K_V"):
         underfire.classifier("torchvision:resnet50.IMAGENET1K_V9")
 
 
@@ -280,8 +280,8 @@ def test_clip_is_a_classifier_of_prompts(tmp_path: Path, monkeypatch: pytest.Mon
         image, text, scale = net((x - built._mean) / built._std, tokens)
     torch.testing.assert_close(built.logits(x), scale * image @ text.T, rtol=1e-4, atol=1e-4)
     check(built)
-    with pytest.raises(UnderfireError, match="needs --classes.*a photo of a cat"):
+    with pytest.raises(UnderfireError, match=r"needs --classes.*a photo of a cat"):
         underfire.classifier("clip:tiny", weights=own["weights"])
-    with pytest.raises(UnderfireError, match="no set of weights of tiny"):
+    with pytest.raises(UnderfireError, match=r"no set of weights of tiny"):
         underfire.classifier("clip:tiny", classes=own["classes"])
     assert np.isfinite(built.logits(x).detach().numpy()).all()

@@ -106,5 +106,5 @@ def test_a_transformer_from_the_hub(tmp_path: Path, cache: str, monkeypatch: pyt
     blob = next(Path(cache).glob("models--someone--vit/blobs/*"))
     content = json.loads(blob.read_bytes()) if blob.stat().st_size < 5000 else None
     blob.write_bytes(b"{}" if content is None else json.dumps(content | {"x": 1}).encode())
-    with pytest.raises(UnderfireError, match="'hf:someone/vit'|another digest"):
+    with pytest.raises(UnderfireError, match=r"'hf:someone/vit'|another digest"):
         underfire.classifier("hf:someone/vit")

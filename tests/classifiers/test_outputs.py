@@ -68,9 +68,9 @@ def test_several_that_could_be_are_listed_and_an_unknown_one_is_refused() -> Non
     net = seeded(Twisted(lambda z: {"first": z, "second": z}))
     with pytest.raises(UnderfireError, match=r"first \(1, 4\), second \(1, 4\).*output="):
         wrap(net, input_size=12, classes=list("abcd"), name="mine")
-    with pytest.raises(UnderfireError, match="no output of 'mine'.*'third'"):
+    with pytest.raises(UnderfireError, match=r"no output of 'mine'.*'third'"):
         wrap(net, input_size=12, classes=list("abcd"), name="mine", output="third")
-    with pytest.raises(UnderfireError, match="'mine' returns a str"):
+    with pytest.raises(UnderfireError, match=r"'mine' returns a str"):
         wrap(seeded(Twisted(str)), input_size=12, classes=list("abcd"), name="mine")
 
 

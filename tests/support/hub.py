@@ -65,10 +65,10 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 self.wfile.write(sent[: len(sent) - hub.cut] if large else sent)
                 self.close_connection = bool(large and hub.cut)
 
-        def do_HEAD(self) -> None:  # noqa: N802 (the library calls it so)
+        def do_HEAD(self) -> None:
             self._answer(body=False)
 
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:
             self._answer(body=True)
 
         def log_message(self, *_args: Any) -> None:
