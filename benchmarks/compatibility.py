@@ -163,9 +163,7 @@ def page(rows: list[dict[str, Any]]) -> str:
     cells = [row for row in rows if row["what"] != LOADED]
     loads = [row for row in rows if row["what"] == LOADED]
     head = HEAD.format(
-        versions=", ".join(
-            rows[-1]["versions"].replace("=", " ").split(" ")[i] + " " + word for i, word in pairs(rows)
-        ),
+        versions=rows[-1]["versions"].replace(" ", ", ").replace("=", " "),
         networks=len(loads),
         loaded=sum(row["works"] == "True" for row in loads),
         cells=len(cells),
@@ -174,11 +172,6 @@ def page(rows: list[dict[str, Any]]) -> str:
     tables = [table(kind, rows, names, reasons) for kind in dict.fromkeys(row["kind"] for row in rows)]
     listed = "\n".join(f"{n}. {reason}" for reason, n in reasons.items())
     return f"{head}\n" + "\n".join(tables) + f"\n## Reasons\n\n{listed}\n"
-
-
-def pairs(rows: list[dict[str, Any]]) -> list[tuple[int, str]]:
-    words = rows[-1]["versions"].replace("=", " ").split(" ")
-    return [(i, words[i + 1]) for i in range(0, len(words), 2)]
 
 
 def table(kind: str, rows: list[dict[str, Any]], names: list[str], reasons: dict[str, int]) -> str:

@@ -74,7 +74,7 @@ def networks() -> Iterator[Made]:
     for name, odd in ODDITIES.items():
         yield Made(f"wrap: {name}", "wrapped", 64, _wrapped(odd))
     for name in TORCHVISION.split():
-        yield Made(f"torchvision:{name}", "torchvision", SIDES.get(name, 96), _torchvision(name))
+        yield Made(f"torchvision:{name}", "torchvision", SIDES.get(name, 64), _torchvision(name))
     if importlib.util.find_spec("transformers"):
         for name, config in _configs().items():
             yield Made(f"hf:{name}", "transformers (tiny, from their configs)", 64, _transformers(name, config))
@@ -87,7 +87,7 @@ def networks() -> Iterator[Made]:
         ("timm: transformers", TRANSFORMERS),
     ):
         for name in names.split():
-            yield Made(f"timm:{name}", kind, SIDES.get(name, 96), _timm(name))
+            yield Made(f"timm:{name}", kind, SIDES.get(name, 64), _timm(name))
 
 
 def settled(net: nn.Module, side: int) -> nn.Module:
@@ -106,7 +106,7 @@ def settled(net: nn.Module, side: int) -> nn.Module:
 
 
 def _timm(name: str) -> Callable[[Path], Any]:
-    side = SIDES.get(name, 96)
+    side = SIDES.get(name, 64)
 
     def build(folder: Path) -> Any:
         torch.manual_seed(0)
@@ -119,7 +119,7 @@ def _timm(name: str) -> Callable[[Path], Any]:
 
 
 def _torchvision(name: str) -> Callable[[Path], Any]:
-    side = SIDES.get(name, 96)
+    side = SIDES.get(name, 64)
 
     def build(folder: Path) -> Any:
         torch.manual_seed(0)

@@ -20,9 +20,10 @@ REDUCING = ("ReduceMean", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "Red
 def lowered(model: Any) -> Any:
     """Return a model of version 17 or earlier that computes the same, where the rules below can write it."""
     main = next((one for one in model.opset_import if one.domain in ("", "ai.onnx")), None)
+    model = copy.deepcopy(model)
+    _name_weights_themselves(model.graph)
     if main is None or main.version <= KNOWN:
         return model
-    model = copy.deepcopy(model)
     next(one for one in model.opset_import if one.domain in ("", "ai.onnx")).version = KNOWN
     constants = _constants(model.graph)
     nodes = [new for node in model.graph.node for new in RULES.get(node.op_type, _same)(node, constants)]
@@ -34,6 +35,20 @@ def lowered(model: Any) -> Any:
 def _constants(graph: Any) -> dict[str, Any]:
     known = {weight.name: weight for weight in graph.initializer}
     return known | {node.output[0]: node.attribute[0].t for node in graph.node if node.op_type == "Constant"}
+
+
+def _name_weights_themselves(graph: Any) -> None:
+    """Remove the identities through which exporters share equal weights: the converter looks for weights themselves."""
+    source = {weight.name: weight.name for weight in graph.initializer}
+    shown, kept = {one.name for one in graph.output}, []
+    for node in graph.node:
+        if node.op_type == "Identity" and node.input[0] in source and node.output[0] not in shown:
+            source[node.output[0]] = source[node.input[0]]
+            continue
+        node.input[:] = [source.get(name, name) for name in node.input]
+        kept.append(node)
+    del graph.node[:]
+    graph.node.extend(kept)
 
 
 def _same(node: Any, constants: dict[str, Any]) -> Iterator[Any]:
