@@ -156,7 +156,7 @@ def _scripted(folder: Path) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         traced: Any = torch.jit.trace(net, torch.rand(1, 3, 96, 96))  # type: ignore[no-untyped-call]
-        torch.jit.save(traced, str(folder / "resnet18.pt"))  # type: ignore[no-untyped-call]
+        torch.jit.save(traced, str(folder / "resnet18.pt"))
     return underfire.classifier(f"script:{folder / 'resnet18.pt'}", input_size=96, **HALF)
 
 

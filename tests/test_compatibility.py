@@ -13,8 +13,8 @@ if not BENCHMARKS.is_dir():  # the source package has the tests alone
     pytest.skip("needs the folder benchmarks", allow_module_level=True)
 sys.path.insert(0, str(BENCHMARKS))
 
-import compatibility
-from networks import Made, networks
+import compatibility  # noqa: E402 (it lies beside the tests)
+from networks import Made, networks  # noqa: E402
 
 SHORT = (
     "wrap: logits in a dictionary",

@@ -17,7 +17,7 @@ from underfire.classifiers.base import TorchClassifier
 from underfire.classifiers.checkpoints import ENTRY
 from underfire.classifiers.folding import fold_batch_norm
 from underfire.classifiers.timm_sizes import created, resized, side_of, usual_side
-from underfire.core import ClassifierOptions, Preprocess, UnderfireError, unknown
+from underfire.core import FAILURES, ClassifierOptions, Preprocess, UnderfireError, refused, unknown
 from underfire.registry import register
 
 FITS = {"center": "crop", "squash": "squash", "border": "pad"}
@@ -133,7 +133,10 @@ def classifier(name: str, module: nn.Module, metadata: dict[str, str], options: 
     )
     # After the digest: the weights are the same everywhere, but folding rounds differently on other kinds of CPUs.
     side = built.preprocess.input_size
-    fold_batch_norm(module, torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0)))
+    try:
+        fold_batch_norm(module, torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0)))
+    except FAILURES as e:
+        raise refused(name, side, e) from e
     return built
 
 
