@@ -145,8 +145,10 @@ def measure(words: list[str], again: list[str]) -> None:
 
 HEAD = """# Which networks underfire takes
 
-Made by `python benchmarks/compatibility.py` with {versions}. Every line ran: the network with random weights, loaded by
-its name or file as a user would, on inputs of the size shown. An interpreter works (✓) if it explains an image and
+Made by `python benchmarks/compatibility.py` with
+{versions}.
+
+Every line ran: the network with random weights, loaded by its name or file as a user would, on inputs of the size shown. An interpreter works (✓) if it explains an image and
 gives an attack a finite slope. A number is the reason why it does not, in its own words, below.
 
 {networks} networks, {loaded} of them loaded; {cells} pairs of network and interpreter, {works} of them work.
@@ -189,10 +191,8 @@ def mark(row: dict[str, Any] | None, reasons: dict[str, int]) -> str:
         return "–"
     if row["works"] == "True":
         return "✓"
-    short = row["network"].rpartition("/")[2]
-    reason = row["reason"]
-    for own in (f"'{row['network']}'", f"'{row['network'].partition(' ')[0]}'", f"'{short}'"):
-        reason = reason.replace(own, "the network")
+    reason = row["reason"].replace(row["network"], "NAME").replace("'NAME'", "the network")
+    reason = reason.replace("'network'", "the network").replace("--classifier network", "--classifier NAME")
     return str(reasons.setdefault(reason, len(reasons) + 1))
 
 
