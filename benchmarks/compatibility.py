@@ -148,8 +148,9 @@ HEAD = """# Which networks underfire takes
 Made by `python benchmarks/compatibility.py` with
 {versions}.
 
-Every line ran: the network with random weights, loaded by its name or file as a user would, on inputs of the size shown. An interpreter works (✓) if it explains an image and
-gives an attack a finite slope. A number is the reason why it does not, in its own words, below.
+Every line ran: the network with random weights, loaded by its name or file as a user would, on inputs of the size
+shown. An interpreter works (✓) if it explains an image and gives an attack a finite slope. A number is the reason why
+it does not, in its own words, below.
 
 {networks} networks, {loaded} of them loaded; {cells} pairs of network and interpreter, {works} of them work.
 
