@@ -85,12 +85,12 @@ def test_an_onnx_file_gives_the_networks_logits(tmp_path: Path, end: str, fixed:
 def test_layout_and_colours_are_found_or_given_and_shown(tmp_path: Path) -> None:
     net = Net().eval()
     path = exported(Nhwc(net).eval(), tmp_path / "net.onnx", (1, SIDE, SIDE, 3))
-    built = named(path, channels="bgr", scale=255.0, mean=(120.0, 110.0, 100.0), std=(50.0, 50.0, 50.0))
+    built = named(path, order="bgr", scale=255.0, mean=(120.0, 110.0, 100.0), std=(50.0, 50.0, 50.0))
     x = x01()
     want = (x * 255 - torch.tensor([120.0, 110.0, 100.0]).view(1, 3, 1, 1)) / 50
     torch.testing.assert_close(built.logits(x), net(want), rtol=1e-3, atol=1e-4)
     assert any("NHWC, BGR" in sentence for sentence in built.found)
-    assert named(path, **POLICY).digest != named(path, channels="bgr", **POLICY).digest
+    assert named(path, **POLICY).digest != named(path, order="bgr", **POLICY).digest
 
 
 def test_one_image_at_a_time(tmp_path: Path) -> None:

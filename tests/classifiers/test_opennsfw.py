@@ -15,7 +15,7 @@ from underfire.core import UnsuitableError
 from underfire.images import pixels
 from underfire.images.photos import DEMO, Folder
 
-DOOR: dict[str, Any] = {"channels": "bgr", "scale": 255.0, "mean": (123.0, 117.0, 104.0), "resize": 256}
+DOOR: dict[str, Any] = {"order": "bgr", "scale": 255.0, "mean": (123.0, 117.0, 104.0), "resize": 256}
 DOOR |= {"interpolation": "bilinear"}
 
 

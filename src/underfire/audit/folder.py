@@ -16,7 +16,7 @@ from underfire.plan.units import Plan
 
 NAMING = (
     *("images", "weights", "classes", "defense", "target_map", "interpolation"),
-    *("key", "output", "layout", "channels", "scale"),
+    *("key", "output", "layout", "order", "scale"),
 )
 """Settings outside the key that choose files or the input policy: where they are the same, the files have changed."""
 

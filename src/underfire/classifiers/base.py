@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from underfire.classifiers.apart import apart
 from underfire.classifiers.head import Features, last_linear, pooled, traced
 from underfire.classifiers.meter import PassMeter
-from underfire.classifiers.outputs import grey, pick, plain
+from underfire.classifiers.picked import grey, pick, plain
 from underfire.classifiers.sound import sound
 from underfire.core import FAILURES, ClassNames, Images, Meter, Preprocess, UnderfireError, UnsuitableError, refused
 from underfire.core.hashing import spell

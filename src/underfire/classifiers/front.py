@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from underfire.classifiers.outputs import pick
+from underfire.classifiers.picked import pick
 
 
 class Fronted(nn.Module):

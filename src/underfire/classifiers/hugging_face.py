@@ -100,7 +100,7 @@ def _door(name: str, where: str, options: ClassifierOptions) -> Measured:
     from transformers import AutoImageProcessor  # noqa: PLC0415 (an extra)
 
     if options.input_size and options.resize and options.mean and options.std:
-        return Measured(Preprocess(options.input_size, options.resize), options.channels or "rgb", "crop")
+        return Measured(Preprocess(options.input_size, options.resize), options.order or "rgb", "crop")
     if Path(where).is_dir() and not any(
         (Path(where) / f"{n}_config.json").is_file() for n in ("preprocessor", "processor")
     ):

@@ -48,7 +48,7 @@ def onnx(variant: str, options: ClassifierOptions) -> TorchClassifier:
         raise UnderfireError(f"onnx:{variant} has its own weights: leave --weights out.")
     path = str(Path(variant).expanduser())
     file = onnx_file.read(path, options.output)
-    file = replace(file, layout=options.layout or file.layout, channels=options.channels or file.channels)
+    file = replace(file, layout=options.layout or file.layout, channels=options.order or file.channels)
     policy = _policy(file, options)
     module = Fronted(converted(file, path), file.layout, file.channels, None, path, file.single)
     k = held(module.eval(), file, policy, path)

@@ -44,7 +44,7 @@ def script(variant: str, options: ClassifierOptions) -> TorchClassifier:
         raise UnderfireError(f"script:{variant} has its own weights: leave --weights out.")
     path = Path(variant).expanduser()
     name, side = f"script:{path.name}", options.input_size or 224
-    own = {"layout": options.layout or "nchw", "channels": options.channels or "rgb"}
+    own = {"layout": options.layout or "nchw", "channels": options.order or "rgb"}
     module = Fronted(loaded(str(path)), own["layout"], own["channels"], options.output, name)
     policy = inputs.policy(Preprocess(side, round(side * 8 / 7)), {}, options)
     how = "as given" if options.mean or options.scale else "assumed: give --scale, --mean and --std"

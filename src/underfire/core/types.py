@@ -87,7 +87,7 @@ class ClassifierOptions:
         key: which of several weights in the file.
         output: which of several outputs the logits are: a name, or a number counted from 0.
         layout: 'nchw' or 'nhwc': the order of the axes of a file's input.
-        channels: 'rgb' or 'bgr': the order of the colours of a file's input.
+        order: 'rgb' or 'bgr': the order of the colours of a file's input.
         scale: the number that white is before mean and std, which are in its unit.
     """
 
@@ -101,7 +101,7 @@ class ClassifierOptions:
     key: str | None = None
     output: str | None = None
     layout: str | None = None
-    channels: str | None = None
+    order: str | None = None
     scale: float | None = None
 
 

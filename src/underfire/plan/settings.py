@@ -21,11 +21,11 @@ AUTO = ("batch_size", "threads", "precision")
 """Settings that are filled in where they are not given: from the earlier plan, when a run goes on."""
 NOT_IN_KEY = frozenset(
     {"images", "weights", "classes", "device", "workers", "executor", "address", "gpus", "resolved", "target_map"}
-    | {"defense", "interpolation", "key", "output", "layout", "channels", "scale"}
+    | {"defense", "interpolation", "key", "output", "layout", "order", "scale"}
 )
 """Settings that are not in the key. Some change no number; the files among them are in the key by their digests, and
 the whole input policy is in the digest of the weights."""
-LATER = ("interpolation", "max_megapixels", "max_megabytes", "key", "output", "layout", "channels", "scale")
+LATER = ("interpolation", "max_megapixels", "max_megabytes", "key", "output", "layout", "order", "scale")
 """Settings that earlier versions did not have: while they are not given, keys and output folders do not change."""
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Triple = tuple[Finite, Finite, Finite]
@@ -99,7 +99,7 @@ class Settings(BaseModel):
     layout: Annotated[
         Literal["nchw", "nhwc"] | None, flag(CLASSIFIER, "nchw|nhwc", "Axes of a file's input (onnx, script).", "found")
     ] = None
-    channels: Annotated[
+    order: Annotated[
         Literal["rgb", "bgr"] | None, flag(CLASSIFIER, "rgb|bgr", "Colours of a file's input (onnx, script).", "rgb")
     ] = None
     key: Annotated[
