@@ -300,7 +300,7 @@ ODD: Mapping[str, tuple[Callable[[Tensor, Tensor], Any], str]] = {
     "one number": (lambda z, x: z.sum(), "give two, the class of a low output"),
     "detached": (lambda z, x: z.detach(), "no usable gradient"),
     "constant": (lambda z, x: z * 0 + torch.arange(4), "no usable gradient"),
-    "a dictionary": (lambda z, x: {"logits": z}, "dict.*logits"),
+    "a dictionary": (lambda z, x: {"a": z, "b": z}, "dict.*logits"),
     "another size": (lambda z, x: z @ torch.zeros(9, 9).double(), "fails on a 12×12 px input.*--input-size"),
 }
 

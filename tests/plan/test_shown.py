@@ -49,9 +49,9 @@ def test_the_command_says_it_too(tmp_path: Path) -> None:
 def test_an_input_size_that_the_network_does_not_take_is_told(tmp_path: Path, interpreter: str) -> None:
     import timm
 
-    state = timm.create_model("vit_tiny_patch16_224", pretrained=False, num_classes=5).state_dict()
+    state = timm.create_model("inception_v3", pretrained=False, num_classes=5).state_dict()
     torch.save(state, tmp_path / "net.pth")
-    network = ("--classifier", "timm:vit_tiny_patch16_224", "--weights", tmp_path / "net.pth", "--input-size", "64")
+    network = ("--classifier", "timm:inception_v3", "--weights", tmp_path / "net.pth", "--input-size", "64")
     said = underfire("plan", "--images", photos(tmp_path / "in", 1), *network, "--interpreter", interpreter)
     assert said.code == 2
     assert "fails on a 64×64 px input" in said.err

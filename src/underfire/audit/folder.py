@@ -14,7 +14,10 @@ from underfire.plan.file import read
 from underfire.plan.settings import Settings, as_before, key_settings
 from underfire.plan.units import Plan
 
-NAMING = ("images", "weights", "classes", "defense", "target_map", "interpolation", "channels", "head")
+NAMING = (
+    *("images", "weights", "classes", "defense", "target_map", "interpolation", "channels", "head"),
+    *("key", "output", "layout", "order", "scale"),
+)
 """Settings outside the key that choose files or the input policy: where they are the same, the files have changed."""
 
 

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from underfire.classifiers.apart import apart
 from underfire.classifiers.ending import as_written, bare
-from underfire.classifiers.given import asked, channels_found, names_of, policy_of, whole_precision
+from underfire.classifiers.given import asked, channels_found, names_of, policy_of, shown_to, whole_precision
 from underfire.classifiers.head import Features, FoundHead, find
 from underfire.classifiers.headless import why
 from underfire.classifiers.meter import PassMeter
+from underfire.classifiers.picked import pick, plain
 from underfire.classifiers.sound import channels_of
 from underfire.core import (
     FAILURES,
@@ -47,7 +48,9 @@ class TorchClassifier:
             where it is known.
         entry: which of several weights in a training checkpoint these are.
         head: kind of its head; the one output of a 'binary' network becomes the logits of two classes.
-        notes: what was done to the module before, in sentences; shown wherever the input policy is.
+        notes: what was found in the file of the network, or done to it: sentences, shown wherever the input policy is.
+        fit: how its own preprocessing makes photos square: 'crop', 'squash' or 'pad'.
+        ending: what was taken off the network's end, so that it returns logits: 'softmax', 'log-softmax' or ''.
     """
 
     def __init__(
@@ -63,14 +66,14 @@ class TorchClassifier:
         entry: str = "",
         head: str = "softmax",
         notes: Sequence[str] = (),
+        fit: str = "crop",
+        ending: str = "",
     ) -> None:
         self.module = module.eval()
         for p in module.parameters():
             p.requires_grad_(False)
         self.name, self.preprocess, self.classes, self.entry = name, preprocess, classes, entry
-        self.head_kind, self.notes = head, tuple(notes)
-        self.taken_off = ""
-        """What was taken off the end: 'softmax', 'log-softmax' or ''."""
+        self.head_kind, self.notes, self.fit, self.taken_off = head, tuple(notes), fit, ending
         self.meter: Meter = PassMeter()
         self._features, self._scores, self._pyramid = features, scores, pyramid
         self._head: FoundHead | None = None
@@ -99,7 +102,7 @@ class TorchClassifier:
 
     def logits(self, x: Images) -> Tensor:
         """Compute the logits (N, K) of images (N, 3, H, W) in [0, 1]."""
-        return self._paired(_logits(self._run(self._normalised(x)), self.name))
+        return self._paired(pick(self._run(self._normalised(x)), None, self.name))
 
     def _paired(self, z: Tensor) -> Tensor:
         """Make the logits (−z/2, z/2) of two classes of one output z; other outputs are logits as they are.
@@ -152,7 +155,7 @@ class TorchClassifier:
         x, size = self._two_images(), self.preprocess.size
         try:
             with torch.no_grad():
-                logits = _logits(self._run(x), self.name)
+                logits = pick(self._run(x), None, self.name)
             if not bool(logits.isfinite().all()):
                 raise UnderfireError(f"'{self.name}' returns values that are not finite: check the weights and policy.")
             found = find(self._run, self.module, x, (self._features, self._scores))
@@ -194,6 +197,7 @@ def wrap(
     features: Features | None = None,
     scores: Features | None = None,
     pyramid: Callable[[Tensor], Sequence[Tensor]] | None = None,
+    output: str | int | None = None,
 ) -> TorchClassifier:
     """Make a classifier of your own network.
 
@@ -217,6 +221,8 @@ def wrap(
         features: function to the maps that are averaged before the linear head; found without help in most CNNs.
         scores: function from these maps to logits, where it is more than mean and linear layer.
         pyramid: function to the feature maps at strides 4 to 32, for RTS; the last ones are those of ``features``.
+        output: which of several outputs the logits are, by name or counted from 0; by default the one that is called
+            logits, or the only one (N, K).
 
     Raises:
         UnderfireError: it is no module that returns logits, or sizes that do not fit together.
@@ -225,6 +231,7 @@ def wrap(
     notes = whole_precision(ours)
     policies = partial(policy_of, input_size, resize, mean, std, interpolation)
     policy = policies(channels_found(ours, policies, name) if channels is None else channels_of(channels))
+    ours = plain(ours, shown_to(ours, policy)[0], None if output is None else str(output), name)
     found = asked(ours, policy, head, name)
     named = names_of(found, classes, name)
     own: dict[str, Any] = {"features": features, "scores": scores, "pyramid": pyramid, "notes": (*notes, *found.notes)}
@@ -238,14 +245,6 @@ def _checked(module: object) -> nn.Module:
     if not isinstance(module, nn.Module):
         raise UnderfireError(f"wrap takes a torch module, not a {type(module).__name__}.")
     return module
-
-
-def _logits(out: object, name: str) -> Tensor:
-    if not isinstance(out, Tensor):
-        raise UnderfireError(
-            f"'{name}' returns a {type(out).__name__}, not a tensor: wrap a module that returns only logits (N, K)."
-        )
-    return out
 
 
 def weights_digest(module: nn.Module, preprocess: Preprocess, head: str = "softmax") -> str:

@@ -30,6 +30,11 @@ def policy(base: Preprocess, metadata: Mapping[str, str], options: ClassifierOpt
         UnderfireError: metadata that are no numbers, or sizes that do not fit together.
     """
     found: dict[str, Any] = {}
+    if options.scale is None and options.mean is not None and max(options.mean) > 1:
+        raise UnderfireError(
+            f"--mean {','.join(f'{m:g}' for m in options.mean)}: it is for pixels in [0, 1]; add --scale 255 if the "
+            "network takes levels."
+        )
     for key, read_value in (("input_size", _size), ("resize", _side), ("mean", _by_channel), ("std", _by_channel)):
         if getattr(options, key) is not None:
             found[key] = getattr(options, key)
@@ -49,11 +54,25 @@ def policy(base: Preprocess, metadata: Mapping[str, str], options: ClassifierOpt
     interpolation = options.interpolation or metadata.get("interpolation")
     if interpolation:
         found["interpolation"] = interpolation
+    if options.scale is not None:
+        found |= _in_unit(options)
     found |= _sides(found.get("input_size"))
     new = replace(base, **found)
     if "input_size" in found and "resize" not in found:
         new = replace(new, resize=round(min(new.size) * base.resize / min(base.size)))
     return sound(new)
+
+
+def side_asked(options: ClassifierOptions) -> int | None:
+    """Return the side, px, of a square input that is asked for; None where none is.
+
+    Raises:
+        UnderfireError: height and width are asked for, and differ.
+    """
+    size = options.input_size
+    if size is None or isinstance(size, int):
+        return size
+    raise UnderfireError(f"--input-size {size[0]}x{size[1]}: this kind of classifier takes square inputs: give a side.")
 
 
 def _sides(size: int | tuple[int, int] | None) -> dict[str, int | None]:
@@ -62,6 +81,13 @@ def _sides(size: int | tuple[int, int] | None) -> dict[str, int | None]:
         return {}
     height, width = (size, size) if isinstance(size, int) else size
     return {"input_size": height, "width": None if width == height else width}
+
+
+def _in_unit(options: ClassifierOptions) -> dict[str, Any]:
+    """Read mean and std in the unit of --scale; without them, pixels are not shifted and white is the scale."""
+    scale = options.scale or 1.0
+    mean, std = options.mean or (0.0,) * 3, options.std or (1.0,) * 3
+    return {"mean": tuple(m / scale for m in mean), "std": tuple(s / scale for s in std)}
 
 
 def _numbers(value: str) -> tuple[float, ...]:
@@ -117,6 +143,18 @@ def class_names(k: int, metadata: Mapping[str, str], options: ClassifierOptions)
                 else f"{k} outputs: give one name on each line, in the order of the outputs."
             )
         )
+    return names
+
+
+def prompts(options: ClassifierOptions) -> ClassNames:
+    """Read the texts that stand for the classes of a zero-shot classifier, one on each line.
+
+    Raises:
+        UnderfireError: there is no such file, or it has fewer than two lines.
+    """
+    names = _names_file(str(options.classes))
+    if len(names) < 2:
+        raise UnderfireError(f"'{options.classes}' has {len(names)} prompt: two classes or more are needed.")
     return names
 
 

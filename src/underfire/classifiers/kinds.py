@@ -16,6 +16,7 @@ STARTS = (
     (b"<", "is a web page, as a failed download leaves it: download the file itself"),
     (b"\x89HDF", "is an HDF5 file, as Keras writes them: save the weights with PyTorch or as safetensors"),
     (b"\x1f\x8b", "is a gzip archive: unpack it first"),
+    (b"GGUF", "is a GGUF file, whose weights are quantised and have no gradient: give the weights from before"),
     (b"\x93NUMPY", "is a NumPy array: save the network's state_dict"),
 )
 
@@ -62,7 +63,7 @@ def _zip(path: str) -> str:
             if not names:
                 return "is an empty zip file: save or copy the weights again"
             if any("/code/" in name for name in names):
-                return "is a TorchScript network, which is code: load it with torch.jit.load in Python and wrap it"
+                return f"is a TorchScript network, not weights alone: give it as --classifier script:{path}"
             if not any(name.endswith("data.pkl") for name in names):
                 return f"is a zip file of other things ({', '.join(names[:3])}): give the file of the weights"
             if any(entry.compress_type for entry in archive.infolist()):

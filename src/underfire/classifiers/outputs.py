@@ -82,6 +82,11 @@ def kind_for(k: int, declared: str | None, name: str) -> str:
     return declared or ("binary" if k == 1 else "softmax")
 
 
+def not_softmax(head: str) -> tuple[str, ...]:
+    """Give what a digest holds of a kind of head: nothing of a softmax, the only kind that there was at first."""
+    return () if head == "softmax" else (head,)
+
+
 def named_outputs(k: int) -> int:
     """Count the classes of ``k`` outputs: one output is two classes."""
     return 2 if k == 1 else k

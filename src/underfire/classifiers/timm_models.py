@@ -12,14 +12,18 @@ import timm.data
 import torch
 from torch import Tensor, nn
 
-from underfire.classifiers import inputs, weights
+from underfire.classifiers import hub, inputs, weights
 from underfire.classifiers.base import TorchClassifier
+from underfire.classifiers.checkpoints import ENTRY
 from underfire.classifiers.folding import fold_batch_norm
 from underfire.classifiers.outputs import kind_for
 from underfire.classifiers.sound import channels_of, grey
-from underfire.core import ClassifierOptions, Preprocess, UnderfireError, unknown
+from underfire.classifiers.timm_sizes import created, resized, side_of, usual_side
+from underfire.core import FAILURES, ClassifierOptions, Preprocess, UnderfireError, refused, unknown
 from underfire.registry import register
 
+FITS = {"center": "crop", "squash": "squash", "border": "pad"}
+"""timm's words for how photos are made square, and ours."""
 TORCHVISION_TAG = "tv_in1k"
 """timm's name for torchvision's weights, which the paper attacked."""
 
@@ -50,22 +54,37 @@ def any_timm(variant: str, options: ClassifierOptions) -> TorchClassifier:
 
 
 def _build(name: str, architecture: str, options: ClassifierOptions) -> TorchClassifier:
-    state, metadata = weights.read(options.weights) if options.weights else ({}, {})
-    channels = options.channels or _channels(architecture, state)
+    asked = options.input_size if isinstance(options.input_size, int) else None
+    channels = options.channels or 3
     if not options.weights:
-        module = _fetched(name, architecture, channels)
-    else:
-        k = _outputs(architecture, state)
-        module = timm.create_model(architecture, pretrained=False, num_classes=k, in_chans=channels)
-        weights.fit(module, state, options.weights, name)
-    return classifier(name, module, metadata, options, channels)
+        return classifier(name, _fetched(name, architecture, asked, channels), {}, options, channels)
+    state, metadata = weights.read(options.weights, options.key)
+    channels = options.channels or _channels(architecture, state)
+    built, k = _built_for(architecture, state, metadata, asked), _outputs(architecture, state)
+    module = created(name, architecture, built, pretrained=False, num_classes=k, in_chans=channels)
+    said = weights.fit(module, state, options.weights, name)
+    resized(module, name, asked, built)
+    return classifier(name, module, {"input_size": str(built), **said, **metadata}, options, channels)
+
+
+def _built_for(architecture: str, state: dict[str, Tensor], metadata: dict[str, str], asked: int | None) -> int:
+    """Return the side, px, that a network is built for: that of its weights, else what is asked for, else the usual."""
+    if "input_size" in metadata:
+        usual = usual_side(architecture)
+        return inputs.policy(Preprocess(usual, usual), metadata, ClassifierOptions()).input_size
+    return side_of(state) or asked or usual_side(architecture)
 
 
 def _outputs(architecture: str, state: dict[str, Tensor]) -> int:
-    """Read K from the head's weights in the file; the architecture's own K where the file has no such head."""
+    """Read K from the head's weights in the file; the architecture's own K where the file has no such head.
+
+    A distilled network has two heads of the same K; the names in the file may have any prefix.
+    """
     cfg = timm.get_pretrained_cfg(architecture)
     head = cfg.classifier if cfg else None
-    weight = state.get(f"{head}.weight") if isinstance(head, str) else None
+    head = head[0] if isinstance(head, tuple | list) and head else head
+    names = [k for k in state if f".{k}".endswith(f".{head}.weight")] if isinstance(head, str) else []
+    weight = state[min(names, key=len)] if names else None
     return weight.shape[0] if weight is not None and weight.dim() > 1 else (cfg.num_classes if cfg else 1000)
 
 
@@ -77,18 +96,21 @@ def _channels(architecture: str, state: dict[str, Tensor]) -> int:
     return channels_of(weight.shape[1]) if weight is not None and weight.dim() == 4 else 3
 
 
-def _fetched(name: str, architecture: str, channels: int) -> nn.Module:
+def _fetched(name: str, architecture: str, side: int | None, channels: int) -> nn.Module:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the hub client's remarks on tokens and caches do not concern the audit
-            module: nn.Module = timm.create_model(architecture, pretrained=True, in_chans=channels)
-            return module
+            module = created(name, architecture, side, pretrained=True, in_chans=channels)
+    except UnderfireError:
+        raise
     except Exception as e:  # the hub client raises whatever its transport raises
-        raise UnderfireError(
-            f"The weights of '{name}' ({architecture}) could not be downloaded ({type(e).__name__}): go online once, "
-            "then they are cached; or give --weights FILE, or another --classifier (efficientnet-lite0 needs no "
-            "download)."
+        raise hub.not_fetched(
+            name, e, "or give --weights FILE, or another --classifier (efficientnet-lite0 needs no download)"
         ) from e
+    source = getattr(module, "pretrained_cfg", {}).get("hf_hub_id")
+    if source:
+        hub.verify(str(source))
+    return module
 
 
 def classifier(
@@ -121,11 +143,16 @@ def classifier(
         features=getattr(module, "forward_features", None),
         scores=getattr(module, "forward_head", None),
         pyramid=_pyramid(module),
-        entry=metadata.get(weights.ENTRY, ""),
+        entry=metadata.get(ENTRY, ""),
+        notes=[metadata[weights.FOUND]] if weights.FOUND in metadata else [],
+        fit=FITS[cfg.get("crop_mode", "center")],
         head=kind_for(k, options.head, name),
     )
     # After the digest: the weights are the same everywhere, but folding rounds differently on other kinds of CPUs.
-    fold_batch_norm(module, torch.rand(1, channels, size, size, generator=torch.Generator().manual_seed(0)))
+    try:
+        fold_batch_norm(module, torch.rand(1, *built.preprocess.shape, generator=torch.Generator().manual_seed(0)))
+    except FAILURES as e:
+        raise refused(name, built.preprocess.size, e) from e
     return built
 
 

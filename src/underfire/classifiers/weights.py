@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
+import argparse
 import pickle
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
-from torch import Tensor, nn
+from torch import nn
 
+from underfire.classifiers.align import align
+from underfire.classifiers.checkpoints import ENTRY, State, unwrapped
 from underfire.classifiers.kinds import called_by, refuse_foreign
 from underfire.core import DamagedFileError, MismatchError, NotFoundError, UnsafeFileError
 
-State = dict[str, Tensor]
-"""Weights by name."""
-AVERAGED, RAW = ("state_dict_ema", "model_ema"), ("state_dict", "model", "model_state_dict")
-"""Keys of averaged weights in training checkpoints, and of the weights of the last step."""
-ENTRY = "entry"
-"""Key of the metadata that says which of several weights in a file were taken."""
-PREFIXES = ("module.", "model.", "_orig_mod.")
-"""Prefixes that wrappers of networks add to names."""
+FOUND = "found"
+"""Key of the metadata that says what was found beside the weights."""
 
 
-def read(path: str) -> tuple[State, dict[str, str]]:
+def read(path: str, key: str | None = None) -> tuple[State, dict[str, str]]:
     """Read the weights and the metadata of a checkpoint file.
 
     Where a training checkpoint has averaged weights too, these are taken, as timm does, since they are deployed; the
     metadata then say so under `ENTRY`.
+
+    Args:
+        path: the file.
+        key: which of several weights in it; None: those that are deployed.
 
     Raises:
         UnderfireError: there is no such file, it is no checkpoint, or it would run code.
@@ -39,12 +40,15 @@ def read(path: str) -> tuple[State, dict[str, str]]:
         raise NotFoundError(f"There is no weights file '{path}': --weights takes a safetensors file or a checkpoint.")
     try:
         with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            metadata = dict(file.metadata() or {})
     except Exception as e:  # SafetensorError, and whatever a damaged header makes of types and shapes
         if _looks_safe(path):
             raise DamagedFileError(f"'{path}' is not a complete safetensors file ({e}): save or copy it again.") from e
-    refuse_foreign(path)
-    return _unwrapped(_unpickled(path), path)
+        refuse_foreign(path)
+        return unwrapped(_unpickled(path), path, key)
+    found, entry = unwrapped(state, path, key)
+    return found, metadata | entry
 
 
 def _looks_safe(path: str) -> bool:
@@ -60,7 +64,8 @@ def _unpickled(path: str) -> Any:
     try:
         with warnings.catch_warnings(), Path(path).open("rb") as file:  # by its content, whatever it is called
             warnings.simplefilter("ignore")  # on protocols and storages: what matters is whether it loads
-            return torch.load(file, map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals([argparse.Namespace]):  # timm's training checkpoints have one
+                return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as e:  # a damaged pickle makes the unpickler raise whatever comes
         told = re.search(r"GLOBAL (\S+)", str(e))
         asked = (told[1] if told else called_by(path)) if isinstance(e, pickle.UnpicklingError) else ""
@@ -74,43 +79,8 @@ def _unpickled(path: str) -> Any:
         ) from e
 
 
-def _unwrapped(content: Any, path: str) -> tuple[State, dict[str, str]]:
-    """Find the state dict inside a training checkpoint, remove the prefixes that wrappers add, and say where it was."""
-    entries = []
-    for keys in (AVERAGED + RAW, RAW):
-        found = [key for key in keys if isinstance(content, Mapping) and _is_state(content.get(key))]
-        if found:
-            content = content[found[0]]
-            entries.append(found[0])
-    if not _is_state(content) or not any(isinstance(v, Tensor) for v in content.values()):
-        raise DamagedFileError(f"'{path}' holds no named weights: save the network's state_dict.")
-    state = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
-    odd = next((key for key, value in state.items() if not _is_plain(value)), None)
-    if odd is not None:
-        raise DamagedFileError(f"'{path}' holds '{odd}' in a form that no network has: save the state_dict again.")
-    for prefix in PREFIXES:
-        if all(key.startswith(prefix) for key in state):
-            state = {key.removeprefix(prefix): value for key, value in state.items()}
-    averaged = [entry for entry in entries if entry in AVERAGED]
-    return state, {ENTRY: averaged[0]} if averaged else {}
-
-
-def _is_state(value: Any) -> bool:
-    return isinstance(value, Mapping) and len(value) > 0
-
-
-def _is_plain(value: Tensor) -> bool:
-    """Tell whether a tensor has memory for all its numbers: a tensor of a few bytes can claim a terabyte."""
-    return (
-        value.layout == torch.strided
-        and not value.is_quantized
-        and value.device.type == "cpu"
-        and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
-    )
-
-
-def fit(module: nn.Module, state: State, path: str, architecture: str) -> None:
-    """Load a state dict that must fit exactly, except for the batch counters of batch norm.
+def fit(module: nn.Module, state: State, path: str, architecture: str) -> dict[str, str]:
+    """Load weights that must fit exactly, except for prefixes and the batch counters of batch norm.
 
     Args:
         module: the network.
@@ -118,12 +88,16 @@ def fit(module: nn.Module, state: State, path: str, architecture: str) -> None:
         path: name of their file in an error.
         architecture: name of the network in an error.
 
+    Returns:
+        What the weights say beside, as metadata: a normaliser's mean and std, the prefix of averaged weights.
+
     Raises:
         UnderfireError: missing or unknown keys, or other shapes.
     """
+    aligned = align(state, module.state_dict(), path)
     problems = [
         f"{len(found)} {what} ({', '.join(found[:3])}{', …' if len(found) > 3 else ''})"
-        for what, found in _misfits(module.state_dict(), state)
+        for what, found in _misfits(module.state_dict(), aligned.state)
         if found
     ]
     if problems:
@@ -131,7 +105,10 @@ def fit(module: nn.Module, state: State, path: str, architecture: str) -> None:
             f"'{path}' does not fit {architecture}: {'; '.join(problems)}. Give --classifier with the architecture "
             "that was trained."
         )
-    module.load_state_dict(state, strict=False)
+    module.load_state_dict(aligned.state, strict=False)
+    averaged = "ema" in aligned.prefix or "averaged" in aligned.prefix
+    said = {FOUND: " ".join(aligned.found), ENTRY: aligned.prefix.rstrip(".") if averaged else ""}
+    return {**aligned.normaliser, **{key: word for key, word in said.items() if word}}
 
 
 def _misfits(own: State, state: State) -> Iterator[tuple[str, list[str]]]:

@@ -15,6 +15,7 @@ from underfire.audit.status import status
 from underfire.cli.progress import console, say
 from underfire.cli.streams import plain
 from underfire.core import HEADS
+from underfire.core.naming import short_name
 from underfire.core.place import Place
 from underfire.metrics import summary
 from underfire.metrics.estimate import Estimate
@@ -28,6 +29,8 @@ from underfire.study.results import FILE, audit_folders
 
 ERRORS_SHOWN = 10
 """Number of different errors that are printed after a run."""
+VARIANTS = {"timm": "NAME", "torchvision": "NAME", "clip": "NAME", "onnx": "FILE", "script": "FILE", "hf": "DIR|NAME"}
+"""What stands behind the colon in the names of classifiers."""
 REASONS = 5
 """Number of different errors that a status prints."""
 
@@ -154,7 +157,7 @@ def _front_door(plan: Plan) -> str:
 def _tasks(plan: Plan, scale: float) -> Table:
     """Make the table of tasks; ``scale`` is the passes of the clean maps."""
     s, photos = plan.settings, len(plan.photos)
-    table = Table(title=f"{count(photos, 'photo')}, {s.classifier}, ε = {s.eps}/255, preset {s.preset}")
+    table = Table(title=f"{count(photos, 'photo')}, {short_name(s.classifier)}, ε = {s.eps}/255, preset {s.preset}")
     table.add_column("task")
     for name in ("images", "passes at most"):
         table.add_column(name, justify="right")
@@ -191,7 +194,7 @@ def show_names() -> None:
         if names:
             table.add_row(f"[bold]{kind}[/]", "")
         for name in names:
-            shown = f"{name}:NAME" if name == "timm" else name
+            shown = f"{name}:{VARIANTS[name]}" if name in VARIANTS else name
             said = (registry.maker(kind, name).__doc__ or "").strip().partition("\n")[0]
             table.add_row(escape(f"  {shown}"), escape(said))
     table.add_row("[bold]presets[/]", "")

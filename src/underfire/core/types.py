@@ -119,6 +119,11 @@ class ClassifierOptions:
         interpolation: how photos are resized.
         channels: 3 colours, or 1 grey.
         head: what the outputs mean; one of `HEADS`.
+        key: which of several weights in the file.
+        output: which of several outputs the logits are: a name, or a number counted from 0.
+        layout: 'nchw' or 'nhwc': the order of the axes of a file's input.
+        order: 'rgb' or 'bgr': the order of the colours of a file's input.
+        scale: the number that white is before mean and std, which are in its unit.
     """
 
     weights: str | None = None
@@ -130,6 +135,11 @@ class ClassifierOptions:
     interpolation: str | None = None
     channels: int | None = None
     head: str | None = None
+    key: str | None = None
+    output: str | None = None
+    layout: str | None = None
+    order: str | None = None
+    scale: float | None = None
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import PydanticCustomError
 
 from underfire.core import ClassifierOptions, Limits, UnderfireError
+from underfire.core.naming import absolute_name, key_name
 from underfire.core.place import FILES, absolute, absolute_files, is_url
 from underfire.images.photos import DEMO
-from underfire.plan.told import sentence
+from underfire.plan.mistakes import sentence
 from underfire.plan.values import Colours, HeadKind, Numbers, Size
 
 UNIT_ROWS = 1000
@@ -21,11 +22,14 @@ AUTO = ("batch_size", "threads", "precision")
 """Settings that are filled in where they are not given: from the earlier plan, when a run goes on."""
 NOT_IN_KEY = frozenset(
     {"images", "weights", "classes", "device", "workers", "executor", "address", "gpus", "resolved", "target_map"}
-    | {"defense", "interpolation", "channels", "head"}
+    | {"defense", "interpolation", "channels", "head", "key", "output", "layout", "order", "scale"}
 )
 """Settings that are not in the key. Some change no number; the files among them are in the key by their digests, and
 the whole input policy, and the kind of head, are in the digest of the weights."""
-LATER = ("interpolation", "max_megapixels", "max_megabytes", "channels", "head")
+LATER = (
+    *("interpolation", "max_megapixels", "max_megabytes", "channels", "head"),
+    *("key", "output", "layout", "order", "scale"),
+)
 """Settings that earlier versions did not have: while they are not given, keys and output folders do not change."""
 PHOTOS, CLASSIFIER, ATTACK, MACHINE = "Photos", "Classifier", "Attack", "Where it runs"
 """Groups of settings, as `--help` shows them."""
@@ -70,7 +74,7 @@ class Settings(BaseModel):
         Annotated[int, Field(ge=1, le=1_000_000)] | None,
         flag(PHOTOS, "N", "Size of one photo's file at most, in MB.", "512"),
     ] = None
-    classifier: Annotated[str, flag(CLASSIFIER, "NAME", "See `underfire list`; 'timm:NAME' for any timm network.")] = (
+    classifier: Annotated[str, flag(CLASSIFIER, "NAME", "See `underfire list`: timm:NAME, hf:DIR, onnx:FILE …")] = (
         "efficientnet-lite0"
     )
     weights: Annotated[
@@ -111,6 +115,22 @@ class Settings(BaseModel):
             "What the outputs mean: one class of all; one output for two classes; labels by themselves.",
             "binary for one output, else softmax",
         ),
+    ] = None
+    scale: Annotated[
+        Annotated[float, Field(gt=0, allow_inf_nan=False)] | None,
+        flag(CLASSIFIER, "S", "White before mean and std, which are in its unit: 255 for networks of levels.", "1"),
+    ] = None
+    layout: Annotated[
+        Literal["nchw", "nhwc"] | None, flag(CLASSIFIER, "nchw|nhwc", "Axes of a file's input (onnx, script).", "found")
+    ] = None
+    order: Annotated[
+        Literal["rgb", "bgr"] | None, flag(CLASSIFIER, "rgb|bgr", "Colours of a file's input (onnx, script).", "rgb")
+    ] = None
+    key: Annotated[
+        str | None, flag(CLASSIFIER, "NAME", "Which of several weights in the file: teacher, state_dict_ema.")
+    ] = None
+    output: Annotated[
+        str | None, flag(CLASSIFIER, "NAME|N", "Which of several outputs the logits are, by name or from 0.")
     ] = None
     classes: Annotated[
         str | None, flag(CLASSIFIER, "FILE", "Class names, one on each line, in the order of the outputs.")
@@ -212,6 +232,7 @@ class Settings(BaseModel):
         own = {key: absolute(path) for key in FILES if (path := getattr(self, key)) is not None}
         if self.images != DEMO and not is_url(self.images):
             own["images"] = absolute(self.images)
+        own["classifier"] = absolute_name(self.classifier)
         parts = {part: absolute_files(chosen) for part, chosen in self.options.items()}
         return self.model_copy(update={**own, "options": parts} if parts else own)
 
@@ -237,7 +258,7 @@ def as_before(given: Mapping[str, Any]) -> dict[str, Any]:
 def key_settings(settings: Settings) -> dict[str, Any]:
     """Pick the settings that go into the key: paths of files do not, since the key has the digests of the files."""
     found = settings.model_dump(mode="json", exclude=set(NOT_IN_KEY))
-    found = as_before(found)
+    found = as_before(found) | {"classifier": key_name(settings.classifier)}
     found["options"] = {
         part: {k: v for k, v in own.items() if k not in FILES} for part, own in found["options"].items()
     }

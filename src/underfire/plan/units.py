@@ -69,7 +69,8 @@ class Plan:
     left_out: tuple[str, ...] = ()
     """What looks like photos and is not taken: a sentence for each reason."""
     shown: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """How photos become the classifier's input, and which weights of its file it has: what its digest stands for."""
+    """How photos become the classifier's input, which weights of its file it has, and what was found in the file: what
+    its digest stands for."""
 
     @property
     def image_passes(self) -> float:

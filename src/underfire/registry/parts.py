@@ -24,6 +24,15 @@ FOLDERS = {"interpreters": ("interpreters", "defenses")}
 """Folders of our own parts of a kind, where it is not one folder of that name: a defense can have its own map."""
 MAKERS: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
 """Kind -> name -> maker, of the parts that are imported."""
+EXAMPLES = {
+    "timm": "timm:resnet18.a1_in1k",
+    "torchvision": "torchvision:convnext_tiny",
+    "hf": "hf:my-folder",
+    "onnx": "onnx:network.onnx",
+    "script": "script:network.pt",
+    "clip": "clip:ViT-B-32",
+}
+"""Classifiers whose name goes on after a colon."""
 _imported: set[str] = set()
 M = TypeVar("M")
 
@@ -82,8 +91,8 @@ def build_classifier(name: str, options: ClassifierOptions, device: str) -> Clas
         UnderfireError: an unknown name, or weights that do not fit.
     """
     kind, _, variant = name.partition(":")
-    if kind == "timm" and not variant:
-        raise UnderfireError("'timm' needs a network's name after a colon, such as 'timm:resnet18.a1_in1k'.")
+    if kind in EXAMPLES and not variant:
+        raise UnderfireError(f"'{kind}' needs a name after a colon, such as '{EXAMPLES[kind]}'.")
     classifier: Any = maker("classifiers", kind)(variant, options)
     classifier.to(device)
     built: Classifier = classifier

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from underfire.core import Classifier, ClassifierOptions, Defense, Interpreter
+from underfire.core.naming import file_of
 from underfire.registry import parts
 
 Key = tuple[Any, ...]
@@ -33,7 +34,7 @@ class Victims:
 
     def classifier(self, name: str, options: ClassifierOptions, device: str) -> Classifier:
         """Find or build a classifier; arguments and errors as in `build_classifier`."""
-        key = (name, options, device, _stamps(astuple(options)))
+        key = (name, options, device, _stamps(astuple(options)), _written(file_of(name)))
         if self._classifier is None or key != self._key:
             self.clear()
             self._classifier = parts.build_classifier(name, options, device)
@@ -78,3 +79,12 @@ def _stamps(values: Iterable[object]) -> tuple[int, ...]:
     """Return the times at which the files among some options were written, ns since 1970."""
     files = [Path(value) for value in values if isinstance(value, str) and os.sep in value]
     return tuple(file.stat().st_mtime_ns for file in files if file.is_file())
+
+
+def _written(file: Path | None) -> tuple[int, ...]:
+    """Return the times at which a file, or the files directly in a folder, were written."""
+    if file is None:
+        return ()
+    return tuple(
+        one.stat().st_mtime_ns for one in (sorted(file.iterdir()) if file.is_dir() else [file]) if one.is_file()
+    )

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from underfire.core.naming import short_name
 from underfire.report import text
 from underfire.report.html import Context, Section
 
@@ -28,7 +29,8 @@ def _flat(settings: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, 
         if isinstance(value, Mapping) and value:
             yield from _flat(value, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", _text(_last(value) if _is_path(name, value) else value)
+            shown = short_name(value) if name == "classifier" and isinstance(value, str) else value
+            yield f"{prefix}{name}", _text(_last(value) if _is_path(name, value) else shown)
 
 
 def _is_path(name: str, value: Any) -> bool:

@@ -1,12 +1,13 @@
-"""Mistakes in settings, told in the user's words."""
+"""Mistakes in settings, in the user's words."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from pydantic import ValidationError
 
-from underfire import core
+from underfire.core import unknown
 
 LONGEST = 200
 """Letters of a user's value that an error repeats."""
@@ -16,13 +17,13 @@ def sentence(error: ValidationError, known: Iterable[str]) -> str:
     """Tell the first mistake in the user's words.
 
     Args:
-        error: the mistakes.
-        known: the settings that there are.
+        error: of the settings' model.
+        known: names of all settings.
     """
     first = error.errors()[0]
     word = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return str(core.unknown("setting", word, known))
+        return str(unknown("setting", word, known))
     if first["type"] == "missing":
         return f"The plan does not say '{word}'."
     flag = "--" + word.partition(".")[0].replace("_", "-")
@@ -32,6 +33,6 @@ def sentence(error: ValidationError, known: Iterable[str]) -> str:
     return f"{flag} {_short(first['input'])}: {first['msg'][0].lower()}{first['msg'][1:]}.{hint}"
 
 
-def _short(given: object) -> str:
+def _short(given: Any) -> str:
     said = str(given)
     return said if len(said) <= LONGEST else said[:LONGEST] + "…"

@@ -1,0 +1,212 @@
+"""Which networks underfire takes, and which interpreter fits which: docs/compatibility.md, from what really ran.
+
+    python benchmarks/compatibility.py            every network without rows, then the page
+    python benchmarks/compatibility.py --page     the page alone, from the rows that are there
+    python benchmarks/compatibility.py --again cam    one interpreter anew, on every network
+    python benchmarks/compatibility.py resnet18   networks whose name has this word, anew
+
+Weights are random; batch norms have the statistics of clouds and noise. An interpreter works if it explains an image
+and gives an attack a finite slope; otherwise its own sentence says why it does not. Rows are kept in
+benchmarks/results/compatibility.csv.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from networks import Made, networks
+from underfire import registry
+from underfire.core import Goal, ImageErrors, UnderfireError
+from underfire.interpreters.checked import explain
+from underfire.plan.check import check, trial_images
+
+HERE = Path(__file__).parent
+ROWS = HERE / "results" / "compatibility.csv"
+PAGE = HERE.parent / "docs" / "compatibility.md"
+COLUMNS = ("network", "kind", "px", "what", "works", "reason", "seconds", "versions")
+LOADED = "loads"
+FEW = {"mask": {"steps": 5}}
+"""Options that make a map cheap: whether it can be computed is all that counts here."""
+SHORT = {"mask": {"record": 20}}
+"""Options that make an attack's start cheap, likewise."""
+ALONE = ("ensemble",)
+"""Interpreters that belong to an alarm, and fit wherever its members do."""
+PACKAGES = ("torch", "timm", "torchvision", "transformers", "onnx", "onnx2torch", "onnxruntime", "open_clip_torch")
+
+
+def interpreters() -> list[str]:
+    """Names of all interpreters that stand alone, as the registry has them."""
+    return [name for name in registry.names("interpreters") if name not in ALONE]
+
+
+def tried(made: Made, folder: Path, names: list[str]) -> Iterator[dict[str, Any]]:
+    """Load a network and try each interpreter on it; a row for each, and one for the loading."""
+    start = time.monotonic()
+    classifier: Any = None
+    row = {"network": made.name, "kind": made.kind, "px": made.side, "versions": versions()}
+    try:
+        classifier = made.build(folder)
+        check(classifier)
+        why = ""
+    except Exception as e:
+        why = sentence(e)
+    yield {**row, "what": LOADED, "works": not why, "reason": why, "seconds": round(time.monotonic() - start, 1)}
+    for name in names if not why else ():
+        start = time.monotonic()
+        problem = misfit(classifier, name)
+        yield {
+            **row,
+            "what": name,
+            "works": not problem,
+            "reason": problem,
+            "seconds": round(time.monotonic() - start, 1),
+        }
+
+
+def misfit(classifier: Any, name: str) -> str:
+    """Say why an interpreter does not fit a classifier; '' where it explains an image and gives an attack a slope."""
+    x = trial_images(classifier.preprocess.input_size)[1:2]
+    try:
+        interpreter = registry.build_interpreter(name, classifier, FEW.get(name, {}))
+        y = classifier.logits(x).argmax(1)
+        maps, errors = explain(interpreter, x, y)
+        if errors:
+            raise ImageErrors(errors)
+        other = (y + 1) % len(classifier.classes)
+        wanted = torch.rand(maps.shape, generator=torch.Generator().manual_seed(0))
+        surrogate = interpreter.surrogate(x, Goal(other, y, {interpreter.name: wanted.to(x)}), **SHORT.get(name, {}))
+        near = (
+            (x + 0.02 * torch.randn(x.shape, generator=torch.Generator().manual_seed(1))).clamp(0, 1).requires_grad_()
+        )
+        terms = surrogate.terms(near)
+        slope = torch.autograd.grad(terms.loss.sum(), near)[0]
+    except Exception as e:
+        return sentence(e)
+    return "" if bool(slope.isfinite().all()) and bool(slope.any()) else "the slope of its loss is zero or not finite"
+
+
+def sentence(error: Exception) -> str:
+    """An error as one sentence; what is no sentence of ours is marked as a fault of ours."""
+    said = " ".join((str(error).strip() or type(error).__name__).split())
+    return said if isinstance(error, UnderfireError | ImageErrors) else f"FAULT {type(error).__name__}: {said[:300]}"
+
+
+def versions() -> str:
+    return " ".join(f"{package}={version(package)}" for package in PACKAGES)
+
+
+def stored() -> list[dict[str, str]]:
+    if not ROWS.is_file():
+        return []
+    with ROWS.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def kept(rows: list[dict[str, Any]]) -> None:
+    ROWS.parent.mkdir(exist_ok=True)
+    with ROWS.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def measure(words: list[str], again: list[str]) -> None:
+    """Try every network and interpreter without a row; the networks and interpreters that are named, anew."""
+    old = [row for row in stored() if not any(word in row["network"] for word in words)]
+    rows: list[dict[str, Any]] = [row for row in old if row["what"] not in again]
+    for made in networks():
+        have = {row["what"] for row in rows if row["network"] == made.name}
+        failed = any(row["network"] == made.name and row["what"] == LOADED and row["works"] != "True" for row in rows)
+        names = [name for name in interpreters() if name not in have]
+        if (words and not any(word in made.name for word in words)) or failed or (LOADED in have and not names):
+            continue
+        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            new = list(tried(made, Path(folder), names))
+        rows += [row for row in new if row["what"] not in have]
+        kept(rows)
+        print(made.name, *(f"{row['what']}:{'yes' if row['works'] else 'no'}" for row in new), flush=True)
+
+
+# -- the page ---------------------------------------------------------------------------------------------------------
+
+HEAD = """# Which networks underfire takes
+
+Made by `python benchmarks/compatibility.py` with
+{versions}.
+
+Every line ran: the network with random weights, loaded by its name or file as a user would, on inputs of the size
+shown. An interpreter works (✓) if it explains an image and gives an attack a finite slope. A number is the reason why
+it does not, in its own words, below.
+
+{networks} networks, {loaded} of them loaded; {cells} pairs of network and interpreter, {works} of them work.
+
+Whatever is not here: `underfire.wrap` takes any PyTorch network whose output has a gradient to its input, and
+`--weights` takes checkpoints of Lightning, timm, DDP, `torch.compile` and robustness benchmarks as they are.
+"""
+
+
+def page(rows: list[dict[str, Any]]) -> str:
+    """Write the page: a table for each kind of network, and the reasons."""
+    names = [name for name in dict.fromkeys(row["what"] for row in rows) if name != LOADED]
+    reasons: dict[str, int] = {}
+    cells = [row for row in rows if row["what"] != LOADED]
+    loads = [row for row in rows if row["what"] == LOADED]
+    head = HEAD.format(
+        versions=rows[-1]["versions"].replace(" ", ", ").replace("=", " "),
+        networks=len(loads),
+        loaded=sum(row["works"] == "True" for row in loads),
+        cells=len(cells),
+        works=sum(row["works"] == "True" for row in cells),
+    )
+    tables = [table(kind, rows, names, reasons) for kind in dict.fromkeys(row["kind"] for row in rows)]
+    listed = "\n".join(f"{n}. {reason}" for reason, n in reasons.items())
+    return f"{head}\n" + "\n".join(tables) + f"\n## Reasons\n\n{listed}\n"
+
+
+def table(kind: str, rows: list[dict[str, Any]], names: list[str], reasons: dict[str, int]) -> str:
+    lines = [f"## {kind}", "", f"| network | px | {LOADED} | {' | '.join(names)} |", "|---" * (len(names) + 3) + "|"]
+    found = {(row["network"], row["what"]): row for row in rows if row["kind"] == kind}
+    for network in dict.fromkeys(name for name, _ in found):
+        shown = [mark(found.get((network, what)), reasons) for what in (LOADED, *names)]
+        lines.append(f"| `{network}` | {found[network, LOADED]['px']} | {' | '.join(shown)} |")
+    return "\n".join([*lines, ""])
+
+
+def mark(row: dict[str, Any] | None, reasons: dict[str, int]) -> str:
+    """A tick, or the number of the reason; the network's own name is no part of a reason."""
+    if row is None:
+        return "–"
+    if row["works"] == "True":
+        return "✓"
+    reason = row["reason"].replace(row["network"], "NAME").replace("'NAME'", "the network")
+    reason = reason.replace("'network'", "the network").replace("--classifier network", "--classifier NAME")
+    return str(reasons.setdefault(reason, len(reasons) + 1))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("words", nargs="*", help="parts of names of networks to try anew")
+    parser.add_argument("--again", action="append", default=[], metavar="NAME", help="an interpreter to try anew")
+    parser.add_argument("--page", action="store_true", help="write the page alone")
+    given = parser.parse_args()
+    if not given.page:
+        measure(given.words, given.again)
+    PAGE.write_text(page(stored()))
+
+
+if __name__ == "__main__":
+    main()

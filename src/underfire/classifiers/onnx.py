@@ -1,0 +1,171 @@
+"""ONNX files as classifiers: converted to PyTorch by onnx2torch, and held against onnxruntime before anything else."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import re
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from underfire.classifiers import inputs, onnx_file
+from underfire.classifiers.base import TorchClassifier
+from underfire.classifiers.front import Fronted, pixels_said
+from underfire.classifiers.inputs import side_asked
+from underfire.classifiers.onnx_file import OnnxFile
+from underfire.classifiers.onnx_lower import lowered
+from underfire.classifiers.outputs import kind_for, not_softmax
+from underfire.classifiers.photographs import photographs
+from underfire.core import (
+    FAILURES,
+    ClassifierOptions,
+    MismatchError,
+    Preprocess,
+    UnderfireError,
+    UnsuitableError,
+    refused,
+)
+from underfire.core.hashing import digest_of, spell
+from underfire.registry import register
+
+USUAL_SIDE = 224
+"""Side of the input, px, where neither the file nor the user says it."""
+APART = 1e-4
+"""Difference from onnxruntime at most, as a share of the spread of its logits."""
+
+
+@register("classifiers", "onnx")
+def onnx(variant: str, options: ClassifierOptions) -> TorchClassifier:
+    """An ONNX file: ``onnx:network.onnx`` (pip install 'underfire[onnx]')."""
+    for package in ("onnx", "onnx2torch", "onnxruntime"):
+        if importlib.util.find_spec(package) is None:
+            raise UnderfireError(f"onnx:FILE needs {package}: pip install 'underfire[onnx]'.")
+    if options.weights:
+        raise UnderfireError(f"onnx:{variant} has its own weights: leave --weights out.")
+    path = str(Path(variant).expanduser())
+    file = onnx_file.read(path, options.output)
+    file = replace(file, layout=options.layout or file.layout, channels=options.order or file.channels)
+    policy = _policy(file, options)
+    module = Fronted(converted(file, path), file.layout, file.channels, None, path, file.single)
+    k = held(module.eval(), file, policy, path)
+    labels = "multilabel" if file.ending == "sigmoid" and k > 1 else None
+    head = kind_for(k, options.head or labels, f"onnx:{Path(path).name}")
+    built = TorchClassifier(
+        module,
+        name=f"onnx:{Path(path).name}",
+        preprocess=policy,
+        classes=inputs.class_names(k, {"classes": file.classes} if file.classes else {}, options),
+        notes=_found(file, policy, options),
+        head=head,
+        ending=file.ending,
+    )
+    content = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    built.digest = digest_of([content, spell(policy), file.layout, file.channels, options.output, *not_softmax(head)])
+    return built
+
+
+def _policy(file: OnnxFile, options: ClassifierOptions) -> Preprocess:
+    if file.side and options.input_size and options.input_size != file.side:
+        raise UnderfireError(
+            f"--input-size {options.input_size}: this ONNX file takes {file.side} px and nothing else: export it with "
+            "height and width that may vary."
+        )
+    side = file.side or side_asked(options) or USUAL_SIDE
+    own: dict[str, Any] = {} if file.scale is None else {"mean": (0.0,) * 3, "std": (1 / file.scale,) * 3}
+    return inputs.policy(Preprocess(side, round(side * 8 / 7), **own), {}, replace(options, input_size=None))
+
+
+def _found(file: OnnxFile, policy: Preprocess, options: ClassifierOptions) -> list[str]:
+    """Say what was found in the file, and what is assumed of it."""
+    given = options.mean or options.std or options.scale
+    how = "as given" if given else "as the file says" if file.scale else "assumed: give --scale, --mean and --std"
+    said = [pixels_said(file.layout, file.channels, policy.mean, policy.std, how)]
+    if file.side is None and options.input_size is None:
+        said.append(f"The file does not say its input's size; {USUAL_SIDE} px are assumed.")
+    if file.ending:
+        said.append(f"The {file.ending} at its end is taken off: attacks need logits.")
+    if file.single:
+        said.append("It takes one image at a time.")
+    return said
+
+
+def converted(file: OnnxFile, path: str) -> nn.Module:
+    """Convert an ONNX network to a PyTorch one.
+
+    Raises:
+        UnsuitableError: it has an operator that the converter lacks.
+    """
+    import onnx2torch  # noqa: PLC0415 (an extra)
+
+    # The converter's slices index by lists; the comparison with onnxruntime would notice if that changed its meaning.
+    warnings.filterwarnings("ignore", message="Using a non-tuple sequence for multidimensional indexing")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            module: nn.Module = onnx2torch.convert(lowered(file.model))
+    except NotImplementedError as e:
+        told = re.search(r"domain='([^']*)', operation_type='(\w+)', version=(\d+)", str(e))
+        operator = f"{told[1] + '.' if told[1] else ''}{told[2]} (version {told[3]})" if told else str(e)
+        raise UnsuitableError(
+            f"'{path}' has the operator {operator}, which onnx2torch lacks: export the network again with "
+            "opset_version=17 and dynamo=False, or wrap the PyTorch network itself (underfire.wrap)."
+        ) from e
+    except Exception as e:  # the converter raises whatever its converters raise
+        said = (str(e).strip() or type(e).__name__).splitlines()[0]
+        raise UnsuitableError(
+            f"'{path}' cannot be converted to PyTorch ({said[:200]}): wrap the PyTorch network itself (underfire.wrap)."
+        ) from e
+    return module
+
+
+@torch.no_grad()
+def held(module: Fronted, file: OnnxFile, policy: Preprocess, path: str) -> int:
+    """Hold a converted network against onnxruntime on photos.
+
+    Returns:
+        The number of outputs.
+
+    Raises:
+        UnderfireError: they differ, or the network fails.
+    """
+    x = photographs(policy)
+    try:
+        ours = module(x)
+        theirs = torch.from_numpy(_run(file, module.arranged(x).contiguous().numpy()))
+    except FAILURES as e:
+        raise refused(f"onnx:{Path(path).name}", policy.size, e) from e
+    theirs = theirs.flatten(1)
+    if ours.shape != theirs.shape or ours.dim() != 2:
+        raise UnsuitableError(
+            f"'{path}' returns {tuple(ours.shape)} for {len(x)} pictures: one row of classes each is needed."
+        )
+    spread, apart = float(theirs.max() - theirs.min()), float((ours - theirs).abs().max())
+    if not apart <= APART * spread:
+        raise MismatchError(
+            f"'{path}', converted to PyTorch, is another network: on photos its outputs differ from onnxruntime's by "
+            f"{apart:.2g} of a spread of {spread:.2g}. Wrap the PyTorch network itself (underfire.wrap)."
+        )
+    return int(ours.shape[1])
+
+
+def _run(file: OnnxFile, x: Any) -> Any:
+    """Ask onnxruntime, image by image where the file takes no more."""
+    import onnxruntime  # noqa: PLC0415 (an extra)
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level, options.intra_op_num_threads = 3, torch.get_num_threads()
+    try:
+        session = onnxruntime.InferenceSession(
+            file.model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        x = np.rint(x).astype(np.uint8) if file.levels else x
+        batches = [x[i : i + 1] for i in range(len(x))] if file.single else [x]
+        return np.concatenate([session.run(None, {file.name: batch})[0] for batch in batches])
+    except Exception as e:  # its own exceptions share no class
+        raise RuntimeError(f"onnxruntime: {e}") from e

@@ -1,0 +1,79 @@
+"""The classifiers of torchvision, with its own weights and transforms: ``torchvision:convnext_tiny``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torchvision
+from torch import nn
+
+from underfire.classifiers import hub, inputs, weights
+from underfire.classifiers.base import TorchClassifier
+from underfire.classifiers.checkpoints import ENTRY, State
+from underfire.classifiers.outputs import kind_for
+from underfire.core import ClassifierOptions, Preprocess, UnderfireError, unknown
+from underfire.registry import register
+
+
+@register("classifiers", "torchvision")
+def torchvision_network(variant: str, options: ClassifierOptions) -> TorchClassifier:
+    """Any torchvision classifier: ``torchvision:vit_b_16``, ``torchvision:resnet50.IMAGENET1K_V1``."""
+    architecture, _, tag = variant.partition(".")
+    known = torchvision.models.list_models(module=torchvision.models)
+    if architecture not in known:
+        raise unknown("torchvision network", architecture, known)
+    entry, name = _entry(architecture, tag), f"torchvision:{variant}"
+    state, metadata = weights.read(options.weights, options.key) if options.weights else (_fetched(entry, name), {})
+    module = _built(architecture, state)
+    metadata = weights.fit(module, state, options.weights or variant, name) | metadata
+    k = _outputs(state)
+    return TorchClassifier(
+        module,
+        name=name,
+        preprocess=inputs.policy(_policy(entry), metadata, options),
+        classes=inputs.class_names(k, metadata, options),
+        entry=metadata.get(ENTRY, ""),
+        head=kind_for(k, options.head, name),
+        notes=[metadata[weights.FOUND]] if weights.FOUND in metadata else [],
+    )
+
+
+def _entry(architecture: str, tag: str) -> Any:
+    """Find one of torchvision's sets of weights for an architecture; by default the best."""
+    entries = torchvision.models.get_model_weights(architecture)
+    if tag and tag not in entries.__members__:
+        raise unknown(f"set of weights of torchvision's {architecture}", tag, entries.__members__)
+    return entries[tag] if tag else entries.DEFAULT
+
+
+def _fetched(entry: Any, name: str) -> State:
+    """Fetch torchvision's weights: the digest in their name is checked, and they load without running code."""
+    try:
+        state: State = entry.get_state_dict(progress=False, check_hash=True, weights_only=True, map_location="cpu")
+    except Exception as e:  # the downloader raises whatever its transport raises
+        raise hub.not_fetched(name, e, "or give --weights FILE") from e
+    return state
+
+
+def _built(architecture: str, state: State) -> nn.Module:
+    own: dict[str, Any] = {"num_classes": _outputs(state)}
+    if architecture in ("inception_v3", "googlenet"):
+        # Their weights expect the normalisation of TensorFlow, which the network makes of ImageNet's itself.
+        auxiliary = any("aux" in key.lower() for key in state)
+        own |= {"aux_logits": auxiliary, "transform_input": True, "init_weights": False}
+    module: nn.Module = torchvision.models.get_model(architecture, weights=None, **own)
+    return module
+
+
+def _outputs(state: State) -> int:
+    """Read K off the last weight of a file, which is the head's; auxiliary heads come earlier."""
+    heads = [value for key, value in state.items() if value.dim() > 1 and "aux" not in key.lower()]
+    if not heads:
+        raise UnderfireError("The weights' file holds no matrix, so it has no head.")
+    return int(heads[-1].shape[0])
+
+
+def _policy(entry: Any) -> Preprocess:
+    made = entry.transforms()
+    side, resize = made.crop_size[0], made.resize_size[0]
+    return Preprocess(side, max(side, resize), tuple(made.mean), tuple(made.std), made.interpolation.value)

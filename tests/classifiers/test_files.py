@@ -1,0 +1,287 @@
+"""Networks from files: the same network as ONNX, TorchScript and a Hugging Face folder gives the same logits."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+
+import underfire
+from support.onnx_nets import exported, graph
+from underfire.classifiers import onnx as onnx_classifier
+from underfire.core import DamagedFileError, MismatchError, UnderfireError, UnsafeFileError, UnsuitableError
+from underfire.plan.check import check
+
+SIDE = 32
+POLICY: dict[str, Any] = {"mean": (0.5, 0.5, 0.5), "std": (0.2, 0.2, 0.2)}
+own = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch", "ignore::FutureWarning:torch")
+
+
+class Net(nn.Module):
+    """A convolutional network with all the ways of an end."""
+
+    def __init__(self, end: Callable[[Tensor], Any] = lambda z: z) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, 2), nn.ReLU())
+        self.head, self.end = nn.Linear(8, 4), end
+
+    def forward(self, x: Tensor) -> Any:
+        return self.end(3 * self.head(self.body(x).mean((2, 3))))
+
+
+class Nhwc(nn.Module):
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Any:
+        return self.net(x.permute(0, 3, 1, 2).flip(1))
+
+
+def x01() -> Tensor:
+    return torch.rand(3, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+
+
+def normalised(x: Tensor) -> Tensor:
+    return (x - 0.5) / 0.2
+
+
+def named(path: Path, **options: Any) -> Any:
+    return underfire.classifier(f"onnx:{path}", **options)
+
+
+# -- ONNX -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", ["plain", "softmax", "log_softmax", "sigmoid"])
+@pytest.mark.parametrize("fixed", [True, False])
+def test_an_onnx_file_gives_the_networks_logits(tmp_path: Path, end: str, fixed: bool) -> None:
+    ends: dict[str, Callable[[Tensor], Tensor]] = {
+        "plain": lambda z: z,
+        "softmax": lambda z: z.softmax(1),
+        "log_softmax": lambda z: z.log_softmax(1),
+        "sigmoid": torch.sigmoid,
+    }
+    net = Net(ends[end]).eval()
+    path = exported(net, tmp_path / "net.onnx", (1, 3, SIDE, SIDE), vary=not fixed)
+    built = named(path, **POLICY, **({} if fixed else {"input_size": SIDE}))
+    net.end = ends["plain"]
+    torch.testing.assert_close(built.logits(x01()), net(normalised(x01())), rtol=1e-4, atol=1e-5)
+    assert built.taken_off == {"plain": "", "softmax": "softmax", "log_softmax": "log-softmax"}.get(end, end)
+    assert built.name == "onnx:net.onnx"
+    if end != "sigmoid":
+        check(built)
+
+
+def test_layout_and_colours_are_found_or_given_and_shown(tmp_path: Path) -> None:
+    net = Net().eval()
+    path = exported(Nhwc(net).eval(), tmp_path / "net.onnx", (1, SIDE, SIDE, 3))
+    built = named(path, order="bgr", scale=255.0, mean=(120.0, 110.0, 100.0), std=(50.0, 50.0, 50.0))
+    x = x01()
+    want = (x * 255 - torch.tensor([120.0, 110.0, 100.0]).view(1, 3, 1, 1)) / 50
+    torch.testing.assert_close(built.logits(x), net(want), rtol=1e-3, atol=1e-4)
+    assert any("NHWC, BGR" in sentence for sentence in built.notes)
+    assert named(path, **POLICY).digest != named(path, order="bgr", **POLICY).digest
+
+
+def test_one_image_at_a_time(tmp_path: Path) -> None:
+    net = timm.create_model("vit_tiny_patch16_224", img_size=SIDE, num_classes=3, depth=2).eval()
+    path = exported(net, tmp_path / "vit.onnx", (1, 3, SIDE, SIDE))
+    built = named(path, **POLICY)
+    torch.testing.assert_close(built.logits(x01()), net(normalised(x01())), rtol=1e-3, atol=1e-4)
+    assert any("one image at a time" in sentence for sentence in built.notes)
+    check(built)
+
+
+def test_newer_operators_are_written_as_older_ones(tmp_path: Path) -> None:
+    path = graph(tmp_path / "new.onnx", "newer", version=20)
+    built = named(path, **POLICY)
+    assert built.logits(x01()).shape == (3, 4)  # and held against onnxruntime when it was built
+
+
+def test_the_converted_network_is_held_against_the_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = exported(Net().eval(), tmp_path / "net.onnx", (1, 3, SIDE, SIDE), vary=True)
+    real: Any = onnx_classifier.converted
+
+    def worse(*args: Any) -> nn.Module:
+        made: nn.Module = real(*args)
+        with torch.no_grad():
+            next(p for p in made.parameters() if p.dim() == 4).mul_(1.01)
+        return made
+
+    monkeypatch.setattr(onnx_classifier, "converted", worse)
+    with pytest.raises(MismatchError, match=r"is another network.*differ from onnxruntime's"):
+        named(path, input_size=SIDE, **POLICY)
+
+
+def test_what_a_file_says_of_its_pixels_is_used(tmp_path: Path) -> None:
+    import onnx
+
+    path = exported(Net().eval(), tmp_path / "net.onnx", (1, 3, SIDE, SIDE))
+    model = onnx.load(str(path))
+    for key, value in (("Image.BitmapPixelFormat", "Bgr8"), ("Image.NominalPixelRange", "NominalRange_0_255")):
+        model.metadata_props.add(key=key, value=value)
+    model.metadata_props.add(key="names", value="{0: 'a', 1: 'b', 2: 'c', 3: 'd'}")
+    onnx.save(model, str(path))
+    built = named(path)
+    assert built.notes[0] == "Input: NCHW, BGR; black is 0 0 0, white is 255 255 255 (as the file says)."
+    assert built.classes.names == ("a", "b", "c", "d")
+    inside = nn.Sequential(_Minus(), Net()).eval()
+    told = named(exported(inside, tmp_path / "inside.onnx", (1, 3, SIDE, SIDE)))
+    assert told.notes[0].endswith("white is 255 255 255 (as the file says).")
+    assert "BGR" in told.notes[0]
+
+
+class _Minus(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - torch.tensor([103.939, 116.779, 123.68]).view(1, 3, 1, 1)) / 60
+
+
+BAD: dict[str, tuple[str, type[UnderfireError], str]] = {
+    "unknown": ("unknown", UnsuitableError, r"the operator LpNormalization \(version 1\).*opset_version=17.*wrap"),
+    "two": ("two", UnderfireError, r"has the outputs first, second: say with --output"),
+    "inputs": ("inputs", UnsuitableError, "has 2 inputs"),
+    "quantised": ("quantised", MismatchError, r"is quantised \(DynamicQuantizeLinear\)"),
+    "grey": ("grey", UnsuitableError, "takes 1 channels"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_onnx_files_that_do_not_fit_are_told_why(tmp_path: Path, kind: str) -> None:
+    what, error, reason = BAD[kind]
+    with pytest.raises(error, match=rf"net.onnx' .*{reason}"):
+        named(graph(tmp_path / "net.onnx", what), **POLICY)
+
+
+def test_the_user_says_which_output(tmp_path: Path) -> None:
+    path = graph(tmp_path / "net.onnx", "two")
+    a, b = named(path, output="first", **POLICY), named(path, output="1", **POLICY)
+    torch.testing.assert_close(2 * a.logits(x01()), b.logits(x01()))
+    assert a.digest != b.digest
+    with pytest.raises(UnderfireError, match=r"no output of.*'third'"):
+        named(path, output="third", **POLICY)
+
+
+def test_the_wrong_number_of_labels_is_told(tmp_path: Path) -> None:
+    path = exported(Net().eval(), tmp_path / "net.onnx", (1, 3, SIDE, SIDE))
+    (tmp_path / "names.txt").write_text("a\nb\nc\n")
+    with pytest.raises(UnderfireError, match=r"3 class names .*names.txt.* for a classifier of 4 outputs"):
+        named(path, classes=str(tmp_path / "names.txt"), **POLICY)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x08\x07" * 40, b"<html>", "half"])
+def test_damaged_onnx_files_are_a_sentence(tmp_path: Path, content: bytes | str) -> None:
+    path = tmp_path / "net.onnx"
+    if isinstance(content, str):
+        content = exported(Net().eval(), path, (1, 3, SIDE, SIDE)).read_bytes()[:900]
+    path.write_bytes(content)
+    with pytest.raises(DamagedFileError, match=r"'.*net.onnx' is no complete ONNX file"):
+        named(path)
+
+
+def test_the_digest_is_of_the_content_not_of_the_path(tmp_path: Path) -> None:
+    one = exported(Net().eval(), tmp_path / "one.onnx", (1, 3, SIDE, SIDE))
+    (tmp_path / "sub").mkdir()
+    other = tmp_path / "sub" / "two.onnx"
+    other.write_bytes(one.read_bytes())
+    assert named(one, **POLICY).digest == named(other, **POLICY).digest
+
+
+# -- TorchScript ------------------------------------------------------------------------------------------------------
+
+
+@own
+def test_a_torchscript_file_gives_the_networks_logits(tmp_path: Path) -> None:
+    net = Net().eval()
+    torch.jit.save(torch.jit.trace(net, x01()), str(tmp_path / "net.pt"))  # type: ignore[no-untyped-call]
+    built: Any = underfire.classifier(f"script:{tmp_path / 'net.pt'}", input_size=SIDE, **POLICY)
+    torch.testing.assert_close(built.logits(x01()), net(normalised(x01())))
+    assert built.name == "script:net.pt"
+    check(built)
+    with pytest.raises(UnderfireError, match=r"cannot smooth relu"):
+        underfire.attack(built, "grad", x01()[:1])
+
+
+@own
+def test_torchscript_that_touches_files_is_not_loaded(tmp_path: Path) -> None:
+    class Writes(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            torch.save(x, "stolen.pt")
+            return x.mean((2, 3))
+
+    torch.jit.save(torch.jit.script(Writes()), str(tmp_path / "net.pt"))
+    with pytest.raises(UnsafeFileError, match=r"net.pt' calls (torch|aten).*save"):
+        underfire.classifier(f"script:{tmp_path / 'net.pt'}")
+
+
+def test_other_files_are_no_torchscript(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    torch.save({"a": torch.ones(2)}, buffer)
+    for content in (b"abc", buffer.getvalue()):
+        (tmp_path / "net.pt").write_bytes(content)
+        with pytest.raises(DamagedFileError, match=r"no complete TorchScript file"):
+            underfire.classifier(f"script:{tmp_path / 'net.pt'}")
+
+
+# -- torchvision ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "side"), [("resnet18", 256), ("mobilenet_v3_small", 256), ("googlenet", 256)])
+def test_torchvisions_networks_by_name(tmp_path: Path, name: str, side: int) -> None:
+    import torchvision
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        more = {"init_weights": False, "aux_logits": False, "transform_input": True} if name == "googlenet" else {}
+        net = torchvision.models.get_model(name, weights=None, num_classes=5, **more).eval()
+    torch.save(net.state_dict(), tmp_path / "net.pth")
+    built: Any = underfire.classifier(f"torchvision:{name}", weights=str(tmp_path / "net.pth"))
+    assert (built.preprocess.input_size, built.preprocess.resize) == (224, {"resnet18": 256}.get(name, side))
+    x = torch.rand(1, 3, 64, 64)
+    torch.testing.assert_close(built.logits(x), net((x - built._mean) / built._std))
+
+
+def test_unknown_torchvision_names_and_sets_are_told() -> None:
+    with pytest.raises(UnderfireError, match=r"no torchvision network 'resnet17'.*Did you mean 'resnet18'"):
+        underfire.classifier("torchvision:resnet17")
+    with pytest.raises(UnderfireError, match=r"IMAGENET1K_V9.*Did you mean 'IMAGENET1K_V"):
+        underfire.classifier("torchvision:resnet50.IMAGENET1K_V9")
+
+
+# -- CLIP -------------------------------------------------------------------------------------------------------------
+
+
+def test_clip_is_a_classifier_of_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_clip: Any = pytest.importorskip("open_clip")
+    small = {
+        "embed_dim": 16,
+        "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+    }
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "tiny", small)
+    torch.manual_seed(0)
+    net = open_clip.create_model("tiny").eval()
+    torch.save(net.state_dict(), tmp_path / "clip.pt")
+    (tmp_path / "prompts.txt").write_text("a photo of a cat\na photo of a cup\na blurry photo of a dog\n")
+    own: dict[str, Any] = {"weights": str(tmp_path / "clip.pt"), "classes": str(tmp_path / "prompts.txt")}
+    built: Any = underfire.classifier("clip:tiny", **own)
+    x = torch.rand(2, 3, 32, 32)
+    tokens = open_clip.get_tokenizer("ViT-B-32")(list(built.classes.names))
+    with torch.no_grad():
+        image, text, scale = net((x - built._mean) / built._std, tokens)
+    torch.testing.assert_close(built.logits(x), scale * image @ text.T, rtol=1e-4, atol=1e-4)
+    check(built)
+    with pytest.raises(UnderfireError, match=r"needs --classes.*a photo of a cat"):
+        underfire.classifier("clip:tiny", weights=own["weights"])
+    with pytest.raises(UnderfireError, match=r"no set of weights of tiny"):
+        underfire.classifier("clip:tiny", classes=own["classes"])
+    assert np.isfinite(built.logits(x).detach().numpy()).all()
