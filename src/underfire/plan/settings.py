@@ -20,11 +20,11 @@ AUTO = ("batch_size", "threads", "precision")
 """Settings that are filled in where they are not given: from the earlier plan, when a run goes on."""
 NOT_IN_KEY = frozenset(
     {"images", "weights", "classes", "device", "workers", "executor", "address", "gpus", "resolved", "target_map"}
-    | {"defense", "interpolation"}
+    | {"defense", "interpolation", "yardstick"}
 )
 """Settings that are not in the key. Some change no number; the files among them are in the key by their digests, and
 the whole input policy is in the digest of the weights."""
-LATER = ("interpolation", "max_megapixels", "max_megabytes")
+LATER = ("interpolation", "max_megapixels", "max_megabytes", "yardstick")
 """Settings that earlier versions did not have: while they are not given, keys and output folders do not change."""
 LONGEST = 200
 """Letters of a user's value that an error repeats."""
@@ -119,6 +119,10 @@ class Settings(BaseModel):
     defense: Annotated[str | None, flag(ATTACK, "FILE", "An alarm that judges every image too: docs/defenses.md.")] = (
         None
     )
+    yardstick: Annotated[
+        tuple[str, ...] | None,
+        flag(ATTACK, "FILE", "A file of `underfire yardstick`; one an interpreter.", "packaged, or own photos"),
+    ] = None
     adaptive: Annotated[bool, flag(ATTACK, "", "Attack the defense too: all its members and its score at once.")] = (
         False
     )
@@ -190,9 +194,11 @@ class Settings(BaseModel):
 
     def with_absolute_paths(self) -> Settings:
         """Make the paths absolute, so that plan.yaml can be run from any folder."""
-        own = {key: absolute(path) for key in FILES if (path := getattr(self, key)) is not None}
+        own: dict[str, Any] = {k: absolute(path) for k in FILES if (path := getattr(self, k)) is not None}
         if self.images != DEMO and not is_url(self.images):
             own["images"] = absolute(self.images)
+        if self.yardstick is not None:
+            own["yardstick"] = tuple(map(absolute, self.yardstick))
         parts = {part: absolute_files(chosen) for part, chosen in self.options.items()}
         return self.model_copy(update={**own, "options": parts} if parts else own)
 
@@ -237,8 +243,7 @@ def as_before(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def key_settings(settings: Settings) -> dict[str, Any]:
     """Pick the settings that go into the key: paths of files do not, since the key has the digests of the files."""
-    found = settings.model_dump(mode="json", exclude=set(NOT_IN_KEY))
-    found = as_before(found)
+    found = as_before(settings.model_dump(mode="json", exclude=set(NOT_IN_KEY)))
     found["options"] = {
         part: {k: v for k, v in own.items() if k not in FILES} for part, own in found["options"].items()
     }
