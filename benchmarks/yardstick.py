@@ -39,10 +39,10 @@ def main() -> None:
             there = {tuple(row[name] for name in COLUMNS[:5]) for row in csv.DictReader(file)}
     for made in packaged():
         for units in ("pooled", "own"):
-            for kinds in KINDS:
+            for kinds, chosen in KINDS.items():
                 key = (made.classifier, made.interpreter, made.digest[:12], units, kinds)
                 if key not in there and len(made.yardstick.photos) >= 2 * photos_needed(SHARE):
-                    append([*key, *tested(made, units, KINDS[kinds], given.halvings)])
+                    append([*key, *tested(made, units, chosen, given.halvings)])
 
 
 def append(row: list[object]) -> None:
