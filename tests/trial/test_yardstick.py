@@ -75,10 +75,9 @@ def test_a_yardstick_is_made_and_used(tmp_path: Path) -> None:
             other.write(tmp_path / "z.json")
             again = underfire.Settings.parse({**given, "yardstick": [str(tmp_path / "z.json")]})
             underfire.run(again, tmp_path / "out")
+        elsewhere = {**given, "options": {}, "attack": "pgd", "interpreter": "grad"}
         with pytest.raises(UnderfireError, match="cam"):
-            make_plan(
-                underfire.Settings.parse({**given, "interpreter": "grad", "yardstick": [str(tmp_path / "y.json")]})
-            )
+            make_plan(underfire.Settings.parse({**elsewhere, "yardstick": [str(tmp_path / "y.json")]}))
 
 
 def test_too_few_photos_are_told(tmp_path: Path) -> None:
