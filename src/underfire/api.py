@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -31,15 +31,15 @@ from underfire.defenses.ensemble import calibration
 from underfire.defenses.ensemble.alarm import EnsembleAlarm
 from underfire.executors.process import prepare
 from underfire.images import pixels, targets
-from underfire.metrics.verdict import MapVerdict, untouched_scale, verdict
+from underfire.metrics.verdict import MapVerdict, Ruler, verdict
 from underfire.plan.attacks import attack_of, check_surrogate, taken
 from underfire.plan.check import check
 from underfire.plan.targets import class_of, target_map_of
 from underfire.trial.given import load_given
 from underfire.trial.load import Loaded, load
+from underfire.trial.rulers import rulers_here
 from underfire.trial.system import System
 from underfire.trial.trial import Trial
-from underfire.trial.yardstick import measure_scale
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,7 +60,7 @@ class Result:
         clean_maps: (N, h, w) maps in [0, 1] of the clean images for their own classes.
         maps: (N, h, w) maps in [0, 1] of the adversarial images for the target classes.
         records: one for each given image, in order; those with an ``error`` have no row in the tensors.
-        scale: interpreter -> map_l1 up to which a map counts as untouched, measured on these images alone.
+        rulers: interpreter -> what its maps are judged with (`trial.rulers`); empty where that is not calibrated.
     """
 
     clean: Images
@@ -68,12 +68,12 @@ class Result:
     clean_maps: Maps
     maps: Maps
     records: list[Record]
-    scale: Mapping[str, float]
+    rulers: Mapping[str, Ruler]
 
     @property
     def verdicts(self) -> list[MapVerdict]:
         """The verdict on each record: whether the map is untouched, and the image forged (method, section 5.5)."""
-        return [verdict(r.interpreter, r.success, r.map_l1, self.scale) for r in self.records]
+        return [verdict(asdict(record), self.rulers) for record in self.records]
 
 
 def classifier(name: str = "efficientnet-lite0", *, device: str = "cpu", **own: Any) -> Classifier:
@@ -161,7 +161,7 @@ def attack(
     Raises:
         UnderfireError: a mistake in the arguments, or no image could be attacked.
     """
-    wish = Wish(attack, preset, eps, target, target_map, seed, options)
+    wish = Wish(attack, preset, eps, target, target_map, seed, options, isinstance(interpreter, str))
     prepare(torch.get_num_threads())
     device = str(getattr(classifier, "device", "cpu"))
     check(classifier, device)
@@ -180,6 +180,7 @@ class Wish:
     target_map: str
     seed: int
     options: Mapping[str, Any]
+    by_name: bool = True  # so the interpreter has its default settings
 
     def __post_init__(self) -> None:
         if not 1 <= self.eps <= LEVELS:
@@ -194,8 +195,7 @@ def _run(system: System, images: Any, wish: Wish) -> Result:
     job = _job(system, cell, wish, wanted)
     trial = Trial(system, job, "notebook", loaded, _references(wanted, wish.seed, loaded, classifier))
     trial.run()
-    scale = untouched_scale((row.interpreter, row.jpeg_l1) for row in measure_scale(system, loaded))
-    return _result(trial, judge.name, system.device, scale)
+    return _result(trial, judge, system, rulers_here(system, judge, trial, wish.by_name))
 
 
 def _cell(wish: Wish, judge: Interpreter, wanted: TargetMap) -> Cell:
@@ -238,15 +238,15 @@ def _references(wanted: TargetMap, seed: int, loaded: Loaded, classifier: Classi
     return Loaded(tuple(drawn), loaded.first, loaded.rows, loaded.levels[shown], loaded.errors)
 
 
-def _result(trial: Trial, name: str, device: str, scale: Mapping[str, float]) -> Result:
+def _result(trial: Trial, judge: Interpreter, system: System, rulers: Mapping[str, Ruler]) -> Result:
     ((forged, judged),) = trial.seen
     if not len(judged.clean):
         raise UnderfireError(f"None of the images could be attacked: {trial.records[0].error}")
     return Result(
         clean=judged.clean.x,
-        images=pixels.to_tensor(forged.levels).to(device),
-        clean_maps=judged.clean.goals[name].benign.float(),
+        images=pixels.to_tensor(forged.levels).to(system.device),
+        clean_maps=judged.clean.goals[judge.name].benign.float(),
         maps=judged.maps.float(),
         records=trial.records,
-        scale=scale,
+        rulers=rulers,
     )

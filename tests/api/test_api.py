@@ -39,8 +39,8 @@ def test_ones_own_network_in_one_line(tmp_path: Path) -> None:
         assert record.error is None
         assert record.predicted_class == predicted[i]
         assert record.map_l1 == pytest.approx(float((result.maps[i] - result.clean_maps[i]).abs().mean()), abs=1e-5)
-        assert result.verdicts[i].untouched == ((record.map_l1 or 0) <= result.scale["cam"])
-        assert result.verdicts[i].forged == (record.success and result.verdicts[i].untouched)
+        assert result.verdicts[i].forged is None  # three images are too few to say what an untouched map is
+    assert result.rulers == {}
     assert result.records[0].source_class_name in set("abcdefghij")
 
 
@@ -58,7 +58,7 @@ def test_the_same_numbers_as_the_command(tmp_path: Path) -> None:
         assert row["target_class"] == record.target_class
         assert row["image_sha256"] == record.image_sha256
         assert row["map_l1"] == pytest.approx(record.map_l1, abs=1e-6)
-        assert row["untouched_l1"] == pytest.approx(verdict.untouched_l1, abs=1e-6)
+        assert row["untouched_l1"] is verdict.untouched_l1 is None  # two photos are too few
         assert row["linf_levels"] == record.linf_levels
 
 

@@ -160,7 +160,7 @@ def test_records_measure_against_the_wanted_map_whatever_the_batch(word: str, fo
         assert row["map_l1"] == pytest.approx(abs(got - wanted).mean(), abs=2e-3)
         assert row["benign_l1"] == pytest.approx(abs(got - benign).mean(), abs=2e-3)
         assert row["target_l1"] == pytest.approx(abs(wanted - benign).mean(), abs=2e-3)
-        assert row["untouched"] == (row["map_l1"] <= row["untouched_l1"])
+        assert row["untouched"] is None  # too few photos
         of = row["target_map_of"]
         assert of == five[key]["target_map_of"]
         if word == "class:random":

@@ -21,6 +21,7 @@ from support.rows import row
 from underfire.core import Record, Scale, UnderfireError
 from underfire.images import overlay
 from underfire.metrics.estimate import Estimate
+from underfire.metrics.yardstick import flat
 from underfire.report import findings, gallery, published, text
 from underfire.report.page import SECTIONS, render, write_report
 from underfire.store import Store, judged, schema
@@ -145,7 +146,7 @@ def test_names_are_escaped_and_third_parties_stand_everywhere(page: str) -> None
 def test_headline_and_table_say_what_the_records_say(page: str) -> None:
     assert "ADV² forged 7 of 7 photos" in page
     assert "PGD, which ignores the map: 0\u00a0%" in page
-    assert "untouched up to L1 0.02" in page
+    assert "untouched by the old scale: L1 ≤ 0.02" in page
     assert "2 errors" in page
     assert "Not finished" not in page
     assert "another network, toynet" in page
@@ -180,16 +181,36 @@ def test_nothing_forged_is_said_as_such(tmp_path: Path) -> None:
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(PLAN), encoding="utf-8")
     page = write_report(tmp_path, 0).read_text(encoding="utf-8")
     assert "forged no photo" in page
-    assert "Mind the scale" not in page
 
 
-def test_a_scale_that_lets_anything_pass_is_said(tmp_path: Path) -> None:
-    rows = [row(0, "adv2", "cam", "cam"), row(0, "pgd", None, "cam", map_l1=0.01)]
+def _calibrated(tmp_path: Path, n: int, wrong: float) -> str:
+    """The page of an audit with n clean photos of its own, whose wrong maps lie so far from the clean ones."""
+    copies, impostors = flat([(0.02, 0.1, 0.1)] * 8), flat([(wrong,) * 3] * 3)
     with Store(tmp_path).open() as store:
-        store.put("records", "u", rows, {}, {})
-        store.put("scale", "s", _scales(1), {}, {})
+        near = {"map_l1": 0.01, "map_iou": 0.95, "map_rank": 0.99}
+        store.put("records", "u", [row(0, "adv2", "cam", "cam", **near)], {}, {})
+        store.put("scale", "s", [Scale(f"{i}", f"{i}", "cam", 0.02, None, copies, impostors) for i in range(n)], {}, {})
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(PLAN), encoding="utf-8")
-    assert "Mind the scale" in write_report(tmp_path, 0).read_text(encoding="utf-8")
+    return write_report(tmp_path, 0).read_text(encoding="utf-8")
+
+
+def test_a_forged_rate_stands_beside_its_power(tmp_path: Path) -> None:
+    page = _calibrated(tmp_path, 20, 0.9)
+    assert "forged 1 of 1 photo" in page
+    assert "power 100\u00a0%" in page
+
+
+def test_without_power_the_page_says_that_it_cannot_tell(tmp_path: Path) -> None:
+    page = _calibrated(tmp_path, 20, 0.01)
+    assert "this explanation cannot tell" in page
+    assert "forged 1 of 1 photo" not in page
+    assert "Class-blind" in page
+
+
+def test_with_too_few_photos_the_page_says_not_calibrated(tmp_path: Path) -> None:
+    page = _calibrated(tmp_path, 18, 0.9)
+    assert "not calibrated" in page
+    assert "forged 1 of 1 photo" not in page
 
 
 def test_only_errors_is_no_zero(tmp_path: Path) -> None:

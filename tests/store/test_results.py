@@ -10,7 +10,10 @@ import pytest
 import yaml
 from pyarrow import csv
 
-from underfire.core import Record, Scale, UnderfireError
+from underfire.core import DamagedFileError, Record, Scale, UnderfireError
+from underfire.metrics.verdict import OldScale
+from underfire.metrics.yardstick import PhotoDistances, Yardstick, flat
+from underfire.metrics.yardstick_file import YardstickFile
 from underfire.store import Store, open_results
 
 L1 = (0.01, 0.02, 0.03)
@@ -51,7 +54,10 @@ def out(tmp_path: Path) -> Path:
 
 def test_verdicts_are_computed_on_reading(out: Path) -> None:
     found = open_results(out)
-    assert found.scale == {"cam": pytest.approx(0.029)}  # the 95th percentile of 0.01, 0.02, 0.03
+    ruler = found.rulers["cam"]
+    assert isinstance(ruler, OldScale)  # the part knows no copies: an earlier version wrote it
+    assert ruler.l1 == pytest.approx(0.029)  # the 95th percentile of 0.01, 0.02, 0.03
+    assert {row["yardstick"] for row in found.rows()} == {"old scale", None}
     said = [(row["untouched"], row["forged"]) for row in found.rows()]
     assert said == [(True, True), (False, False), (True, False), (None, None), (None, None)]
     assert [row["untouched_l1"] is None for row in found.rows()] == [False, False, False, True, True]
@@ -60,7 +66,7 @@ def test_verdicts_are_computed_on_reading(out: Path) -> None:
 def test_there_is_no_verdict_until_all_of_the_scale_is_measured(out: Path) -> None:
     (out / "plan.yaml").write_text(yaml.safe_dump({"images": "demo", "resolved": {"scale_units": 2}}))
     found = open_results(out)
-    assert found.scale == {}
+    assert found.rulers == {}
     assert {row["forged"] for row in found.rows()} == {None}
 
 
@@ -79,3 +85,60 @@ def test_another_ending_and_a_folder_without_an_audit_are_told(out: Path, tmp_pa
         open_results(out).write(out / "rows.xlsx")
     with pytest.raises(UnderfireError, match=r"plan\.yaml"):
         open_results(tmp_path / "nothing")
+
+
+def calibrated(out: Path, n: int) -> None:
+    """Give an audit n clean photos whose copies lie at most 0.1 from them, and wrong maps at 0.9."""
+    store = Store(out)
+    wrong = flat([(0.9, 0.9, 0.9)] * 3)
+    rows = [Scale(f"p{i}.png", str(i), "cam", 0.01, None, flat([(0.1 * i / n, 0.1, 0.1)] * 8), wrong) for i in range(n)]
+    store.put("scale", "000000-cam-a", rows, {}, {})
+
+
+@pytest.mark.parametrize("n", [18, 19])
+def test_an_audit_makes_its_own_yardstick_from_19_photos_on(out: Path, n: int) -> None:
+    calibrated(out, n)
+    store = Store(out)
+    good = {"map_l1": 0.05, "map_iou": 0.95, "map_rank": 0.95}
+    store.put("records", "000000-a", [record(0, **good), record(1, **good | {"map_rank": 0.5})], {}, {})
+    first, second = open_results(out).rows()
+    if n < 19:
+        assert first["forged"] is second["forged"] is first["yardstick"] is None
+    else:
+        assert (first["forged"], second["forged"]) == (True, False)
+        assert (first["yardstick"], first["power"]) == ("own photos", 1.0)
+
+
+def named(out: Path) -> YardstickFile:
+    photos = tuple(PhotoDistances(str(i), ((0.1, 0.1, 0.1),) * 8, {"pgd": (0.9, 0.9, 0.9)}) for i in range(20))
+    made = YardstickFile("c", "digest", "cam", Yardstick(photos))
+    (out / "yardstick").mkdir()
+    (out / "yardstick" / f"{made.digest[:12]}.json").write_bytes(made.dump())
+    resolved = {"scale_units": 0, "yardsticks": {"cam": made.digest}}
+    (out / "plan.yaml").write_text(yaml.safe_dump({"images": "demo", "resolved": resolved}))
+    return made
+
+
+def test_the_verdict_is_the_same_whatever_the_other_photos(out: Path) -> None:
+    made = named(out)
+    judged = record(7, map_l1=0.09, map_iou=0.95, map_rank=0.95)
+    seen = []
+    for others in ([], [record(i, map_l1=0.5) for i in range(5)], [record(i, map_l1=0.001) for i in range(3)]):
+        Store(out).put("records", "000000-a", [*others, judged], {}, {})
+        calibrated(out, 19 + len(others))  # what the audit's own photos would say does not matter
+        row = open_results(out).rows()[-1]
+        seen.append({name: row[name] for name in ("untouched", "forged", "map_distance", "yardstick", "untouched_l1")})
+    assert seen[0] == seen[1] == seen[2]
+    assert (seen[0]["forged"], seen[0]["yardstick"]) == (True, made.digest[:12])
+
+
+def test_another_file_in_the_place_of_a_plans_yardstick_is_an_error(out: Path) -> None:
+    made = named(out)
+    file = out / "yardstick" / f"{made.digest[:12]}.json"
+    other = YardstickFile("c", "digest", "cam", Yardstick(made.yardstick.photos[:19]))
+    file.write_bytes(other.dump())
+    with pytest.raises(DamagedFileError, match="cam"):
+        open_results(out).rows()
+    file.unlink()
+    with pytest.raises(DamagedFileError, match=made.digest[:12]):
+        open_results(out).rows()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import pickle
 import random
@@ -17,7 +18,7 @@ import pytest
 
 from support.e2e import TOY, photos, records, underfire
 from underfire.audit.status import pace
-from underfire.core import COLUMNS, SCHEMA_VERSION, BusyError, OtherVersionError, Record, UnderfireError
+from underfire.core import COLUMNS, SCHEMA_VERSION, BusyError, OtherVersionError, Record, Scale, UnderfireError
 from underfire.store import Store, decode, encode, sound
 
 
@@ -153,6 +154,14 @@ def test_a_part_of_the_version_before_heads_is_read(store: Store) -> None:
     assert store.table()["head"].to_pylist() == ["multilabel"]
     rewritten(store, lambda table: table.drop_columns(["head"]), 4)
     assert store.table()["head"].to_pylist() == [None]
+
+
+def test_a_scale_of_the_version_without_copies_is_read(store: Store) -> None:
+    store.put("scale", "000000-a", [Scale("p.png", "1", "cam", 0.1)], {}, {})
+    file = store.root / "scale" / "000000-a.parquet"
+    table = pq.read_table(file).drop_columns(["copies", "impostors"])
+    file.write_bytes(encode(table.replace_schema_metadata({b"underfire": b"4"})))
+    assert store.rows("scale") == [dataclasses.asdict(Scale("p.png", "1", "cam", 0.1))]
 
 
 @pytest.mark.parametrize(("version", "said"), [(2, "old"), (99, "newer")])

@@ -13,6 +13,9 @@ from underfire.images.found import DEFAULT_OUT
 from underfire.plan.file import read
 from underfire.plan.settings import Settings, as_before, key_settings
 from underfire.plan.units import Plan
+from underfire.store import Store
+from underfire.store.yardsticks import FOLDER as YARDSTICKS
+from underfire.store.yardsticks import NAME_LENGTH
 
 NAMING = (
     *("images", "weights", "classes", "defense", "target_map", "interpolation", "channels", "head"),
@@ -51,7 +54,7 @@ def _strange(name: str) -> bool:
     return not name.startswith(".") and name not in _OURS
 
 
-_OURS = frozenset({"records", "scale", "transfer", "failed", "images"})
+_OURS = frozenset({"records", "scale", "transfer", "failed", "images", YARDSTICKS})
 """Names that a run leaves which was killed before it wrote its plan."""
 
 
@@ -68,6 +71,8 @@ def refuse_other_plan(out: Place, stored: Settings | None, plan: Plan, go_on: st
         UnderfireError: it does; the error says what differs, and what to do.
     """
     if stored is None or stored.resolved.get("plan_digest") == plan.digest:
+        if stored is not None:
+            _refuse_other_yardstick(out, stored, plan)
         return
     chosen, moved = list(_chosen(stored, plan)), list(_moved(stored, plan))
     difference = "; ".join([*chosen, *moved]) or "it was written by a version with other presets"
@@ -78,6 +83,25 @@ def refuse_other_plan(out: Place, stored: Settings | None, plan: Plan, go_on: st
     elif moved:  # the plan that is there would be refused for the same reason
         advice += ", or bring back what was there and run the same command again"
     raise MismatchError(f"'{out}' holds the results of another plan ({difference}). {advice}.")
+
+
+def _refuse_other_yardstick(out: Place, stored: Settings, plan: Plan) -> None:
+    """Check that named yardsticks are those in the folder; of packaged ones the folder keeps its own."""
+    there = stored.resolved.get("yardsticks") or {}
+    other = [one for one in plan.yardsticks.values() if there.get(one.interpreter) != one.digest]
+    if plan.settings.yardstick and other:
+        raise MismatchError(
+            f"'{out}' is judged with another yardstick for {other[0].interpreter}: give a new folder with --out, or "
+            "leave out --yardstick."
+        )
+
+
+def write_yardsticks(store: Store, plan: Plan) -> None:
+    """Write the yardsticks of a plan into the folder, so that its verdicts need nothing else."""
+    for one in plan.yardsticks.values():
+        if isinstance(store.root, Path):
+            (store.root / YARDSTICKS).mkdir(exist_ok=True)
+        store.write(f"{YARDSTICKS}/{one.digest[:NAME_LENGTH]}.json", one.dump())
 
 
 def _chosen(stored: Settings, plan: Plan) -> Iterator[str]:

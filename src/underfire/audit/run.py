@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from underfire import registry
 from underfire.audit.desk import Desk
-from underfire.audit.folder import default_out, refuse_other_plan, stored_plan
+from underfire.audit.folder import default_out, refuse_other_plan, stored_plan, write_yardsticks
 from underfire.audit.insight import look, photo_of
 from underfire.core import Executor, Listener, Quiet, UnderfireError, Workplace
 from underfire.core.insight import Insight
@@ -67,6 +67,7 @@ def run(settings: Settings, out: Place | None = None, listener: Listener | None 
         stored = stored_plan(out)  # another run may have written it since
         refuse_other_plan(out, stored, plan)
         if stored is None:
+            write_yardsticks(store, plan)
             store.write("plan.yaml", plan.dump().encode())
         desk = Desk(store, executor, listener or Quiet(), name)
         if seen is not None:

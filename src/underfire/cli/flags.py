@@ -64,7 +64,7 @@ def _option(name: str, field: FieldInfo) -> Any:
     panel, switch = told["group"], "--" + name.replace("_", "-")
     if field.annotation is bool:
         return Annotated[bool | None, typer.Option(switch, help=text, rich_help_panel=panel)]
-    kind: Any = list[str] | None if isinstance(field.default, tuple) else str | None
+    kind: Any = list[str] | None if "tuple[str" in str(field.annotation) else str | None
     return Annotated[kind, typer.Option(switch, metavar=told["metavar"], help=text, rich_help_panel=panel)]
 
 

@@ -47,7 +47,8 @@ def _results(summaries: Sequence[Summary]) -> Table:
     """Make the table, with a row for each attack under each judge; it needs 80 characters."""
     table = Table(
         title="Judged on the saved 8-bit PNGs with the real interpreter",
-        caption="rates with 95 % intervals; conf. is the target's probability; passes and seconds (s) per image",
+        caption="rates with 95 % intervals; power: wrong maps that are told apart (docs/yardstick.md); conf. is the "
+        "target's probability; passes and seconds (s) per image",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,
@@ -63,7 +64,7 @@ def _results(summaries: Sequence[Summary]) -> Table:
             _attack(s.cell),
             f"{s.n:,}",
             _rate(s.success),
-            _rate(s.forged),
+            _forged(s),
             *([_rate(s.alarm)] if defended else []),
             number(s.confidence.value, 3),
             number(s.map_l1.value),
@@ -101,6 +102,16 @@ def say_failed(rows: list[dict[str, Any]]) -> None:
 
 def _rate(e: Estimate) -> str:
     return f"{percent(e.value, e.n)}\n[dim]{share_interval(e, unit='')}[/]"  # a column is narrow
+
+
+def _forged(s: Summary) -> str:
+    """The forged rate with the power behind it, or why there is none."""
+    if s.in_place:
+        words = s.in_place.replace("explanation ", "explanation\n")  # a column is narrow
+        return f"[dim]{words}[/]"
+    if s.old:
+        return f"{_rate(s.forged)}\n[dim]old scale[/]"
+    return f"{_rate(s.forged)}\n[dim]power {percent(s.power)}[/]"
 
 
 def show_plan(settings: Settings, out: Place) -> None:

@@ -118,16 +118,21 @@ class Record:
 
 @dataclass(frozen=True)
 class Scale:
-    """The change of one clean image's map under JPEG quality 90: the scale of 'untouched' (method, section 5.5)."""
+    """How far one clean image's map lies from those of natural copies and from wrong maps (method, section 5.5)."""
 
     image: str
     """Path of the photo, as in `Record`."""
     image_sha256: str
     interpreter: str
     jpeg_l1: float | None = None
-    """L1 distance between the maps before and after JPEG."""
+    """L1 distance between the maps before and after JPEG at quality 90."""
     error: str | None = None
     """Why there is no distance; None for a good row."""
+    copies: list[float | None] | None = None
+    """L1, 1 − IoU and 1 − rank of each natural copy (`images.copies.COPIES`), one after the other; None where the copy
+    lost the class or has no map."""
+    impostors: list[float | None] | None = None
+    """The same for another photo's map, the mean map of the photos in the batch, and the map for another class."""
 
 
 COLUMNS: tuple[str, ...] = tuple(f.name for f in fields(Record))

@@ -6,12 +6,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from underfire.metrics.estimate import Estimate, mean, mean_curve, rate
+from underfire.metrics.estimate import NOTHING, Estimate, mean, mean_curve, rate
+from underfire.metrics.verdict import OLD
+from underfire.metrics.yardstick import TELLS
 
 Row = dict[str, Any]
 """A record with its verdicts, by column."""
 CELL = ("classifier", "attack", "preset", "against", "judge_classifier", "interpreter", "defense", "eps")
 """Columns that rows of one line have in common."""
+
+CANNOT_TELL, NOT_CALIBRATED = "this explanation cannot tell", "not calibrated"
+"""Said in place of a forged rate: wrong maps pass too often, or there were too few clean photos to know."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +31,12 @@ class Summary:
         errors: number of rows without one.
         success: rate of adversarial PNGs that are predicted as the target class.
         forged: rate of those whose map is untouched too.
-        untouched_l1: map_l1 up to which a map counts as untouched; None where it was not measured.
+        untouched_l1: map_l1 up to which a map can count as untouched; None where that was not calibrated.
         alarm: rate of alarms on the adversarial PNGs.
         unnoticed: rate of adversarial PNGs that are forged and raise no alarm.
         iou_curve: mean IoU at each threshold.
+        yardstick: what the maps were judged with; None where that was not calibrated.
+        power: the share of wrong maps that this rejects; None where it was not measured.
     """
 
     cell: dict[str, Any]
@@ -49,6 +56,25 @@ class Summary:
     alarm: Estimate
     unnoticed: Estimate
     iou_curve: tuple[float | None, ...]
+    yardstick: str | None = None
+    power: float | None = None
+
+    @property
+    def in_place(self) -> str:
+        """What is printed in place of a forged rate; '' where the rate is."""
+        if self.n and self.forged.value is None:
+            return NOT_CALIBRATED
+        return CANNOT_TELL if self.power is not None and self.power < TELLS else ""
+
+    @property
+    def told(self) -> Estimate:
+        """The forged rate, where the explanation can tell; else `NOTHING`."""
+        return NOTHING if self.in_place else self.forged
+
+    @property
+    def old(self) -> bool:
+        """Whether it was judged by the rule of earlier versions."""
+        return self.yardstick == OLD
 
 
 def summarise(rows: Iterable[Row]) -> list[Summary]:
@@ -83,6 +109,8 @@ def _summary(cell: dict[str, Any], rows: list[Row]) -> Summary:
         alarm=rate([row.get("alarm") for row in good]),
         unnoticed=rate([_unnoticed(row) for row in good]),
         iou_curve=mean_curve([row["iou_curve"] for row in good]),
+        yardstick=good[0].get("yardstick") if good else None,
+        power=good[0].get("power") if good else None,
     )
 
 

@@ -19,6 +19,7 @@ from underfire.plan.device import devices
 from underfire.plan.settings import AUTO, Settings
 from underfire.plan.targets import class_of, target_map_of
 from underfire.plan.units import Plan
+from underfire.plan.yardsticks import yardsticks_of
 from underfire.registry import VICTIMS, Victims
 
 UNIT_IMAGES = {"cpu": 8, "mps": 16, "cuda": 64}
@@ -64,6 +65,7 @@ def make_plan(settings: Settings, victims: Victims = VICTIMS, earlier: Settings 
         defense_digest=planned.alarm.digest if planned.alarm else "",
         left_out=tuple(folder.left_out),
         shown=_shown(planned.classifier),
+        yardsticks=yardsticks_of(settings.yardstick or (), planned.classifier, planned.interpreters, settings.options),
     )
 
 

@@ -22,13 +22,13 @@ AUTO = ("batch_size", "threads", "precision")
 """Settings that are filled in where they are not given: from the earlier plan, when a run goes on."""
 NOT_IN_KEY = frozenset(
     {"images", "weights", "classes", "device", "workers", "executor", "address", "gpus", "resolved", "target_map"}
-    | {"defense", "interpolation", "channels", "head", "key", "output", "layout", "order", "scale"}
+    | {"defense", "interpolation", "channels", "head", "key", "output", "layout", "order", "scale", "yardstick"}
 )
 """Settings that are not in the key. Some change no number; the files among them are in the key by their digests, and
 the whole input policy, and the kind of head, are in the digest of the weights."""
 LATER = (
     *("interpolation", "max_megapixels", "max_megabytes", "channels", "head"),
-    *("key", "output", "layout", "order", "scale"),
+    *("key", "output", "layout", "order", "scale", "yardstick"),
 )
 """Settings that earlier versions did not have: while they are not given, keys and output folders do not change."""
 PHOTOS, CLASSIFIER, ATTACK, MACHINE = "Photos", "Classifier", "Attack", "Where it runs"
@@ -158,6 +158,10 @@ class Settings(BaseModel):
     defense: Annotated[str | None, flag(ATTACK, "FILE", "An alarm that judges every image too: docs/defenses.md.")] = (
         None
     )
+    yardstick: Annotated[
+        tuple[str, ...] | None,
+        flag(ATTACK, "FILE", "A file of `underfire yardstick`; one an interpreter.", "packaged, or own photos"),
+    ] = None
     adaptive: Annotated[bool, flag(ATTACK, "", "Attack the defense too: all its members and its score at once.")] = (
         False
     )
@@ -229,10 +233,12 @@ class Settings(BaseModel):
 
     def with_absolute_paths(self) -> Settings:
         """Make the paths absolute, so that plan.yaml can be run from any folder."""
-        own = {key: absolute(path) for key in FILES if (path := getattr(self, key)) is not None}
+        own: dict[str, Any] = {k: absolute(path) for k in FILES if (path := getattr(self, k)) is not None}
         if self.images != DEMO and not is_url(self.images):
             own["images"] = absolute(self.images)
         own["classifier"] = absolute_name(self.classifier)
+        if self.yardstick is not None:
+            own["yardstick"] = tuple(map(absolute, self.yardstick))
         parts = {part: absolute_files(chosen) for part, chosen in self.options.items()}
         return self.model_copy(update={**own, "options": parts} if parts else own)
 

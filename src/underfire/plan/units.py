@@ -26,6 +26,7 @@ from underfire.core import (
 )
 from underfire.core.hashing import digest_of, spell
 from underfire.images import targets
+from underfire.metrics.yardstick_file import YardstickFile
 from underfire.plan.cost import UNIT_PASSES, Lane, by_device
 from underfire.plan.settings import UNIT_ROWS, Settings, key_settings
 
@@ -36,7 +37,7 @@ SHARES = 256
 TAPER = 16
 """The last sixteenth of an audit is cut into units of a quarter: workers that finish early still find some."""
 SCALE_PHOTOS = {"mask": 16}
-"""Photos that the untouched scale is measured on, where not on all: a MASK map costs 900 F (method, section 5.5)."""
+"""Photos that clean maps are measured on, where not on all: a MASK map costs 900 F (method, section 5.5)."""
 CUT = 2
 """Version of the rule by which units are cut. It is part of the key."""
 
@@ -53,7 +54,7 @@ class Plan:
         classes_digest: digest of the names of the classes.
         cell_passes: F of an image at most for each of the job's cells: the search and its judgements.
         lanes: the interpreters that share units.
-        scale_passes: F of a photo for the untouched scale, under all interpreters.
+        scale_passes: F of a photo for two clean maps, under all interpreters: by it the units of clean maps are cut.
         defense_digest: digest of the defense's file; '' without one.
     """
 
@@ -71,6 +72,8 @@ class Plan:
     shown: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """How photos become the classifier's input, which weights of its file it has, and what was found in the file: what
     its digest stands for."""
+    yardsticks: Mapping[str, YardstickFile] = dataclasses.field(default_factory=dict)
+    """Interpreter -> what its maps are judged with on reading. It changes no unit."""
 
     @property
     def image_passes(self) -> float:
@@ -106,8 +109,8 @@ class Plan:
         return min(UNIT_PHOTOS[stage], int(by_device(UNIT_PASSES, self.job.device) / max(1.0, passes)))
 
     def scale_units(self) -> Iterator[ScaleUnit]:
-        """Yield the units that measure what JPEG does to clean maps."""
-        for name in self.job.interpreters:
+        """Yield the units that measure clean maps and their natural copies, for interpreters without a yardstick."""
+        for name in (one for one in self.job.interpreters if one not in self.yardsticks):
             photos = evenly(self.photos, SCALE_PHOTOS.get(name))
             job = dataclasses.replace(self.job, interpreters=(name,), cells=())
             batch = next(lane.batch for lane in self.lanes if name in lane.interpreters)
@@ -174,6 +177,7 @@ class Plan:
             "units": sum(1 for _ in self.units()),
             "rows": self.rows,
             "scale_units": sum(1 for _ in self.scale_units()),
+            "yardsticks": {name: one.digest for name, one in self.yardsticks.items()},
             "plan_digest": self.digest,
         }
         content = self.settings.model_dump(mode="json", exclude_none=True, exclude={"resolved"}) | {

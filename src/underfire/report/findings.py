@@ -20,12 +20,15 @@ from underfire.core import UnderfireError
 from underfire.core.place import Place
 from underfire.metrics.estimate import Estimate
 from underfire.metrics.summary import CELL, Summary, summarise
+from underfire.metrics.verdict import Named, Ruler
+from underfire.metrics.yardstick import Yardstick
 from underfire.report import names
 from underfire.report.text import pretty
 from underfire.store import Store, open_results
 
 _MEASURED = (
     *("error", "success", "forged", "confidence", "map_l1", "map_iou", "map_rank", "untouched_l1"),
+    *("yardstick", "power"),
     *("goal_passes", "passes", "judge_passes", "seconds", "iou_curve", "alarm"),
 )
 
@@ -65,13 +68,13 @@ class Panel:
         title: the judge's name among the others.
         interpreter: the judging interpreter, as the paper writes it.
         lines: the attacks, the plain ones first.
-        scale_n: clean photos that the untouched scale was measured on.
+        ruler: what its maps are judged with; None where that is not calibrated.
     """
 
     title: str
     interpreter: str
     lines: tuple[Line, ...]
-    scale_n: int
+    ruler: Ruler | None
 
     @property
     def key(self) -> str:
@@ -80,15 +83,28 @@ class Panel:
 
     @property
     def untouched_l1(self) -> float | None:
-        """The untouched scale of this judge; None where it was not measured."""
+        """The largest L1 of an untouched map; None where that is not calibrated."""
         return next((s for line in self.lines if (s := line.summary.untouched_l1) is not None), None)
+
+    @property
+    def yardstick(self) -> Yardstick | None:
+        """Its yardstick; None where it has none, and where it is judged by the rule of earlier versions."""
+        return self.ruler.yardstick if isinstance(self.ruler, Named) else None
+
+    @property
+    def limits(self) -> tuple[float, float, float] | None:
+        """L1 at most, IoU and rank at least of an untouched map."""
+        if self.yardstick is None:
+            return None
+        l1, iou, rank = self.yardstick.limits.tolist()
+        return l1, 1 - iou, 1 - rank
 
     @property
     def strongest(self) -> Line:
         """The attack with the highest forged rate, among those against this interpreter if there are any."""
         joint = [line for line in self.lines if line.joint]
         aimed = joint or [line for line in self.lines if line.cell["against"] is not None] or list(self.lines)
-        return max(aimed, key=lambda line: (_value(line.summary.forged), _value(line.summary.success)))
+        return max(aimed, key=lambda line: (_value(line.summary.told), _value(line.summary.success)))
 
     @property
     def stealthiest(self) -> Line | None:
@@ -105,7 +121,7 @@ class Findings:
         out: the folder of results.
         plan: the settings as plan.yaml holds them.
         table: the audit's own rows.
-        scale: how far JPEG moves the clean maps.
+        scale: how far natural copies and wrong maps lie from the clean maps.
         again: rows of the audit's pictures under judges that they were not made against, as a study asks for them.
         panels: the judges, in the plan's order of interpreters.
     """
@@ -145,7 +161,7 @@ def load(out: Place) -> Findings:
             f"'{out}' has no finished records yet: wait until the audit has finished a unit, then ask again."
         )
     scale, again = store.table("scale"), store.table("transfer")
-    return Findings(out, plan, table, scale, again, _panels(plan, table, scale))
+    return Findings(out, plan, table, scale, again, _panels(plan, table, results.rulers))
 
 
 def select(table: pa.Table, **equal: Any) -> pa.Table:
@@ -163,7 +179,7 @@ def _value(estimate: Estimate) -> float:
     return -1.0 if estimate.value is None else estimate.value
 
 
-def _panels(plan: Mapping[str, Any], table: pa.Table, scale: pa.Table) -> tuple[Panel, ...]:
+def _panels(plan: Mapping[str, Any], table: pa.Table, rulers: Mapping[str, Ruler]) -> tuple[Panel, ...]:
     cells: list[dict[str, Any]] = (
         table.select(list(CELL)).group_by(list(CELL), use_threads=False).aggregate([]).to_pylist()
     )
@@ -176,7 +192,7 @@ def _panels(plan: Mapping[str, Any], table: pa.Table, scale: pa.Table) -> tuple[
             title=names.title(group[0], cells),
             interpreter=pretty(group[0]["interpreter"]),
             lines=tuple(_line(table, cell, names.label(cell, cells), f"p{i}-{j}") for j, cell in enumerate(group)),
-            scale_n=select(scale, interpreter=group[0]["interpreter"], error=None).num_rows,
+            ruler=rulers.get(group[0]["interpreter"]),
         )
         for i, group in enumerate(judges.values())
     )

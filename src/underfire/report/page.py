@@ -26,9 +26,6 @@ from underfire.report.settings import settings
 from underfire.report.text import number, pretty
 from underfire.report.understanding import understanding
 
-LOW_BAR = 0.5
-"""Where an attack that ignores the map forges a larger share, the page warns that the untouched scale tells little."""
-
 
 @overload
 def write_report(out: Path, samples: int = 24) -> Path: ...
@@ -78,9 +75,10 @@ def _unfinished(found: Findings) -> tuple[int, int] | None:
 def headline(context: Context) -> Section:
     """Say the forged rate of the strongest attack under each judge, beside those of attacks that ignore the map."""
     cards = [_card(panel) for panel in context.found.panels]
-    values = [card["line"].summary.forged for card in cards if card["line"].summary.forged.value is not None]
+    values = [card["line"].summary.told for card in cards if card["line"].summary.told.value is not None]
     ends = [f(values, key=lambda e: e.value or 0.0) for f in (min, max)] if values else []
-    return Section("headline", "The finding", {"cards": cards, "ends": ends})
+    silent = any(card["line"].summary.in_place for card in cards)
+    return Section("headline", "The finding", {"cards": cards, "ends": ends, "silent": silent})
 
 
 def _card(panel: Panel) -> dict[str, Any]:
@@ -88,9 +86,7 @@ def _card(panel: Panel) -> dict[str, Any]:
     forged = line.summary.forged
     hits = None if forged.value is None else round(forged.value * forged.n)
     plain_lines = [other for other in panel.lines if other.cell["against"] is None and other is not line]
-    shares = [other.summary.forged.value for other in plain_lines]
-    low_bar = any(share is not None and share > LOW_BAR for share in shares)
-    return {"panel": panel, "line": line, "hits": hits, "plain": plain_lines, "low_bar": low_bar}
+    return {"panel": panel, "line": line, "hits": hits, "plain": plain_lines}
 
 
 def method(context: Context) -> Section:

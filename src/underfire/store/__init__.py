@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from underfire.store.parquet import decode, encode, schema, sound
 from underfire.store.plan import read_plan
-from underfire.store.results import Results, judged, open_results, scale_of
+from underfire.store.results import Results, judged, open_results
 from underfire.store.store import FAILED, STAGES, Store
 
 __all__ = [
@@ -17,7 +17,6 @@ __all__ = [
     "judged",
     "open_results",
     "read_plan",
-    "scale_of",
     "schema",
     "sound",
 ]

@@ -18,7 +18,7 @@ from underfire.core import SCHEMA_VERSION, DamagedFileError, OtherVersionError
 OLDEST = 3
 """The oldest version that can be read. Version 3 also stored the verdicts, which are now computed on reading."""
 _DROPPED = frozenset({"untouched_l1", "untouched", "forged"})
-_ADDED = ("head",)
+_ADDED = ("head", "target", "copies", "impostors")
 """Columns that parts of earlier versions lack; None there."""
 _ARROW: dict[Any, pa.DataType] = {
     str: pa.string(),

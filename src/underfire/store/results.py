@@ -13,12 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import csv
 
-from underfire.core import IOU_THRESHOLDS, ScaleUnit, UnderfireError
+from underfire.core import IOU_THRESHOLDS, UnderfireError
 from underfire.core.place import Place, place
-from underfire.metrics.verdict import MapVerdict, untouched_scale, verdict
+from underfire.metrics.verdict import MapVerdict, Ruler, verdict
 from underfire.store.parquet import schema
 from underfire.store.plan import read_plan
 from underfire.store.store import Store
+from underfire.store.yardsticks import rulers_of
 
 SUFFIXES = (".parquet", ".csv")
 """Endings of a table's file."""
@@ -56,9 +57,9 @@ class Results:
     plan: Mapping[str, Any]
 
     @cached_property
-    def scale(self) -> dict[str, float]:
-        """The map_l1 up to which a map counts as untouched, by interpreter; empty until all of it is measured."""
-        return scale_of(Store(self.out), self.plan)
+    def rulers(self) -> dict[str, Ruler]:
+        """What maps are judged with, by interpreter; those that are not calibrated are left out."""
+        return rulers_of(Store(self.out), self.plan)
 
     @cached_property
     def table(self) -> pa.Table:
@@ -66,7 +67,7 @@ class Results:
 
         Reading it raises UnderfireError where a part is damaged or cannot be read.
         """
-        return judged(Store(self.out).table(), self.scale)
+        return judged(Store(self.out).table(), self.rulers)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the rows of the table as dictionaries."""
@@ -91,29 +92,15 @@ class Results:
             raise UnderfireError(f"Cannot write '{file}' ({e.strerror or e}): give another --table.") from e
 
 
-def scale_of(store: Store, plan: Mapping[str, Any]) -> dict[str, float]:
-    """Compute the scale of an audit; it is empty while a planned unit of it is missing or has failed.
-
-    The meaning of *untouched* must not depend on how far a run has come, nor on which worker had a bad day.
-    """
-    resolved = plan.get("resolved")
-    planned = resolved.get("scale_units", 0) if isinstance(resolved, Mapping) else 0
-    if not isinstance(planned, int):
-        raise UnderfireError(f"The plan.yaml of '{store.root}' does not say how many units there are.")
-    if len(store.done(ScaleUnit.stage)) < planned:
-        return {}
-    return untouched_scale((row["interpreter"], row["jpeg_l1"]) for row in store.rows(ScaleUnit.stage))
-
-
-def judged(table: pa.Table, scale: Mapping[str, float]) -> pa.Table:
+def judged(table: pa.Table, rulers: Mapping[str, Ruler]) -> pa.Table:
     """Append the verdicts to a table of Records.
 
     Args:
         table: rows with the columns of `Record`.
-        scale: from `scale_of`.
+        rulers: from `rulers_of`.
     """
-    columns = zip(*(table[name].to_pylist() for name in ("interpreter", "success", "map_l1")), strict=True)
-    rows = [dataclasses.asdict(verdict(name, success, l1, scale)) for name, success, l1 in columns]
+    needed = ("interpreter", "success", "map_l1", "map_iou", "map_rank", "target_map")
+    rows = [dataclasses.asdict(verdict(row, rulers)) for row in table.select(needed).to_pylist()]
     verdicts = pa.Table.from_pylist(rows, schema(MapVerdict))
     for field in verdicts.schema:
         table = table.append_column(field, verdicts[field.name])

@@ -2,7 +2,8 @@
 
     OUT/plan.yaml               the settings, filled in
     OUT/records/UNIT.parquet    one part for each finished unit, with one row for each judgement
-    OUT/scale/UNIT.parquet      what JPEG 90 does to the clean maps
+    OUT/yardstick/DIGEST.json   what the maps of an interpreter are judged with
+    OUT/scale/UNIT.parquet      how far natural copies and wrong maps lie from the clean maps
     OUT/transfer/UNIT.parquet   the same PNGs under judges that they were not made against, where a study asks for it
     OUT/failed/STAGE/UNIT.parquet   rows of units that have failed; the next run tries them again
     OUT/images/UNIT/...         the PNGs and maps that the records name

@@ -117,10 +117,26 @@ def _failed_again(judge: Judge, made: Record, why: str) -> Record:
 # -- measured, and failed ---------------------------------------------------------------------------------------------
 
 
-def scales(loaded: Loaded, interpreter: str, jpeg_l1: Mapping[int, float], errors: Mapping[int, str]) -> list[Scale]:
-    """Put together the rows of the yardstick: for each photo its number, or why there is none, by place in the unit."""
-    given = enumerate(loaded.given, loaded.first)
-    return [Scale(p.path, p.sha256, interpreter, jpeg_l1.get(row), errors.get(row)) for row, p in given]
+def scales(
+    loaded: Loaded,
+    interpreter: str,
+    known: Mapping[int, tuple[float | None, list[float | None], list[float | None]]],
+    errors: Mapping[int, str],
+) -> list[Scale]:
+    """Put together the rows of the yardstick: for each photo its numbers, or why there are none, by place in the unit.
+
+    Args:
+        loaded: the photos.
+        interpreter: who explained them.
+        known: `jpeg_l1`, `copies` and `impostors` of a photo.
+        errors: why another has none.
+    """
+    nothing = (None, None, None)
+    return [
+        Scale(photo.path, photo.sha256, interpreter, l1, errors.get(row), copies, impostors)
+        for row, photo in enumerate(loaded.given, loaded.first)
+        for l1, copies, impostors in [known.get(row, nothing)]
+    ]
 
 
 @singledispatch

@@ -1,0 +1,36 @@
+"""What the maps of images given in Python are judged with."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from underfire.core import Interpreter
+from underfire.metrics import packaged
+from underfire.metrics.verdict import Named, Ruler
+from underfire.metrics.yardstick import FEWEST
+from underfire.store.yardsticks import NAME_LENGTH, of_scale, pgd_of
+from underfire.trial.system import System
+from underfire.trial.trial import Trial
+from underfire.trial.yardstick import measure_scale
+
+
+def rulers_here(system: System, judge: Interpreter, trial: Trial, plain: bool) -> dict[str, Ruler]:
+    """Find the packaged yardstick of an interpreter, or make one from the images that were given.
+
+    Args:
+        system: the classifier.
+        judge: the interpreter.
+        trial: the images, attacked.
+        plain: whether the interpreter has its default settings, which a packaged yardstick is for.
+
+    Returns:
+        Interpreter -> what its maps are judged with; empty where there are too few images.
+    """
+    known = packaged.fitting(system.classifier.digest, judge.name, judge.digest, {}) if plain else None
+    if known is not None:
+        return {judge.name: Named(known.yardstick, known.digest[:NAME_LENGTH])}
+    if len(trial.loaded.rows) < FEWEST:
+        return {}
+    pgd = pgd_of(map(asdict, trial.records), judge.name)
+    own = of_scale([asdict(row) for row in measure_scale(system, trial.loaded, trial.job.seed)], pgd)
+    return {} if own is None else {judge.name: own}
