@@ -1,13 +1,13 @@
 """The columns of results: one flat row for each judgement. It needs the standard library only, so any tool can read it.
 
-A row whose image failed has an `error`, and None in place of every number, never zeros.
+A row whose image failed has an `error`, and None in place of every number that is not known, never zeros.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Version of the columns; `store` reads older ones too."""
 NUMBERS_VERSION = 3
 """Version of what the numbers mean. It goes into the key of every unit: after a change all is measured anew."""
@@ -111,7 +111,10 @@ class Record:
     alarm_passes: float | None = None
     """F of asking the defense about one image."""
     error: str | None = None
-    """Why this image has no result; None for a good row."""
+    """Why this image has no result; None for a good row. A row with an error and a `linf_levels` has a picture, but no
+    map of it: it counts as not forged."""
+    target: str | None = None
+    """How the target class was chosen: random, least-likely, nearest, or the index of one class for all."""
 
 
 @dataclass(frozen=True)

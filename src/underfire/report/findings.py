@@ -27,6 +27,7 @@ from underfire.store import Store, open_results
 _MEASURED = (
     *("error", "success", "forged", "confidence", "map_l1", "map_iou", "map_rank", "untouched_l1"),
     *("goal_passes", "passes", "judge_passes", "seconds", "iou_curve", "alarm"),
+    *("image_sha256", "linf_levels"),
 )
 
 

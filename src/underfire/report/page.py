@@ -108,6 +108,7 @@ def method(context: Context) -> Section:
         "shift": pc.max(found.table["flow_max_px"]).as_py(),
         "photos": len(found.with_results),
         "target": found.plan.get("target"),
+        "seeds": found.plan.get("seeds"),
         "target_map": ", ".join(found.distinct("target_map")),
         "panels": found.panels,
     }

@@ -17,6 +17,8 @@ from underfire.core import SCHEMA_VERSION, DamagedFileError, OtherVersionError
 
 OLDEST = 3
 """The oldest version that can be read. Version 3 also stored the verdicts, which are now computed on reading."""
+_LATER = frozenset({"target"})
+"""Columns that older versions did not have: None in their rows."""
 _DROPPED = frozenset({"untouched_l1", "untouched", "forged"})
 _ARROW: dict[Any, pa.DataType] = {
     str: pa.string(),
@@ -122,6 +124,8 @@ def fitted(table: pa.Table, fixed: pa.Schema, where: str) -> pa.Table:
         )
     if version < SCHEMA_VERSION:
         table = table.drop_columns([name for name in table.column_names if name in _DROPPED])
+        for name in (name for name in fixed.names if name in _LATER and name not in table.column_names):
+            table = table.append_column(fixed.field(name), pa.nulls(table.num_rows, fixed.field(name).type))
     if sorted(table.column_names) != sorted(fixed.names):
         odd = sorted(set(table.column_names) ^ set(fixed.names))
         raise OtherVersionError(f"The part {where} has other columns than underfire writes ({', '.join(odd)}).")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from underfire.core import IOU_THRESHOLDS
+from underfire.metrics.decision import FEW
 from underfire.report.bars import Group, bars
 from underfire.report.charts import overlap
 from underfire.report.html import fill, write
@@ -56,12 +57,20 @@ def render(study: StudyResults, samples: int) -> str:
         plan=study.plan,
         resolved={"failed": [], **study.resolved},
         source=published()["source"],
+        few=_few(study),
         failed=sorted(study.failed.items()),
         unfinished=study.unfinished,
         seconds=study.seconds,
         version="; ".join(study.made_with("underfire_version")),
         hardware="; ".join(study.made_with("hardware")),
     )
+
+
+def _few(study: StudyResults) -> int | None:
+    """Count the photos of the largest experiment; None where there are enough for verdicts."""
+    audits = (audit for subject in study.subjects for audit in subject.audits)
+    most = max((len({row["image_sha256"] for row in audit.rows}) for audit in audits), default=0)
+    return most if most < FEW else None
 
 
 def effectiveness(study: StudyResults) -> dict[str, Any]:
@@ -155,9 +164,10 @@ def transfer(study: StudyResults) -> dict[str, Any]:
     pairs = [(a, b) for a in study.subjects for b in study.subjects if a is not b]
     across = [line for a, b in pairs for line in matrix.across(a, b)]
     columns = [one for one in expectations(study) if one.expected == DIAGONAL]
-    exceptions = [one for one in columns if not one.met]
+    exceptions = [one for one in columns if one.met is False]
+    unresolved = sum(one.met is None for one in columns)
     known = len(columns) == sum(len(subject.interpreters) for subject, _ in matrices)
-    data = {"matrices": matrices, "across": across, "exceptions": exceptions, "known": known}
+    data = {"matrices": matrices, "across": across, "exceptions": exceptions, "known": known, "unresolved": unresolved}
     return data if matrices or across else {}
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,11 +45,14 @@ class Judged:
         clean: the photos that they were made of; its errors say why others have no judgement.
         judgements: (N,) by image.
         maps: (N, h, w) in float64.
+        lost: place in the unit -> what is known of a picture that was made, but has no map: the columns of its record
+            about the prediction; none where its scores are not finite.
     """
 
     clean: Batch
     judgements: tuple[Judgement, ...]
     maps: Maps
+    lost: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @torch.no_grad()
@@ -77,7 +82,22 @@ def judge(system: System, name: str, clean: Batch, levels: Levels) -> Judged:
         if n not in lacking
     )
     errors = clean.told(lacking)
-    return Judged(clean.without(errors), judgements, m[clean.outside(errors)])
+    lost = {clean.rows[n]: predicted(z[n], int(clean.target[n]), clean.classes) for n in lacking}
+    return Judged(clean.without(errors), judgements, m[clean.outside(errors)], lost)
+
+
+def predicted(z: Tensor, target: int, names: ClassNames) -> dict[str, Any]:
+    """Say what the classifier makes of a picture with logits ``z`` (K,); nothing where they are not finite."""
+    if not bool(z.isfinite().all()):
+        return {}
+    found, p = int(z.argmax()), z.softmax(0)
+    return {
+        "predicted_class": found,
+        "predicted_class_name": names.names[found],
+        "predicted_confidence": float(p[found]),
+        "success": found == target,
+        "confidence": float(p[target]),
+    }
 
 
 def judgement(
@@ -94,13 +114,8 @@ def judgement(
         benign: (h, w) the map of the clean image for its own class.
         passes: F of the look.
     """
-    predicted, p = int(z.argmax()), z.softmax(0)
     return Judgement(
-        predicted_class=predicted,
-        predicted_class_name=names.names[predicted],
-        predicted_confidence=float(p[predicted]),
-        success=predicted == target,
-        confidence=float(p[target]),
+        **predicted(z, target, names),
         map_l1=float(np.abs(m.numpy() - wanted.numpy()).mean()),
         map_iou=maps.iou(m.numpy(), wanted.numpy()),
         map_rank=maps.rank(m.numpy(), wanted.numpy()),
