@@ -43,8 +43,8 @@ def _results(summaries: Sequence[Summary]) -> Table:
     """Make the table, with a row for each attack under each judge; it needs 80 characters."""
     table = Table(
         title="Judged on the saved 8-bit PNGs with the real interpreter",
-        caption="rates with 95 % intervals, counts of fewer than ten photos; conf. is the target's probability; passes and "
-        "seconds (s) per image",
+        caption="rates with 95 % intervals, counts of fewer than ten photos; conf. is the target's probability; passes "
+        "and seconds (s) per image",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,

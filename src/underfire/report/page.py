@@ -22,6 +22,8 @@ from underfire.report.findings import Findings, Line, Panel, load
 from underfire.report.html import Context, Section, fill, write
 from underfire.report.problems import errors
 from underfire.report.published import IMAGENET_CLASSES, network_of, printed, published
+from underfire.report.sanity import checked_photos
+from underfire.report.sanity import sanity as sanity_of
 from underfire.report.settings import settings
 from underfire.report.text import number, pretty
 
@@ -79,7 +81,8 @@ def headline(context: Context) -> Section:
     cards = [_card(panel) for panel in context.found.panels]
     values = [card["line"].summary.forged for card in cards if card["line"].summary.forged.value is not None]
     ends = [f(values, key=lambda e: e.value or 0.0) for f in (min, max)] if values else []
-    return Section("headline", "The finding", {"cards": cards, "ends": ends})
+    broken = [check for check in sanity_of(context.found.out) if check.passed is False]
+    return Section("headline", "The finding", {"cards": cards, "ends": ends, "broken": broken})
 
 
 def _card(panel: Panel) -> dict[str, Any]:
@@ -193,6 +196,16 @@ def samples(context: Context) -> Section | None:
     return Section("samples", "See for yourself", data) if galleries else None
 
 
+def sanity(context: Context) -> Section | None:
+    """Say whether the attack itself is sound, where that was checked."""
+    checks = sanity_of(context.found.out)
+    if not checks:
+        return None
+    failed = any(check.passed is False for check in checks)
+    data = {"checks": checks, "failed": failed, "photos": checked_photos(context.found.out)}
+    return Section("sanity", "Is the attack sound?", data)
+
+
 def cost(context: Context) -> Section:
     """List the passes per photo, in three columns, and seconds."""
     return Section("cost", "What it cost", {"panels": context.found.panels})
@@ -206,6 +219,7 @@ SECTIONS: tuple[Callable[[Context], Section | None], ...] = (
     defense,
     samples,
     errors,
+    sanity,
     cost,
     settings,
 )
