@@ -83,7 +83,7 @@ def _effective(means: NDArray[np.float64], n: int) -> float:
     fewer = (Z / float(stats.t.ppf(0.975, photos - 1))) ** 2  # the scatter itself is estimated
     scatter, value = float(means.var(ddof=1)) / photos, float(means.mean())
     found = value * (1 - value) / scatter if scatter > 0 else photos
-    return float(np.clip(found, photos, n)) * fewer
+    return min(max(found, float(photos)), float(n)) * fewer
 
 
 def mean(values: Sequence[float], photos: Photos = None) -> Estimate:
@@ -97,8 +97,8 @@ def mean(values: Sequence[float], photos: Photos = None) -> Estimate:
         return NOTHING
     means = _photo_means(values, photos)
     middle, n, k = float(means.mean()), len(values), len(means)
-    ends = _hall(means) if k > 1 else (None, None)
-    return Estimate(middle, *ends, n, None if k == n else k)
+    low, high = _hall(means) if k > 1 else (None, None)
+    return Estimate(middle, low, high, n, None if k == n else k)
 
 
 def _hall(x: NDArray[np.float64]) -> tuple[float, float]:
@@ -122,7 +122,7 @@ def _skewness(x: NDArray[np.float64]) -> float:
     spread = float(np.mean(away**2))
     if n < SHAPELESS or spread <= (1e-12 * float(np.abs(x).max())) ** 2:
         return 0.0
-    return float(np.mean(away**3)) / spread**1.5 * math.sqrt(n * (n - 1)) / (n - 2)
+    return float(np.mean(away**3)) / math.sqrt(spread) ** 3 * math.sqrt(n * (n - 1)) / (n - 2)
 
 
 def _photo_means(values: Sequence[float], photos: Photos) -> NDArray[np.float64]:

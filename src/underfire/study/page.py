@@ -19,6 +19,7 @@ from underfire.report.published import printed, published
 from underfire.report.text import number, pretty
 from underfire.study import matrix, numbers, panels, results, verdicts
 from underfire.study.budget import budget as budget_of
+from underfire.study.controls import controls as controls_of
 from underfire.study.expectations import DIAGONAL, expectations
 from underfire.study.numbers import Distance
 from underfire.study.results import StudyResults, SubjectResults
@@ -46,6 +47,7 @@ def render(study: StudyResults, samples: int) -> str:
         ("misinterpretation", "Misinterpretation", misinterpretation(study)),
         ("samples", "Samples", panels.samples(study, samples)),
         ("random_class", "Random-class interpretation", random_class(study)),
+        ("controls", "Controls", controls(study)),
         ("transfer", "Transfer", transfer(study)),
         ("budget", "Budget", budget(study)),
         ("findings", "Findings", findings(study)),
@@ -150,6 +152,13 @@ def random_class(study: StudyResults) -> dict[str, Any]:
     about = "; ".join(f"{pretty(gap.interpreter)} on {s.name}: {number(gap.gap.value)}" for s, gap in lines)
     chart = bars(groups, "share of the way to a random class’s map", "gap", about, top=1.0)
     return {"lines": lines, "chart": chart, "letters": letters}
+
+
+def controls(study: StudyResults) -> dict[str, Any]:
+    """Show what noise, and ADV²'s search without its map term, do by themselves."""
+    found = ((subject, controls_of(subject, name)) for subject in study.subjects for name in subject.interpreters)
+    lines = [(subject, one) for subject, one in found if one is not None]
+    return {"lines": lines} if lines else {}
 
 
 def transfer(study: StudyResults) -> dict[str, Any]:

@@ -43,6 +43,8 @@ class Counts(BaseModel):
     bends: Count = Field(default_factory=lambda: {"default": 8, "mask": 2})
     random: Count = Field(default_factory=lambda: {"default": 8, "mask": 4})
     budget: Count = 12
+    control: Count = 0
+    rerun: Count = 0
 
 
 QUICK = Counts(
@@ -173,6 +175,10 @@ def audits_in(out: Path) -> list[str]:
 def default_out(study: Study) -> Path:
     """Name a folder after the study as it was asked for, so that the same command goes on with it."""
     given = {word: value for word, value in study.as_plan().items() if word not in ("workers", "device")}
+    for counts in (given["photos"], *(subject["photos"] for subject in given["classifiers"])):
+        for later in ("control", "rerun"):  # earlier versions did not have them: folders keep their names
+            if counts and counts[later] == 0:
+                del counts[later]
     return Path(DEFAULT_OUT) / f"study-{digest_of(given)[:8]}"
 
 
