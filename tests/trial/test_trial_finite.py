@@ -258,7 +258,7 @@ class Lost(Cam):
 def test_a_picture_without_a_map_keeps_its_prediction_and_counts() -> None:
     levels = pixels.to_levels(pictures(N, 5, SIZE))
     classifier = gamma()
-    records = run(classifier, Lost(classifier), pgd.make("fast", None, 8, steps=20), levels)
+    records = run(classifier, Lost(classifier), Lighter(), levels)
     lost, other = records[1], records[0]
     assert lost.error == "'p1.png': it is gone." and other.error is None
     assert lost.map_l1 is lost.iou_curve is lost.adversarial_map is None

@@ -47,10 +47,10 @@ def render(study: StudyResults, samples: int) -> str:
         ("misinterpretation", "Misinterpretation", misinterpretation(study)),
         ("samples", "Samples", panels.samples(study, samples)),
         ("random_class", "Random-class interpretation", random_class(study)),
-        ("controls", "Controls", controls(study)),
         ("transfer", "Transfer", transfer(study)),
         ("budget", "Budget", budget(study)),
         ("findings", "Findings", findings(study)),
+        ("controls", "Controls", controls(study)),
     )
     return fill(
         "study.html.j2",
