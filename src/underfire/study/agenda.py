@@ -121,7 +121,10 @@ def _audits(study: Study, subject: ResolvedSubject, i: int, counts: Counts) -> I
 def _settings(study: Study, subject: ResolvedSubject, interpreters: tuple[str, ...], more: dict[str, Any]) -> Settings:
     """Settings of one audit: the classifier's own, what all audits share, and what this one adds."""
     own = subject.asked.settings
-    shared = {k: getattr(study, k) for k in ("preset", "eps", "max_shift", "seed", "threads", "workers", "device")}
+    shared = {
+        k: getattr(study, k)
+        for k in ("preset", "eps", "max_shift", "seed", "seeds", "target", "threads", "workers", "device")
+    }
     audit = {"interpreter": interpreters, "attack": ("pgd", "adv2")} | more
     options = {k: v for k, v in own.options.items() if k in (*interpreters, *audit["attack"])}
     return own.model_copy(update=shared | audit | {"options": options})
