@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,7 +62,7 @@ def test_noise_draws_with_every_seed_and_stays_in_its_budget(tmp_path: Path) -> 
 def test_the_control_is_adv2_without_its_map_term(against: str, preset: str) -> None:
     own, control = adv2.make(preset, against, 8), adv2_control.make(preset, against, 8)
     assert {control.settings.lam.at(t / 10) for t in range(11)} == {0.0}
-    same = {"lam": own.settings.lam, "yields": own.settings.yields, "bisect": own.settings.bisect}
+    same: dict[str, Any] = {"lam": own.settings.lam, "yields": own.settings.yields, "bisect": own.settings.bisect}
     assert dataclasses.replace(control, name="adv2", settings=dataclasses.replace(control.settings, **same)) == own
 
 

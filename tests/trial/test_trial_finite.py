@@ -261,7 +261,7 @@ def test_a_picture_without_a_map_keeps_its_prediction_and_counts() -> None:
     records = run(classifier, Lost(classifier), Lighter(), levels)
     lost, other = records[1], records[0]
     assert lost.error == "'p1.png': it is gone." and other.error is None
-    assert lost.map_l1 is lost.iou_curve is lost.adversarial_map is None
+    assert (lost.map_l1, lost.iou_curve, lost.adversarial_map) == (None, None, None)
     assert lost.success is not None and lost.confidence is not None
     assert lost.linf_levels is not None and lost.passes is not None and lost.adversarial is not None
     rows = [{**vars(r), "untouched_l1": 1.0, "forged": None if r.error else r.success} for r in records]

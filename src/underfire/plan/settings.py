@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
-from underfire import core
 from underfire.core import ClassifierOptions, Limits, UnderfireError
 from underfire.core.place import FILES, absolute, absolute_files, is_url
 from underfire.images.photos import DEMO
+from underfire.plan.mistake import sentence
 
 UNIT_ROWS = 1000
 """Rows of one Parquet part at most."""
@@ -26,8 +26,6 @@ NOT_IN_KEY = frozenset(
 the whole input policy is in the digest of the weights."""
 LATER = ("interpolation", "max_megapixels", "max_megabytes", "seeds", "sanity")
 """Settings that earlier versions did not have: while they are not given, keys and output folders do not change."""
-LONGEST = 200
-"""Letters of a user's value that an error repeats."""
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Triple = tuple[Finite, Finite, Finite]
 PHOTOS, CLASSIFIER, ATTACK, MACHINE = "Photos", "Classifier", "Attack", "Where it runs"
@@ -199,7 +197,7 @@ class Settings(BaseModel):
         try:
             return cls(**values)
         except ValidationError as e:
-            raise UnderfireError(_sentence(e)) from e
+            raise UnderfireError(sentence(e, Settings.model_fields)) from e
         except TypeError as e:
             raise UnderfireError(f"A plan is a mapping of settings, such as 'images: photos' ({e}).") from e
 
@@ -223,26 +221,6 @@ class Settings(BaseModel):
         """The user's own weights and input policy."""
         own = {f.name: getattr(self, f.name) for f in dataclasses.fields(ClassifierOptions)}
         return ClassifierOptions(**own)
-
-
-def _sentence(error: ValidationError) -> str:
-    """Tell the first mistake in the user's words."""
-    first = error.errors()[0]
-    word = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        return str(core.unknown("setting", word, Settings.model_fields))
-    if first["type"] == "missing":
-        return f"The plan does not say '{word}'."
-    flag = "--" + word.partition(".")[0].replace("_", "-")
-    if first["type"] == "empty":
-        return f"{flag} is empty: give a value, or leave the flag out."
-    hint = " The budget is in whole levels of 255." if word == "eps" else ""
-    return f"{flag} {_short(first['input'])}: {first['msg'][0].lower()}{first['msg'][1:]}.{hint}"
-
-
-def _short(given: Any) -> str:
-    said = str(given)
-    return said if len(said) <= LONGEST else said[:LONGEST] + "…"
 
 
 def as_before(given: Mapping[str, Any]) -> dict[str, Any]:

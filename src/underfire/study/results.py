@@ -27,12 +27,10 @@ INTERPRETERS = ("grad", "cam", "mask", "rts")
 TRAINED = "rts-a"
 """The interpreter that was trained against the attack."""
 PLAIN, BENT = ("pgd", "stadv"), ("stadv", "adv2-stadv")
-ATTACKS = ("pgd", "stadv", "adv2", "adv2-stadv")
+ATTACKS = (*PLAIN, "adv2", "adv2-stadv")
 Row = dict[str, Any]
-JUDGED = (
-    *("image_sha256", "attack", "against", "eps", "target_map", "seed", "target_class"),
-    *("judge_classifier", "interpreter"),
-)
+_FORGED = ("image_sha256", "attack", "against", "eps", "target_map", "seed", "target_class")
+JUDGED = (*_FORGED, "judge_classifier", "interpreter")
 """Columns that tell one judgement from all others of an audit."""
 
 
@@ -55,14 +53,13 @@ class AuditResults:
     @cached_property
     def rows(self) -> list[Row]:
         """Good judgements by the interpreters that an attack was made for, with their verdicts."""
-        begun = (self.out / "plan.yaml").is_file()
-        return _good(self.out, open_results(self.out).rows() if begun else [])
+        return _good(self.out, open_results(self.out).rows() if (self.out / "plan.yaml").is_file() else [])
 
     @cached_property
     def lost(self) -> list[Row]:
         """Pictures that were made and have no map: they are in the rates, as not forged."""
-        begun = (self.out / "plan.yaml").is_file()
-        return [{**row, "out": self.out} for row in open_results(self.out).rows() if made(row)] if begun else []
+        rows = open_results(self.out).rows() if (self.out / "plan.yaml").is_file() else []
+        return [{**row, "out": self.out} for row in rows if made(row)]
 
     @cached_property
     def transfer(self) -> list[Row]:
@@ -137,8 +134,9 @@ class SubjectResults:
 
     def tried(self, experiment: str, attack: str, interpreter: str) -> list[Row]:
         """The same with the rows of pictures that have no map."""
-        key = (attack, interpreter)
-        lost = [r for a in self.of(experiment) for r in a.lost if (r["attack"], r["interpreter"]) == key]
+        lost = [
+            r for a in self.of(experiment) for r in a.lost if (r["attack"], r["interpreter"]) == (attack, interpreter)
+        ]
         return self.rows(experiment, attack, interpreter) + lost
 
     @cached_property
