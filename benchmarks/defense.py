@@ -251,9 +251,13 @@ def show() -> None:
         rows = [row for row in stored(part) if not row["error"]]
         quiet = [row["clean_alarm_score"] for row in benign_rows]
         scores = [row["alarm_score"] for row in rows]
-        area = detection.auc(quiet, scores)
-        alike = detection.auc([row["clean_alarm_score"] for row in benign_rows if row["unseen"]], scores)
-        at_5, at_1 = (detection.detection(quiet, scores, a).value for a in (0.05, 0.01))
+        own, shown = [row["image"] for row in benign_rows], [row["image"] for row in rows]
+        area = detection.auc(quiet, scores, photos=(own, shown))  # an attacked photo is not its own negative
+        new = [row for row in benign_rows if row["unseen"]]
+        alike = detection.auc(
+            [row["clean_alarm_score"] for row in new], scores, photos=([r["image"] for r in new], shown)
+        )
+        at_5, at_1 = (detection.detection(quiet, scores, a, (own, shown)).value for a in (0.05, 0.01))
         found, won = (estimate.rate([row[name] for row in rows]) for name in ("alarm", "success"))
         past, hidden = (
             estimate.rate([row[name] and not row["alarm"] for row in rows]) for name in ("success", "forged")

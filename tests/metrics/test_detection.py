@@ -112,3 +112,37 @@ def test_the_copy_is_a_little_smoother() -> None:
     copy = score.smoothed_copy(x)
     assert copy.shape == x.shape and float(copy.std()) < float(x.std())
     torch.testing.assert_close(score.smoothed_copy(torch.full_like(x, 0.3)), torch.full_like(x, 0.3))
+
+
+def test_a_photo_is_not_its_own_negative() -> None:
+    """Ten photos whose attacked pictures score as their originals: against all of them the AUC has ties with itself."""
+    scores = [float(i) for i in range(10)]
+    names = [str(i) for i in range(10)]
+    pairs = [(a, b) for a in range(10) for b in range(10) if a != b]
+    found = auc(scores, scores, photos=(names, names))
+    assert found.value == pytest.approx(sum((a > b) + 0.5 * (a == b) for a, b in pairs) / len(pairs))
+    assert auc([1.0], [2.0], photos=(["a"], ["a"])).value is None, "nothing but itself to compare with"
+    apart = auc(scores, [20.0, 21.0], photos=(names, ["x", "y"]))
+    assert apart.value == 1.0
+
+
+def test_detection_takes_the_threshold_of_the_other_photos() -> None:
+    benign = [float(i) for i in range(41)]
+    names = [str(i) for i in range(41)]
+    attacked = [value + 0.5 for value in benign]
+    found = detection(benign, attacked, 0.05, (names, names))
+    by_hand = []
+    for i, loud in enumerate(attacked):
+        rest = sorted(benign[:i] + benign[i + 1 :])
+        by_hand.append(loud > rest[math.ceil(41 * 0.95) - 1])
+    assert found.value == pytest.approx(sum(by_hand) / len(by_hand))
+    assert detection(benign[:19], attacked, 0.05, (names[:19], names)).value is None, "18 others are too few"
+
+
+def test_several_seeds_of_a_photo_are_one_photo() -> None:
+    benign, names = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0] * 4, [f"b{i}" for i in range(24)]
+    attacked, own = [2.5, 4.5, 1.5, 3.5] * 9, [f"a{i % 4}" for i in range(36)]
+    found = auc(benign, attacked, photos=(names, own))
+    apart = auc(benign, attacked, photos=(names, [f"a{i}" for i in range(36)]))
+    assert (found.n, found.photos, apart.photos) == (36, 4, None)
+    assert found.low is not None and apart.low is not None and found.low < apart.low

@@ -47,13 +47,26 @@ def test_nothing_measured_is_none_and_not_zero() -> None:
     assert rate([]) == rate([None, None]) == mean([]) == Estimate(None, None, None, 0)
 
 
-def test_mean_has_students_interval() -> None:
-    got = mean([1.0, 2.0, 3.0, 6.0])
-    deviation = sqrt((4 + 1 + 0 + 9) / 3)
-    half = 3.182446305284263 * deviation / sqrt(4)  # t of 3 degrees of freedom, 97.5 %
+def test_symmetric_values_have_students_interval() -> None:
+    got = mean([1.0, 2.0, 4.0, 5.0])
+    half = 3.182446305284263 * sqrt(10 / 3) / sqrt(4)  # t of 3 degrees of freedom, 97.5 %
     assert (got.value, got.n) == (3.0, 4)
     assert got.low == pytest.approx(3 - half)
     assert got.high == pytest.approx(3 + half)
+
+
+def test_skewed_values_have_halls_interval() -> None:
+    """The ends solve g(T) = ±t, g(T) = T + γT²/3 + γ²T³/27 + γ/6n (Hall 1992), T = (mean − end)/s."""
+    x = [1.0, 1.0, 2.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0, 8.0]
+    got, n = mean(x), 10
+    s = sqrt(sum((v - 3) ** 2 for v in x) / 9)
+    skew = (sum((v - 3) ** 3 for v in x) / n) / (sum((v - 3) ** 2 for v in x) / n) ** 1.5 * sqrt(n * (n - 1)) / (n - 2)
+    assert got.low is not None and got.high is not None
+    for end, t in ((got.low, 2.262157162798205), (got.high, -2.262157162798205)):
+        big_t = (3 - end) / s
+        bent = big_t + skew * big_t**2 / 3 + skew**2 * big_t**3 / 27 + skew / (6 * n)
+        assert bent == pytest.approx(t / sqrt(n), abs=1e-9)
+    assert got.high - 3 > 3 - got.low, "the long tail is above"
 
 
 def test_a_single_value_has_no_interval() -> None:
@@ -110,3 +123,19 @@ def test_what_has_no_value_is_left_out_of_its_own_mean_only() -> None:
 def test_the_curve_averages_where_there_is_a_value() -> None:
     (found,) = summarise([row(iou_curve=[1.0, 0.5, None]), row(iou_curve=[0.0, None, None])])
     assert found.iou_curve == (0.5, 0.5, None)
+
+
+def test_a_picture_without_a_map_stays_in_the_denominator() -> None:
+    lost = row(error="no map", success=True, forged=None, linf_levels=8, confidence=None)
+    never = row(**FAILED | {"error": "unreadable"})
+    (found,) = summarise([row(), row(), lost, never])
+    assert (found.n, found.errors) == (2, 2)
+    assert (found.forged.value, found.forged.n) == (2 / 3, 3)
+    assert (found.success.value, found.success.n) == (1.0, 3)
+    (unjudged,) = summarise([row(forged=None), lost])
+    assert unjudged.forged == NOTHING, "where nothing can be judged there is no rate"
+
+
+def test_seeds_of_one_photo_are_one_cluster() -> None:
+    (found,) = summarise([row(image_sha256=str(i // 3)) for i in range(12)])
+    assert (found.forged.n, found.forged.photos, found.map_l1.photos) == (12, 4, 4)

@@ -14,7 +14,9 @@ from underfire.core import UnderfireError
 from underfire.report import published
 from underfire.store import Store
 from underfire.study import results
+from underfire.study.controls import controls
 from underfire.study.page import render, write_study
+from underfire.study.plan import Study, default_out
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +110,27 @@ def test_a_folder_that_is_no_study_is_refused(tmp_path: Path) -> None:
         write_study(tmp_path)
     with pytest.raises(UnderfireError, match="no finished records yet"):
         write_study(noted(tmp_path / "empty", [audit("main", "x", ["cam"])]))
+
+
+def test_controls_stand_beside_the_attacks(tmp_path: Path) -> None:
+    n = 4
+    rows = [row(i, "pgd", None, "cam", map_l1=0.3) for i in range(n)]
+    rows += [row(i, "adv2", "cam", "cam", map_l1=0.01) for i in range(n)]
+    put(tmp_path / "m", "records", rows)
+    own = [row(i, "noise", None, "cam", map_l1=0.05, success=False) for i in range(2)]
+    own += [row(i, "adv2-control", "cam", "cam", map_l1=0.25) for i in range(2)]
+    put(tmp_path / "c", "records", own)
+    put(tmp_path / "r", "records", [row(i, "pgd", None, "cam", map_l1=[0.28, 0.32][i]) for i in range(2)])
+    parts = [audit("main", "m", ["cam"]), audit("control", "c", ["cam"]), audit("rerun", "r", ["cam"])]
+    study = results.load(noted(tmp_path, parts))
+    found = controls(study.subjects[0], "cam")
+    assert found is not None
+    means = [e.value for e in (found.adv2, found.without, found.pgd, found.noise, found.rerun)]
+    assert means == pytest.approx([0.01, 0.25, 0.3, 0.05, 0.02])
+    assert found.adv2.n == 2, "on the photos that have all of them"
+    assert "Controls say what an attack owes to its aim" in render(study, 0)
+
+
+def test_a_plan_without_controls_keeps_its_folder() -> None:
+    assert default_out(Study()) == default_out(Study.parse({"photos": {"control": 0}}))
+    assert default_out(Study()) != default_out(Study.parse({"photos": {"control": 2}}))

@@ -17,10 +17,11 @@ from underfire.attacks.adv2 import adv2
 from underfire.attacks.pgd import pgd
 from underfire.attacks.stadv import adv2_stadv, stadv
 from underfire.classifiers.base import TorchClassifier, wrap
-from underfire.core import Cell, ClassifierOptions, Found, Images, Job, JudgeUnit, Photo, Record, TargetMap
+from underfire.core import Cell, ClassifierOptions, Found, ImageErrors, Images, Job, JudgeUnit, Photo, Record, TargetMap
 from underfire.images import pixels
 from underfire.interpreters.cam import Cam
 from underfire.interpreters.grad import Grad
+from underfire.metrics.summary import summarise
 from underfire.trial.alarms import Alarms
 from underfire.trial.goal import look
 from underfire.trial.load import Loaded, load
@@ -240,6 +241,33 @@ def test_scores_of_a_forged_picture_that_are_not_finite_are_no_judgement() -> No
     assert [r.error is None for r in records] == [i != lightest for i in range(N)]
     assert str(records[lightest].error).endswith("scores of the adversarial picture are not finite.")
     assert records[lightest].success is None
+
+
+class Lost(Cam):
+    """Has maps of photos, and none of the second forged picture."""
+
+    asked = 0
+
+    def explain(self, x: Images, y: Tensor) -> Tensor:
+        self.asked += 1
+        if self.asked > 1 and len(x) == N:
+            raise ImageErrors({1: "it is gone."})
+        return super().explain(x, y)
+
+
+def test_a_picture_without_a_map_keeps_its_prediction_and_counts() -> None:
+    levels = pixels.to_levels(pictures(N, 5, SIZE))
+    classifier = gamma()
+    records = run(classifier, Lost(classifier), Lighter(), levels)
+    lost, other = records[1], records[0]
+    assert lost.error == "'p1.png': it is gone." and other.error is None
+    assert (lost.map_l1, lost.iou_curve, lost.adversarial_map) == (None, None, None)
+    assert lost.success is not None and lost.confidence is not None
+    assert lost.linf_levels is not None and lost.passes is not None and lost.adversarial is not None
+    rows = [{**vars(r), "untouched_l1": 1.0, "forged": None if r.error else r.success} for r in records]
+    (found,) = summarise(rows)
+    assert (found.n, found.errors, found.forged.n, found.success.n) == (N - 1, 1, N, N)
+    assert found.forged.value == sum(bool(r.success) for r in records if r.error is None) / N
 
 
 def test_nor_are_those_of_a_photo_whose_map_is_wanted() -> None:

@@ -23,7 +23,7 @@ from underfire.metrics.summary import Summary
 from underfire.plan.cost import Lane
 from underfire.plan.settings import Settings
 from underfire.plan.units import Plan
-from underfire.report.text import count, number, percent, share_interval
+from underfire.report.text import count, number, percent, share, share_interval
 from underfire.store import Store, open_results
 from underfire.study.results import FILE, audit_folders
 
@@ -47,8 +47,8 @@ def _results(summaries: Sequence[Summary]) -> Table:
     """Make the table, with a row for each attack under each judge; it needs 80 characters."""
     table = Table(
         title="Judged on the saved 8-bit PNGs with the real interpreter",
-        caption="rates with 95 % intervals; power: wrong maps that are told apart (docs/yardstick.md); conf. is the "
-        "target's probability; passes and seconds (s) per image",
+        caption="rates with 95 % intervals, counts of fewer than ten photos; power: wrong maps that are told apart "
+        "(docs/yardstick.md); conf. is the target's probability; passes and seconds (s) per image",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,
@@ -101,7 +101,7 @@ def say_failed(rows: list[dict[str, Any]]) -> None:
 
 
 def _rate(e: Estimate) -> str:
-    return f"{percent(e.value, e.n)}\n[dim]{share_interval(e, unit='')}[/]"  # a column is narrow
+    return f"{share(e)}\n[dim]{share_interval(e, unit='')}[/]"  # a column is narrow
 
 
 def _forged(s: Summary) -> str:
@@ -174,8 +174,10 @@ def _tasks(plan: Plan, scale: float) -> Table:
         table.add_column(name, justify="right")
     for cell, passes in zip(plan.job.cells, plan.cell_passes, strict=True):
         name = f"{cell.attack.name} on {cell.against}" if cell.against else cell.attack.name
-        table.add_row(name, str(photos), number(passes * photos))
-    table.add_row("all of it, clean maps included", str(photos), number(plan.image_passes * photos + scale))
+        table.add_row(name, str(plan.attacked), number(passes * plan.attacked))
+    table.add_row(
+        "all of it, clean maps included", str(plan.attacked), number(plan.image_passes * plan.attacked + scale)
+    )
     return table
 
 

@@ -1,6 +1,6 @@
 """The columns of results: one flat row for each judgement. It needs the standard library only, so any tool can read it.
 
-A row whose image failed has an `error`, and None in place of every number, never zeros.
+A row whose image failed has an `error`, and None in place of every number that is not known, never zeros.
 """
 
 from __future__ import annotations
@@ -111,9 +111,12 @@ class Record:
     alarm_passes: float | None = None
     """F of asking the defense about one image."""
     error: str | None = None
-    """Why this image has no result; None for a good row."""
+    """Why this image has no result; None for a good row. A row with an error and a `linf_levels` has a picture, but no
+    map of it: it counts as not forged."""
     head: str | None = None
     """Head of judge_classifier: softmax, binary or multilabel, where probabilities are sigmoids of single labels."""
+    target: str | None = None
+    """How the target class was chosen: random, least-likely, nearest, or the index of one class for all."""
 
 
 @dataclass(frozen=True)

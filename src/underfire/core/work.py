@@ -34,7 +34,7 @@ class Job:
         cells: the attacks.
         preset: name of the preset, for records.
         eps: L∞ budget in whole levels of 255.
-        target: 'random', 'least-likely' or a class index.
+        target: 'random', 'least-likely', 'nearest' or a class index.
         seed: seed of every random choice, together with the photo's digest.
         threads: CPU threads of a worker.
         precision: 'fp32' or 'bf16' for the search; the judge is always float32.

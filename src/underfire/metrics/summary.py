@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,7 @@ class Summary:
     Args:
         cell: the values of the `CELL` columns.
         n: number of rows with a result.
-        errors: number of rows without one.
+        errors: number of rows without one. Those whose picture was made, but has no map, are in the rates: not forged.
         success: rate of adversarial PNGs that are predicted as the target class.
         forged: rate of those whose map is untouched too.
         untouched_l1: map_l1 up to which a map can count as untouched; None where that was not calibrated.
@@ -87,16 +87,18 @@ def summarise(rows: Iterable[Row]) -> list[Summary]:
 
 def _summary(cell: dict[str, Any], rows: list[Row]) -> Summary:
     good = [row for row in rows if row["error"] is None]
+    tried = [row for row in rows if row["error"] is None or made(row)]
 
     def average(column: str) -> Estimate:
-        return mean([row[column] for row in good if row[column] is not None])
+        known = [row for row in good if row[column] is not None]
+        return mean([row[column] for row in known], photos(known))
 
     return Summary(
         cell=cell,
         n=len(good),
         errors=len(rows) - len(good),
-        success=rate([row["success"] for row in good]),
-        forged=rate([row["forged"] for row in good]),
+        success=rate([row["success"] for row in tried], photos(tried)),
+        forged=rate(forged(tried), photos(tried)),
         confidence=average("confidence"),
         map_l1=average("map_l1"),
         map_iou=average("map_iou"),
@@ -106,12 +108,29 @@ def _summary(cell: dict[str, Any], rows: list[Row]) -> Summary:
         passes=average("passes"),
         judge_passes=average("judge_passes"),
         seconds=average("seconds"),
-        alarm=rate([row.get("alarm") for row in good]),
-        unnoticed=rate([_unnoticed(row) for row in good]),
+        alarm=rate([row.get("alarm") for row in good], photos(good)),
+        unnoticed=rate([_unnoticed(row) for row in good], photos(good)),
         iou_curve=mean_curve([row["iou_curve"] for row in good]),
         yardstick=good[0].get("yardstick") if good else None,
         power=good[0].get("power") if good else None,
     )
+
+
+def made(row: Row) -> bool:
+    """Tell whether a picture was forged although no judge has a map of it: it counts, as one that is not forged."""
+    return row["error"] is not None and row.get("linf_levels") is not None
+
+
+def photos(rows: Sequence[Row]) -> list[str] | None:
+    """List the photo of each row; None where no photo comes twice, or rows do not say."""
+    of = [row.get("image_sha256") for row in rows]
+    return None if None in of or len(set(of)) == len(of) else [str(one) for one in of]
+
+
+def forged(rows: Sequence[Row]) -> list[bool | None]:
+    """Tell of each row whether it is forged; a picture without a map is not, where others can be judged at all."""
+    judged = any(row["forged"] is not None for row in rows)
+    return [False if judged and row["error"] is not None else row["forged"] for row in rows]
 
 
 def _unnoticed(row: Row) -> bool | None:

@@ -17,7 +17,7 @@ from underfire.plan.attacks import cells_of
 from underfire.plan.cost import FIRST_ORDER, Lane, batch_that_fits, by_device, lanes_of
 from underfire.plan.device import devices
 from underfire.plan.settings import AUTO, Settings
-from underfire.plan.targets import class_of, target_map_of
+from underfire.plan.targets import target_map_of, targets_of
 from underfire.plan.units import Plan
 from underfire.plan.yardsticks import yardsticks_of
 from underfire.registry import VICTIMS, Victims
@@ -64,6 +64,7 @@ def make_plan(settings: Settings, victims: Victims = VICTIMS, earlier: Settings 
         scale_passes=2 * planned.map_passes + 1,
         defense_digest=planned.alarm.digest if planned.alarm else "",
         left_out=tuple(folder.left_out),
+        targets=targets_of(settings.target, planned.classifier),
         shown=_shown(planned.classifier),
         yardsticks=yardsticks_of(settings.yardstick or (), planned.classifier, planned.interpreters, settings.options),
     )
@@ -169,7 +170,7 @@ def _job(
         cells=cells,
         preset=settings.preset,
         eps=settings.eps,
-        target=class_of(settings.target, planned.classifier),
+        target=targets_of(settings.target, planned.classifier)[0],
         target_map=target_map,
         seed=settings.seed,
         threads=settings.threads or 1,

@@ -22,13 +22,14 @@ AUTO = ("batch_size", "threads", "precision")
 """Settings that are filled in where they are not given: from the earlier plan, when a run goes on."""
 NOT_IN_KEY = frozenset(
     {"images", "weights", "classes", "device", "workers", "executor", "address", "gpus", "resolved", "target_map"}
-    | {"defense", "interpolation", "channels", "head", "key", "output", "layout", "order", "scale", "yardstick"}
+    | {"defense", "interpolation", "channels", "head", "key", "output", "layout", "order", "scale"}
+    | {"yardstick", "sanity"}
 )
 """Settings that are not in the key. Some change no number; the files among them are in the key by their digests, and
 the whole input policy, and the kind of head, are in the digest of the weights."""
 LATER = (
     *("interpolation", "max_megapixels", "max_megabytes", "channels", "head"),
-    *("key", "output", "layout", "order", "scale", "yardstick"),
+    *("key", "output", "layout", "order", "scale", "yardstick", "seeds", "sanity"),
 )
 """Settings that earlier versions did not have: while they are not given, keys and output folders do not change."""
 PHOTOS, CLASSIFIER, ATTACK, MACHINE = "Photos", "Classifier", "Attack", "Where it runs"
@@ -144,9 +145,14 @@ class Settings(BaseModel):
         Field(ge=0, le=112, allow_inf_nan=False),
         flag(ATTACK, "PX", "Budget of attacks that bend: px, at an input of 224 px."),
     ] = 2.0
-    target: Annotated[str, flag(ATTACK, "random|least-likely|CLASS", "CLASS: an index, a WordNet id or a name.")] = (
-        "random"
-    )
+    target: Annotated[
+        str,
+        flag(
+            ATTACK,
+            "random|least-likely|nearest|CLASS",
+            "CLASS: an index, a WordNet id or a name; nearest: the runner-up. Several with commas: random,nearest.",
+        ),
+    ] = "random"
     target_map: Annotated[
         str,
         flag(
@@ -166,6 +172,16 @@ class Settings(BaseModel):
         False
     )
     seed: Annotated[int, Field(ge=0), flag(ATTACK, "S", "Seed of every random choice.")] = 0
+    seeds: Annotated[
+        Annotated[int, Field(ge=1, le=1000)] | None,
+        flag(ATTACK, "N", "Attack each photo with N seeds: S, S + 1, …", "1"),
+    ] = None
+    sanity: Annotated[
+        Annotated[int, Field(ge=0, le=100_000)] | None,
+        flag(
+            ATTACK, "N", "Check the attack itself on N photos; 0: not at all.", "4, where that is a fifth of the cost"
+        ),
+    ] = None
     options: dict[str, dict[str, Any]] = Field(default_factory=dict)
     batch_size: Annotated[
         Annotated[int, Field(ge=1, le=UNIT_ROWS)] | None,
@@ -227,7 +243,7 @@ class Settings(BaseModel):
         try:
             return cls(**values)
         except ValidationError as e:
-            raise UnderfireError(sentence(e, cls.model_fields)) from e
+            raise UnderfireError(sentence(e, Settings.model_fields)) from e
         except TypeError as e:
             raise UnderfireError(f"A plan is a mapping of settings, such as 'images: photos' ({e}).") from e
 

@@ -48,7 +48,7 @@ def target_map_of(word: str, classifier: Classifier, root: Path | None = None) -
             raise UnderfireError(f"--target-map {word}: give {WORDS}.")
         return TargetMap(kind, value)
     if kind == "class":
-        if value == "least-likely":
+        if value in DRAWN:
             raise UnderfireError(f"--target-map {word}: give class:random or a class of '{classifier.name}'.")
         return TargetMap(kind, class_of(value, classifier, "--target-map class:"))
     path = _found(value, root if kind == "image" else None)
@@ -69,22 +69,46 @@ def _found(value: str, root: Path | None) -> Path:
     return path
 
 
+DRAWN = ("random", "least-likely", "nearest")
+"""Rules that give each photo a target class of its own."""
+
+
+def targets_of(word: str, classifier: Classifier) -> tuple[str | int, ...]:
+    """Read the user's word for one target class or several: 'random', 'random,least-likely,nearest', '7', 'a name'.
+
+    A comma separates targets where a rule stands beside it or all parts are indices or ids; many names of classes have
+    commas in them.
+
+    Raises:
+        UnderfireError: no class of that name, or several; the same target twice.
+    """
+    parts = [part.strip() for part in word.split(",")]
+    ids = classifier.classes.ids
+    apart = [part in DRAWN or part.lstrip("-").isdigit() or part in ids for part in parts]
+    if len(parts) == 1 or not (all(apart) or any(part in DRAWN for part in parts)):
+        return (class_of(word, classifier),)
+    found = tuple(class_of(part, classifier) for part in parts)
+    if len(set(found)) < len(found):
+        raise UnderfireError(f"--target {word} names a target twice.")
+    return found
+
+
 def class_of(word: str, classifier: Classifier, flag: str = "--target ") -> str | int:
     """Read the user's word for a target class.
 
     Args:
-        word: 'random', 'least-likely', an index, a WordNet id or a unique part of a name.
+        word: 'random', 'least-likely', 'nearest', an index, a WordNet id or a unique part of a name.
         classifier: the classifier whose classes are meant.
         flag: the flag before the word, for the error.
 
     Returns:
-        The index of the class, or 'random' or 'least-likely'.
+        The index of the class, or one of `DRAWN`.
 
     Raises:
         UnderfireError: no class of that name, or several.
     """
     names, ids = classifier.classes.names, classifier.classes.ids
-    if word in ("random", "least-likely"):
+    if word in DRAWN:
         return word
     if word.lstrip("-").isdigit():
         if 0 <= int(word) < len(names):
@@ -107,4 +131,6 @@ def class_of(word: str, classifier: Classifier, flag: str = "--target ") -> str 
 
 def _unknown_class(word: str, known: list[str]) -> UnderfireError:
     said = str(core.unknown("class", word, known)).partition(" Known:")[0]
-    return UnderfireError(f"{said} --target takes random, least-likely, an index, a WordNet id or a class name.")
+    return UnderfireError(
+        f"{said} --target takes random, least-likely, nearest, an index, a WordNet id or a class name."
+    )

@@ -69,6 +69,8 @@ class Plan:
     defense_digest: str = ""
     left_out: tuple[str, ...] = ()
     """What looks like photos and is not taken: a sentence for each reason."""
+    targets: tuple[str | int, ...] = ()
+    """The targets of each photo, where there are several; else the job's."""
     shown: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """How photos become the classifier's input, which weights of its file it has, and what was found in the file: what
     its digest stands for."""
@@ -83,7 +85,27 @@ class Plan:
     @property
     def rows(self) -> int:
         """Number of judgements of the whole audit."""
-        return len(self.photos) * sum(lane.rows for lane in self.lanes)
+        return self.attacked * sum(lane.rows for lane in self.lanes)
+
+    @property
+    def attacked(self) -> int:
+        """Number of attacks of each kind: photos times trials."""
+        return len(self.photos) * len(self.trials)
+
+    @cached_property
+    def trials(self) -> tuple[Job, ...]:
+        """The job with each target and each seed.
+
+        A target that is not drawn gets further seeds only if some attack draws: the others would do the same again.
+        """
+        first, more = self.job.seed, self.settings.seeds or 1
+        drawn = self.job.target_map.value == "random" or self.job.target_map.kind == "shape"
+        drawn = drawn or any(getattr(cell.attack, "draws", True) for cell in self.job.cells)
+        return tuple(
+            dataclasses.replace(self.job, target=target, seed=first + i)
+            for target in self.targets or (self.job.target,)
+            for i in range(more if drawn or target == "random" else 1)
+        )
 
     def all_units(self) -> Iterator[Unit]:
         """Yield all units, the short ones first."""
@@ -92,17 +114,17 @@ class Plan:
 
     def units(self) -> Iterator[ForgeUnit]:
         """Yield the units that forge and judge, mixed so that at any time all lanes have come equally far."""
-        cuts = [self._shares(lane) for lane in self.lanes]
-        for i, (_, _, lane, photos) in enumerate(heapq.merge(*cuts, key=lambda cut: cut[:2])):
-            job = dataclasses.replace(self.job, interpreters=lane.interpreters, cells=lane.cells)
+        cuts = [self._shares(lane, trial) for trial in self.trials for lane in self.lanes]
+        for i, (_, _, lane, trial, photos) in enumerate(heapq.merge(*cuts, key=lambda cut: cut[:2])):
+            job = dataclasses.replace(trial, interpreters=lane.interpreters, cells=lane.cells)
             name = f"{i:06d}-{self._key(ForgeUnit.stage, photos, job)}"
-            yield ForgeUnit(name, photos, job, lane.batch, self._references(photos))
+            yield ForgeUnit(name, photos, job, lane.batch, self._references(photos, job))
 
-    def _shares(self, lane: Lane) -> Iterator[tuple[float, float, Lane, tuple[Photo, ...]]]:
+    def _shares(self, lane: Lane, trial: Job) -> Iterator[tuple[float, float, Lane, Job, tuple[Photo, ...]]]:
         """Yield a lane's units with their order: the share of photos before a unit, then the costlier lane first."""
         done, n = 0, len(self.photos)
         for size in unit_sizes(n, lane.batch, self._most(ForgeUnit.stage, lane.passes)):
-            yield done / n, -lane.passes, lane, self.photos[done : done + size]
+            yield done / n, -lane.passes, lane, trial, self.photos[done : done + size]
             done += size
 
     def _most(self, stage: str, passes: float) -> int:
@@ -120,13 +142,13 @@ class Plan:
                 done += size
                 yield ScaleUnit(f"{i:06d}-{name}-{self._key(ScaleUnit.stage, part, job)}", part, job, batch)
 
-    def _references(self, photos: tuple[Photo, ...]) -> tuple[Photo, ...]:
+    def _references(self, photos: tuple[Photo, ...], job: Job) -> tuple[Photo, ...]:
         """Find the photos whose maps are the target maps; none where the target maps are no maps of photos."""
         target = self.job.target_map
         if target.kind != "image":
             return ()
         if target.value == "random":
-            return tuple(targets.draw_photo(self.job.seed, photo, self.photos) for photo in photos)
+            return tuple(targets.draw_photo(job.seed, photo, self.photos) for photo in photos)
         return (Photo(str(target.value), target.digest),) * len(photos)
 
     def _key(self, stage: str, photos: tuple[Photo, ...], job: Job) -> str:
@@ -137,6 +159,8 @@ class Plan:
             "interpreters": job.interpreters,
             "photos": [(photo.path, photo.sha256) for photo in photos],
         }
+        if stage == ForgeUnit.stage and len(self.trials) > 1:
+            content["trial"] = (job.target, job.seed)
         return digest_of(content)[:16]
 
     @cached_property

@@ -46,20 +46,26 @@ def defended(found: Findings) -> dict[str, Any] | None:
         "knowing": [(label, line) for label, line in shown.items() if line.cell["against"] == KNOWING],
         "aim": found.plan.get("options", {}).get(KNOWING, {}).get("attack", {}).get("aim"),
         "verdicts": [v for label, line in shown.items() for v in _verdicts(found, label, tables[line.key])],
-        **_detection(benign["clean_alarm_score"], scores, shown),
+        **_detection(benign, scores, {key: table["image"].to_pylist() for key, table in tables.items()}, shown),
     }
 
 
 def _detection(
-    benign: Sequence[float | None], scores: Mapping[str, Sequence[float | None]], shown: Mapping[str, Line]
+    originals: Mapping[str, Sequence[Any]],
+    scores: Mapping[str, Sequence[float | None]],
+    photos: Mapping[str, Sequence[str]],
+    shown: Mapping[str, Line],
 ) -> dict[str, Any]:
-    """Say how well the score separates attacked photos from benign ones; ``scores`` by the lines' keys."""
-    aucs = {key: auc(benign, attacked) for key, attacked in scores.items()}
+    """Say how well the score separates attacked photos from other photos; ``scores`` and ``photos`` by lines' keys."""
+    benign, own = originals["clean_alarm_score"], originals["image"]
+    aucs = {key: auc(benign, attacked, photos=(own, photos[key])) for key, attacked in scores.items()}
     curves = [roc(benign, scores[line.key]) for line in shown.values()]
     about = "; ".join(f"{label}: AUC {number(aucs[line.key].value)}" for label, line in shown.items())
     return {
         "auc": aucs,
-        "detection": {key: [detection(benign, attacked, a) for a in RATES] for key, attacked in scores.items()},
+        "detection": {
+            key: [detection(benign, attacked, a, (own, photos[key])) for a in RATES] for key, attacked in scores.items()
+        },
         "keys": [(label, i % charts.COLOURS) for i, label in enumerate(shown)],
         "roc": charts.roc(
             [(c.false_alarms, c.found) for c in curves],
@@ -76,7 +82,7 @@ def _with_verdict(table: pa.Table) -> pa.Table:
 def _benign(rows: pa.Table) -> dict[str, list[Any]]:
     """Return scores and alarms of the original photos, each photo once."""
     once = {row["image"]: row for row in rows.select(["image", "clean_alarm_score", "clean_alarm"]).to_pylist()}
-    return {name: [row[name] for row in once.values()] for name in ("clean_alarm_score", "clean_alarm")}
+    return {name: [row[name] for row in once.values()] for name in ("image", "clean_alarm_score", "clean_alarm")}
 
 
 def _by_attack(lines: list[Line]) -> dict[str, Line]:

@@ -5,8 +5,9 @@ Pictures on the page are compressed for display; the evidence is the PNGs beside
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -19,12 +20,14 @@ from underfire.images.npy import decode_npy
 from underfire.images.overlay import Pixels, difference, overlay, uri
 from underfire.report.findings import Findings, Line, Panel, good, select
 
+Trial: TypeAlias = tuple[Any, ...]
+"""Photo, seed and target class."""
 ATTACKS_SHOWN = 4
 """Attacks beside one photo; with more, the page would grow with the square of the number of interpreters."""
 _COLUMNS = [
     *("image", "source_class_name", "target_class_name", "predicted_class_name", "clean_confidence"),
     *("predicted_confidence", "confidence", "success", "untouched", "forged", "map_l1", "map_iou", "linf_levels"),
-    *("target_map", "target_map_of", "wanted_map"),
+    *("target_map", "target_map_of", "wanted_map", "seed", "target_class"),
     *("clean", "adversarial", "clean_map", "adversarial_map"),
 ]
 
@@ -79,7 +82,7 @@ def _gallery(found: Findings, panel: Panel, count: int) -> Gallery:
     rows = good(select(found.table, **line.cell))
     picked = pick(rows, count)
     images = pa.array([row["image"] for _, row in picked], pa.string())
-    others = [(other, _by_image(found.table, other, images)) for other in _shown(panel, line)]
+    others = [(other, _by_trial(found.table, other, images)) for other in _shown(panel, line)]
     made = tuple(_sample(found.out, place, row, line=line, others=others) for place, row in picked)
     return Gallery(panel, line, _map_size(found.out, [row for _, row in picked]), made)
 
@@ -118,10 +121,15 @@ def _shown(panel: Panel, line: Line) -> list[Line]:
     return [other for other in panel.lines if other in kept]
 
 
-def _by_image(table: pa.Table, line: Line, images: pa.Array) -> dict[str, dict[str, Any]]:
+def _trial(row: Mapping[str, Any]) -> Trial:
+    """Tell which attempt at a photo a row is: attacks with the same seed and class are shown side by side."""
+    return row["image"], row["seed"], row["target_class"]
+
+
+def _by_trial(table: pa.Table, line: Line, images: pa.Array) -> dict[Trial, dict[str, Any]]:
     rows = good(select(table, **line.cell))
     rows = rows.filter(pc.is_in(rows["image"], images)).select(_COLUMNS)
-    return {row["image"]: row for row in rows.to_pylist()}
+    return {_trial(row): row for row in rows.to_pylist()}
 
 
 def _sample(
@@ -130,7 +138,7 @@ def _sample(
     row: dict[str, Any],
     *,
     line: Line,
-    others: list[tuple[Line, dict[str, dict[str, Any]]]],
+    others: list[tuple[Line, dict[Trial, dict[str, Any]]]],
 ) -> Sample:
     clean, after = read_photo(out, row["clean"]), read_photo(out, row["adversarial"])
     change, factor = (None, 1) if clean is None or after is None else difference(clean, after)
@@ -140,7 +148,7 @@ def _sample(
         photo=uri(clean),
         overlay=overlay(clean, read_map(out, row["clean_map"])),
         wanted=None if row["target_map"] == "benign" else overlay(clean, read_map(out, row["wanted_map"])),
-        shots=tuple(_shot(out, other, rows[row["image"]]) for other, rows in others if row["image"] in rows),
+        shots=tuple(_shot(out, other, rows[_trial(row)]) for other, rows in others if _trial(row) in rows),
         change=change,
         factor=factor,
         change_label=line.label,

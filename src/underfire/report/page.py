@@ -22,6 +22,8 @@ from underfire.report.findings import Findings, Line, Panel, load
 from underfire.report.html import Context, Section, fill, write
 from underfire.report.problems import errors
 from underfire.report.published import IMAGENET_CLASSES, network_of, printed, published
+from underfire.report.sanity import checked_photos
+from underfire.report.sanity import sanity as sanity_of
 from underfire.report.settings import settings
 from underfire.report.text import number, pretty
 from underfire.report.understanding import understanding
@@ -78,7 +80,8 @@ def headline(context: Context) -> Section:
     values = [card["line"].summary.told for card in cards if card["line"].summary.told.value is not None]
     ends = [f(values, key=lambda e: e.value or 0.0) for f in (min, max)] if values else []
     silent = any(card["line"].summary.in_place for card in cards)
-    return Section("headline", "The finding", {"cards": cards, "ends": ends, "silent": silent})
+    broken = [check for check in sanity_of(context.found.out) if check.passed is False]
+    return Section("headline", "The finding", {"cards": cards, "ends": ends, "silent": silent, "broken": broken})
 
 
 def _card(panel: Panel) -> dict[str, Any]:
@@ -105,6 +108,7 @@ def method(context: Context) -> Section:
         "shift": pc.max(found.table["flow_max_px"]).as_py(),
         "photos": len(found.with_results),
         "target": found.plan.get("target"),
+        "seeds": found.plan.get("seeds"),
         "target_map": ", ".join(found.distinct("target_map")),
         "heads": [HEADS[kind] for kind in found.distinct("head")],
         "won": [WON[kind] for kind in found.distinct("head")] or [WON["softmax"]],
@@ -191,6 +195,16 @@ def samples(context: Context) -> Section | None:
     return Section("samples", "See for yourself", data) if galleries else None
 
 
+def sanity(context: Context) -> Section | None:
+    """Say whether the attack itself is sound, where that was checked."""
+    checks = sanity_of(context.found.out)
+    if not checks:
+        return None
+    failed = any(check.passed is False for check in checks)
+    data = {"checks": checks, "failed": failed, "photos": checked_photos(context.found.out)}
+    return Section("sanity", "Is the attack sound?", data)
+
+
 def cost(context: Context) -> Section:
     """List the passes per photo, in three columns, and seconds."""
     return Section("cost", "What it cost", {"panels": context.found.panels})
@@ -204,6 +218,7 @@ SECTIONS: tuple[Callable[[Context], Section | None], ...] = (
     defense,
     samples,
     errors,
+    sanity,
     cost,
     understanding,
     settings,

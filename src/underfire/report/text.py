@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from underfire.core import LEVELS
+from underfire.metrics.decision import FEW
 from underfire.metrics.estimate import Estimate
 
 MISSING = "–"
@@ -43,6 +44,30 @@ def number(value: float | None, digits: int = 2) -> str:
     return f"{rounded:.{places}f}".replace("-", "−")
 
 
+def share(estimate: Estimate, unit: str = "") -> str:
+    """Write a rate: a percentage from ten photos on, and a count of fewer, '2 of 2', which promises nothing.
+
+    Args:
+        estimate: the rate.
+        unit: what is counted, after the count.
+    """
+    if estimate.value is None or estimate.independent >= FEW:
+        return percent(estimate.value, estimate.n)
+    hits = round(estimate.value * estimate.n)
+    return f"{hits:,} of {estimate.n:,}" + (f" {unit}" if unit else "")
+
+
+def few(estimate: Estimate) -> bool:
+    """Whether there are too few photos for a headline with a percentage."""
+    return estimate.independent < FEW
+
+
+def sample(estimate: Estimate) -> str:
+    """Say how many values stand behind an estimate, and of how many photos where those are fewer."""
+    of = "" if estimate.photos is None else f" of {count(estimate.photos, 'photo')}"
+    return f"n{NBSP}={NBSP}{estimate.n:,}{of}"
+
+
 def interval(estimate: Estimate, digits: int = 2, low: float = -math.inf, high: float | None = None) -> str:
     """Write the 95 % interval of a mean, cut to the quantity's own bounds; empty where there is none."""
     if estimate.low is None or estimate.high is None:
@@ -73,13 +98,15 @@ def levels(n: int) -> str:
     return f"{n} of {LEVELS} levels"
 
 
-FILTERS = (percent, number, interval, share_interval, count, dash, levels)
+FILTERS = (percent, share, sample, few, number, interval, share_interval, count, dash, levels)
 """Filters of the templates, by these names."""
 PRETTY = {
     "pgd": "PGD",
     "adv2": "ADV²",
     "stadv": "StAdv",
     "adv2-stadv": "ADV²-StAdv",
+    "adv2-control": "ADV² with λ = 0",
+    "noise": "Noise",
     "cam": "CAM",
     "grad": "GRAD",
     "mask": "MASK",

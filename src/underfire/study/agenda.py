@@ -27,7 +27,7 @@ class StudyAudit:
     """One audit of a study.
 
     Args:
-        experiment: main, bends, random, budget or trained.
+        experiment: main, bends, random, budget, control, rerun or trained.
         folder: below the study's.
         settings: of this audit.
         subject: index of its classifier among the agenda's subjects.
@@ -109,6 +109,10 @@ def _audits(study: Study, subject: ResolvedSubject, i: int, counts: Counts) -> I
         for eps in BUDGETS:
             if eps < study.eps:
                 yield audit("budget", f"eps{eps}", group, n, eps=eps, attack=("adv2",))
+    for n, group in _groups(names, counts.control):
+        yield audit("control", "control", group, n, attack=("noise", "adv2-control"))
+    for n, group in _groups(names, counts.rerun):
+        yield audit("rerun", "rerun", group, n, batch_size=1)
     for n, group in _groups(names, counts.main):
         if "rts" in group and subject.has_trained:
             yield audit("trained", "trained", (TRAINED,), n, attack=("adv2",))
@@ -117,7 +121,10 @@ def _audits(study: Study, subject: ResolvedSubject, i: int, counts: Counts) -> I
 def _settings(study: Study, subject: ResolvedSubject, interpreters: tuple[str, ...], more: dict[str, Any]) -> Settings:
     """Settings of one audit: the classifier's own, what all audits share, and what this one adds."""
     own = subject.asked.settings
-    shared = {k: getattr(study, k) for k in ("preset", "eps", "max_shift", "seed", "threads", "workers", "device")}
+    shared = {
+        k: getattr(study, k)
+        for k in ("preset", "eps", "max_shift", "seed", "seeds", "target", "threads", "workers", "device")
+    }
     audit = {"interpreter": interpreters, "attack": ("pgd", "adv2")} | more
     options = {k: v for k, v in own.options.items() if k in (*interpreters, *audit["attack"])}
     return own.model_copy(update=shared | audit | {"options": options})

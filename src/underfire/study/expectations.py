@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from underfire.metrics.decision import Decision, at_least, every, paired
 from underfire.metrics.estimate import Estimate
 from underfire.report.published import network_of, published
-from underfire.report.text import MISSING, number, percent, pretty
+from underfire.report.text import MISSING, number, percent, pretty, share
 from underfire.study import matrix, numbers
 from underfire.study.matrix import Exposure
-from underfire.study.numbers import Effectiveness
 from underfire.study.results import StudyResults, SubjectResults
 
 ENOUGH = 0.95
@@ -19,8 +19,6 @@ HALF = 0.5
 """Of the way to a random class's map: from there on map and prediction count as uncoupled."""
 NEARER = {"cam": 3.0, "rts": 3.0}
 """So many times nearer to benign than PGD in L1 must ADV² be; 2 for the others."""
-MEAN_FLOW = 0.5
-"""px at an input of 224 px (docs/study.md)."""
 DIAGONAL = "transfer: smallest on the diagonal"
 
 
@@ -32,13 +30,18 @@ class Expectation:
         where: the cell, in words.
         expected: what was to be reached.
         found: what this study has.
-        met: whether that is enough; None where nothing was found.
+        decision: whether that is enough, where the interval says so.
     """
 
     where: str
     expected: str
     found: str
-    met: bool | None
+    decision: Decision
+
+    @property
+    def met(self) -> bool | None:
+        """Whether that is enough; None where that cannot be said."""
+        return self.decision.answer
 
 
 def expectations(study: StudyResults) -> list[Expectation]:
@@ -52,25 +55,24 @@ def _cells(subject: SubjectResults) -> Iterator[Expectation]:
         where = f"{subject.label}, {pretty(name)}"
         adv2 = cells["adv2", name]
         goal = published_success(name, subject.name)
-        yield _at_least(where, "ADV² success", adv2.success, goal, percent)
-        yield _at_least(where, "ADV² confidence", adv2.confidence, ENOUGH, number)
+        yield _success(where, "ADV² success", adv2.success, goal)
+        yield Expectation(
+            where,
+            f"ADV² confidence at least {number(ENOUGH)}",
+            number(adv2.confidence.value),
+            at_least(adv2.confidence, ENOUGH),
+        )
         yield _nearer(subject, name, where, ("pgd", "adv2"), NEARER.get(name, 2.0))
         bent = cells["adv2-stadv", name]
         if bent.success.n:
-            yield from _bends(where, bent, adv2)
+            yield _success(where, "ADV²-StAdv success", bent.success, ENOUGH)
             yield _nearer(subject, name, where, ("stadv", "adv2-stadv"), 1.0)
         gap = numbers.random_class(subject, name)
         if gap.success.n:
-            yield _at_least(where, "random class: success", gap.success, ENOUGH, percent)
+            yield _success(where, "random class: success", gap.success, ENOUGH)
             if name in NEARER:
-                share = numbers.ratio(gap.l1, gap.benign_l1)
-                yield _at_most(where, "random class: L1 to the target map over benign’s", share, HALF)
-
-
-def _bends(where: str, bent: Effectiveness, adv2: Effectiveness) -> Iterator[Expectation]:
-    yield _at_least(where, "ADV²-StAdv success", bent.success, ENOUGH, percent)
-    yield _at_most(where, "mean flow, px", bent.flow.value, MEAN_FLOW)
-    yield _at_most(where, "ADV²-StAdv passes over ADV²’s", numbers.ratio(bent.passes, adv2.passes), 2.0)
+                what = f"random class: at least {HALF:g} of the way to the target map"
+                yield Expectation(where, what, number(gap.gap.value), at_least(gap.gap, HALF))
 
 
 def published_success(interpreter: str, classifier: str) -> float:
@@ -87,20 +89,17 @@ def _nearer(subject: SubjectResults, name: str, where: str, attacks: tuple[str, 
     far, near = (numbers.distance(subject, attack, name).iou.value for attack in attacks)
     shown = MISSING if times is None else f"{number(times, 3)} ×"  # 1.99 is not the 2.0 that was expected
     found = f"{shown}, IoU {number(near)} against {number(far)}"
-    met = None
-    if times is not None and far is not None and near is not None:
-        met = times > 1 and times >= wanted and (near > far or near == 1)
+    decisions = numbers.nearer_by(subject, name, wanted, plain, joint)
+    if near == 1:
+        decisions = decisions[:1]  # nothing is nearer
     least = f"at least {wanted:g} × in L1 and nearer in IoU" if wanted > 1 else "in L1 and IoU"
-    return Expectation(where, f"{pretty(joint)} nearer to benign than {pretty(plain)}, {least}", found, met)
+    return Expectation(
+        where, f"{pretty(joint)} nearer to benign than {pretty(plain)}, {least}", found, every(decisions)
+    )
 
 
-def _at_least(where: str, what: str, found: Estimate, goal: float, show: Callable[[float | None], str]) -> Expectation:
-    met = None if found.value is None else found.value >= goal
-    return Expectation(where, f"{what} at least {show(goal)}", show(found.value), met)
-
-
-def _at_most(where: str, what: str, found: float | None, goal: float) -> Expectation:
-    return Expectation(where, f"{what} at most {goal:g}", number(found), None if found is None else found <= goal)
+def _success(where: str, what: str, found: Estimate, goal: float) -> Expectation:
+    return Expectation(where, f"{what} at least {percent(goal)}", share(found), at_least(found, goal, share=True))
 
 
 def _diagonals(subject: SubjectResults) -> Iterator[Expectation]:
@@ -115,7 +114,10 @@ def _diagonals(subject: SubjectResults) -> Iterator[Expectation]:
                 if best == judge
                 else f"smaller if made against {pretty(best)}{_why(subject, cells, best, judge)}"
             )
-            yield Expectation(f"{subject.label}, judged by {pretty(judge)}", DIAGONAL, found, best == judge)
+            mine = cells[judge, judge].by_photo
+            others = [paired(cells[a, judge].by_photo, mine) for a in of if a != judge]
+            smallest = every([at_least(one, 0.0) for one in others])
+            yield Expectation(f"{subject.label}, judged by {pretty(judge)}", DIAGONAL, found, smallest)
 
 
 def _why(subject: SubjectResults, cells: Mapping[tuple[str, str], Exposure], best: str, judge: str) -> str:

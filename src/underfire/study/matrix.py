@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from underfire.metrics.estimate import Estimate
-from underfire.study.numbers import average, ratio, success
+from underfire.study.numbers import average, by_photo, ratio, success
 from underfire.study.results import Row, SubjectResults, on_photos
 
 
@@ -19,12 +19,14 @@ class Exposure:
         l1: their mean L1.
         iou: their mean IoU.
         n: photos.
+        by_photo: digest of a photo -> its L1.
     """
 
     relative: float | None
     l1: float | None
     iou: float | None
     n: int
+    by_photo: Mapping[str, float] = field(default_factory=dict)
 
 
 def exposure(rows: Sequence[Row], pgd: Sequence[Row]) -> Exposure:
@@ -32,7 +34,7 @@ def exposure(rows: Sequence[Row], pgd: Sequence[Row]) -> Exposure:
     images = frozenset(row["image_sha256"] for row in rows) & frozenset(row["image_sha256"] for row in pgd)
     mine, theirs = (on_photos(images, some) for some in (rows, pgd))
     l1, base = average(mine, "map_l1"), average(theirs, "map_l1")
-    return Exposure(ratio(l1, base), l1.value, average(mine, "map_iou").value, len(images))
+    return Exposure(ratio(l1, base), l1.value, average(mine, "map_iou").value, len(images), by_photo(mine, "map_l1"))
 
 
 def matrix(subject: SubjectResults) -> dict[tuple[str, str], Exposure]:

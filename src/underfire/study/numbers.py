@@ -9,8 +9,10 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from underfire.metrics.decision import Decision, at_least, paired
 from underfire.metrics.estimate import NOTHING, Estimate, mean, mean_curve, rate
-from underfire.study.results import ATTACKS, BENT, PLAIN, TRAINED, Row, SubjectResults
+from underfire.metrics.summary import forged, photos
+from underfire.study.results import ATTACKS, BENT, PLAIN, TRAINED, Row, SubjectResults, on_photos
 
 LEVEL = 1 / 255
 """Maps whose mean L1 distance is below this look the same: one level of 255."""
@@ -18,12 +20,22 @@ LEVEL = 1 / 255
 
 def average(rows: Iterable[Row], column: str) -> Estimate:
     """Average a column, with the interval."""
-    return mean([row[column] for row in rows if row[column] is not None])
+    known = [row for row in rows if row[column] is not None]
+    return mean([row[column] for row in known], photos(known))
 
 
-def success(rows: Iterable[Row]) -> Estimate:
+def success(rows: Sequence[Row]) -> Estimate:
     """Share of the rows that reached the target class."""
-    return rate([row["success"] for row in rows])
+    return rate([row["success"] for row in rows], photos(rows))
+
+
+def by_photo(rows: Iterable[Row], column: str) -> dict[str, float]:
+    """Digest of a photo -> the mean of a column over its rows."""
+    of: dict[str, list[float]] = {}
+    for row in rows:
+        if row[column] is not None:
+            of.setdefault(row["image_sha256"], []).append(row[column])
+    return {photo: sum(values) / len(values) for photo, values in of.items()}
 
 
 # -- effectiveness --------------------------------------------------------------------------------------------------
@@ -53,7 +65,7 @@ def effectiveness_of(rows: Sequence[Row]) -> Effectiveness:
     return Effectiveness(
         success(rows),
         average(rows, "confidence"),
-        rate([row["forged"] for row in rows]),
+        rate(forged(rows), photos(rows)),
         average(rows, "passes"),
         average(rows, "flow_mean_px"),
     )
@@ -67,7 +79,7 @@ def effectiveness(subject: SubjectResults) -> dict[tuple[str, str | None], Effec
     found: dict[tuple[str, str | None], Effectiveness] = {}
     for attack in ATTACKS:
         experiment = "bends" if attack in BENT else "main"
-        by = {name: subject.rows(experiment, attack, name) for name in subject.interpreters}
+        by = {name: subject.tried(experiment, attack, name) for name in subject.interpreters}
         if attack in PLAIN:
             found[attack, None] = effectiveness_of(max(by.values(), key=len, default=[]))
         else:
@@ -122,6 +134,15 @@ def times_nearer(subject: SubjectResults, interpreter: str, plain: str = "pgd", 
     return nearer(far, near)
 
 
+def nearer_by(subject: SubjectResults, interpreter: str, times: float, plain: str, joint: str) -> tuple[Decision, ...]:
+    """Decide, photo by photo, whether ``joint`` is ``times`` nearer to benign in L1 than ``plain``; and in IoU."""
+    experiment = "bends" if joint in BENT else "main"
+    far, near = (subject.rows(experiment, attack, interpreter) for attack in (plain, joint))
+    l1 = paired(by_photo(far, "map_l1"), by_photo(near, "map_l1"), times)
+    iou = paired(by_photo(near, "map_iou"), by_photo(far, "map_iou"))
+    return at_least(l1, 0.0), at_least(iou, 0.0)
+
+
 # -- random-class interpretation ------------------------------------------------------------------------------------
 
 
@@ -135,9 +156,11 @@ class Gap:
         l1: mean L1 distance of ADV²'s maps to the target maps.
         pgd_l1: the same for PGD's maps.
         benign_l1: the same for the benign maps.
+        pgd_gap: the gap that PGD goes by itself, which knows nothing of the target map.
+        near: the target maps are no further from the benign ones than the yardstick calls untouched.
         gap: the share of the way from the benign maps to the target maps that the attack goes, 1 - ``l1`` /
             ``benign_l1``: 0 where the map stays what it was, 1 where the attacker chooses it. No value where the
-            target maps look like the benign ones, so that there is no way to go.
+            target maps look like the benign ones, so that there is nowhere to go.
     """
 
     interpreter: str
@@ -146,6 +169,8 @@ class Gap:
     pgd_l1: Estimate
     benign_l1: Estimate
     gap: Estimate
+    pgd_gap: Estimate = NOTHING
+    near: bool = False
 
 
 def random_class(subject: SubjectResults, interpreter: str) -> Gap:
@@ -153,19 +178,28 @@ def random_class(subject: SubjectResults, interpreter: str) -> Gap:
     rows = subject.rows("random", "adv2", interpreter)
     pgd = subject.rows("random", "pgd", interpreter)
     l1, way = average(rows, "map_l1"), average(rows, "target_l1")
-    gap = _gap(rows, ratio(l1, way), way)
-    return Gap(interpreter, success(rows), l1, average(pgd, "map_l1"), way, gap)
+    near = way.value is not None and way.value <= max(LEVEL, scale(rows) or 0.0)
+    gap, by_chance = (NOTHING, NOTHING) if near else (_gap(rows), _gap(pgd))
+    return Gap(interpreter, success(rows), l1, average(pgd, "map_l1"), way, gap, by_chance, near)
 
 
-def _gap(rows: Sequence[Row], left: float | None, way: Estimate) -> Estimate:
-    """The gap with its interval, where ``left`` is the share of the way that is left.
+def scale(rows: Iterable[Row]) -> float | None:
+    """The map_l1 up to which a map counts as untouched; None where it was not measured."""
+    return max((row["untouched_l1"] for row in rows if row.get("untouched_l1") is not None), default=None)
+
+
+def _gap(rows: Sequence[Row]) -> Estimate:
+    """The gap with its interval.
 
     It is a ratio of means and not a mean of ratios, in which one target map that happens to be near would outweigh all
     others. The interval is that of a ratio by linearisation (Cochran, Sampling Techniques, section 6.4).
     """
-    if left is None or way.value is None or way.value < LEVEL:
+    rows = [row for row in rows if row["map_l1"] is not None and row["target_l1"] is not None]
+    l1, way = average(rows, "map_l1"), average(rows, "target_l1")
+    left = ratio(l1, way)
+    if left is None or way.value is None:
         return NOTHING
-    return mean([1 - left - (row["map_l1"] - left * row["target_l1"]) / way.value for row in rows])
+    return mean([1 - left - (row["map_l1"] - left * row["target_l1"]) / way.value for row in rows], photos(rows))
 
 
 # -- adversarial training -------------------------------------------------------------------------------------------
@@ -179,19 +213,22 @@ class Robustness:
         success: of ADV² against RTSᴬ.
         l1: how far it moves RTSᴬ's map.
         plain_l1: how far ADV² against RTS moves RTS's map.
+        twice: how much further than twice as far, photo by photo.
     """
 
     success: Estimate
     l1: Estimate
     plain_l1: Estimate
+    twice: Estimate = NOTHING
 
 
 def robustness(subject: SubjectResults) -> Robustness | None:
     """Measure what adversarial training of RTS changes; None where nothing was measured."""
     trained, plain = (
-        {row["image_sha256"]: row for e in experiments for row in subject.rows(e, "adv2", name)}
+        [row for e in experiments for row in subject.rows(e, "adv2", name)]
         for name, experiments in ((TRAINED, ("main", "trained")), ("rts", ("main",)))
     )
-    photos = sorted(trained.keys() & plain.keys())
-    mine, theirs = ([of[photo] for photo in photos] for of in (trained, plain))
-    return Robustness(success(mine), average(mine, "map_l1"), average(theirs, "map_l1")) if photos else None
+    both = frozenset(by_photo(trained, "map_l1")) & frozenset(by_photo(plain, "map_l1"))
+    mine, theirs = on_photos(both, trained), on_photos(both, plain)
+    twice = paired(by_photo(mine, "map_l1"), by_photo(theirs, "map_l1"), 2.0)
+    return Robustness(success(mine), average(mine, "map_l1"), average(theirs, "map_l1"), twice) if both else None

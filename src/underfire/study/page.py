@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from underfire.core import IOU_THRESHOLDS
+from underfire.metrics.decision import FEW
 from underfire.report.bars import Group, bars
 from underfire.report.charts import overlap
 from underfire.report.html import fill, write
@@ -18,6 +19,7 @@ from underfire.report.published import printed, published
 from underfire.report.text import number, pretty
 from underfire.study import matrix, numbers, panels, results, verdicts
 from underfire.study.budget import budget as budget_of
+from underfire.study.controls import controls as controls_of
 from underfire.study.expectations import DIAGONAL, expectations
 from underfire.study.numbers import Distance
 from underfire.study.results import StudyResults, SubjectResults
@@ -48,6 +50,7 @@ def render(study: StudyResults, samples: int) -> str:
         ("transfer", "Transfer", transfer(study)),
         ("budget", "Budget", budget(study)),
         ("findings", "Findings", findings(study)),
+        ("controls", "Controls", controls(study)),
     )
     return fill(
         "study.html.j2",
@@ -56,12 +59,20 @@ def render(study: StudyResults, samples: int) -> str:
         plan=study.plan,
         resolved={"failed": [], **study.resolved},
         source=published()["source"],
+        few=_few(study),
         failed=sorted(study.failed.items()),
         unfinished=study.unfinished,
         seconds=study.seconds,
         version="; ".join(study.made_with("underfire_version")),
         hardware="; ".join(study.made_with("hardware")),
     )
+
+
+def _few(study: StudyResults) -> int | None:
+    """Count the photos of the largest experiment; None where there are enough for verdicts."""
+    audits = (audit for subject in study.subjects for audit in subject.audits)
+    most = max((len({row["image_sha256"] for row in audit.rows}) for audit in audits), default=0)
+    return most if most < FEW else None
 
 
 def effectiveness(study: StudyResults) -> dict[str, Any]:
@@ -143,6 +154,13 @@ def random_class(study: StudyResults) -> dict[str, Any]:
     return {"lines": lines, "chart": chart, "letters": letters}
 
 
+def controls(study: StudyResults) -> dict[str, Any]:
+    """Show what noise, and ADV²'s search without its map term, do by themselves."""
+    found = ((subject, controls_of(subject, name)) for subject in study.subjects for name in subject.interpreters)
+    lines = [(subject, one) for subject, one in found if one is not None]
+    return {"lines": lines} if lines else {}
+
+
 def transfer(study: StudyResults) -> dict[str, Any]:
     """Show the matrices, and what travels between classifiers."""
     matrices = []
@@ -155,9 +173,10 @@ def transfer(study: StudyResults) -> dict[str, Any]:
     pairs = [(a, b) for a in study.subjects for b in study.subjects if a is not b]
     across = [line for a, b in pairs for line in matrix.across(a, b)]
     columns = [one for one in expectations(study) if one.expected == DIAGONAL]
-    exceptions = [one for one in columns if not one.met]
+    exceptions = [one for one in columns if one.met is False]
+    unresolved = sum(one.met is None for one in columns)
     known = len(columns) == sum(len(subject.interpreters) for subject, _ in matrices)
-    data = {"matrices": matrices, "across": across, "exceptions": exceptions, "known": known}
+    data = {"matrices": matrices, "across": across, "exceptions": exceptions, "known": known, "unresolved": unresolved}
     return data if matrices or across else {}
 
 

@@ -44,6 +44,8 @@ class Counts(BaseModel):
     bends: Count = Field(default_factory=lambda: {"default": 8, "mask": 2})
     random: Count = Field(default_factory=lambda: {"default": 8, "mask": 4})
     budget: Count = 12
+    control: Count = 0
+    rerun: Count = 0
 
 
 QUICK = Counts(
@@ -110,6 +112,8 @@ class Study(BaseModel):
     eps: Annotated[int, Field(ge=1, le=255)] = 8
     max_shift: Annotated[float, Field(ge=0, le=112, allow_inf_nan=False)] = 2.0
     seed: Annotated[int, Field(ge=0)] = 0
+    seeds: Annotated[int, Field(ge=1, le=1000)] | None = None
+    target: str = "random"
     threads: Annotated[int, Field(ge=1)] | None = None
     workers: Annotated[int, Field(ge=1)] = 1
     device: str = "auto"
@@ -174,6 +178,14 @@ def audits_in(out: Path) -> list[str]:
 def default_out(study: Study) -> Path:
     """Name a folder after the study as it was asked for, so that the same command goes on with it."""
     given = {word: value for word, value in study.as_plan().items() if word not in ("workers", "device")}
+    if study.seeds is None:
+        del given["seeds"]
+    if study.target == "random":
+        del given["target"]
+    for counts in (given["photos"], *(subject["photos"] for subject in given["classifiers"])):
+        for later in ("control", "rerun"):  # earlier versions did not have them: folders keep their names
+            if counts and counts[later] == 0:
+                del counts[later]
     return Path(DEFAULT_OUT) / f"study-{digest_of(given)[:8]}"
 
 

@@ -15,6 +15,7 @@ import yaml
 from underfire.core import UnderfireError
 from underfire.core.bounded import read_yaml
 from underfire.core.place import Place, is_below
+from underfire.metrics.summary import made
 from underfire.report.published import network_of
 from underfire.store import Store, open_results
 
@@ -26,9 +27,10 @@ INTERPRETERS = ("grad", "cam", "mask", "rts")
 TRAINED = "rts-a"
 """The interpreter that was trained against the attack."""
 PLAIN, BENT = ("pgd", "stadv"), ("stadv", "adv2-stadv")
-ATTACKS = ("pgd", "stadv", "adv2", "adv2-stadv")
+ATTACKS = (*PLAIN, "adv2", "adv2-stadv")
 Row = dict[str, Any]
-JUDGED = ("image_sha256", "attack", "against", "eps", "target_map", "judge_classifier", "interpreter")
+_FORGED = ("image_sha256", "attack", "against", "eps", "target_map", "seed", "target_class")
+JUDGED = (*_FORGED, "judge_classifier", "interpreter")
 """Columns that tell one judgement from all others of an audit."""
 
 
@@ -51,8 +53,13 @@ class AuditResults:
     @cached_property
     def rows(self) -> list[Row]:
         """Good judgements by the interpreters that an attack was made for, with their verdicts."""
-        begun = (self.out / "plan.yaml").is_file()
-        return _good(self.out, open_results(self.out).rows() if begun else [])
+        return _good(self.out, open_results(self.out).rows() if (self.out / "plan.yaml").is_file() else [])
+
+    @cached_property
+    def lost(self) -> list[Row]:
+        """Pictures that were made and have no map: they are in the rates, as not forged."""
+        rows = open_results(self.out).rows() if (self.out / "plan.yaml").is_file() else []
+        return [{**row, "out": self.out} for row in rows if made(row)]
 
     @cached_property
     def transfer(self) -> list[Row]:
@@ -124,6 +131,13 @@ class SubjectResults:
         """Good rows of an attack under the interpreter it was made for, or that judges it."""
         key = (attack, interpreter)
         return [r for a in self.of(experiment) for r in a.rows if (r["attack"], r["interpreter"]) == key]
+
+    def tried(self, experiment: str, attack: str, interpreter: str) -> list[Row]:
+        """The same with the rows of pictures that have no map."""
+        lost = [
+            r for a in self.of(experiment) for r in a.lost if (r["attack"], r["interpreter"]) == (attack, interpreter)
+        ]
+        return self.rows(experiment, attack, interpreter) + lost
 
     @cached_property
     def shared(self) -> frozenset[str]:

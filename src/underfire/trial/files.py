@@ -65,7 +65,8 @@ def cell_name(cell: Cell) -> str:
 
 def made_name(made: Record) -> str:
     """What files call the attack of a record that is judged again."""
-    return f"{made.attack}-{made.against}"
+    trial = "" if made.target is None else f"-{made.seed}-{made.target_class}"  # a photo may come several times
+    return f"{made.attack}-{made.against}{trial}"
 
 
 def clean_files(job: Job, clean: Batch) -> dict[str, bytes]:

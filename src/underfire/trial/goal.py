@@ -74,6 +74,8 @@ def target_class(job: Job, photo: Photo, head: Head, z: Tensor, source: int) -> 
         return job.target
     if job.target == "least-likely":
         return int(z.argmin())
+    if job.target == "nearest":
+        return int(z.scatter(0, torch.tensor([source], device=z.device), -torch.inf).argmax())
     return targets.draw_class(job.seed, photo, "target", len(z), head.taken(z, source))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,11 +46,14 @@ class Judged:
         clean: the photos that they were made of; its errors say why others have no judgement.
         judgements: (N,) by image.
         maps: (N, h, w) in float64.
+        lost: place in the unit -> what is known of a picture that was made, but has no map: the columns of its record
+            about the prediction; none where its scores are not finite.
     """
 
     clean: Batch
     judgements: tuple[Judgement, ...]
     maps: Maps
+    lost: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @torch.no_grad()
@@ -74,7 +79,30 @@ def judge(system: System, name: str, clean: Batch, levels: Levels) -> Judged:
         judgement(z[n], clean, n, m[n], goal, float(spent.passes[n])) for n in range(len(x)) if n not in lacking
     )
     errors = clean.told(lacking)
-    return Judged(clean.without(errors), judgements, m[clean.outside(errors)])
+    lost = {clean.rows[n]: predicted(z[n], clean, n) for n in lacking}
+    return Judged(clean.without(errors), judgements, m[clean.outside(errors)], lost)
+
+
+def predicted(z: Tensor, clean: Batch, n: int) -> dict[str, Any]:
+    """Say what the classifier makes of a picture with logits ``z`` (K,); nothing where they are not finite.
+
+    Args:
+        z: its logits in float64.
+        clean: the photos, with the classes that the attack wanted and those of the clean images.
+        n: which of them it was made of.
+    """
+    if not bool(z.isfinite().all()):
+        return {}
+    head, target, source = head_named(clean.head), clean.target[n : n + 1].cpu(), clean.source[n : n + 1].cpu()
+    z = z[None].cpu()
+    found, p = int(z.argmax()), head.probabilities(z)[0]
+    return {
+        "predicted_class": found,
+        "predicted_class_name": clean.classes.names[found],
+        "predicted_confidence": float(p[found]),
+        "success": bool(head.won(z, target, source)),
+        "confidence": float(p[int(target)]),
+    }
 
 
 def judgement(z: Tensor, clean: Batch, n: int, m: Tensor, goal: GoalMaps, passes: float) -> Judgement:
@@ -88,16 +116,9 @@ def judgement(z: Tensor, clean: Batch, n: int, m: Tensor, goal: GoalMaps, passes
         goal: the target maps m_t, and the maps of the clean images for their own classes.
         passes: F of the look.
     """
-    head, target, source = head_named(clean.head), clean.target[n : n + 1].cpu(), clean.source[n : n + 1].cpu()
     wanted, benign = goal.wanted[n], goal.benign[n]
-    z = z[None].cpu()
-    predicted, p = int(z.argmax()), head.probabilities(z)[0]
     return Judgement(
-        predicted_class=predicted,
-        predicted_class_name=clean.classes.names[predicted],
-        predicted_confidence=float(p[predicted]),
-        success=bool(head.won(z, target, source)),
-        confidence=float(p[int(target)]),
+        **predicted(z, clean, n),
         map_l1=float(np.abs(m.numpy() - wanted.numpy()).mean()),
         map_iou=maps.iou(m.numpy(), wanted.numpy()),
         map_rank=maps.rank(m.numpy(), wanted.numpy()),

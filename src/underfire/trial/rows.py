@@ -36,19 +36,23 @@ class Judge:
 # -- forged and judged ------------------------------------------------------------------------------------------------
 
 
-def records(judge: Judge, cell: Cell, loaded: Loaded, forged: Forged, judged: Judged, seconds: float) -> list[Record]:
+def records(judge: Judge, cell: Cell, loaded: Loaded, made: Forged, judged: Judged, seconds: float) -> list[Record]:
     """Put together the rows of an attack under a judge: one for each photo that was given, in order.
 
     Args:
         judge: who judged.
         cell: the attack.
         loaded: the photos.
-        forged: the adversarial images that were judged; its errors say why other photos have none.
+        made: the adversarial images that the judge was shown; its errors say why other photos have none.
         judged: what the victim sees of them.
         seconds: wall time of one image.
     """
+    forged = made.without(judged.clean.errors)
     clean = forged.clean
     good = {row: _record(judge, cell, forged, n, judged.judgements[n], seconds) for n, row in enumerate(clean.rows)}
+    shown = {row: n for n, row in enumerate(made.clean.rows)}
+    for row, known in judged.lost.items():
+        good[row] = _lost(judge, cell, made, shown[row], known, clean.errors[row])
     return [
         good[row] if row in good else _failed(judge, cell, photo, clean.errors[row])
         for row, photo in enumerate(loaded.given, loaded.first)
@@ -75,6 +79,22 @@ def _record(judge: Judge, cell: Cell, forged: Forged, n: int, seen: Judgement, s
         **_alarms(forged, n),
         **_stored(judge, files),
         seconds=seconds,
+    )
+
+
+def _lost(judge: Judge, cell: Cell, made: Forged, n: int, known: Mapping[str, Any], why: str) -> Record:
+    """The row of the image ``n``, which was made and has no map."""
+    names, clean = Names(made.clean.rows[n], made.clean.photos[n]), made.clean
+    files = {"clean": names.clean, "adversarial": names.adversarial(cell_name(cell))}
+    return Record(
+        **_identity(judge, cell, clean.photos[n]),
+        **_source(clean, n),
+        **_goal(clean, n, judge.interpreter),
+        **_forged(made, n),
+        **known,
+        **_alarms(made, n),
+        **_stored(judge, files),
+        error=why,
     )
 
 
@@ -190,6 +210,7 @@ def _identity(judge: Judge, cell: Cell, photo: Photo) -> dict[str, Any]:
         "defense": job.defense,
         "target_map": job.target_map.word,
         "seed": job.seed,
+        "target": str(job.target),
         "eps": cell.attack.eps,
     }
 

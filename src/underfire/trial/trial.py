@@ -58,9 +58,8 @@ class Trial:
     def _judge(self, cell: Cell, name: str, forged: Forged, forge_seconds: float) -> None:
         start = time.perf_counter()
         judged = judge(self.system, name, forged.clean, forged.levels)
-        forged = forged.without(judged.clean.errors)
         self.files |= files.judged_files(cell, name, judged)
         seconds = forge_seconds + (time.perf_counter() - start) / max(1, len(judged.clean))
         who = rows.Judge(self.job, self.unit, self.system.classifier.name, name)
         self.records += rows.records(who, cell, self.loaded, forged, judged, seconds)
-        self.seen.append((forged, judged))
+        self.seen.append((forged.without(judged.clean.errors), judged))

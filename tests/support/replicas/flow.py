@@ -45,3 +45,16 @@ def roughness(f: Tensor) -> list[float]:
                 total += float((one[:, r, c] - one[:, r + down, c + right]).norm())
         totals.append(total / (height * width))
     return totals
+
+
+@replicates(flow.diagonal_roughness, drawn(lambda g: (field(g, 2, 4),)), atol=1e-6, examples=5)
+def diagonal_roughness(f: Tensor) -> list[float]:
+    """Over the four diagonal neighbours of each pixel, the field's border going on outside."""
+    totals, (height, width) = [], f.shape[-2:]
+    for one in f:
+        total = 0.0
+        for r, c, (down, right) in product(range(height), range(width), ((1, 1), (1, -1), (-1, 1), (-1, -1))):
+            near = one[:, min(max(r + down, 0), height - 1), min(max(c + right, 0), width - 1)]
+            total += math.sqrt(float((one[:, r, c] - near).square().sum()) + 1e-8)  # so the authors' code
+        totals.append(total / (height * width))
+    return totals

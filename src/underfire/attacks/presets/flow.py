@@ -13,12 +13,15 @@ from underfire.attacks.presets.row import (
     Preset,
     Rows,
 )
-from underfire.attacks.search import Schedule
+from underfire.attacks.search import Schedule, Stages
 
-CONSTANT = {"step": Schedule(0.02)}
-NO_RECIPE = (
-    "The paper gives no recipe for bent pictures: the counts of steps are those of the L∞ attack, with no early stop."
-)
+PUBLISHED_FLOW = {
+    **{"step": Schedule(0.01), "smooth": 5e-4 * 224 * 224, "momentum": 0.9, "memory": 0.999},
+    **{"start": 0.1, "amsgrad": True, "diagonal": True, "restarts": True},
+}
+"""The authors' code (rev1/stadv_acid): Adam(0.01, amsgrad), a start in ± 0.1 px, τ = 5e-4 on the sum over the pixels of
+a 224 px input, each compared with its four diagonal neighbours; a new Adam for the second stage. It has no bound, and
+keeps every 50th iterate: ours has the bound of --max-shift, looks at every iterate and rounds colours to 8 bits."""
 BENDING = {"step": Schedule(0.15, 0.005, "geometric"), "smooth": 0.5}
 """The step shrinks as the ball's does. 4 photos against CAM, 100 steps: from 0.1 to 0.005 px map_l1 0.0087 and a mean
 flow of 0.23 px; from 0.15 px 0.0034 and 0.32 px; without the penalty on roughness 0.0026 and 0.48 px; with a flow at
@@ -31,7 +34,11 @@ BENDING_MATCHING = {**BENDING, "smooth": 1.0}
 """On one photo at 96 px half the penalty gave a mean flow of 0.58 px and no nearer a map: both L1 are below 0.00001."""
 
 ON_PREDICTION: Rows = {
-    ("stadv", None, "paper"): Preset(CONSTANT, {"steps": 1200}, why=NO_RECIPE),
+    ("stadv", None, "paper"): Preset(
+        PUBLISHED_FLOW,
+        {"steps": 300},
+        why="The authors' StAdv on the prediction: 300 steps of Adam on ℓ_prd + τ ℓ_flow, with no early stop.",
+    ),
     ("stadv", None, "fast"): Preset(
         BENDING_ON_PREDICTION, {"steps": 100, "stop_confidence": 0.999}, why="As long as `pgd`, and stopped likewise."
     ),
@@ -42,7 +49,30 @@ ON_PREDICTION: Rows = {
 
 ON_BOTH: Rows = {
     ("adv2-stadv", None, "paper"): Preset(
-        CONSTANT, {"steps": 1600, "warmup": 400, "lam": PUBLISHED_LAM}, why=NO_RECIPE
+        PUBLISHED_FLOW,
+        {"steps": 800, "warmup": 200, "lam": PUBLISHED_LAM, "prediction": 2.0},
+        why="The authors' recipe against CAM: 200 steps on ℓ_prd + τ ℓ_flow, then 600 on 2 ℓ_prd + c ℓ_int + τ ℓ_flow "
+        "with c from 5 to 10.",
+    ),
+    ("adv2-stadv", "rts", "paper"): Preset(
+        PUBLISHED_FLOW,
+        {"steps": 800, "warmup": 200, "lam": PUBLISHED_LAM, "prediction": 1.1},
+        why="The authors' recipe against RTS: as against CAM, with ℓ_prd + 0.1 of the encoder's class loss, which is "
+        "ℓ_prd itself here: the encoder is the classifier.",
+    ),
+    ("adv2-stadv", "grad", "paper"): Preset(
+        PUBLISHED_FLOW,
+        {
+            "steps": 1154,
+            "warmup": 450,
+            "lam": Stages(tuple(c * 56 * 56 for c in (0.003, 0.01, 0.05, 0.2)), (301, 201, 101, 101)),
+            "confidence": 0.75,
+            "check": 10,
+        },
+        {"slope": "published", "tau": 1e-4},
+        why="The authors' recipe against GRAD: 450 steps on the prediction, 704 on both with c · sum(diff²) of the "
+        "56×56 map in four stages; every 10 steps a look at the real map, and the nearest one with p > 0.75 is kept. "
+        "Their Adam begins anew at each stage, ours at the first.",
     ),
     ("adv2-stadv", None, "fast"): Preset(
         BENDING,
@@ -67,11 +97,15 @@ ON_BOTH: Rows = {
         why="λ, warm-up and label smoothing are those of the ball's patient attack on GRAD.",
     ),
     ("adv2-stadv", "mask", "paper"): Preset(
-        CONSTANT,
-        {"steps": 1400, "warmup": 400, "lam": PUBLISHED_LAM, "check": 50, "step_passes": 43.0, "once": MASKS},
+        {**PUBLISHED_FLOW, "step": Schedule(0.005), "smooth": 0.004 * 224 * 224},
+        {
+            **{"steps": 1400, "warmup": 400, "lam": Schedule(500.0 * 28 * 28), "margin": 5.0},
+            **{"check": 50, "step_passes": 43.0, "once": MASKS},
+        },
         {"kind": "bilevel"},
-        why="The ball's counts of steps. A bend has no step that could be halved, so prediction and map share one: "
-        "there is no bisection.",
+        why="The authors' recipe against MASK: 400 steps on the margin, then 1,000 on the margin + 500 sum(diff²) of "
+        "the 28×28 mask + 0.004 ℓ_flow with Adam(0.005). Theirs starts with Adam(0.01) and τ = 5e-4; ours has the "
+        "second stage's numbers throughout.",
     ),
     ("adv2-stadv", "mask", "fast"): Preset(
         BENDING_MATCHING,

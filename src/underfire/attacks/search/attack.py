@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec
 
 from underfire.attacks.search.ball import Ball
-from underfire.attacks.search.flow import Flow
+from underfire.attacks.search.flow import Flow, SeededFlow
 from underfire.attacks.search.loop import search
 from underfire.attacks.search.objective import PredictionAlone, PredictionAndMap
 from underfire.attacks.search.settings import SearchSettings
@@ -52,17 +52,23 @@ class SearchAttack:
         """L∞ budget in whole levels of 255; None for a space with another budget."""
         return self.space.eps
 
+    @property
+    def draws(self) -> bool:
+        """Whether another seed gives another picture for the same target."""
+        return isinstance(self.space, Flow) and self.space.start > 0
+
     def bound(self, step_passes: float) -> float:
         """Give the most F that an image can cost, where a step on prediction and map costs ``step_passes``."""
         return self.settings.bound(self.objective.step_passes(step_passes))
 
     def run(self, victim: Victim, x: Images, goal: Goal, seeds: Sequence[int]) -> Found:
-        """Search adversarial images for the clean images ``x`` (N, 3, H, W); ``seeds`` are not needed.
+        """Search adversarial images for the clean images ``x`` (N, 3, H, W); ``seeds`` are for starts that are drawn.
 
         Raises:
             UnderfireError: for a victim that the objective is not made for.
         """
-        return search(victim, x, goal, self.space, self.settings, self.objective.surrogate_for(victim))
+        space = SeededFlow(self.space, tuple(seeds)) if isinstance(self.space, Flow) else self.space
+        return search(victim, x, goal, space, self.settings, self.objective.surrogate_for(victim))
 
     def spelling(self) -> tuple[str, dict[str, Any]]:
         """Give the name and the fields that digests know this attack by: each name had a class of its own once."""

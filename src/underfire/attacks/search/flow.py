@@ -4,7 +4,10 @@
     images    round(255 · warp(x_o, f)) / 255                 the gradient there is used at the warp (straight through)
     warp      x̂(p) = x_o(p + f(p)), bilinear; outside the picture its border continues
     loss      as everywhere, plus  smooth · mean over pixels of  Σ_{q ∈ N(p)} ‖f(p) − f(q)‖₂ , N the four neighbours
+              (diagonal: the four diagonal ones, those at the border their own neighbours, as the published code has it)
+    start     0, or each coordinate uniform in [−start, start], from the photo's own seed
     step      m ← β₁ m + (1 − β₁) g ,  v ← β₂ v + (1 − β₂) g² ,  f ← f − η(t) · m̂ / √v̂ , cut to the bound   (Adam)
+              amsgrad: the largest v so far in place of v (Reddi et al. 2018)
 
 Why Adam and not the ball's sign steps: a sign step moves every pixel as far as the few that matter. On 4 photos with
 100 steps against CAM both reached a map L1 of 0.0025: sign steps with a mean flow of 1.06 px, Adam with 0.48 px.
@@ -12,8 +15,8 @@ Why Adam and not the ball's sign steps: a sign step moves every pixel as far as 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 import torch
@@ -24,6 +27,7 @@ from torch import Tensor
 from underfire.attacks.search.finite import GRADIENT, POSITION, refuse
 from underfire.attacks.search.settings import Decay, Schedule, StepSize
 from underfire.core import LEVELS, Images, PerImage
+from underfire.core.hashing import ADDED
 
 REFERENCE = 224
 """Shifts are given in px at this input size and scale with the shorter side, so that bends are the same everywhere."""
@@ -55,6 +59,18 @@ def roughness(flow: Tensor) -> PerImage:
     return 2 * (pairs[0] + pairs[1]) / (flow.shape[-2] * flow.shape[-1])  # each pair is in two sums
 
 
+def diagonal_roughness(flow: Tensor) -> PerImage:
+    """Sum each pixel's distances to the flow of its four diagonal neighbours; give the mean over pixels, (N,) in px.
+
+    Outside the field its border continues, so a pixel at the border is compared with the pixels beside it.
+    """
+    height, width = flow.shape[-2:]
+    wide = F.pad(flow, (1, 1, 1, 1), mode="replicate")
+    corners = [wide[:, :, a : a + height, b : b + width] for a in (0, 2) for b in (0, 2)]
+    far = [((flow - corner).square().sum(1) + SQUARE_OF_NOTHING).sqrt().sum((1, 2)) for corner in corners]
+    return torch.stack(far).sum(0) / (height * width)
+
+
 @dataclass(frozen=True)
 class Flow:
     """Flow fields within a hard bound.
@@ -65,6 +81,10 @@ class Flow:
         smooth: weight of the penalty on neighbours that part.
         momentum: β₁ of Adam, in [0, 1).
         memory: β₂ of Adam, in [0, 1).
+        start: the search starts at a flow that is uniform in [−start, start], px at an input of 224 px.
+        amsgrad: divide by the root of the largest v so far.
+        diagonal: neighbours are those at the corners.
+        restarts: Adam forgets what it has seen when the map begins to count.
     """
 
     spelled: ClassVar[str] = "Flow"
@@ -75,10 +95,26 @@ class Flow:
     smooth: Annotated[float, Field(ge=0)] = 0.5
     momentum: Decay = 0.75
     memory: Decay = 0.95
+    start: Annotated[float, Field(ge=0, le=REFERENCE / 2)] = field(default=0.0, metadata=ADDED)
+    amsgrad: bool = field(default=False, metadata=ADDED)
+    diagonal: bool = field(default=False, metadata=ADDED)
+    restarts: bool = field(default=False, metadata=ADDED)
+
+    def walk(self, x: Images, seeds: Sequence[int] = ()) -> FlowWalk:
+        """Start at the clean images ``x``, or near them: ``seeds`` has a number for each."""
+        return FlowWalk(self, x, seeds)
+
+
+@dataclass(frozen=True)
+class SeededFlow:
+    """Flow fields that start where their images' ``seeds`` say."""
+
+    space: Flow
+    seeds: tuple[int, ...]
 
     def walk(self, x: Images) -> FlowWalk:
-        """Start at the clean images ``x``."""
-        return FlowWalk(self, x)
+        """Start near the clean images ``x``."""
+        return self.space.walk(x, self.seeds)
 
 
 class FlowWalk:
@@ -87,15 +123,35 @@ class FlowWalk:
     Args:
         space: their bound and steps.
         x: (N, 3, H, W) clean images in [0, 1], on the 8-bit grid.
+        seeds: a number for each, for a start that is drawn.
     """
 
-    def __init__(self, space: Flow, x: Images) -> None:
+    def __init__(self, space: Flow, x: Images, seeds: Sequence[int] = ()) -> None:
         self.space, self.x = space, x.detach()
         self.scale = min(x.shape[-2:]) / REFERENCE
-        self.flow = self.x.new_zeros(len(x), 2, *x.shape[-2:])
-        self.mean, self.square = torch.zeros_like(self.flow), torch.zeros_like(self.flow)
-        self.steps = 0
+        self.flow = self._inside(self._start(seeds))
+        self._forget()
         self._shown = self._warped = self.x
+
+    def _start(self, seeds: Sequence[int]) -> Tensor:
+        still = torch.zeros_like(self.x[:, :2])
+        if not self.space.start:
+            return still
+        for one, seed in zip(still, seeds, strict=True):
+            rng = torch.Generator().manual_seed(seed % 2**63)
+            drawn = 2 * torch.rand(one.shape, generator=rng, dtype=torch.float64) - 1
+            one.copy_(drawn * self.space.start * self.scale)
+        return still
+
+    def _forget(self) -> None:
+        """Begin Adam anew."""
+        self.mean, self.square = torch.zeros_like(self.flow), torch.zeros_like(self.flow)
+        self.largest, self.steps = torch.zeros_like(self.flow), 0
+
+    def begin_map(self) -> None:
+        """Hear that the map counts from here on."""
+        if self.space.restarts:
+            self._forget()
 
     def images(self) -> Images:
         """Give the images as they would be saved, as a leaf."""
@@ -114,13 +170,16 @@ class FlowWalk:
         """Take one step of Adam on the loss and the penalty, then cut the flow to its bound."""
         at_image = torch.autograd.grad(loss.sum(), self._shown)[0]
         refuse(at_image.sum((1, 2, 3)), GRADIENT)
-        penalty = self.space.smooth * roughness(self.flow)
+        rough = diagonal_roughness if self.space.diagonal else roughness
+        penalty = self.space.smooth * rough(self.flow)
         g = torch.autograd.grad([self._warped, penalty], self.flow, [at_image, torch.ones_like(penalty)])[0]
         b1, b2 = self.space.momentum, self.space.memory
         self.steps += 1
         self.mean = b1 * self.mean + (1 - b1) * g
         self.square = b2 * self.square + (1 - b2) * g.square()
-        m, v = self.mean / (1 - b1**self.steps), self.square / (1 - b2**self.steps)
+        self.largest = torch.maximum(self.largest, self.square)
+        second = self.largest if self.space.amsgrad else self.square
+        m, v = self.mean / (1 - b1**self.steps), second / (1 - b2**self.steps)
         eta = self.scale * self.space.step.at(progress)
         moved = self.flow.detach() - eta * m / v.sqrt().clamp_min(torch.finfo(v.dtype).tiny)
         refuse(moved.sum((1, 2, 3)), POSITION)  # the sampler would read memory that is not the picture's
@@ -136,4 +195,4 @@ class FlowWalk:
     def select(self, keep: Tensor) -> None:
         """Keep only the rows ``keep`` (bool (N,))."""
         self.x, self.flow = self.x[keep], self.flow.detach()[keep]
-        self.mean, self.square = self.mean[keep], self.square[keep]
+        self.mean, self.square, self.largest = self.mean[keep], self.square[keep], self.largest[keep]

@@ -39,6 +39,14 @@ class Bisecting(Protocol):
 
 
 @runtime_checkable
+class Restarting(Protocol):
+    """A walk that may begin anew when the map begins to count."""
+
+    def begin_map(self) -> None:
+        """Hear that the map counts from here on."""
+
+
+@runtime_checkable
 class Ranking(Protocol):
     """A surrogate that knows better than the maps' distance which iterate is the best."""
 
@@ -149,7 +157,8 @@ class LiveBatch:
                 self._bisect(map_loss, settings, progress)
             else:
                 lam = settings.lam.at(progress) * self.share if settings.yields else settings.lam.at(progress)
-                self.walk.step(prediction + lam * terms.loss, progress)
+                weight = settings.prediction if self.surrogate is not None else 1.0
+                self.walk.step(weight * prediction + lam * terms.loss, progress)
         except NotFinite as e:
             if e.what == POSITION:
                 why = "in the search the step led to a position that is not finite."

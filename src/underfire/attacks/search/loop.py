@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 
 from underfire.attacks.search.best import Best
-from underfire.attacks.search.live import LiveBatch
+from underfire.attacks.search.live import LiveBatch, Restarting
 from underfire.attacks.search.objective import MakeSurrogate
 from underfire.attacks.search.settings import SearchSettings
 from underfire.attacks.search.success import Reached
@@ -44,6 +44,8 @@ def search(
     for step in range(settings.steps + 1):
         if make_surrogate and step == settings.warmup:
             live.surrogate = make_surrogate(live.x, live.goal)
+            if isinstance(live.walk, Restarting):
+                live.walk.begin_map()
         x_hat = live.walk.images()
         terms, distance = live.see(x_hat, look=settings.looks_at(step))
         reached = Reached.of(live.head, terms.logits.detach(), live.goal)

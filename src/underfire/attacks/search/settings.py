@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
 from underfire.attacks.search.success import Success
 from underfire.core import UnderfireError
+from underfire.core.hashing import ADDED
 
 FIRST_ORDER = 3.0
 """F of a step on the prediction alone: one forward pass, and a backward pass to the input, which counts two."""
@@ -129,6 +130,7 @@ class SearchSettings:
             on ℓ_int that keeps each image's margin κ.
         step_passes: F of a step on prediction and map, in place of the interpreter's own number; for the estimate.
         once: F that come once and not with each step; for the estimate.
+        prediction: weight of ℓ_prd once the map counts.
 
     Raises:
         UnderfireError: for a warm-up that is longer than the search, or looks less than a step apart, or halvings
@@ -149,6 +151,7 @@ class SearchSettings:
     bisect: Annotated[int, Field(ge=0, le=50)] = 0
     step_passes: Annotated[float, Field(ge=0)] | None = None
     once: Annotated[float, Field(ge=0)] = 0.0
+    prediction: Annotated[float, Field(ge=0, le=LARGEST)] = field(default=1.0, metadata=ADDED)
 
     def __post_init__(self) -> None:
         if self.bisect and self.margin is None:

@@ -1,0 +1,66 @@
+"""Controls: what a change of the same size does by itself, and what ADV²'s own search does without its map term."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import torch
+from pydantic import Field
+
+from underfire.attacks.adv2 import adv2 as adv2_maker
+from underfire.attacks.presets.row import PRESET_NAMES
+from underfire.attacks.search import PredictionAndMap, Schedule, SearchAttack, maker_of
+from underfire.core import LEVELS, Found, Goal, Images, UnderfireError, Victim, unknown
+from underfire.registry import register
+
+
+@register("attacks", "noise")
+@dataclass(frozen=True)
+class Noise:
+    """Random noise: each colour value moves up or down by the whole budget; a control, not an attack.
+
+    Args:
+        eps: how far, in whole levels of 255.
+    """
+
+    name: ClassVar[str] = "noise"
+    fools_interpreter: ClassVar[bool] = False
+    spelled: ClassVar[str] = "Noise"
+    draws: ClassVar[bool] = True
+    eps: Annotated[int, Field(ge=1, le=LEVELS)]
+
+    @classmethod
+    def make(cls, preset: str, against: str | None, eps: int, **overrides: Any) -> Noise:
+        """Make it; presets and settings change nothing."""
+        if preset not in PRESET_NAMES:
+            raise unknown("preset", preset, PRESET_NAMES)
+        if overrides:
+            raise UnderfireError(f"'noise' has no setting '{next(iter(overrides))}'.")
+        return cls(eps)
+
+    def bound(self, step_passes: float) -> float:
+        """Give the F of an image: none."""
+        return 0.0
+
+    def run(self, victim: Victim, x: Images, goal: Goal, seeds: Sequence[int]) -> Found:
+        """Draw the noise of the clean images ``x`` (N, 3, H, W), each from its own seed."""
+        noisy = x.clone()
+        for one, seed in zip(noisy, seeds, strict=True):
+            signs = torch.randint(0, 2, one.shape, generator=torch.Generator().manual_seed(seed % 2**63)) * 2 - 1
+            one.copy_(((one * LEVELS).round() + self.eps * signs.to(one)).clamp(0, LEVELS) / LEVELS)
+        return Found(noisy, torch.zeros(len(x), dtype=torch.int64))
+
+
+@register("attacks", "adv2-control")
+@maker_of(PredictionAndMap)
+def adv2_control(preset: str, against: str | None, eps: int, drawn: bool = False, **overrides: object) -> SearchAttack:
+    """Search as adv2 does, with λ = 0: the map does not count. A control, not an attack.
+
+    The best iterate is chosen as adv2 chooses it, so what remains is what the term λ ℓ_int does.
+    """
+    chosen = adv2_maker.make(preset, against, eps, drawn=drawn, **overrides)
+    settings = dataclasses.replace(chosen.settings, lam=Schedule(0.0), yields=False, bisect=0)
+    return dataclasses.replace(chosen, name="adv2-control", settings=settings)

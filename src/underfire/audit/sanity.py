@@ -1,0 +1,77 @@
+"""Sanity checks of the attack itself, as small audits beside an audit (Carlini et al. 2019, section 3).
+
+An attack that is weak by mistake makes a classifier look strong. So the attack on the prediction is run on some photos
+with more budget, without a bound, for longer, and with a single step, each beside random noise of the same size:
+OUT/sanity/NAME is an ordinary audit. What they say is read by report/sanity.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from underfire import registry
+from underfire.audit.run import Audit, run
+from underfire.core import LEVELS, Listener, Quiet
+from underfire.plan.settings import Settings
+from underfire.plan.units import Plan
+
+FOLDER = "sanity"
+PHOTOS = 4
+"""Photos of the checks, where nobody says how many."""
+SHARE = 0.2
+"""By default the checks cost at most this share of the audit."""
+LONGER = 4
+"""The long search has so many times the steps."""
+
+
+def checks(plan: Plan, photos: int) -> dict[str, Settings]:
+    """Name the settings of each small audit.
+
+    Args:
+        plan: of the audit that is checked.
+        photos: how many of its photos are attacked.
+    """
+    s = plan.settings
+    judge = min(plan.lanes, key=lambda lane: lane.passes).interpreters[0]
+    shared: dict[str, Any] = {
+        **{"limit": photos, "interpreter": (judge,), "attack": ("pgd", "noise"), "seeds": None, "sanity": None},
+        **{"target": str(plan.job.target), "target_map": "benign", "defense": None, "adaptive": False, "resolved": {}},
+    }
+    own = {part: chosen for part, chosen in s.options.items() if part in (judge, "pgd")}
+
+    def variant(eps: int, **pgd: Any) -> Settings:
+        options = {**own, "pgd": {**own.get("pgd", {}), **pgd}} if pgd else own
+        return s.model_copy(update={**shared, "eps": eps, "options": options})
+
+    found = {"step": variant(1, steps=1, step=1.0)}
+    for eps in dict.fromkeys(min(LEVELS, eps) for eps in (s.eps, 2 * s.eps, 4 * s.eps, LEVELS)):
+        found[f"eps-{eps}"] = variant(eps)
+    return found | {"longer": variant(s.eps, steps=LONGER * _steps(s))}
+
+
+def _steps(s: Settings) -> int:
+    pgd: Any = registry.maker("attacks", "pgd").make(s.preset, None, s.eps, **s.options.get("pgd", {}))
+    return int(pgd.settings.steps)
+
+
+def photos_of(plan: Plan) -> int:
+    """Count the photos to check on: as asked, or as many of `PHOTOS` as the audit can pay for."""
+    n = len(plan.photos)
+    if plan.settings.sanity is not None:
+        return min(n, plan.settings.sanity)
+    each = sum(3.0 * (_steps(one) + 1) for one in checks(plan, 1).values())
+    return min(PHOTOS, int(SHARE * plan.image_passes * plan.attacked / each))
+
+
+def check(audit: Audit, listener: Listener | None = None) -> int:
+    """Run what is missing of the checks; return the number of photos, 0 where they are too dear or were not asked for.
+
+    Args:
+        audit: a finished audit.
+        listener: hears how it goes on.
+    """
+    photos = photos_of(audit.plan)
+    if photos:
+        for name, settings in checks(audit.plan, photos).items():
+            run(settings, audit.out / FOLDER / name, listener or Quiet())
+    return photos
