@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from underfire.classifiers.apart import apart
 from underfire.classifiers.head import Features, last_linear, pooled, traced
+from underfire.classifiers.layers import Layered
 from underfire.classifiers.meter import PassMeter
 from underfire.classifiers.sound import sound
 from underfire.core import FAILURES, ClassNames, Images, Meter, Preprocess, UnderfireError, UnsuitableError, refused
 from underfire.core.hashing import spell
 
 
-class TorchClassifier:
+class TorchClassifier(Layered):
     """A network with its input policy.
 
     Args:

@@ -20,6 +20,7 @@ from underfire.core.errors import (
     refused,
     unknown,
 )
+from underfire.core.layers import Layer, LayeredClassifier
 from underfire.core.listener import Listener, Quiet
 from underfire.core.protocols import (
     Classifier,
@@ -85,6 +86,8 @@ __all__ = [
     "Job",
     "JudgeUnit",
     "Labels",
+    "Layer",
+    "LayeredClassifier",
     "Limits",
     "Listener",
     "Maps",
