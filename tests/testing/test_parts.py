@@ -45,9 +45,13 @@ def network(kind: str, classifier: TorchClassifier, folder: Path) -> str:
     return str(path)
 
 
+OF_ATTENTION = ("relevance", "rollout")
+"""Interpreters that want a transformer."""
+
+
 @pytest.mark.parametrize("name", registry.names("interpreters"))
 def test_an_interpreter_keeps_its_contract(name: str, tmp_path: Path) -> None:
-    classifier, options = toys.whole(), dict(MADE.get(name, {}))
+    classifier, options = toys.transformer() if name in OF_ATTENTION else toys.whole(), dict(MADE.get(name, {}))
     if name in NETWORKS:
         options["weights"] = network(name, classifier, tmp_path)
     interpreter = registry.build_interpreter(name, classifier, options)

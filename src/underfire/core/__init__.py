@@ -20,7 +20,7 @@ from underfire.core.errors import (
     refused,
     unknown,
 )
-from underfire.core.layers import Layer, LayeredClassifier
+from underfire.core.layers import HasLayers, Layer, LayeredClassifier
 from underfire.core.listener import Listener, Quiet
 from underfire.core.protocols import (
     Classifier,
@@ -80,6 +80,7 @@ __all__ = [
     "ForgeUnit",
     "Found",
     "Goal",
+    "HasLayers",
     "ImageErrors",
     "Images",
     "Interpreter",

@@ -46,8 +46,8 @@ class Layer:
 
 
 @runtime_checkable
-class LayeredClassifier(Classifier, Protocol):
-    """A classifier whose layers can be seen by name."""
+class HasLayers(Protocol):
+    """What shows its layers by name."""
 
     def layers(self) -> Sequence[Layer]:
         """List the layers in the order in which a forward pass leaves them."""
@@ -83,3 +83,7 @@ class LayeredClassifier(Classifier, Protocol):
 
     def patches(self) -> tuple[int, int]:
         """Give rows and columns of the patch grid that the last h·w tokens of `attention` are; errors as there."""
+
+
+class LayeredClassifier(Classifier, HasLayers, Protocol):
+    """A classifier whose layers can be seen."""

@@ -19,6 +19,7 @@ from torch import Tensor
 from underfire.core import (
     Classifier,
     Goal,
+    HasLayers,
     ImageErrors,
     Images,
     Labels,
@@ -42,7 +43,7 @@ def layered(classifier: Classifier) -> LayeredClassifier:
     Raises:
         UnsuitableError: it is none.
     """
-    if not isinstance(classifier, LayeredClassifier):
+    if not isinstance(classifier, HasLayers):
         raise UnsuitableError(f"The layers of '{classifier.name}' cannot be seen: build it with underfire.wrap.")
     return classifier
 
