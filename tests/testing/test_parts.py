@@ -25,9 +25,14 @@ from underfire.interpreters.rts.card import Card, packed
 MADE: Mapping[str, Mapping[str, Any]] = {
     "mask": {"size": 6, "steps": 6},
     "ensemble": {"members": ("cam", "grad")},
+    "occlusion": {"patch": 32, "stride": 32},
+    **dict.fromkeys(("rise", "lime", "kernelshap"), {"n": 12}),
 }
 """Options of an interpreter's maker, where the ones that it has by default take long or want a file."""
-ASKED: Mapping[str, Mapping[str, Any]] = {"mask": {"record": 6}}
+ASKED: Mapping[str, Mapping[str, Any]] = {
+    "mask": {"record": 6},
+    **dict.fromkeys(("occlusion", "rise", "lime", "kernelshap"), {"stock": 8, "looks": 4}),
+}
 """Options of its surrogate, likewise."""
 NETWORKS = ("rts", "rts-a")
 """Interpreters that want a trained network."""
