@@ -44,6 +44,7 @@ class Grad:
     """
 
     name = "grad"
+    family = "back-propagation"
     digest = ""
     map_passes = 3.0
     step_passes = 7.0

@@ -36,6 +36,7 @@ class AttentionMap(ABC):
 
     name: ClassVar[str]
     digest = ""
+    family = "representation"
     second_order: ClassVar[bool]
     attack_options: ClassVar[Mapping[str, Any]]
 

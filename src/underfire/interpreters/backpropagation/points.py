@@ -49,6 +49,7 @@ class PointMap(ABC):
 
     name: ClassVar[str]
     digest = ""
+    family = "back-propagation"
     attack_options: ClassVar[Mapping[str, Any]]
     alone: ClassVar[bool] = False
     """Whether the one point is the image itself."""

@@ -57,6 +57,7 @@ class RemovalMap(ABC):
 
     name: ClassVar[str]
     digest = ""
+    family = "removal"
     attack_options: ClassVar[Mapping[str, Any]]
 
     def __init__(self, classifier: Classifier, fill: str, n: int) -> None:

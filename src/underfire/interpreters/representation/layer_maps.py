@@ -75,6 +75,7 @@ class LayerMap:
     name: ClassVar[str]
     formula: ClassVar[Callable[[Tensor, Tensor], Tensor]]
     digest = ""
+    family = "representation"
     attack_options: ClassVar[Mapping[str, Any]]
 
     def __init__(self, classifier: Classifier, layer: str = "auto") -> None:
