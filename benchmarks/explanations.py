@@ -30,7 +30,18 @@ from underfire.metrics.estimate import mean
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "explanations.csv"
 KEY = ("case", "image", "attack")
-MEASURED = ("success", "confidence", "map_l1", "map_iou", "map_rank", "steps", "passes", "judge_passes", "seconds", "error")
+MEASURED = (
+    "success",
+    "confidence",
+    "map_l1",
+    "map_iou",
+    "map_rank",
+    "steps",
+    "passes",
+    "judge_passes",
+    "seconds",
+    "error",
+)
 COLUMNS = (*KEY, *MEASURED, "device", "commit")
 COMMIT = subprocess.run(
     ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True, cwd=HERE
@@ -108,7 +119,10 @@ def show(cases: list[str]) -> None:
             success = mean([float(row["success"] == "True") for row in sound])
             numbers = {c: mean([float(row[c]) for row in sound]) for c in ("confidence", "map_l1", "map_iou", "passes")}
             shown = " ".join(f"{c} {e.value:.4g}" for c, e in numbers.items() if e.value is not None)
-            print(f"{case:18} {attack:5} n {len(sound)} (+{len(rows) - len(sound)}) success {success.value} {shown}", flush=True)
+            print(
+                f"{case:18} {attack:5} n {len(sound)} (+{len(rows) - len(sound)}) success {success.value} {shown}",
+                flush=True,
+            )
 
 
 def main() -> None:

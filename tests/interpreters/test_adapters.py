@@ -10,8 +10,7 @@ import torch
 from captum.attr import Saliency
 
 from support import toys
-from test_backpropagation import pooled
-from test_representation import goal_of
+from support.attacked import goal_of, pooled
 from underfire import registry
 from underfire.core import UnderfireError, UnknownNameError, UnsuitableError
 from underfire.images import maps
@@ -48,7 +47,9 @@ def test_grad_cams_grad_cam_is_ours_enlarged() -> None:
         assert torch.corrcoef(torch.stack([same.flatten(), large[row].flatten()]))[0, 1] > 0.95
 
 
-@pytest.mark.parametrize("name", ["captum:GradientShap", "captum:FeatureAblation", "captum:Occlusion", "grad-cam:EigenCAM"])
+@pytest.mark.parametrize(
+    "name", ["captum:GradientShap", "captum:FeatureAblation", "captum:Occlusion", "grad-cam:EigenCAM"]
+)
 def test_a_map_is_a_function_of_the_image(name: str) -> None:
     one, x = made(name)
     both, alone = one.explain(x[:2], Y[:2]), one.explain(x[1:2], Y[1:2])

@@ -13,7 +13,7 @@ import transformers
 from torch import nn
 
 from support import toys
-from test_representation import distance
+from support.attacked import distance
 from underfire import registry, wrap
 from underfire.attacks.adv2 import adv2
 from underfire.attacks.pgd import pgd
@@ -47,7 +47,7 @@ def replica(attention: list[Any], gradients: list[Any] | None) -> Any:
 
 
 def unfused(module: nn.Module, x: torch.Tensor, y: int) -> tuple[list[Any], list[Any]]:
-    """timm's own attention and gradients, with its fused step switched off."""
+    """Timm's own attention and gradients, with its fused step switched off."""
     caught: list[torch.Tensor] = []
 
     def catch(_m: nn.Module, _args: Any, out: torch.Tensor) -> None:
@@ -82,16 +82,18 @@ class Logits(nn.Module):
 
 def hugging_face(attention: str) -> nn.Module:
     torch.manual_seed(0)
-    config = transformers.ViTConfig(
+    of: Any = transformers.ViTForImageClassification
+    kind: Any = transformers.ViTConfig
+    config = kind(
         image_size=SIDE, num_hidden_layers=2, hidden_size=32, num_attention_heads=2, intermediate_size=32, num_labels=5
     )
-    return Logits(transformers.ViTForImageClassification._from_config(config, attn_implementation=attention)).eval()
+    return Logits(of._from_config(config, attn_implementation=attention)).eval()
 
 
 def torchvision_vit() -> nn.Module:
     torch.manual_seed(0)
     built: nn.Module = torchvision.models.VisionTransformer(SIDE, 16, 2, 2, 32, 32, num_classes=5).eval()
-    nn.init.normal_(built.get_submodule("heads.head").weight)  # zeros, as torchvision makes it
+    nn.init.normal_(next(built.get_submodule("heads.head").parameters()))  # zeros, as torchvision makes it
     return built
 
 
@@ -112,7 +114,7 @@ def test_attention_is_seen_however_a_library_computes_it(make: Any) -> None:
 def test_hugging_faces_own_attention_is_the_one_that_is_seen() -> None:
     module, x = hugging_face("eager"), toys.pictures(2, 3, SIDE).float()
     _, attention = wrapped(module).attention(x)
-    own = module.module(pixel_values=(x - 0.5) / 0.5, output_attentions=True).attentions  # type: ignore[operator,union-attr]
+    own = module.module(pixel_values=(x - 0.5) / 0.5, output_attentions=True).attentions
     torch.testing.assert_close(attention[1], own[1], rtol=0, atol=1e-5)
 
 

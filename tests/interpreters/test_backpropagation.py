@@ -8,24 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from captum.attr import InputXGradient, IntegratedGradients, Saliency
 from PIL import Image
 
 from support import toys
-from test_representation import distance
+from support.attacked import distance, pooled
 from underfire import registry
 from underfire.attacks.adv2 import adv2
 from underfire.attacks.pgd import pgd
 from underfire.core import MismatchError, NotFoundError, UnknownNameError
-from underfire.images import maps
 from underfire.interpreters.drawn import generators, normal
 
 Y = torch.tensor([2, 0, 1])
-
-
-def pooled(evidence: torch.Tensor) -> torch.Tensor:
-    return maps.unit_scale(F.avg_pool2d(evidence.detach()[:, None], 4)[:, 0])
 
 
 def case(name: str, **options: Any) -> tuple[Any, torch.Tensor, torch.Tensor]:

@@ -13,7 +13,7 @@ from skimage.transform import resize
 from sklearn.linear_model import Ridge
 
 from support import toys
-from test_representation import distance, goal_of
+from support.attacked import distance, goal_of
 from underfire import registry
 from underfire.attacks.adv2 import adv2
 from underfire.attacks.pgd import pgd
@@ -95,10 +95,14 @@ def test_more_superpixels_than_pixels_are_refused(number: int) -> None:
 
 
 def test_words_and_sizes_that_do_not_suit_are_refused() -> None:
-    for options in ({"fill": "gray"}, {"segments": "slick"}):
+    for words in ({"fill": "gray"}, {"segments": "slick"}):
         with pytest.raises(UnknownNameError):
-            made("lime", **options)
-    for name, options in (("occlusion", {"patch": 8, "stride": 9}), ("occlusion", {"patch": 49}), ("rise", {"cells": 49})):
+            made("lime", **words)
+    for name, options in (
+        ("occlusion", {"patch": 8, "stride": 9}),
+        ("occlusion", {"patch": 49}),
+        ("rise", {"cells": 49}),
+    ):
         with pytest.raises(UnderfireError, match=str(next(iter(options.values())))):
             made(name, **options)
 

@@ -15,11 +15,12 @@ from pytorch_grad_cam.utils.reshape_transforms import vit_reshape_transform
 from torch import nn
 
 from support import toys
+from support.attacked import distance, goal_of
 from underfire import registry, wrap
 from underfire.attacks.adv2 import adv2
 from underfire.attacks.pgd import pgd
 from underfire.classifiers.base import TorchClassifier
-from underfire.core import Goal, ImageErrors, UnderfireError, UnknownNameError, UnsuitableError, Victim
+from underfire.core import ImageErrors, UnderfireError, UnknownNameError, UnsuitableError
 from underfire.images import maps, photos, pixels
 from underfire.interpreters.checked import explain
 
@@ -55,7 +56,9 @@ def assert_same(got: torch.Tensor, wanted: torch.Tensor) -> None:
 def test_a_toys_map_is_the_librarys(name: str, layer: str) -> None:
     classifier, x, y = toys.toy(), toys.pictures(4), [0, 1, 2, 3]
     got, none = explain(registry.build_interpreter(name, classifier, {"layer": layer}), x, torch.tensor(y))
-    wanted = library_map(LIBRARY[name], classifier.module, classifier.module.get_submodule(layer), (x - 0.5) / toys.STD, y)
+    wanted = library_map(
+        LIBRARY[name], classifier.module, classifier.module.get_submodule(layer), (x - 0.5) / toys.STD, y
+    )
     there = [row for row in range(4) if row not in none]
     assert_same(got[there], wanted[there])
     assert len(there) >= 2
@@ -90,7 +93,12 @@ def test_a_transformers_map_is_the_librarys() -> None:
     [
         ("resnet18", {}, "layer4", "grid"),
         ("vgg11", {}, "features", "grid"),
-        ("swin_tiny_patch4_window7_224", {"img_size": 64, "window_size": 2}, "layers.3.blocks.1.norm1", "channels last"),
+        (
+            "swin_tiny_patch4_window7_224",
+            {"img_size": 64, "window_size": 2},
+            "layers.3.blocks.1.norm1",
+            "channels last",
+        ),
         ("vit_tiny_patch16_224", {"img_size": 64}, "blocks.11.norm1", "tokens"),
     ],
 )
@@ -124,7 +132,7 @@ def test_a_layer_without_a_grid_is_refused() -> None:
 
 def test_a_map_that_is_the_same_everywhere_is_none() -> None:
     classifier, x = toys.toy(), toys.pictures(2)
-    classifier.module.get_submodule("head").weight.data[0] = -1.0  # type: ignore[union-attr,operator]
+    classifier.module.get_submodule("head").weight.data[0] = -1.0  # type: ignore[operator]
     with pytest.raises(ImageErrors, match="same everywhere"):
         registry.build_interpreter("gradcam", classifier, {}).explain(x, torch.zeros(2, dtype=torch.int64))
 
@@ -142,19 +150,6 @@ def test_the_attack_brings_the_map_back_where_kinks_are_behind_the_layer(name: s
     one = registry.build_interpreter(name, classifier, {"layer": "body.0"})
     assert not one.surrogate(x, goal_of(one, x)).shows
     assert distance(adv2.make("fast", name, 16), one, x) < 0.7 * distance(pgd.make("fast", None, 16), one, x)
-
-
-def goal_of(one: Any, x: torch.Tensor) -> Goal:
-    order = one.classifier.logits(x).argsort(1, descending=True)
-    return Goal(order[:, 1], order[:, 0], {one.name: one.explain(x, order[:, 0])})
-
-
-def distance(attack: Any, one: Any, x: torch.Tensor) -> float:
-    """Mean map_l1 of an attack's pictures that reach their class."""
-    goal = goal_of(one, x)
-    found = attack.run(Victim(one.classifier, (one,)), x, goal, range(len(x))).images
-    assert (one.classifier.logits(found).argmax(1) == goal.labels).double().mean() >= 0.5
-    return float(maps.l1(one.explain(found, goal.labels), goal.maps[one.name]).mean())
 
 
 def test_what_shows_no_layers_is_refused() -> None:

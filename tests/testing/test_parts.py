@@ -26,12 +26,12 @@ MADE: Mapping[str, Mapping[str, Any]] = {
     "mask": {"size": 6, "steps": 6},
     "ensemble": {"members": ("cam", "grad")},
     "occlusion": {"patch": 32, "stride": 32},
-    **dict.fromkeys(("rise", "lime", "kernelshap"), {"n": 12}),
+    **{name: {"n": 12} for name in ("rise", "lime", "kernelshap")},
 }
 """Options of an interpreter's maker, where the ones that it has by default take long or want a file."""
 ASKED: Mapping[str, Mapping[str, Any]] = {
     "mask": {"record": 6},
-    **dict.fromkeys(("occlusion", "rise", "lime", "kernelshap"), {"stock": 8, "looks": 4}),
+    **{name: {"stock": 8, "looks": 4} for name in ("occlusion", "rise", "lime", "kernelshap")},
 }
 """Options of its surrogate, likewise."""
 NETWORKS = ("rts", "rts-a")

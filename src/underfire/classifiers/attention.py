@@ -1,8 +1,8 @@
 """The attention of a network, however it is computed: recorded in a form that can be differentiated twice.
 
 Libraries compute softmax(q kᵀ / √d) v in one fused step, which shows no attention and has no double backward. Inside
-`recording` such a step is taken apart, and a softmax over a square of tokens is noted where a network writes it out. The
-network itself stays as it is: nothing has to be switched off, or on again.
+`Recording` such a step is taken apart, and a softmax over a square of tokens is noted where a network writes it out.
+The network itself stays as it is: nothing has to be switched off, or on again.
 """
 
 from __future__ import annotations

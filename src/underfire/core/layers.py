@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Kind: TypeAlias = Literal["grid", "channels last", "tokens", "other"]
-"""How a layer's output lies: (N, C, h, w); (N, h, w, C); (N, T, C), the last h·w of the T tokens are a grid; neither."""
+"""How an output lies: (N, C, h, w); (N, h, w, C); (N, T, C), where the last h·w of the T tokens are a grid; neither."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class Layer:
         """Turn an output of this layer into maps (N, C, h, w), without class and register tokens."""
         if self.kind == "tokens":
             h, w = self.grid
-            return a[:, a.shape[1] - h * w :].transpose(1, 2).unflatten(2, (h, w))
+            places = a[:, a.shape[1] - h * w :].transpose(1, 2)
+            return places.reshape(*places.shape[:2], h, w)
         return a.permute(0, 3, 1, 2) if self.kind == "channels last" else a
 
 

@@ -1,9 +1,9 @@
 """The presets for the families of deployed explanations, and for interpreters of other packages.
 
 One rule for all: λ counts in units of each photo's own map distance after a few steps on the prediction alone
-(`relative`). A squared distance is 0.1 for one interpreter and 0.0004 for another, so an absolute λ has to be tuned for each:
-by trial (method, section 8) 30 suited Grad-CAM, 300 Integrated Gradients and 10,000 attention rollout, and in units of the
-distance these are all between 1 and 4. No interpreter has a number of its own here.
+(`relative`). A squared distance is 0.1 for one interpreter and 0.0004 for another, so an absolute λ has to be tuned for
+each: by trial (method, section 8) 30 suited Grad-CAM, 300 Integrated Gradients and 10,000 attention rollout, and in
+units of the distance these are all between 1 and 4. No interpreter has a number of its own here.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ RELATIVE = {"relative": True, "confidence": 0.95, "yields": True}
 EVEN = Schedule(3.0)
 """λ where each step sees other points or masks: the distance that is left has noise, and the prediction must hold."""
 LAST_WORD = Schedule(1.0, 30.0, "geometric")
-"""λ where a step sees the whole map: the prediction falls first, and the map gets the last word. It is CAM's own λ from 10
-to 300, in units of a distance of 0.1."""
+"""λ where a step sees the whole map: the prediction falls first, and the map gets the last word. It is CAM's own λ,
+from 10 to 300, in units of a distance of 0.1."""
 
 Space = Mapping[str, Any]
 
@@ -59,8 +59,7 @@ def _families(
         Preset(
             settling,
             {**RELATIVE, "steps": steps(120), "warmup": steps(5), "lam": LAST_WORD},
-            why="A step costs 3 F to 7 F. Second order from the chosen layer on, so a late layer costs little more than "
-            "CAM.",
+            why="A step costs 3 F to 7 F: second order from the chosen layer on, so a late layer costs little more.",
         ),
     )
     gradient = {**RELATIVE, "warmup": steps(10), "lam": EVEN, "smoothing": 0.01}

@@ -137,8 +137,8 @@ class Adapter(ABC):
 
     def _refuse(self) -> NoReturn:
         raise UnsuitableError(
-            f"'{self.name}' explains and judges pictures, and cannot be attacked itself: attack one of its family, such as "
-            "gradcam or ig, and judge its pictures by this one."
+            f"'{self.name}' explains and judges pictures, and cannot be attacked itself: attack one of its family, "
+            "such as gradcam or ig, and judge its pictures by this one."
         )
 
 

@@ -1,4 +1,4 @@
-"""Attributions of Captum: `captum:Saliency`, `captum:DeepLift`, `captum:GradientShap` …"""
+"""Attributions of Captum: `captum:Saliency`, `captum:DeepLift`, `captum:GradientShap` and so on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Maps of the library grad-cam: `grad-cam:EigenCAM`, `grad-cam:ScoreCAM`, `grad-cam:XGradCAM` …"""
+"""Maps of the library grad-cam: `grad-cam:EigenCAM`, `grad-cam:ScoreCAM`, `grad-cam:XGradCAM` and so on."""
 
 from __future__ import annotations
 

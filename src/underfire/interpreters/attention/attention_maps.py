@@ -1,8 +1,8 @@
 """Attention rollout and attention relevance: what the class token has looked at, through all blocks.
 
-    rollout     R = Π_l ½ (Ā_l + I)                              Ā: mean over heads; it does not depend on the class
-    relevance   R ← R + mean over heads( relu(∇A_l ⊙ A_l) ) R    from R = I;  ∇A = ∂z_c/∂A
-    m_c(x)      = min-max scaled  R[class token, patches]        the mean over all tokens where there is no class token
+rollout     R = Π_l ½ (Ā_l + I)                              Ā: mean over heads; it does not depend on the class
+relevance   R ← R + mean over heads( relu(∇A_l ⊙ A_l) ) R    from R = I;  ∇A = ∂z_c/∂A
+m_c(x)      = min-max scaled  R[class token, patches]        the mean over all tokens where there is no class token
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class AttentionMap(ABC):
         h, w = self.grid
         extra = r.shape[-1] - h * w
         row = r[:, 0] if extra else r.mean(1)
-        return z, row[:, extra:].unflatten(1, (h, w))
+        return z, row[:, extra:].reshape(-1, h, w)
 
     def explain(self, x: Images, y: Labels) -> Maps:
         """Compute maps (N, h, w) in [0, 1] of images (N, 3, H, W) for classes ``y`` (N,).
@@ -117,7 +117,7 @@ AttentionMap.attack_options = hints_of(AttentionSurrogate, but=("interpreter", "
 
 def by_head(a: Tensor, n: int) -> Tensor:
     """View attention (N, heads, T, T) or (N·heads, T, T) of ``n`` images as the first."""
-    return a if a.dim() == 4 else a.unflatten(0, (n, -1))
+    return a if a.dim() == 4 else a.view(n, -1, *a.shape[1:])
 
 
 @register("interpreters", "rollout")

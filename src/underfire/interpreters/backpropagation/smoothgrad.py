@@ -1,6 +1,6 @@
 """SmoothGrad (Smilkov et al. 2017): the mean gradient at noisy copies of the image.
 
-    m = min-max scaled  mean over 4×4 px of  max over colours |mean over n of ∂z_c(x + σ·noise)/∂x|
+m = min-max scaled  mean over 4×4 px of  max over colours |mean over n of ∂z_c(x + σ·noise)/∂x|
 """
 
 from __future__ import annotations

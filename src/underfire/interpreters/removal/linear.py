@@ -1,7 +1,7 @@
 """LIME and KernelSHAP: the weights of a linear model of the class score, fitted on random sets of segments.
 
-    LIME          min_w Σ_k π_k (s_k − w_0 − w·z_k)² + ‖w‖² ,   π = exp(−d²/0.25²) ,   d = 1 − cos(z_k, 1)
-    KernelSHAP    min_φ Σ_k (s_k − s_∅ − φ·z_k)²   s.t.  Σφ = s_all − s_∅ ,   |z_k| drawn ∝ (S−1) / (|z|(S−|z|))
+LIME          min_w Σ_k π_k (s_k − w_0 − w·z_k)² + ‖w‖² ,   π = exp(−d²/0.25²) ,   d = 1 − cos(z_k, 1)
+KernelSHAP    min_φ Σ_k (s_k − s_∅ − φ·z_k)²   s.t.  Σφ = s_all − s_∅ ,   |z_k| drawn ∝ (S−1) / (|z|(S−|z|))
 """
 
 from __future__ import annotations
@@ -126,7 +126,8 @@ class Lime(LinearMap):
         mean = (pi[:, None] * sets).sum(0) / pi.sum()
         centred, rest = sets - mean, scores - (pi * scores).sum() / pi.sum()
         normal = (centred * pi[:, None]).T @ centred + RIDGE * torch.eye(sets.shape[1]).to(sets)
-        return torch.linalg.solve(normal, centred.T @ (pi * rest))
+        weights: Tensor = torch.linalg.solve(normal, centred.T @ (pi * rest))
+        return weights
 
 
 @register("interpreters", "kernelshap")

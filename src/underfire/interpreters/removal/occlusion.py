@@ -1,10 +1,11 @@
 """Occlusion (Zeiler & Fergus 2014): by how much the class score falls when a patch is covered.
 
-    evidence at a place = mean of p_c(x) − p_c(x with patch k covered) over the patches k that cover it
+evidence at a place = mean of p_c(x) − p_c(x with patch k covered) over the patches k that cover it
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import Annotated
 
 import torch
@@ -78,9 +79,9 @@ class Patches(Masks):
     def evidence(self, scores: Tensor) -> Tensor:
         """Compute the mean fall over the patches that cover a place, on the grid of the patches' edges."""
         edges = sorted({*self.starts, *(start + self.patch for start in self.starts)})
-        centres = torch.tensor([(a + b) / 2 for a, b in zip(edges, edges[1:], strict=False)])
+        centres = torch.tensor([(a + b) / 2 for a, b in itertools.pairwise(edges)])
         starts = torch.tensor(self.starts)[:, None]
         covers = ((starts <= centres) & (centres < starts + self.patch)).to(scores)
-        falls = (scores[:, :1] - scores[:, 1:]).unflatten(1, (len(self.starts), -1))
-        total = covers.T @ falls @ covers
+        falls = (scores[:, :1] - scores[:, 1:]).view(len(scores), len(self.starts), -1)
+        total: Tensor = covers.T @ falls @ covers
         return total / (covers.sum(0)[:, None] * covers.sum(0))

@@ -85,7 +85,7 @@ class RemovalMap(ABC):
         for first in range(0, masks.n, step):
             some = range(first, min(first + step, masks.n))
             z = self.classifier.logits(torch.cat([self.masked(x, masks.keep(k)) for k in some]))
-            yield from z.unflatten(0, (len(some), len(x)))
+            yield from z.view(len(some), len(x), -1)
 
     @torch.no_grad()
     def explain(self, x: Images, y: Labels) -> Maps:
@@ -112,8 +112,8 @@ class RemovalMap(ABC):
         """
         if goal.drawn:
             raise UnderfireError(
-                f"The attack on {self.name} matches the scores of the image whose map is the target map, and a drawn map "
-                "has none: give another --target-map."
+                f"The attack on {self.name} matches the scores of the image whose map is the target map, and a drawn "
+                "map has none: give another --target-map."
             )
         references, classes = goal.references or (x, goal.source)
         return RemovalSurrogate(self, references, goal.labels, classes, **options)

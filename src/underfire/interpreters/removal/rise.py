@@ -1,6 +1,6 @@
 """RISE (Petsiuk et al. 2018): the mean of random masks, weighed by the class score of what they leave.
 
-    evidence = mean over k of p_c(x ⊙ M_k) M_k / p
+evidence = mean over k of p_c(x ⊙ M_k) M_k / p
 """
 
 from __future__ import annotations

@@ -32,7 +32,8 @@ class Segments:
     def _grid(self, x: Images) -> Tensor:
         h, w = x.shape[2:]
         rows, columns = (torch.arange(n, device=x.device) * self.side // n for n in (h, w))
-        return (rows[:, None] * self.side + columns).expand(len(x), h, w)
+        grid: Tensor = rows[:, None] * self.side + columns
+        return grid.expand(len(x), h, w)
 
     def _superpixels(self, x: Images, number: int) -> Tensor:
         """Find superpixels as scikit-image does by default, numbered from 0 in each image."""
@@ -41,12 +42,12 @@ class Segments:
 
     def keep(self, kept: Tensor) -> Tensor:
         """Make masks (N, 1, H, W) of what is kept (N, segments) in [0, 1]."""
-        return kept.gather(1, self.labels.flatten(1)).unflatten(1, self.labels.shape[1:])[:, None]
+        return kept.gather(1, self.labels.flatten(1)).view(len(kept), 1, *self.labels.shape[1:])
 
     def painted(self, weights: Tensor) -> Tensor:
         """Paint weights (N, segments) on the segments: (N, side, side) of a grid, else 4×4 averaged pixels."""
         if self.kind == "grid":
-            return weights.unflatten(1, (self.side, self.side))
+            return weights.view(-1, self.side, self.side)
         return F.avg_pool2d(self.keep(weights), POOL)[:, 0]
 
 
@@ -56,5 +57,6 @@ def check_segments(part: str, kind: str, number: int, side: int) -> None:
         raise unknown(f"{part} segments", kind, KINDS)
     if not 2 <= number <= side * side:
         raise UnderfireError(
-            f"{part} number = {number}: it must be 2 segments or more, and no more than the input has pixels ({side}×{side})."
+            f"{part} number = {number}: it must be 2 segments or more, and no more than the input has pixels "
+            f"({side}×{side})."
         )

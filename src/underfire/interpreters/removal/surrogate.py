@@ -2,9 +2,9 @@
 
     ℓ_int = mean over masks of  ρ( ℓ_{c_t}(x̂ at M_k) − ℓ_c(x at M_k) ) ,   ρ(e) = √(1+e²) − 1
 
-Every map of the family is a function of p at its masks. Where the log-odds of the adversarial image for c_t are those of
-the benign image for c at masks that are drawn as the victim draws his, all of these maps are the benign ones. It is of
-first order, and the benign image's side is paid once, for a stock of masks.
+Every map of the family is a function of p at its masks. Where the log-odds of the adversarial image for c_t are those
+of the benign image for c at masks that are drawn as the victim draws his, all of these maps are the benign ones. It is
+of first order, and the benign image's side is paid once, for a stock of masks.
 """
 
 from __future__ import annotations

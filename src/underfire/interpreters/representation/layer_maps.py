@@ -86,13 +86,18 @@ class LayerMap:
         self._kinked: bool | None = None
 
     def evidence(self, z: Tensor, a: Tensor, y: Labels, create_graph: bool) -> Tensor:
-        """Compute the evidence (N, h, w) for classes ``y`` from logits and from the layer's output, both of one pass."""
+        """Compute the evidence (N, h, w) for classes ``y`` from the logits and the layer's output of one pass."""
         with torch.enable_grad():
             score = z.gather(1, y[:, None]).sum()
-            g = torch.autograd.grad(score, a, create_graph=create_graph, allow_unused=True)[0] if z.requires_grad else None
+            g = (
+                torch.autograd.grad(score, a, create_graph=create_graph, allow_unused=True)[0]
+                if z.requires_grad
+                else None
+            )
         if g is None:
             raise UnsuitableError(
-                f"The scores of '{self.classifier.name}' do not depend on layer '{self.layer.name}': choose another one."
+                f"The scores of '{self.classifier.name}' do not depend on layer '{self.layer.name}': choose "
+                "another one."
             )
         return type(self).formula(self.layer.as_grid(a), self.layer.as_grid(g))
 
@@ -152,9 +157,7 @@ class LayerMapSurrogate:
         tau: τ of the smooth slopes.
     """
 
-    def __init__(
-        self, interpreter: LayerMap, x: Images, goal: Goal, tau: Annotated[float, Field(gt=0)] = 1e-2
-    ) -> None:
+    def __init__(self, interpreter: LayerMap, x: Images, goal: Goal, tau: Annotated[float, Field(gt=0)] = 1e-2) -> None:
         self.interpreter, self.goal = interpreter, goal
         self.behind = Behind(interpreter.classifier, x, Slope(tau=tau))
         self.shows = not interpreter.kinked(x)
