@@ -9,7 +9,6 @@ import pytest
 import timm
 import torch
 import torchvision
-import transformers
 from torch import nn
 
 from support import toys
@@ -19,6 +18,7 @@ from underfire.attacks.adv2 import adv2
 from underfire.attacks.pgd import pgd
 from underfire.core import UnsuitableError
 
+transformers: Any = pytest.importorskip("transformers", reason="needs the library transformers")
 SIDE = 64
 
 

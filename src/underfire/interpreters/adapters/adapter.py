@@ -85,7 +85,7 @@ class Adapter(ABC):
             there = importlib.import_module(cls.module)
         except ImportError as e:
             raise UnderfireError(
-                f"'{cls.name}' needs the library {cls.package}, which is not installed: pip install {cls.package}."
+                f"'{cls.name}' needs the library {cls.package}, which is not installed: pip install 'underfire[explain]'."
             ) from e
         return {name: kind for name, kind in vars(there).items() if inspect.isclass(kind) and cls.explains(kind)}
 
