@@ -58,6 +58,7 @@ class Adapter(ABC):
     """Where its classes are."""
     family = "of other libraries, as judges"
     attack_options: ClassVar[Mapping[str, Any]] = {}
+    judges_only: ClassVar[bool] = True
 
     def __init__(self, classifier: Classifier, **options: Any) -> None:
         found = self.library().get(self.variant)
@@ -85,7 +86,8 @@ class Adapter(ABC):
             there = importlib.import_module(cls.module)
         except ImportError as e:
             raise UnderfireError(
-                f"'{cls.name}' needs the library {cls.package}, which is not installed: pip install 'underfire[explain]'."
+                f"'{cls.name}' needs the library {cls.package}, which is not installed: pip install "
+                "'underfire[explain]'."
             ) from e
         return {name: kind for name, kind in vars(there).items() if inspect.isclass(kind) and cls.explains(kind)}
 
