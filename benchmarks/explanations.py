@@ -1,6 +1,6 @@
 """How far each deployed explanation can be forged: PGD and ADV² `fast`, ε = 8, at the input, photo by photo.
 
-    python benchmarks/explanations.py                               every case, on its first 24 or 12 photos
+    python benchmarks/explanations.py                               every case but ideas, on its first 24 or 12 photos
     python benchmarks/explanations.py lite0/gradcam vit/relevance --limit 4 --device cuda
     python benchmarks/explanations.py --list                        what is there, in numbers
 
@@ -67,13 +67,22 @@ def vit(shared: Path) -> Any:
 NETWORKS: Mapping[str, tuple[Callable[[Path], Any], int]] = {"lite0": (lite0, 24), "vit": (vit, 12)}
 """Network -> its maker and the number of photos."""
 AT_16: Mapping[str, Any] = {"layer": "stride16"}
-CASES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    **{f"lite0/{name}": (name, AT_16) for name in ("gradcam", "hirescam", "layercam", "gradcam++")},
-    **{f"lite0/{name}": (name, {}) for name in ("inputxgrad", "ig", "smoothgrad")},
-    **{f"lite0/{name}": (name, {}) for name in ("rise", "occlusion", "lime", "kernelshap")},
-    **{f"vit/{name}": (name, {}) for name in ("gradcam", "relevance", "rollout", "grad", "ig")},
+CASES: Mapping[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]] = {
+    **{f"lite0/{name}": (name, AT_16, {}) for name in ("gradcam", "hirescam", "layercam", "gradcam++")},
+    **{f"lite0/{name}": (name, {}, {}) for name in ("inputxgrad", "ig", "smoothgrad")},
+    **{f"lite0/{name}": (name, {}, {}) for name in ("rise", "occlusion", "lime", "kernelshap")},
+    **{f"vit/{name}": (name, {}, {}) for name in ("gradcam", "relevance", "rollout", "grad", "ig")},
+    # Ideas, in place of what the presets do.
+    "lite0/gradcam, λ = 3": ("gradcam", AT_16, {"lam": 3.0}),
+    "lite0/gradcam, τ = 0.1": ("gradcam", AT_16, {"surrogate": {"tau": 0.1}}),
+    "lite0/ig, new points alone": ("ig", {}, {"surrogate": {"memory": 2}}),
+    "lite0/ig, λ = 10": ("ig", {}, {"lam": 10.0}),
+    "lite0/smoothgrad, new points alone": ("smoothgrad", {}, {"surrogate": {"draws": 4, "memory": 4}}),
+    "lite0/smoothgrad, λ = 10": ("smoothgrad", {}, {"lam": 10.0}),
+    "lite0/rise, λ = 10": ("rise", {}, {"lam": 10.0}),
+    "lite0/rise, 16 masks": ("rise", {}, {"steps": 80, "surrogate": {"looks": 16}}),
 }
-"""Case -> interpreter and its options."""
+"""Case -> interpreter, its options, and settings of the attack in place of the preset's."""
 
 
 def stored() -> list[dict[str, str]]:
@@ -94,17 +103,20 @@ def keep(rows: Iterator[dict[str, Any]]) -> None:
 
 
 def measure(case: str, classifier: Any, names: list[str], folder: Path, given: argparse.Namespace) -> None:
-    interpreter = underfire.interpreter(CASES[case][0], classifier, **CASES[case][1])
-    for attack in ("pgd", "adv2"):
+    name, options, settings = CASES[case]
+    interpreter = underfire.interpreter(name, classifier, **options)
+    for attack, own in (("pgd", {}), ("adv2", settings)):
         there = {row["image"] for row in stored() if row["case"] == case and row["attack"] == attack}
-        left = [name for name in names if name not in there]
+        left = [photo for photo in names if photo not in there]
         for first in range(0, len(left), given.batch):
             some = left[first : first + given.batch]
-            records = underfire.attack(classifier, interpreter, [folder / n for n in some], attack=attack).records
+            records = underfire.attack(
+                classifier, interpreter, [folder / n for n in some], attack=attack, **own
+            ).records
             known = {"case": case, "attack": attack, "device": given.device, "commit": COMMIT}
             keep(
-                {**known, "image": name, **{column: getattr(r, column) for column in MEASURED}}
-                for name, r in zip(some, records, strict=True)
+                {**known, "image": photo, **{column: getattr(r, column) for column in MEASURED}}
+                for photo, r in zip(some, records, strict=True)
             )
     show([case])
 
@@ -141,7 +153,7 @@ def main() -> None:
     prepare(given.threads)
     folder = given.shared / "data" / "in1k-samples"
     built: dict[str, Any] = {}
-    for case in given.cases or CASES:
+    for case in given.cases or [case for case in CASES if "," not in case]:
         make, photos = NETWORKS[network := case.partition("/")[0]]
         if network not in built:
             built = {network: make(given.shared).to(torch.device(given.device))}
