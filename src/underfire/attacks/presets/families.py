@@ -66,13 +66,17 @@ def _families(
     yield AT_THE_IMAGE, Preset(second_order, {**gradient, "steps": steps(120)}, why="As GRAD, 7 F a step.")
     yield (
         ("ig",),
-        Preset(second_order, {**gradient, "steps": steps(120), "check": 20}, why="Two points a step, 17 F."),
+        Preset(
+            second_order,
+            {**gradient, "steps": steps(120), "check": steps(20), "once": 690.0},
+            why="Two points a step, 17 F, and seven looks at the real map.",
+        ),
     )
     yield (
         ("smoothgrad",),
         Preset(
             second_order,
-            {**gradient, "steps": steps(90), "check": 20, "step_passes": 31.0},
+            {**gradient, "steps": steps(90), "check": steps(20), "step_passes": 31.0, "once": 260.0},
             {"draws": 4},
             why="Four draws a step, 31 F: the victim's noise is new for each picture, so only the mean can be moved.",
         ),
@@ -81,7 +85,7 @@ def _families(
         BY_REMOVAL,
         Preset(
             matching,
-            {**RELATIVE, "steps": steps(120), "warmup": steps(5), "lam": EVEN, "check": steps(40), "once": 1500.0},
-            why="Eight masks a step, 27 F, and a look at the real map three times: it costs as much as 15 steps.",
+            {**RELATIVE, "steps": steps(120), "warmup": steps(5), "lam": EVEN, "check": steps(40), "once": 1900.0},
+            why="Eight masks a step, 27 F, the benign side of the stock, and four looks at the real map.",
         ),
     )
