@@ -64,14 +64,8 @@ def _families(
     )
     gradient = {**RELATIVE, "warmup": steps(10), "lam": EVEN, "smoothing": 0.01}
     yield AT_THE_IMAGE, Preset(second_order, {**gradient, "steps": steps(120)}, why="As GRAD, 7 F a step.")
-    yield (
-        ("ig",),
-        Preset(
-            second_order,
-            {**gradient, "steps": steps(120), "check": steps(20), "once": 690.0},
-            why="Two points a step, 17 F, and seven looks at the real map.",
-        ),
-    )
+    of_ig = {**gradient, "steps": steps(120), "check": steps(20), "once": 690.0}
+    yield ("ig",), Preset(second_order, of_ig, why="Two points a step, 17 F, and seven looks at the real map.")
     yield (
         ("smoothgrad",),
         Preset(

@@ -57,14 +57,14 @@ class IntegratedGradients(PointMap):
 
     def draw(self, x: Images) -> Draw:
         """Start to draw points of the path."""
-        return Path(self)
+        return AlongPath(self)
 
     def evidence(self, gradient: Tensor, x: Images) -> Tensor:
         """Compute |Σ colours (x − x′) ⊙ gradient|."""
         return ((x - self.start.to(x)) * gradient).sum(1).abs()
 
 
-class Path(Draw):
+class AlongPath(Draw):
     """Points of the path in an order that fills it evenly."""
 
     def __init__(self, ig: IntegratedGradients) -> None:
