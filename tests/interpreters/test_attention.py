@@ -114,7 +114,8 @@ def test_attention_is_seen_however_a_library_computes_it(make: Any) -> None:
 def test_hugging_faces_own_attention_is_the_one_that_is_seen() -> None:
     module, x = hugging_face("eager"), toys.pictures(2, 3, SIDE).float()
     _, attention = wrapped(module).attention(x)
-    own = module.module(pixel_values=(x - 0.5) / 0.5, output_attentions=True).attentions
+    inner: Any = module.module
+    own = inner(pixel_values=(x - 0.5) / 0.5, output_attentions=True).attentions
     torch.testing.assert_close(attention[1], own[1], rtol=0, atol=1e-5)
 
 
