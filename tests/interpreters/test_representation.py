@@ -143,6 +143,22 @@ def test_the_classifier_is_left_as_it_was() -> None:
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in classifier.module.modules())
 
 
+class InPlace(nn.ReLU):
+    def __init__(self) -> None:
+        super().__init__(inplace=True)
+
+
+def test_what_follows_may_write_over_the_layers_output() -> None:
+    x, y = toys.pictures(3, 0, toys.SMALL), torch.tensor([0, 1, 2])
+    plain, over = (
+        explain(registry.build_interpreter("layercam", toys.small(activation=kind), {"layer": "body.0"}), x, y)
+        for kind in (nn.ReLU, InPlace)
+    )
+    assert plain[1] == over[1]
+    torch.testing.assert_close(plain[0], over[0], rtol=0, atol=1e-12, equal_nan=True)
+    assert bool(plain[0].isfinite().any())
+
+
 @pytest.mark.parametrize("name", LIBRARY)
 def test_the_attack_brings_the_map_back_where_kinks_are_behind_the_layer(name: str) -> None:
     """ReLU has no second derivative: without the twin, the gradients of the tail could not be moved."""
