@@ -201,3 +201,49 @@ class BlindCam(Cam):
 
     def surrogate(self, x: Images, goal: Goal, **options: object) -> BlindSurrogate:
         return BlindSurrogate(self, goal)
+
+
+class Block(nn.Module):
+    """A transformer's block: attention by torch's fused step, then two layers with GELU."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
+
+    def attend(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.proj(self.attend(self.norm1(x)))
+        out: Tensor = x + self.mlp(self.norm2(x))
+        return out
+
+
+class TinyVit(nn.Module):
+    """A vision transformer of two blocks with a class token; patches of 24 px, 4×4 of them at 96 px."""
+
+    def __init__(self, k: int = CLASSES) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 8, 24, stride=24)
+        self.token, self.places = nn.Parameter(torch.zeros(1, 1, 8)), nn.Parameter(torch.zeros(1, 17, 8))
+        self.blocks = nn.Sequential(Block(8, 2), Block(8, 2))
+        self.norm, self.head = nn.LayerNorm(8), nn.Linear(8, k)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.patches(x).flatten(2).transpose(1, 2)
+        x = torch.cat([self.token.expand(len(x), -1, -1), tokens], 1) + self.places
+        logits: Tensor = self.head(self.norm(self.blocks(x))[:, 0])
+        return logits
+
+
+def transformer(seed: int = 2) -> TorchClassifier:
+    """The smallest classifier with attention between all of its tokens."""
+    net = seeded(TinyVit(), seed)
+    assert isinstance(net, TinyVit)
+    net.head.weight.data *= 10
+    classes = [f"class {i}" for i in range(CLASSES)]
+    return wrap(net, input_size=WHOLE, resize=WHOLE, mean=0.5, std=STD, classes=classes, name="tiny vit")

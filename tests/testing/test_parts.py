@@ -25,9 +25,14 @@ from underfire.interpreters.rts.card import Card, packed
 MADE: Mapping[str, Mapping[str, Any]] = {
     "mask": {"size": 6, "steps": 6},
     "ensemble": {"members": ("cam", "grad")},
+    "occlusion": {"patch": 32, "stride": 32},
+    **{name: {"n": 12} for name in ("rise", "lime", "kernelshap")},
 }
 """Options of an interpreter's maker, where the ones that it has by default take long or want a file."""
-ASKED: Mapping[str, Mapping[str, Any]] = {"mask": {"record": 6}}
+ASKED: Mapping[str, Mapping[str, Any]] = {
+    "mask": {"record": 6},
+    **{name: {"stock": 8, "looks": 4} for name in ("occlusion", "rise", "lime", "kernelshap")},
+}
 """Options of its surrogate, likewise."""
 NETWORKS = ("rts", "rts-a")
 """Interpreters that want a trained network."""
@@ -45,9 +50,17 @@ def network(kind: str, classifier: TorchClassifier, folder: Path) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("name", registry.names("interpreters"))
+OF_ATTENTION = ("relevance", "rollout")
+"""Interpreters that want a transformer."""
+
+
+JUDGES = ("captum", "grad-cam")
+"""Whole libraries, which explain and have no attacker's side (tests/interpreters/test_adapters.py)."""
+
+
+@pytest.mark.parametrize("name", [name for name in registry.names("interpreters") if name not in JUDGES])
 def test_an_interpreter_keeps_its_contract(name: str, tmp_path: Path) -> None:
-    classifier, options = toys.whole(), dict(MADE.get(name, {}))
+    classifier, options = toys.transformer() if name in OF_ATTENTION else toys.whole(), dict(MADE.get(name, {}))
     if name in NETWORKS:
         options["weights"] = network(name, classifier, tmp_path)
     interpreter = registry.build_interpreter(name, classifier, options)

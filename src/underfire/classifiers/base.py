@@ -16,6 +16,7 @@ from underfire.classifiers.ending import as_written, bare
 from underfire.classifiers.given import asked, channels_found, names_of, policy_of, shown_to, whole_precision
 from underfire.classifiers.head import Features, FoundHead, find
 from underfire.classifiers.headless import why
+from underfire.classifiers.layers import Layered
 from underfire.classifiers.meter import PassMeter
 from underfire.classifiers.picked import pick, plain
 from underfire.classifiers.sound import channels_of
@@ -33,7 +34,7 @@ from underfire.core import (
 from underfire.core.hashing import spell
 
 
-class TorchClassifier:
+class TorchClassifier(Layered):
     """A network with its input policy.
 
     Args:

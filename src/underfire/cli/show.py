@@ -206,14 +206,28 @@ def show_names() -> None:
         names = registry.names(kind)
         if names:
             table.add_row(f"[bold]{kind}[/]", "")
-        for name in names:
-            shown = f"{name}:{VARIANTS[name]}" if name in VARIANTS else name
-            said = (registry.maker(kind, name).__doc__ or "").strip().partition("\n")[0]
-            table.add_row(escape(f"  {shown}"), escape(said))
+        for family, members in _by_family(kind, names):
+            if family:
+                table.add_row(f"  [dim]{family}[/]", "")
+            for name in members:
+                shown = f"{name}:{VARIANTS[name]}" if name in VARIANTS else name
+                said = (registry.maker(kind, name).__doc__ or "").strip().partition("\n")[0]
+                table.add_row(escape(f"  {'  ' if family else ''}{shown}"), escape(said))
     table.add_row("[bold]presets[/]", "")
     for name, reason in PRESET_NAMES.items():
         table.add_row(f"  {name}", reason)
     console.print(table)
+
+
+def _by_family(kind: str, names: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Group names of interpreters by the ``family`` that their makers name; those of other kinds are one group."""
+    from underfire import registry
+
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        family = getattr(registry.maker(kind, name), "family", "others") if kind == "interpreters" else ""
+        groups.setdefault(family, []).append(name)
+    return sorted(groups.items(), key=lambda group: (group[0] == "others", group[0]))
 
 
 def show_status(out: Place) -> None:

@@ -20,6 +20,7 @@ from underfire.core.errors import (
     refused,
     unknown,
 )
+from underfire.core.layers import HasLayers, Layer, LayeredClassifier
 from underfire.core.listener import Listener, Quiet
 from underfire.core.protocols import (
     Classifier,
@@ -83,12 +84,15 @@ __all__ = [
     "ForgeUnit",
     "Found",
     "Goal",
+    "HasLayers",
     "ImageErrors",
     "Images",
     "Interpreter",
     "Job",
     "JudgeUnit",
     "Labels",
+    "Layer",
+    "LayeredClassifier",
     "Limits",
     "Listener",
     "Maps",

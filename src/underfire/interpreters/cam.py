@@ -24,6 +24,7 @@ class Cam:
     """
 
     name = "cam"
+    family = "representation"
     digest = ""
     map_passes = 1.0
     step_passes = 3.0

@@ -47,6 +47,7 @@ class Grad:
     """
 
     name = "grad"
+    family = "back-propagation"
     map_passes = 3.0
     step_passes = 7.0
     attack_options: ClassVar[Mapping[str, Any]]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from underfire import registry
-from underfire.core import Attack, Cell, TargetMap, UnderfireError
+from underfire.core import Attack, Cell, TargetMap, UnderfireError, UnsuitableError
 from underfire.plan.settings import Settings
 from underfire.registry.values import HasAttackOptions, check_given, check_options, check_value, type_hints
 
@@ -27,7 +27,17 @@ def cells_of(settings: Settings) -> Iterator[Cell]:
         own, given = taken(maker, max_shift=settings.max_shift, drawn=drawn), settings.options.get(name, {})
         check_surrogate(name, given, [registry.maker("interpreters", one) for one in settings.interpreter])
         for against in settings.interpreter if maker.fools_interpreter else (None,):
+            refuse_judge(name, against)
             yield Cell(attack_of(name, settings.preset, against, settings.eps, own, given), against)
+
+
+def refuse_judge(attack: str, against: str | None) -> None:
+    """Raise UnsuitableError for an attack on an interpreter that only judges pictures that exist."""
+    if against is not None and getattr(registry.maker("interpreters", against), "judges_only", False):
+        raise UnsuitableError(
+            f"'{against}' explains and judges pictures, and cannot be attacked itself: leave '{attack}' out "
+            "(--attack pgd)."
+        )
 
 
 def taken(maker: Any, **given: Any) -> dict[str, Any]:

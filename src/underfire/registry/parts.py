@@ -12,11 +12,20 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from underfire.core import Classifier, ClassifierOptions, Defense, Interpreter, UnderfireError, unknown
 from underfire.heads import kind_of
 from underfire.registry.values import check_call
+
+
+@runtime_checkable
+class Named(Protocol):
+    """What makes the makers of a whole library: `captum:Saliency`."""
+
+    def named(self, variant: str) -> Any:
+        """Give the maker that is called ``variant`` there."""
+
 
 KINDS = ("classifiers", "interpreters", "attacks", "defenses", "executors")
 """Kinds of parts."""
@@ -76,6 +85,9 @@ def maker(kind: str, name: str) -> Any:
         return MAKERS[kind][name]
     for point in entry_points(group=f"underfire.{kind}", name=name):
         return point.load()
+    family, colon, variant = name.partition(":")
+    if colon and isinstance(of := MAKERS[kind].get(family), Named):
+        return of.named(variant)
     raise unknown(kind.removesuffix("s"), name, names(kind))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from underfire.attacks.presets.families import rows_of
 from underfire.attacks.presets.row import (
     BESIDE,
     BY_LAYER,
@@ -48,23 +49,30 @@ ON_PREDICTION: Rows = {
     ),
 }
 
-ON_BOTH: Rows = {
-    ("adv2", None, "paper"): Preset(
-        PUBLISHED_STEP,
-        {"steps": 1600, "warmup": 400, "lam": PUBLISHED_LAM},
-        why="The recipe against CAM: 400 steps on the prediction, then 1,200 on both.",
-    ),
-    ("adv2", None, "fast"): Preset(
+OF_WHOLE_MAPS = {
+    "fast": Preset(
         SETTLING,
         {"steps": 60, "lam": MAP_LAST, "confidence": 0.95, "yields": True},
         why="The map gives way where a photo can hardly be moved to its target: on the 128 px ResNet-50 8 of 8 photos "
         "reached it, and 7 without, at the same map distance.",
     ),
-    ("adv2", None, "thorough"): Preset(
+    "thorough": Preset(
         SETTLING,
         {"steps": 150, "lam": MAP_LAST, "confidence": 0.95, "yields": True},
         why="As `fast`, with two and a half times its steps.",
     ),
+}
+"""CAM, RTS and RTSᴬ: their maps come with the prediction."""
+WHOLE_MAPS = ("cam", "rts", "rts-a")
+
+ON_BOTH: Rows = {
+    **rows_of("adv2", SETTLING, SETTLING_SECOND_ORDER, MATCHING),
+    ("adv2", None, "paper"): Preset(
+        PUBLISHED_STEP,
+        {"steps": 1600, "warmup": 400, "lam": PUBLISHED_LAM},
+        why="The recipe against CAM: 400 steps on the prediction, then 1,200 on both.",
+    ),
+    **{("adv2", name, preset): row for name in WHOLE_MAPS for preset, row in OF_WHOLE_MAPS.items()},
     ("adv2", "grad", "paper"): Preset(
         PUBLISHED_STEP,
         {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from underfire.attacks.presets.families import rows_of
 from underfire.attacks.presets.row import (
     BESIDE,
     BY_LAYER,
@@ -47,7 +48,23 @@ ON_PREDICTION: Rows = {
     ),
 }
 
+OF_WHOLE_MAPS = {
+    "fast": Preset(
+        BENDING,
+        {"steps": 100, "lam": MAP_LAST, "confidence": 0.95, "yields": True},
+        why="More steps than in the ball, since small bends go a shorter way in each.",
+    ),
+    "thorough": Preset(
+        BENDING,
+        {"steps": 250, "lam": MAP_LAST, "confidence": 0.95, "yields": True},
+        why="As `fast`, with two and a half times its steps.",
+    ),
+}
+"""CAM, RTS and RTSᴬ, and the ensemble, which has no rows of its own here."""
+WHOLE_MAPS = ("cam", "rts", "rts-a", "ensemble")
+
 ON_BOTH: Rows = {
+    **rows_of("adv2-stadv", BENDING, BENDING_SECOND_ORDER, BENDING_MATCHING, longer=1.5),
     ("adv2-stadv", None, "paper"): Preset(
         PUBLISHED_FLOW,
         {"steps": 800, "warmup": 200, "lam": PUBLISHED_LAM, "prediction": 2.0},
@@ -74,16 +91,7 @@ ON_BOTH: Rows = {
         "56×56 map in four stages; every 10 steps a look at the real map, and the nearest one with p > 0.75 is kept. "
         "Their Adam begins anew at each stage, ours at the first.",
     ),
-    ("adv2-stadv", None, "fast"): Preset(
-        BENDING,
-        {"steps": 100, "lam": MAP_LAST, "confidence": 0.95, "yields": True},
-        why="More steps than in the ball, since small bends go a shorter way in each.",
-    ),
-    ("adv2-stadv", None, "thorough"): Preset(
-        BENDING,
-        {"steps": 250, "lam": MAP_LAST, "confidence": 0.95, "yields": True},
-        why="As `fast`, with two and a half times its steps.",
-    ),
+    **{("adv2-stadv", name, preset): row for name in WHOLE_MAPS for preset, row in OF_WHOLE_MAPS.items()},
     ("adv2-stadv", "grad", "fast"): Preset(
         BENDING_SECOND_ORDER,
         {"steps": 150, "warmup": 10, "lam": Schedule(300.0), "smoothing": 0.01, "confidence": 0.95},

@@ -29,6 +29,9 @@ from underfire.images import maps
 YIELD, RECOVER, SMALLEST_SHARE = 0.8, 1.1, 1e-3
 """Factors by which an image's own share of λ shrinks and recovers at a step, and the smallest share."""
 
+SMALLEST_UNIT = 1e-6
+"""The smallest ℓ_int that λ is counted in: below it the map has not moved."""
+
 
 @runtime_checkable
 class Bisecting(Protocol):
@@ -74,6 +77,8 @@ class LiveBatch:
         self._shown = x
         self.share = torch.ones(len(x), dtype=x.dtype, device=x.device)
         """Each image's own share of λ, in (0, 1]."""
+        self.unit: PerImage | None = None
+        """Each image's own ℓ_int when the map began to count."""
 
     def see(self, x_hat: Images, look: bool) -> tuple[Terms, PerImage | None]:
         """Run one forward pass, and find out how far the real maps are where this step tells.
@@ -156,15 +161,25 @@ class LiveBatch:
                 self.walk.step(prediction, progress)
                 self._bisect(map_loss, settings, progress)
             else:
-                lam = settings.lam.at(progress) * self.share if settings.yields else settings.lam.at(progress)
                 weight = settings.prediction if self.surrogate is not None else 1.0
-                self.walk.step(weight * prediction + lam * terms.loss, progress)
+                loss = weight * prediction + self._weight(terms, settings, progress) * terms.loss
+                self.walk.step(loss, progress)
         except NotFinite as e:
             if e.what == POSITION:
                 why = "in the search the step led to a position that is not finite."
                 raise ImageErrors({int(self.rows[n]): why for n in e.by_row}) from e
             sum_of = "ℓ_prd" if self.surrogate is None else "ℓ_prd + λ ℓ_int"
             raise self._told(list(e.by_row), f"the gradient of {sum_of} is not finite.") from e
+
+    def _weight(self, terms: Terms, settings: SearchSettings, progress: float) -> float | PerImage:
+        """Give λ, or each image's own."""
+        lam = settings.lam.at(progress)
+        own: float | PerImage = lam * self.share if settings.yields else lam
+        if settings.relative and self.surrogate is not None:
+            if self.unit is None:
+                self.unit = terms.loss.detach().clamp_min(SMALLEST_UNIT)
+            own = own / self.unit
+        return own
 
     def _alone(self, loss: PerImage) -> PerImage:
         """Give a loss with the same gradient and a graph of its own: the step before frees the other."""
@@ -199,6 +214,7 @@ class LiveBatch:
             return
         self.rows, self.x, self.goal = self.rows[keep], self.x[keep], self.goal.select(keep)
         self.share = self.share[keep]
+        self.unit = None if self.unit is None else self.unit[keep]
         self.walk.select(keep)
         self.victim.classifier.meter.select(keep)
         if self.surrogate is not None:

@@ -114,6 +114,8 @@ class SearchSettings:
         steps: most steps that an image gets.
         warmup: how many of them are on the prediction alone, before the map counts.
         lam: λ, the weight of ℓ_int (method, section 2), over the search after its warm-up.
+        relative: λ counts in units of each image's own ℓ_int after the warm-up, where the prediction alone was
+            attacked: so one λ suits a map whatever the size of its distances.
         smoothing: label smoothing s of ℓ_prd, in [0, 1]; caps the target's probability at 1 − s + s/K.
         confidence: target probability from which on an iterate is a confident success; the confident success whose
             map is nearest to m_t is kept.
@@ -152,6 +154,7 @@ class SearchSettings:
     step_passes: Annotated[float, Field(ge=0)] | None = None
     once: Annotated[float, Field(ge=0)] = 0.0
     prediction: Annotated[float, Field(ge=0, le=LARGEST)] = field(default=1.0, metadata=ADDED)
+    relative: bool = field(default=False, metadata=ADDED)
 
     def __post_init__(self) -> None:
         if self.bisect and self.margin is None:

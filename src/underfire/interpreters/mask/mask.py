@@ -49,6 +49,7 @@ class Mask:
     """
 
     name = "mask"
+    family = "removal"
     digest = ""
     step_passes = 20.0
     attack_options: ClassVar[Mapping[str, Any]] = {

@@ -32,6 +32,7 @@ class Rts:
     """
 
     name = "rts"
+    family = "model"
     attack_options: ClassVar[Mapping[str, Any]] = {"loss": Literal["square", "cross-entropy"]}
 
     def __init__(self, classifier: Classifier, weights: str | None = None) -> None:

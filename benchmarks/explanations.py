@@ -1,0 +1,165 @@
+"""How far each deployed explanation can be forged: PGD and ADV² `fast`, ε = 8, at the input, photo by photo.
+
+    python benchmarks/explanations.py                               every case but ideas, on its first 24 or 12 photos
+    python benchmarks/explanations.py lite0/gradcam vit/relevance --limit 4 --device cuda
+    python benchmarks/explanations.py --list                        what is there, in numbers
+
+Rows are added to results/explanations.csv as they are finished; photos that are there are left out. Photos and models
+come from ../shared (see --shared); none of them goes into the results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+import underfire
+from underfire.executors.process import prepare
+from underfire.images.photos import Folder
+from underfire.metrics.estimate import mean
+
+HERE = Path(__file__).parent
+RESULT = HERE / "results" / "explanations.csv"
+KEY = ("case", "image", "attack")
+MEASURED = (
+    "success",
+    "confidence",
+    "map_l1",
+    "map_iou",
+    "map_rank",
+    "steps",
+    "passes",
+    "judge_passes",
+    "seconds",
+    "error",
+)
+COLUMNS = (*KEY, *MEASURED, "device", "commit")
+COMMIT = subprocess.run(
+    ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True, cwd=HERE
+).stdout.strip()
+"""Of the code that this process has loaded."""
+
+
+def lite0(shared: Path) -> Any:
+    return underfire.classifier("efficientnet-lite0")
+
+
+def vit(shared: Path) -> Any:
+    """The ViT-S/14 on twenty classes; see models/README.md in the shared folder."""
+    path = shared / "models" / "vit_small_dinov2_tiny20.safetensors"
+    module = timm.create_model("vit_small_patch14_dinov2", pretrained=False, img_size=224, num_classes=20)
+    module.load_state_dict({name: value.float() for name, value in load_file(path).items()})
+    with safe_open(path, "pt") as file:
+        policy = file.metadata()
+    interpolation = policy.get("interpolation", "bicubic")
+    return underfire.wrap(module, input_size=224, resize=256, interpolation=interpolation, name="vit")
+
+
+NETWORKS: Mapping[str, tuple[Callable[[Path], Any], int]] = {"lite0": (lite0, 24), "vit": (vit, 12)}
+"""Network -> its maker and the number of photos."""
+AT_16: Mapping[str, Any] = {"layer": "stride16"}
+CASES: Mapping[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]] = {
+    **{f"lite0/{name}": (name, AT_16, {}) for name in ("gradcam", "hirescam", "layercam", "gradcam++")},
+    **{f"lite0/{name}": (name, {}, {}) for name in ("inputxgrad", "ig", "smoothgrad")},
+    **{f"lite0/{name}": (name, {}, {}) for name in ("rise", "occlusion", "lime", "kernelshap")},
+    **{f"vit/{name}": (name, {}, {}) for name in ("gradcam", "relevance", "rollout", "grad", "ig")},
+    # Ideas, in place of what the presets do.
+    "lite0/gradcam, λ = 3": ("gradcam", AT_16, {"lam": 3.0}),
+    "lite0/gradcam, τ = 0.1": ("gradcam", AT_16, {"surrogate": {"tau": 0.1}}),
+    "lite0/ig, new points alone": ("ig", {}, {"surrogate": {"memory": 2}}),
+    "lite0/ig, λ = 10": ("ig", {}, {"lam": 10.0}),
+    "lite0/smoothgrad, new points alone": ("smoothgrad", {}, {"surrogate": {"draws": 4, "memory": 4}}),
+    "lite0/smoothgrad, λ = 10": ("smoothgrad", {}, {"lam": 10.0}),
+    "lite0/rise, λ = 10": ("rise", {}, {"lam": 10.0}),
+    "lite0/rise, 16 masks": ("rise", {}, {"steps": 80, "surrogate": {"looks": 16}}),
+}
+"""Case -> interpreter, its options, and settings of the attack in place of the preset's."""
+
+
+def stored() -> list[dict[str, str]]:
+    if not RESULT.exists():
+        return []
+    with RESULT.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def keep(rows: Iterator[dict[str, Any]]) -> None:
+    new = not RESULT.exists()
+    with RESULT.open("a", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        if new:
+            writer.writeheader()
+        for row in rows:
+            writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+
+
+def measure(case: str, classifier: Any, names: list[str], folder: Path, given: argparse.Namespace) -> None:
+    name, options, settings = CASES[case]
+    interpreter = underfire.interpreter(name, classifier, **options)
+    for attack, own in (("pgd", {}), ("adv2", settings)):
+        there = {row["image"] for row in stored() if row["case"] == case and row["attack"] == attack}
+        left = [photo for photo in names if photo not in there]
+        for first in range(0, len(left), given.batch):
+            some = left[first : first + given.batch]
+            records = underfire.attack(
+                classifier, interpreter, [folder / n for n in some], attack=attack, **own
+            ).records
+            known = {"case": case, "attack": attack, "device": given.device, "commit": COMMIT}
+            keep(
+                {**known, "image": photo, **{column: getattr(r, column) for column in MEASURED}}
+                for photo, r in zip(some, records, strict=True)
+            )
+    show([case])
+
+
+def show(cases: list[str]) -> None:
+    for case in cases:
+        for attack in ("pgd", "adv2"):
+            rows = [row for row in stored() if row["case"] == case and row["attack"] == attack]
+            if not rows:
+                continue
+            sound = [row for row in rows if not row["error"]]
+            success = mean([float(row["success"] == "True") for row in sound])
+            numbers = {c: mean([float(row[c]) for row in sound]) for c in ("confidence", "map_l1", "map_iou", "passes")}
+            shown = " ".join(f"{c} {e.value:.4g}" for c, e in numbers.items() if e.value is not None)
+            print(
+                f"{case:18} {attack:5} n {len(sound)} (+{len(rows) - len(sound)}) success {success.value} {shown}",
+                flush=True,
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cases", nargs="*", choices=[*CASES, []], help="default: all")
+    parser.add_argument("--shared", type=Path, default=HERE.parent.parent / "shared", help="folder with data/, models/")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--limit", type=int, help="photos a case, at most")
+    parser.add_argument("--batch", type=int, default=2, help="photos that are attacked together")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--list", action="store_true", help="show what is there")
+    given = parser.parse_args()
+    if given.list:
+        show(list(CASES))
+        return
+    prepare(given.threads)
+    folder = given.shared / "data" / "in1k-samples"
+    built: dict[str, Any] = {}
+    for case in given.cases or [case for case in CASES if "," not in case]:
+        make, photos = NETWORKS[network := case.partition("/")[0]]
+        if network not in built:
+            built = {network: make(given.shared).to(torch.device(given.device))}
+        names = Folder(str(folder)).paths[: min(photos, given.limit or photos)]
+        measure(case, built[network], list(names), folder, given)
+
+
+if __name__ == "__main__":
+    main()

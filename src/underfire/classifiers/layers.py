@@ -1,0 +1,141 @@
+"""The layers of a network by name: which there are, how their outputs lie, and the output of one in a forward pass."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from underfire.classifiers.attention import Recording, global_ones
+from underfire.classifiers.listing import Listing, Network, listing_of, tensor_of
+from underfire.core import Images, Layer, UnsuitableError, unknown
+
+
+class Layered:
+    """The part of a classifier that shows its layers; see `underfire.core.LayeredClassifier`."""
+
+    _listed: Listing | None = None
+
+    def layers(self: LayeredSelf) -> Sequence[Layer]:
+        """List the layers in the order in which a forward pass leaves them."""
+        return self._listing().layers
+
+    def _listing(self: LayeredSelf) -> Listing:
+        if self._listed is None:
+            self._listed = listing_of(self)
+        return self._listed
+
+    def layer(self: LayeredSelf, word: str) -> Layer:
+        """Find a layer: 'auto', 'strideN' for the last grid at that stride, or a module's name.
+
+        'auto' is where the library grad-cam says to look: the input of the last attention (in a transformer, the tokens
+        after the last block's first normalisation); without attention, the last grid of the network.
+
+        Raises:
+            UnderfireError: there is none, or it has no grid.
+        """
+        listing, grids = self._listing(), [layer for layer in self.layers() if layer.stride]
+        if word == "auto" and (listing.auto or grids):
+            return listing.auto or grids[-1]
+        if word.startswith("stride") and (at := [g for g in grids if f"stride{g.stride}" == word]):
+            return main_ones(at)[-1]
+        if (named := {layer.name: layer for layer in self.layers()}.get(word)) is None:
+            strides = [f"stride{s}" for s in sorted({g.stride for g in grids})]
+            raise unknown(f"layer with a grid in '{self.name}' named", word, ["auto", *strides, *by_depth(grids)])
+        if not named.stride:
+            raise UnsuitableError(
+                f"Layer '{word}' of '{self.name}' gives {named.shape} for an image, which is no grid of places: choose "
+                f"one with rows and columns, such as '{grids[-1].name if grids else 'none'}'."
+            )
+        return named
+
+    def activations(
+        self: LayeredSelf,
+        x: Images,
+        layer: Layer,
+        behind: Callable[[], AbstractContextManager[object]] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Compute the logits (N, K) and a layer's output; see `underfire.core.LayeredClassifier`."""
+        with torch.enable_grad(), _caught(self.module.get_submodule(layer.name), behind) as caught:
+            z = self.logits(x)
+        return z, caught[-1]
+
+    def attention(self: LayeredSelf, x: Images) -> tuple[Tensor, list[Tensor]]:
+        """Compute the logits (N, K) and the attention of each block; see `underfire.core.LayeredClassifier`."""
+        h, w = self.patches()
+        with Recording(len(x)) as recording:
+            z = self.logits(x)
+        if not (found := global_ones(recording.found, len(x), h * w)):
+            raise no_attention(self.name)
+        return z, found
+
+    def patches(self: LayeredSelf) -> tuple[int, int]:
+        """Give rows and columns of the patch grid; UnderfireError as in `attention`."""
+        listing = self._listing()
+        if listing.auto is None or listing.auto.kind != "tokens":
+            raise no_attention(self.name)
+        return listing.auto.grid
+
+
+class LayeredSelf(Network, Protocol):
+    """A network with the methods of `Layered`."""
+
+    _listed: Listing | None
+
+    def layers(self) -> Sequence[Layer]:
+        """List the layers."""
+
+    def _listing(self) -> Listing: ...
+
+    def patches(self) -> tuple[int, int]:
+        """Give the patch grid."""
+
+
+def no_attention(name: str) -> UnsuitableError:
+    """Make the error for a network whose tokens do not all attend to each other."""
+    return UnsuitableError(
+        f"'{name}' has no attention between all of its tokens (a vision transformer has), so there is no attention "
+        "map: choose another interpreter for it, such as gradcam."
+    )
+
+
+def depth(layer: Layer) -> int:
+    """Count the modules around a layer."""
+    return layer.name.count(".")
+
+
+def main_ones(layers: Sequence[Layer]) -> list[Layer]:
+    """Keep those that are nearest to the network's top level: whole stages, where there are any."""
+    return [layer for layer in layers if depth(layer) == min(map(depth, layers))]
+
+
+def by_depth(layers: Sequence[Layer]) -> list[str]:
+    """Name the layers, those nearest to the network's top level first."""
+    return [layer.name for layer in sorted(layers, key=depth)]
+
+
+@contextmanager
+def _caught(module: nn.Module, behind: Callable[[], AbstractContextManager[object]] | None) -> Iterator[list[Tensor]]:
+    """Catch the output of a module; what follows gets a copy, since it may write in place."""
+    caught: list[Tensor] = []
+    own = threading.get_ident()
+    with ExitStack() as stack:
+
+        def catch(_module: nn.Module, _args: object, out: Any) -> Any:
+            if threading.get_ident() != own:
+                return out
+            a = tensor_of(out)
+            assert a is not None  # the listing has seen it
+            a = a if a.requires_grad else a.detach().requires_grad_()
+            if behind is not None and not caught:
+                stack.enter_context(behind())
+            caught.append(a)
+            return a.clone() if isinstance(out, Tensor) else type(out)((a.clone(), *out[1:]))
+
+        hook = module.register_forward_hook(catch)
+        stack.callback(hook.remove)
+        yield caught

@@ -1,0 +1,127 @@
+"""A map of class scores at masked images.
+
+    x_k = M_k ⊙ x + (1 − M_k) · fill ,   s_k = p_c(x_k) ,   m_c(x) = min-max scaled  evidence(M, s)
+
+Members of the family differ in the masks M_k and in how scores become evidence (`Masks`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from underfire.core import Classifier, Goal, ImageErrors, Images, Labels, Maps, UnderfireError, unknown
+from underfire.heads import head_of
+from underfire.images import maps
+from underfire.interpreters.removal.surrogate import RemovalSurrogate
+from underfire.interpreters.square import square_side
+from underfire.registry.values import hints_of
+
+FILLS = {"black": 0.0, "grey": 0.5, "white": 1.0}
+"""Colours that stand in for what is removed."""
+TOGETHER = 32
+"""Masked images that pass the network together, at most, unless there are more images than that."""
+
+
+class Masks(ABC):
+    """The masks of one batch of N images.
+
+    Attributes:
+        n: number of masks of an image.
+    """
+
+    n: int
+
+    @abstractmethod
+    def keep(self, k: int) -> Tensor:
+        """Make the k-th mask of each image: (N, 1, H, W) or (1, 1, H, W) in [0, 1], where 1 keeps."""
+
+    @abstractmethod
+    def evidence(self, scores: Tensor) -> Tensor:
+        """Turn the scores (N, n) at the masks into evidence (N, h, w)."""
+
+
+class RemovalMap(ABC):
+    """A map by removal.
+
+    Args:
+        classifier: any classifier; the victim needs no gradients of it.
+        fill: colour of what is removed: 'black', 'grey' or 'white'.
+        n: number of masks, for the estimate of the cost.
+
+    Raises:
+        UnderfireError: an unknown colour.
+    """
+
+    name: ClassVar[str]
+    digest = ""
+    family = "removal"
+    attack_options: ClassVar[Mapping[str, Any]]
+
+    def __init__(self, classifier: Classifier, fill: str, n: int) -> None:
+        if fill not in FILLS:
+            raise unknown(f"{self.name} fill", fill, FILLS)
+        self.classifier, self.fill = classifier, FILLS[fill]
+        self.side = square_side(classifier, self.name)
+        self.map_passes, self.step_passes = float(n), 3.0 + 3.0 * LOOKS
+
+    @abstractmethod
+    def masks(self, x: Images) -> Masks:
+        """Make the victim's masks for images ``x`` (N, 3, H, W)."""
+
+    @abstractmethod
+    def draws(self, x: Images, n: int) -> Masks:
+        """Draw ``n`` masks of the victim's kind for the attacker, who starts from clean images ``x``."""
+
+    def masked(self, x: Images, keep: Tensor) -> Images:
+        """Compute M ⊙ x + (1 − M) · fill."""
+        return self.fill + keep * (x - self.fill)
+
+    def logits(self, x: Images, masks: Masks) -> Iterator[Tensor]:
+        """Yield the logits (N, K) at each mask; a few masks pass the network together."""
+        step = max(1, TOGETHER // max(1, len(x)))
+        for first in range(0, masks.n, step):
+            some = range(first, min(first + step, masks.n))
+            z = self.classifier.logits(torch.cat([self.masked(x, masks.keep(k)) for k in some]))
+            yield from z.view(len(some), len(x), -1)
+
+    @torch.no_grad()
+    def explain(self, x: Images, y: Labels) -> Maps:
+        """Compute maps (N, h, w) in [0, 1] of images (N, 3, H, W) for classes ``y`` (N,).
+
+        Raises:
+            ImageErrors: images whose score is the same whatever is removed, or not finite.
+        """
+        masks = self.masks(x)
+        p = head_of(self.classifier).probabilities
+        scores = torch.stack([p(z).gather(1, y[:, None])[:, 0] for z in self.logits(x, masks)], 1)
+        dead = ~scores.isfinite().all(1) | (scores.amax(1) == scores.amin(1))
+        evidence = masks.evidence(torch.where(dead[:, None], torch.zeros_like(scores), scores))
+        dead = dead | maps.flat(evidence)
+        if bool(dead.any()):
+            why = f"its score is the same whatever {self.name} removes, or not finite, so there is no map."
+            raise ImageErrors(dict.fromkeys(dead.nonzero()[:, 0].tolist(), why))
+        return maps.unit_scale(evidence)
+
+    def surrogate(self, x: Images, goal: Goal, **options: Any) -> RemovalSurrogate:
+        """Start the attacker's side; options are those of `RemovalSurrogate`.
+
+        Raises:
+            UnderfireError: a drawn target map, which is the map of no image.
+        """
+        if goal.drawn:
+            raise UnderfireError(
+                f"The attack on {self.name} matches the scores of the image whose map is the target map, and a drawn "
+                "map has none: give another --target-map."
+            )
+        references, classes = goal.references or (x, goal.source)
+        return RemovalSurrogate(self, references, goal.labels, classes, **options)
+
+
+LOOKS = 8
+"""Masks that the attacker looks at in a step."""
+RemovalMap.attack_options = hints_of(RemovalSurrogate, but=("interpreter", "x", "y", "source"))

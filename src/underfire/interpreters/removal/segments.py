@@ -1,0 +1,62 @@
+"""The segments of an image that are removed together: cells of a regular grid, or superpixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from skimage.segmentation import slic
+from torch import Tensor
+
+from underfire.core import Images, UnderfireError, unknown
+
+KINDS = ("grid", "superpixels")
+POOL = 4
+"""Side of the square of pixels that becomes one map pixel where segments are superpixels, as in GRAD."""
+
+
+class Segments:
+    """The segments of a batch of N images.
+
+    Args:
+        x: images (N, 3, H, W).
+        kind: one of `KINDS`.
+        number: how many segments: of a grid the nearest square number, of superpixels about as many (SLIC).
+    """
+
+    def __init__(self, x: Images, kind: str, number: int) -> None:
+        self.kind, self.side = kind, max(1, round(number**0.5))
+        self.labels = self._grid(x) if kind == "grid" else self._superpixels(x, number)
+        self.counts = [int(one.max()) + 1 for one in self.labels]
+
+    def _grid(self, x: Images) -> Tensor:
+        h, w = x.shape[2:]
+        rows, columns = (torch.arange(n, device=x.device) * self.side // n for n in (h, w))
+        grid: Tensor = rows[:, None] * self.side + columns
+        return grid.expand(len(x), h, w)
+
+    def _superpixels(self, x: Images, number: int) -> Tensor:
+        """Find superpixels as scikit-image does by default, numbered from 0 in each image."""
+        found = [slic(one.permute(1, 2, 0).double().numpy(), number, start_label=0) for one in x.detach().cpu()]
+        return torch.from_numpy(np.stack(found)).to(x.device)
+
+    def keep(self, kept: Tensor) -> Tensor:
+        """Make masks (N, 1, H, W) of what is kept (N, segments) in [0, 1]."""
+        return kept.gather(1, self.labels.flatten(1)).view(len(kept), 1, *self.labels.shape[1:])
+
+    def painted(self, weights: Tensor) -> Tensor:
+        """Paint weights (N, segments) on the segments: (N, side, side) of a grid, else 4×4 averaged pixels."""
+        if self.kind == "grid":
+            return weights.view(-1, self.side, self.side)
+        return F.avg_pool2d(self.keep(weights), POOL)[:, 0]
+
+
+def check_segments(part: str, kind: str, number: int, side: int) -> None:
+    """Raise UnderfireError for an unknown kind of segments, or more segments than pixels."""
+    if kind not in KINDS:
+        raise unknown(f"{part} segments", kind, KINDS)
+    if not 2 <= number <= side * side:
+        raise UnderfireError(
+            f"{part} number = {number}: it must be 2 segments or more, and no more than the input has pixels "
+            f"({side}×{side})."
+        )

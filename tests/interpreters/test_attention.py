@@ -1,0 +1,138 @@
+"""Attention maps against slow replicas that get the attention from the libraries themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+import torchvision
+from torch import nn
+
+from support import toys
+from support.attacked import distance
+from underfire import registry, wrap
+from underfire.attacks.adv2 import adv2
+from underfire.attacks.pgd import pgd
+from underfire.core import UnsuitableError
+
+transformers: Any = pytest.importorskip("transformers", reason="needs the library transformers")
+SIDE = 64
+
+
+def wrapped(module: nn.Module) -> Any:
+    return wrap(module, input_size=SIDE, mean=0.5, std=0.5, classes=list("abcde"))
+
+
+def timm_vit() -> nn.Module:
+    torch.manual_seed(0)
+    built: nn.Module = timm.create_model("vit_tiny_patch16_224", img_size=SIDE, num_classes=5, depth=3)
+    return built.eval()
+
+
+def replica(attention: list[Any], gradients: list[Any] | None) -> Any:
+    """R of one image, by the definition; attention (heads, T, T) of each block."""
+    size = attention[0].shape[-1]
+    r = np.eye(size)
+    for k, a in enumerate(attention):
+        if gradients is None:
+            mixed = a.mean(0) + np.eye(size)
+            r = (mixed / mixed.sum(1, keepdims=True)) @ r
+        else:
+            r = r + np.maximum(gradients[k] * a, 0).mean(0) @ r
+    row = r[0, 1:].reshape(4, 4)
+    return (row - row.min()) / (row.max() - row.min())
+
+
+def unfused(module: nn.Module, x: torch.Tensor, y: int) -> tuple[list[Any], list[Any]]:
+    """Timm's own attention and gradients, with its fused step switched off."""
+    caught: list[torch.Tensor] = []
+
+    def catch(_m: nn.Module, _args: Any, out: torch.Tensor) -> None:
+        out.retain_grad()
+        caught.append(out)
+
+    for block in module.blocks:  # type: ignore[union-attr]
+        block.attn.fused_attn = False
+        block.attn.attn_drop.register_forward_hook(catch)
+    module((x - 0.5) / 0.5)[0, y].backward()
+    return [a[0].detach().numpy() for a in caught], [a.grad[0].numpy() for a in caught]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("name", ["rollout", "relevance"])
+def test_a_map_is_its_slow_replica(name: str) -> None:
+    x = toys.pictures(2, 3, SIDE).float()
+    got = registry.build_interpreter(name, wrapped(timm_vit()), {}).explain(x, torch.tensor([3, 1]))
+    attention, gradients = unfused(timm_vit(), x[1:].requires_grad_(), 1)
+    wanted = replica(attention, gradients if name == "relevance" else None)
+    torch.testing.assert_close(got[1].double(), torch.from_numpy(wanted).double(), rtol=0, atol=1e-4)
+
+
+class Logits(nn.Module):
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        z: torch.Tensor = self.module(x).logits
+        return z
+
+
+def hugging_face(attention: str) -> nn.Module:
+    torch.manual_seed(0)
+    of: Any = transformers.ViTForImageClassification
+    kind: Any = transformers.ViTConfig
+    config = kind(
+        image_size=SIDE, num_hidden_layers=2, hidden_size=32, num_attention_heads=2, intermediate_size=32, num_labels=5
+    )
+    return Logits(of._from_config(config, attn_implementation=attention)).eval()
+
+
+def torchvision_vit() -> nn.Module:
+    torch.manual_seed(0)
+    built: nn.Module = torchvision.models.VisionTransformer(SIDE, 16, 2, 2, 32, 32, num_classes=5).eval()
+    nn.init.normal_(next(built.get_submodule("heads.head").parameters()))  # zeros, as torchvision makes it
+    return built
+
+
+@pytest.mark.parametrize("make", [lambda: hugging_face("sdpa"), lambda: hugging_face("eager"), torchvision_vit])
+def test_attention_is_seen_however_a_library_computes_it(make: Any) -> None:
+    classifier, x = wrapped(make()), toys.pictures(2, 3, SIDE).float().requires_grad_()
+    z, attention = classifier.attention(x)
+    torch.testing.assert_close(z, classifier.logits(x), rtol=0, atol=1e-5)
+    assert [a.shape[-1] for a in attention] == [17, 17]
+    torch.testing.assert_close(attention[0].sum(-1), torch.ones_like(attention[0][..., 0]))
+    (twice,) = torch.autograd.grad(
+        torch.autograd.grad(z[:, 0].sum(), attention, create_graph=True)[0].square().sum(), x
+    )
+    assert bool(twice.any())
+    assert classifier.layer("auto").kind == "tokens"
+
+
+def test_hugging_faces_own_attention_is_the_one_that_is_seen() -> None:
+    module, x = hugging_face("eager"), toys.pictures(2, 3, SIDE).float()
+    _, attention = wrapped(module).attention(x)
+    inner: Any = module.module
+    own = inner(pixel_values=(x - 0.5) / 0.5, output_attentions=True).attentions
+    torch.testing.assert_close(attention[1], own[1], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["rollout", "relevance"])
+def test_a_network_without_attention_is_refused(name: str) -> None:
+    with pytest.raises(UnsuitableError, match=r"'toy' has no attention.*gradcam"):
+        registry.build_interpreter(name, toys.toy(), {})
+
+
+def test_attention_in_windows_is_no_attention_between_all_tokens() -> None:
+    module = timm.create_model("swin_tiny_patch4_window7_224", img_size=SIDE, window_size=2, num_classes=5)
+    with pytest.raises(UnsuitableError, match="between all"):
+        registry.build_interpreter("rollout", wrapped(module), {})
+
+
+@pytest.mark.parametrize("name", ["rollout", "relevance"])
+def test_the_attack_brings_the_map_back(name: str) -> None:
+    x = toys.pictures(3, 0, toys.WHOLE)
+    one = registry.build_interpreter(name, toys.transformer(), {})
+    assert distance(adv2.make("fast", name, 16), one, x) < 0.7 * distance(pgd.make("fast", None, 16), one, x)

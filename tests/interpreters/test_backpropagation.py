@@ -1,0 +1,88 @@
+"""Integrated Gradients, input × gradient and SmoothGrad against the library Captum."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from captum.attr import InputXGradient, IntegratedGradients, Saliency
+from PIL import Image
+
+from support import toys
+from support.attacked import distance, pooled
+from underfire import registry
+from underfire.attacks.adv2 import adv2
+from underfire.attacks.pgd import pgd
+from underfire.core import MismatchError, NotFoundError, UnknownNameError
+from underfire.interpreters.drawn import generators, normal
+
+Y = torch.tensor([2, 0, 1])
+
+
+def case(name: str, **options: Any) -> tuple[Any, torch.Tensor, torch.Tensor]:
+    classifier, x = toys.whole(), toys.pictures(3, 0, toys.WHOLE)
+    return classifier, x, registry.build_interpreter(name, classifier, options).explain(x, Y)
+
+
+@pytest.mark.parametrize(("baseline", "level"), [("black", 0.0), ("grey", 0.5)])
+def test_integrated_gradients_are_captums(baseline: str, level: float) -> None:
+    classifier, x, got = case("ig", steps=8, baseline=baseline)
+    library = IntegratedGradients(classifier.logits)
+    wanted = library.attribute(x, baselines=level, target=Y, n_steps=8, method="riemann_middle")
+    torch.testing.assert_close(got, pooled(wanted.sum(1).abs()), rtol=0, atol=1e-6)
+
+
+def test_input_times_gradient_is_captums() -> None:
+    classifier, x, got = case("inputxgrad")
+    wanted = InputXGradient(classifier.logits).attribute(x.clone().requires_grad_(), target=Y)
+    torch.testing.assert_close(got, pooled(wanted.sum(1).abs()), rtol=0, atol=1e-6)
+
+
+def test_smoothgrad_is_the_mean_of_captums_gradients_at_the_same_noise() -> None:
+    classifier, x, got = case("smoothgrad", n=3, sigma=0.2)
+    started, saliency = generators(x, 0, "smoothgrad"), Saliency(classifier.logits)
+    noisy = [x + 0.2 * normal(started, (3, toys.WHOLE, toys.WHOLE), x) for _ in range(3)]
+    each = [saliency.attribute(one.requires_grad_(), target=Y, abs=False) for one in noisy]
+    torch.testing.assert_close(got, pooled(torch.stack(each).mean(0).abs().amax(1)), rtol=0, atol=1e-6)
+
+
+def test_the_noise_is_new_for_another_picture_and_another_seed() -> None:
+    x = toys.pictures(2)
+    first, again, other = (normal(generators(x, seed, "a"), (4,), x) for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert not torch.equal(first[0], first[1])
+
+
+def test_a_baseline_can_be_a_picture(tmp_path: Path) -> None:
+    classifier, x = toys.whole(), toys.pictures(2, 0, toys.WHOLE)
+    path = tmp_path / "grey.png"
+    Image.fromarray(np.full((toys.WHOLE, toys.WHOLE, 3), 51, np.uint8)).save(path)
+    one = registry.build_interpreter("ig", classifier, {"steps": 4, "baseline": str(path)})
+    wanted = IntegratedGradients(classifier.logits).attribute(
+        x, baselines=0.2, target=Y[:2], n_steps=4, method="riemann_middle"
+    )
+    torch.testing.assert_close(one.explain(x, Y[:2]), pooled(wanted.sum(1).abs()), rtol=0, atol=1e-6)
+    assert len(one.digest) == 64
+
+
+def test_a_baseline_that_does_not_suit_is_refused(tmp_path: Path) -> None:
+    classifier, path = toys.whole(), tmp_path / "small.png"
+    Image.new("RGB", (20, 10)).save(path)
+    for baseline, error, word in (
+        (str(path), MismatchError, "20×10"),
+        ("blakc", UnknownNameError, "'black'"),
+        (str(tmp_path / "none.png"), NotFoundError, "none.png"),
+    ):
+        with pytest.raises(error, match=word):
+            registry.build_interpreter("ig", classifier, {"baseline": baseline})
+
+
+@pytest.mark.parametrize(("name", "options"), [("ig", {"steps": 8}), ("inputxgrad", {}), ("smoothgrad", {"n": 8})])
+def test_the_attack_brings_the_map_back(name: str, options: dict[str, Any]) -> None:
+    x = toys.pictures(3, 0, toys.SMALL)
+    one = registry.build_interpreter(name, toys.small(), options)
+    assert distance(adv2.make("fast", name, 16), one, x) < 0.7 * distance(pgd.make("fast", None, 16), one, x)
