@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -29,10 +29,13 @@ from underfire.core import (
 )
 from underfire.defenses.ensemble import calibration
 from underfire.defenses.ensemble.alarm import EnsembleAlarm
+from underfire.doors.platforms import habits
 from underfire.images import pixels, targets
+from underfire.images.saving import check_format
 from underfire.metrics.verdict import MapVerdict, untouched_scale, verdict
 from underfire.plan.attacks import attack_of, check_surrogate, taken
 from underfire.plan.check import check
+from underfire.plan.files import FILE, INPUT, refuse_unable
 from underfire.plan.targets import class_of, target_map_of
 from underfire.trial.given import load_given
 from underfire.trial.load import Loaded, load
@@ -55,11 +58,12 @@ class Result:
 
     Args:
         clean: (N, 3, H, W) the clean images in [0, 1].
-        images: (N, 3, H, W) the adversarial images in [0, 1], read back from 8-bit PNGs.
+        images: (N, 3, H, W) the adversarial images in [0, 1]: what the classifier is shown of the files below.
         clean_maps: (N, h, w) maps in [0, 1] of the clean images for their own classes.
         maps: (N, h, w) maps in [0, 1] of the adversarial images for the target classes.
         records: one for each given image, in order; those with an ``error`` have no row in the tensors.
         scale: interpreter -> map_l1 up to which a map counts as untouched, measured on these images alone.
+        files: (N,) the adversarial pictures as files: of whole photos where these were forged, else PNGs of the input.
     """
 
     clean: Images
@@ -68,6 +72,7 @@ class Result:
     maps: Maps
     records: list[Record]
     scale: Mapping[str, float]
+    files: tuple[bytes, ...] = ()
 
     @property
     def verdicts(self) -> list[MapVerdict]:
@@ -137,6 +142,9 @@ def attack(
     target: str | int = "random",
     target_map: str = "benign",
     seed: int = 0,
+    at: Literal["file", "input"] | None = None,
+    save_as: str = "png",
+    through: str = "",
     **options: Any,
 ) -> Result:
     """Attack images in this process, and judge the results as ``underfire run`` does.
@@ -147,7 +155,7 @@ def attack(
     Args:
         classifier: from `classifier` or `wrap`.
         interpreter: an interpreter, or its name.
-        images: paths, arrays (H, W, 3) of 8-bit levels or Pillow images, which are resized and cropped as photos are;
+        images: paths, arrays (H, W, 3) of 8-bit levels or Pillow images, which go through the classifier's front door;
             or a tensor (N, 3, H, W) in [0, 1] of the input size, which is taken as it is.
         attack: name of the attack.
         preset: paper, fast or thorough.
@@ -155,12 +163,16 @@ def attack(
         target: 'random', 'least-likely', or a class: index, WordNet id or name.
         target_map: as --target-map of ``underfire run``: benign, class:NAME, image:PATH, shape:circle, file:PNG, …
         seed: seed of the random targets.
+        at: 'file' forges the files of photos, in their own pixels; 'input' forges what the classifier makes of them. By
+            default files are forged, and of a tensor the tensor.
+        save_as: how forged files are saved, as --save-as of ``underfire run``.
+        through: what platforms will do to them, as --through.
         options: settings of the attack in place of the preset's, such as ``steps=20``.
 
     Raises:
         UnderfireError: a mistake in the arguments, or no image could be attacked.
     """
-    wish = Wish(attack, preset, eps, target, target_map, seed, options)
+    wish = Wish(attack, preset, eps, target, target_map, seed, options, at, save_as, through)
     device = str(getattr(classifier, "device", "cpu"))
     check(classifier, device)
     judge = registry.build_interpreter(interpreter, classifier, {}) if isinstance(interpreter, str) else interpreter
@@ -178,8 +190,15 @@ class Wish:
     target_map: str
     seed: int
     options: Mapping[str, Any]
+    at: Literal["file", "input"] | None = None
+    save_as: str = "png"
+    through: str = ""
 
     def __post_init__(self) -> None:
+        check_format(self.save_as)
+        habits(self.through)
+        if self.at not in (None, FILE, INPUT):
+            raise UnderfireError(f"at='{self.at}': give 'file' or 'input'.")
         if not 1 <= self.eps <= LEVELS:
             raise UnderfireError(f"eps={self.eps}: the budget must be a whole number of levels, from 1 to {LEVELS}.")
 
@@ -188,9 +207,13 @@ def _run(system: System, images: Any, wish: Wish) -> Result:
     classifier, (judge,) = system.classifier, system.interpreters.values()
     wanted = target_map_of(wish.target_map, classifier)
     cell = _cell(wish, judge, wanted)
-    loaded = load_given(images, classifier)
-    job = _job(system, cell, wish, wanted)
-    trial = Trial(system, job, "notebook", loaded, _references(wanted, wish.seed, loaded, classifier))
+    loaded = load_given(images, system, None if wish.at == INPUT else wish.save_as)
+    if wish.at == FILE and loaded.rows and not loaded.files:
+        raise UnderfireError("at='file': a tensor is no file. Give paths, arrays or Pillow images, or at='input'.")
+    if loaded.files:
+        refuse_unable(cell)
+    job = _job(system, cell, wish, wanted, FILE if loaded.files else INPUT)
+    trial = Trial(system, job, "notebook", loaded, _references(wanted, wish.seed, loaded, system))
     trial.run()
     scale = untouched_scale((row.interpreter, row.jpeg_l1) for row in measure_scale(system, loaded))
     return _result(trial, judge.name, system.device, scale)
@@ -204,7 +227,7 @@ def _cell(wish: Wish, judge: Interpreter, wanted: TargetMap) -> Cell:
     return Cell(attack_of(wish.attack, wish.preset, against, wish.eps, own, wish.options), against)
 
 
-def _job(system: System, cell: Cell, wish: Wish, wanted: TargetMap) -> Job:
+def _job(system: System, cell: Cell, wish: Wish, wanted: TargetMap, at: str) -> Job:
     return Job(
         source="",
         classifier=system.classifier.name,
@@ -220,16 +243,20 @@ def _job(system: System, cell: Cell, wish: Wish, wanted: TargetMap) -> Job:
         threads=torch.get_num_threads(),
         precision="fp32",
         device=system.device,
+        at=at,
+        save_as=wish.save_as,
+        through=wish.through if at == FILE else "",
     )
 
 
-def _references(wanted: TargetMap, seed: int, loaded: Loaded, classifier: Classifier) -> Loaded | None:
+def _references(wanted: TargetMap, seed: int, loaded: Loaded, system: System) -> Loaded | None:
     """Load the photos whose maps are the target maps, in the rows of the photos that want them; None without any."""
     if wanted.kind != "image":
         return None
     if wanted.value != "random":
         photo, content = Photo(str(wanted.value), wanted.digest), Path(str(wanted.value)).read_bytes()
-        return load([photo] * len(loaded.given), lambda _: content, classifier.preprocess)
+        size = system.classifier.preprocess.input_size
+        return load([photo] * len(loaded.given), lambda _: content, system.door, size)
     index = {photo: n for n, photo in enumerate(loaded.photos)}
     drawn = [targets.draw_photo(seed, p, list(index)) if p in index else p for p in loaded.given]
     shown = [index[drawn[row]] for row in loaded.rows]
@@ -247,4 +274,5 @@ def _result(trial: Trial, name: str, device: str, scale: Mapping[str, float]) ->
         maps=judged.maps.float(),
         records=trial.records,
         scale=scale,
+        files=forged.files,
     )

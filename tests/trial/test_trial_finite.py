@@ -21,6 +21,7 @@ from underfire.core import Cell, ClassifierOptions, Found, Images, Job, JudgeUni
 from underfire.images import pixels
 from underfire.interpreters.cam import Cam
 from underfire.interpreters.grad import Grad
+from underfire.registry import door_of
 from underfire.trial.alarms import Alarms
 from underfire.trial.goal import look
 from underfire.trial.load import Loaded, load
@@ -60,7 +61,7 @@ def gamma() -> TorchClassifier:
 def loaded(classifier: TorchClassifier, levels: Any) -> Loaded:
     photos = [Photo(f"p{i}.png", str(i)) for i in range(len(levels))]
     content = dict(zip(photos, map(pixels.encode_png, levels), strict=True))
-    return load(photos, content.__getitem__, classifier.preprocess)
+    return load(photos, content.__getitem__, door_of(classifier), classifier.preprocess.input_size)
 
 
 def job(attack: Any, against: str | None, target: Any = "least-likely") -> Job:

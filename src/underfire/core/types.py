@@ -84,6 +84,7 @@ class ClassifierOptions:
         std: what each channel is then divided by.
         classes: path of a file of class names.
         interpolation: how photos are resized.
+        door: the front door, as in ``underfire list``.
     """
 
     weights: str | None = None
@@ -93,6 +94,7 @@ class ClassifierOptions:
     std: tuple[float, float, float] | None = None
     classes: str | None = None
     interpolation: str | None = None
+    door: str | None = None
 
 
 @dataclass(frozen=True)

@@ -54,11 +54,29 @@ def load(content: bytes, path: str, policy: Preprocess, limits: Limits = Limits(
     Raises:
         UnderfireError: no image, truncated, too small or too large to be a photo.
     """
+    return fitted(decode(content, path, limits), policy)
+
+
+def decode(content: bytes, path: str, limits: Limits = Limits()) -> Image.Image:
+    """Decode a photo into upright 8-bit RGB; arguments and errors as in `load`."""
     rgb = _upright_rgb(content, path, limits)
     if min(rgb.size) < SMALLEST_SIDE:
         raise UnderfireError(
             f"'{path}' is {rgb.width}×{rgb.height} px: too small to be a photo (at least {SMALLEST_SIDE} px a side)."
         )
+    return rgb
+
+
+def as_opened(content: bytes, path: str, limits: Limits = Limits()) -> Image.Image:
+    """Open a photo as it lies in its file, neither turned nor converted, with its metadata; errors as in `load`."""
+    _upright_rgb(content, path, limits)  # says what is wrong with it
+    picture = opened(content)
+    picture.load()
+    return picture
+
+
+def fitted(rgb: Image.Image, policy: Preprocess) -> NDArray[np.uint8]:
+    """Resize the shorter side of a photo and crop its centre: (input_size, input_size, 3) levels."""
     scale = policy.resize / min(rgb.size)
     size = (max(policy.resize, round(rgb.width * scale)), max(policy.resize, round(rgb.height * scale)))
     left, top = (round((side - policy.input_size) / 2) for side in size)
@@ -191,9 +209,21 @@ def forged_note(content: bytes) -> str | None:
     try:
         with opened(content) as picture:
             note = picture.info.get(FORGED)
+            if note is None and picture.format in ("JPEG", "MPO"):
+                note = _after(FORGED, picture.info.get("comment", b"").decode("utf-8", "replace"))
+            if note is None and picture.format == "WEBP":
+                note = _after(FORGED, str(picture.getexif().get(SOFTWARE, "")))
     except Exception:  # `load` says what is wrong with the file
         return None
     return str(note) if note else None
+
+
+SOFTWARE = 0x0131
+"""The EXIF tag that holds the note in a WebP, which has no comments."""
+
+
+def _after(word: str, text: str) -> str | None:
+    return text.removeprefix(f"{word}: ") if text.startswith(f"{word}: ") else None
 
 
 def jpeg(levels: NDArray[np.uint8], quality: int = JPEG_QUALITY) -> NDArray[np.uint8]:

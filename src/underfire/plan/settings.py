@@ -24,8 +24,12 @@ NOT_IN_KEY = frozenset(
 )
 """Settings that are not in the key. Some change no number; the files among them are in the key by their digests, and
 the whole input policy is in the digest of the weights."""
-LATER = ("interpolation", "max_megapixels", "max_megabytes")
-"""Settings that earlier versions did not have: while they are not given, keys and output folders do not change."""
+LATER: dict[str, Any] = {
+    **{"interpolation": None, "max_megapixels": None, "max_megabytes": None},
+    **{"at": "input", "save_as": None, "through": None, "door": None},
+}
+"""Settings that earlier versions did not have, with their default: while they have it, keys and output folders do not
+change."""
 LONGEST = 200
 """Letters of a user's value that an error repeats."""
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -93,6 +97,10 @@ class Settings(BaseModel):
     interpolation: Annotated[
         str | None, flag(CLASSIFIER, "NAME", "How photos are resized: bilinear, bicubic, lanczos or nearest.")
     ] = None
+    door: Annotated[
+        str | None,
+        flag(CLASSIFIER, "NAME|FILE.py:FUNCTION", "How a file becomes the input: docs/door.md.", "pillow"),
+    ] = None
     classes: Annotated[
         str | None, flag(CLASSIFIER, "FILE", "Class names, one on each line, in the order of the outputs.")
     ] = None
@@ -105,6 +113,17 @@ class Settings(BaseModel):
         Field(ge=0, le=112, allow_inf_nan=False),
         flag(ATTACK, "PX", "Budget of attacks that bend: px, at an input of 224 px."),
     ] = 2.0
+    at: Annotated[
+        Literal["file", "input"],
+        flag(ATTACK, "file|input", "Forge the photo's file, or the classifier's input (as published).", "file"),
+    ] = "input"
+    save_as: Annotated[str | None, flag(ATTACK, "png|jpeg[:Q]|webp[:Q]|same", "How forged files are saved.", "png")] = (
+        None
+    )
+    through: Annotated[
+        str | None,
+        flag(ATTACK, "LIST", "What platforms will do to the files: jpeg:75-95,resize:0.5-1.", "nothing"),
+    ] = None
     target: Annotated[str, flag(ATTACK, "random|least-likely|CLASS", "CLASS: an index, a WordNet id or a name.")] = (
         "random"
     )
@@ -232,7 +251,7 @@ def _short(given: Any) -> str:
 
 def as_before(given: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out what an earlier version did not have and is not given, so that keys and folders are as they were."""
-    return {name: value for name, value in given.items() if value is not None or name not in LATER}
+    return {name: value for name, value in given.items() if name not in LATER or value != LATER[name]}
 
 
 def key_settings(settings: Settings) -> dict[str, Any]:

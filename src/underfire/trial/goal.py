@@ -49,6 +49,7 @@ def _predicted(system: System, job: Job, loaded: Loaded) -> Batch:
         passes=spent.passes,
         classes=system.classifier.classes,
         errors=loaded.errors,
+        files=loaded.files,
     ).without({row: why for row, (_, why) in zip(loaded.rows, aims, strict=True) if why})
 
 

@@ -61,6 +61,9 @@ def _ready(unit: Unit) -> System:
 def _loaded(unit: ScaleUnit | ForgeUnit, system: System, photos: Sequence[Photo]) -> Iterator[Loaded]:
     """Load some photos, so many at a time as share a batch."""
     limits = unit.job.limits
-    content, policy = partial(planned, Folder(unit.job.source, limits)), system.classifier.preprocess
+    content, size = partial(planned, Folder(unit.job.source, limits)), system.classifier.preprocess.input_size
+    save_as = unit.job.save_as if unit.job.at == "file" else None
+    if isinstance(unit, ScaleUnit) and save_as == "png":  # which changes nothing, and no file is forged
+        save_as = None
     for first in range(0, len(photos), unit.batch):
-        yield load(photos[first : first + unit.batch], content, policy, first, limits)
+        yield load(photos[first : first + unit.batch], content, system.door, size, first, limits, save_as)

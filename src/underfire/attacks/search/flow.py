@@ -76,9 +76,9 @@ class Flow:
     momentum: Decay = 0.75
     memory: Decay = 0.95
 
-    def walk(self, x: Images) -> FlowWalk:
-        """Start at the clean images ``x``."""
-        return FlowWalk(self, x)
+    def walk(self, x: Images, view: tuple[float, float] | None = None) -> FlowWalk:
+        """Start at the clean images ``x``; ``view`` as in `Perturbation.walk`."""
+        return FlowWalk(self, x, view)
 
 
 class FlowWalk:
@@ -87,11 +87,13 @@ class FlowWalk:
     Args:
         space: their bound and steps.
         x: (N, 3, H, W) clean images in [0, 1], on the 8-bit grid.
+        view: width and height in px of what fills the classifier's input; None: ``x`` is that input.
     """
 
-    def __init__(self, space: Flow, x: Images) -> None:
+    def __init__(self, space: Flow, x: Images, view: tuple[float, float] | None = None) -> None:
         self.space, self.x = space, x.detach()
-        self.scale = x.shape[-1] / REFERENCE
+        across, down = (side / REFERENCE for side in view or (x.shape[-1],) * 2)
+        self.scale = across if across == down else torch.tensor([across, down]).to(x).view(1, 2, 1, 1)
         self.flow = torch.zeros_like(self.x[:, :2])
         self.mean, self.square = torch.zeros_like(self.flow), torch.zeros_like(self.flow)
         self.steps = 0
@@ -107,12 +109,16 @@ class FlowWalk:
 
     def measures(self) -> Mapping[str, PerImage]:
         """Give the mean and the largest shift, (N,) each, px at an input of 224 px."""
-        size = self.flow.detach().norm(dim=1) / self.scale
+        flow = self.flow.detach()
+        size = flow.norm(dim=1) / self.scale if isinstance(self.scale, float) else (flow / self.scale).norm(dim=1)
         return {"flow_mean_px": size.mean((1, 2)), "flow_max_px": size.amax((1, 2))}
 
     def step(self, loss: PerImage, progress: float) -> None:
         """Take one step of Adam on the loss and the penalty, then cut the flow to its bound."""
-        at_image = torch.autograd.grad(loss.sum(), self._shown)[0]
+        self.descend(torch.autograd.grad(loss.sum(), self._shown)[0], progress)
+
+    def descend(self, at_image: Tensor, progress: float) -> None:
+        """Take the same step, given the gradient (N, 3, H, W) of the loss at the last `images`."""
         refuse(at_image.sum((1, 2, 3)), GRADIENT)
         penalty = self.space.smooth * roughness(self.flow)
         g = torch.autograd.grad([self._warped, penalty], self.flow, [at_image, torch.ones_like(penalty)])[0]
@@ -127,11 +133,15 @@ class FlowWalk:
         self.flow = self._inside(moved)
 
     def _inside(self, flow: Tensor) -> Tensor:
-        bound = self.scale * self.space.max_shift
+        bound = self.space.max_shift
         if not bound:
             return torch.zeros_like(flow)
-        inside: Tensor = flow * (bound / flow.norm(dim=1, keepdim=True).clamp_min(bound))
-        return inside
+        if isinstance(self.scale, float):  # the order of the roundings is that of the first results
+            bound = self.scale * bound
+            inside: Tensor = flow * (bound / flow.norm(dim=1, keepdim=True).clamp_min(bound))
+            return inside
+        cut: Tensor = flow * (bound / (flow / self.scale).norm(dim=1, keepdim=True).clamp_min(bound))
+        return cut
 
     def select(self, keep: Tensor) -> None:
         """Keep only the rows ``keep`` (bool (N,))."""
