@@ -53,13 +53,8 @@ class SearchWalk(Protocol):
 class Perturbation(Protocol):
     """A search space: the L∞ ball or a flow field."""
 
-    def walk(self, x: Images, view: tuple[float, float] | None = None) -> SearchWalk:
-        """Start at the clean images ``x`` (N, 3, H, W).
-
-        Args:
-            x: the images.
-            view: width and height in their pixels of what fills the classifier's input; None: ``x`` is that input.
-        """
+    def walk(self, x: Images) -> SearchWalk:
+        """Start at the clean images ``x`` (N, 3, H, W)."""
 
 
 @dataclass

@@ -41,9 +41,13 @@ class Ball:
     momentum: Decay = 0.0
     restart: Annotated[int, Field(ge=-(2**63), lt=2**63)] = 0
 
-    def walk(self, x: Images, view: tuple[float, float] | None = None) -> BallWalk:
-        """Start at the clean images ``x``, or at a random place around them; a ball is the same in any ``view``."""
+    def walk(self, x: Images) -> BallWalk:
+        """Start at the clean images ``x``, or at a random place around them."""
         return BallWalk(self, x)
+
+    def walk_in(self, part: Images, view: tuple[float, float]) -> BallWalk:
+        """Start at the part of a file; a ball is the same in any ``view``."""
+        return self.walk(part)
 
 
 class BallWalk:

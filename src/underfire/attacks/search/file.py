@@ -28,14 +28,15 @@ class FileWalk:
         files: the files, and what the classifier is shown of them.
 
     Raises:
-        UnderfireError: a space whose walks take losses only.
+        UnderfireError: a space without `walk_in`, which gives walks that take a gradient (`descend`) and not a loss.
     """
 
     def __init__(self, space: Perturbation, files: Files) -> None:
         self.files = files
-        self.walks: list[Any] = [space.walk(part, view) for part, view in zip(files.clean, files.views, strict=True)]
-        if any(not hasattr(walk, "descend") for walk in self.walks):
-            raise UnderfireError(f"{type(space).__name__} cannot walk in files: its walk has no 'descend'.")
+        walk_in = getattr(space, "walk_in", None)
+        if walk_in is None:
+            raise UnderfireError(f"{type(space).__name__} cannot walk in files (it has no 'walk_in'): give --at input.")
+        self.walks: list[Any] = [walk_in(part, view) for part, view in zip(files.clean, files.views, strict=True)]
         self.rows = list(range(len(self.walks)))
         """Which files of the whole batch these are."""
         self._kept = [_levels(part) for part in files.clean]

@@ -76,9 +76,13 @@ class Flow:
     momentum: Decay = 0.75
     memory: Decay = 0.95
 
-    def walk(self, x: Images, view: tuple[float, float] | None = None) -> FlowWalk:
-        """Start at the clean images ``x``; ``view`` as in `Perturbation.walk`."""
-        return FlowWalk(self, x, view)
+    def walk(self, x: Images) -> FlowWalk:
+        """Start at the clean images ``x``."""
+        return FlowWalk(self, x)
+
+    def walk_in(self, part: Images, view: tuple[float, float]) -> FlowWalk:
+        """Start at the part of a file; ``view`` is how many of its pixels, across and down, fill the input."""
+        return FlowWalk(self, part, view)
 
 
 class FlowWalk:
@@ -87,7 +91,7 @@ class FlowWalk:
     Args:
         space: their bound and steps.
         x: (N, 3, H, W) clean images in [0, 1], on the 8-bit grid.
-        view: width and height in px of what fills the classifier's input; None: ``x`` is that input.
+        view: as in `Flow.walk_in`; None: ``x`` is the input.
     """
 
     def __init__(self, space: Flow, x: Images, view: tuple[float, float] | None = None) -> None:
