@@ -14,7 +14,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, features
+from PIL import Image, ImageOps, features
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -74,3 +74,12 @@ def decode_png(content: bytes) -> NDArray[np.uint8]:
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
             return np.asarray(image.convert("RGB"))
+
+
+def decode_upright(content: bytes) -> NDArray[np.uint8]:
+    """Decode a file of ours into upright levels (h, w, 3), whatever its format."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # it was let through when it was forged
+        with opened(content) as image:
+            image.load()
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))

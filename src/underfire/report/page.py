@@ -24,6 +24,7 @@ from underfire.report.problems import errors
 from underfire.report.published import IMAGENET_CLASSES, network_of, printed, published
 from underfire.report.settings import settings
 from underfire.report.text import number, pretty
+from underfire.report.whole import whole_galleries
 
 LOW_BAR = 0.5
 """Where an attack that ignores the map forges a larger share, the page warns that the untouched scale tells little."""
@@ -192,6 +193,12 @@ def samples(context: Context) -> Section | None:
     return Section("samples", "See for yourself", data) if galleries else None
 
 
+def files(context: Context) -> Section | None:
+    """Show forged files whole, as people see them, and where the network looks."""
+    galleries = whole_galleries(context.found, context.samples) if context.samples else []
+    return Section("files", "The photos as people see them", {"galleries": galleries}) if galleries else None
+
+
 def cost(context: Context) -> Section:
     """List the passes per photo, in three columns, and seconds."""
     return Section("cost", "What it cost", {"panels": context.found.panels})
@@ -203,6 +210,7 @@ SECTIONS: tuple[Callable[[Context], Section | None], ...] = (
     results,
     distances,
     defense,
+    files,
     samples,
     errors,
     cost,
