@@ -87,7 +87,11 @@ class Files(Protocol):
         """Whether what the classifier is shown of the same pixels is drawn anew each time."""
 
     def shown(self, parts: Sequence[Tensor]) -> Images:
-        """Give what the classifier is shown, (N, 3, H, W) in [0, 1], of files with these parts."""
+        """Give what the classifier is shown, (N, 3, H, W) in [0, 1], of files with these parts.
+
+        Args:
+            parts: (N,) of them, (1, 3, h, w) in 8-bit levels (uint8) or in [0, 1].
+        """
 
     def back(self, gradient: Images) -> list[Tensor]:
         """Carry a gradient (N, 3, H, W) at what was last shown back to the parts, (1, 3, h, w) each."""

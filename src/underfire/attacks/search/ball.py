@@ -62,7 +62,7 @@ class BallWalk:
         self.ball = ball
         levels = (x.detach() * LEVELS).round()
         self.low, self.high = (levels - ball.eps).clamp_min(0), (levels + ball.eps).clamp_max(LEVELS)
-        self.position = self._random_start(levels) if ball.restart else levels
+        self.position = self._random_start(levels) if ball.restart else levels.clone()
         self.velocity = torch.zeros_like(levels) if ball.momentum else None
         self._shown = self._aimed = levels
 
@@ -80,6 +80,10 @@ class BallWalk:
         self._shown = (self.position.round() / LEVELS).requires_grad_()
         return self._shown
 
+    def levels(self) -> Tensor:
+        """Give the images in 8-bit levels, for a walk in a file."""
+        return self.position.round().byte()
+
     def measures(self) -> Mapping[str, PerImage]:
         """Give nothing more: the framework measures the change of levels itself."""
         return {}
@@ -96,8 +100,8 @@ class BallWalk:
             size = direction.abs().sum((1, 2, 3), keepdim=True).clamp_min(torch.finfo(direction.dtype).tiny)
             refuse(size[:, 0, 0, 0], GRADIENT)
             direction = self.velocity.mul_(self.ball.momentum).addcdiv_(direction, size)
-        self.position = self.position.sub(direction.sign(), alpha=self.ball.step.at(progress))
-        self.position = torch.clamp(self.position, self.low, self.high, out=self.position)
+        self.position.sub_(direction.sign(), alpha=self.ball.step.at(progress))
+        torch.clamp(self.position, self.low, self.high, out=self.position)
 
     def aim(self, loss: PerImage, progress: float) -> None:
         """Choose a whole step down the sign of the gradient of a loss (N,) of the last `images`; `go` takes it."""
@@ -111,6 +115,10 @@ class BallWalk:
     def tried(self, share: PerImage) -> Images:
         """Show the images that lie at a ``share`` (N,) of the step."""
         return self._at(share).round() / LEVELS
+
+    def tried_levels(self, share: PerImage) -> Tensor:
+        """Show the same in 8-bit levels."""
+        return self._at(share).round().byte()
 
     def go(self, share: PerImage) -> None:
         """Take a ``share`` (N,) of the step."""

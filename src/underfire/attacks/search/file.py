@@ -39,13 +39,13 @@ class FileWalk:
         self.walks: list[Any] = [walk_in(part, view) for part, view in zip(files.clean, files.views, strict=True)]
         self.rows = list(range(len(self.walks)))
         """Which files of the whole batch these are."""
-        self._kept = [_levels(part) for part in files.clean]
+        self._kept = [(part * LEVELS).round().byte().cpu() for part in files.clean]
         self._parts: list[Tensor] = []
         self._shown = torch.zeros(0)
 
     def images(self) -> Images:
         """Give what the classifier is shown of the files as they would be saved, as a leaf."""
-        self._parts = [walk.images().detach() for walk in self.walks]
+        self._parts = [walk.levels() for walk in self.walks]
         self._shown = self.files.shown(self._parts).requires_grad_()
         return self._shown
 
@@ -69,7 +69,7 @@ class FileWalk:
 
     def tried(self, share: PerImage) -> Images:
         """Show what the classifier would see at a ``share`` (N,) of the step."""
-        return self.files.shown([walk.tried(one[None]) for walk, one in zip(self.walks, share, strict=True)])
+        return self.files.shown([walk.tried_levels(one[None]) for walk, one in zip(self.walks, share, strict=True)])
 
     def go(self, share: PerImage) -> None:
         """Take a ``share`` (N,) of the step."""
@@ -84,7 +84,7 @@ class FileWalk:
     def keep(self, better: Tensor) -> None:
         """Keep the files behind the last `images`, in the rows ``better`` (bool (N,))."""
         for n in better.nonzero()[:, 0].tolist():
-            self._kept[self.rows[n]] = _levels(self._parts[n])
+            self._kept[self.rows[n]] = self._parts[n].cpu()
 
     def kept(self) -> Sequence[Tensor]:
         """Return what was kept of each file, (1, 3, h, w) in 8-bit levels."""
@@ -95,7 +95,3 @@ class FileWalk:
         chosen = keep.nonzero()[:, 0].tolist()
         self.walks, self.rows = [self.walks[n] for n in chosen], [self.rows[n] for n in chosen]
         self.files.select(keep)
-
-
-def _levels(part: Tensor) -> Tensor:
-    return (part * LEVELS).round().byte().cpu()

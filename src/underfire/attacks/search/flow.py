@@ -111,6 +111,10 @@ class FlowWalk:
         self._shown = ((self._warped.detach() * LEVELS).round() / LEVELS).requires_grad_()
         return self._shown
 
+    def levels(self) -> Tensor:
+        """Give the images in 8-bit levels, for a walk in a file."""
+        return (self.images().detach() * LEVELS).round().byte()
+
     def measures(self) -> Mapping[str, PerImage]:
         """Give the mean and the largest shift, (N,) each, px at an input of 224 px."""
         flow = self.flow.detach()
