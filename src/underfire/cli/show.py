@@ -42,7 +42,7 @@ def show_results(out: Place) -> tuple[int, int]:
 def _results(summaries: Sequence[Summary]) -> Table:
     """Make the table, with a row for each attack under each judge; it needs 80 characters."""
     table = Table(
-        title="Judged on the saved 8-bit PNGs with the real interpreter",
+        title="Judged on the saved 8-bit pictures with the real interpreter",
         caption="rates with 95 % intervals; conf. is the target's probability; passes and seconds (s) per image",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
@@ -138,9 +138,10 @@ def _front_door(plan: Plan) -> str:
         (" ".join(f"{value:.4g}" for value in plan.shown["input"][key]) for key in ("mean", "std")),
     )
     entry = f" Weights: '{plan.shown['weights_entry']}' of their file." if "weights_entry" in plan.shown else ""
+    door = f" Door: {plan.shown['door']}." if "door" in plan.shown else ""
     return (
         f"Photos: shorter side to {to['resize']} px ({to['interpolation']}), centre of {to['input_size']} px, mean "
-        f"{mean}, std {std}.{entry}"
+        f"{mean}, std {std}.{door}{entry} Forged: the {plan.job.at}."
     )
 
 

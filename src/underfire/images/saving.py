@@ -45,8 +45,7 @@ _PLAIN = {
     "1": "black and white",
     "L": "grey",
     "LA": "grey",
-    "CMYK": "CMYK",
-    "YCCK": "CMYK",
+    **{"CMYK": "CMYK", "YCCK": "CMYK"},
     "LAB": "Lab colours",
 }
 _FORMAT_NAMES = {"MPO": "JPEG"}

@@ -212,6 +212,8 @@ class Settings(BaseModel):
         own = {key: absolute(path) for key in FILES if (path := getattr(self, key)) is not None}
         if self.images != DEMO and not is_url(self.images):
             own["images"] = absolute(self.images)
+        if self.door is not None:
+            own["door"] = _absolute_door(self.door)
         parts = {part: absolute_files(chosen) for part, chosen in self.options.items()}
         return self.model_copy(update={**own, "options": parts} if parts else own)
 
@@ -227,6 +229,15 @@ class Settings(BaseModel):
         """The user's own weights and input policy."""
         own = {f.name: getattr(self, f.name) for f in dataclasses.fields(ClassifierOptions)}
         return ClassifierOptions(**own)
+
+
+def _absolute_door(word: str) -> str:
+    """Make the path in the name of a door absolute: of a processor's folder, or of a file with a function."""
+    kind, colon, rest = word.partition(":")
+    if kind == "hf" and rest:
+        return f"hf:{absolute(rest)}"
+    file, colon, function = word.rpartition(":")
+    return f"{absolute(file)}:{function}" if colon and file.endswith(".py") else word
 
 
 def _sentence(error: ValidationError) -> str:

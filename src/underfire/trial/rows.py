@@ -74,8 +74,7 @@ def _record(judge: Judge, cell: Cell, forged: Forged, n: int, seen: Judgement, s
         **_goal(clean, n, interpreter),
         **_forged(forged, n),
         **dataclasses.asdict(seen),
-        **_alarms(forged, n),
-        **_file(forged, n),
+        **_alarms(forged, n) | _file(forged, n),
         **_stored(judge, files),
         seconds=seconds,
     )
@@ -221,8 +220,7 @@ def _file(forged: Forged, n: int) -> dict[str, Any]:
         return {}
     facts = forged.facts[n]
     return {
-        "saved_as": facts.saved_as,
-        "saved_instead": facts.instead or None,
+        **{"saved_as": facts.saved_as, "saved_instead": facts.instead or None},
         "file_sha256": facts.sha256,
         "file_width": facts.width,
         "file_height": facts.height,

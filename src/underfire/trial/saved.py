@@ -38,7 +38,8 @@ class FileFacts:
         linf: largest difference of the decoded pixels from those of the clean file, in levels.
         mean: mean difference, likewise.
         seen: the part that the classifier sees.
-        saver: how it was saved, and what was not kept.
+        saved_as: the format.
+        instead: what of the photo's file was not kept.
     """
 
     sha256: str
