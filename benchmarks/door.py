@@ -14,7 +14,6 @@ import argparse
 import csv
 import io
 import resource
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -143,4 +142,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from support import e2e
+from support.e2e import extended, photo, photos, underfire
 from underfire.audit.survive import survive
 from underfire.core import MismatchError
 from underfire.doors.treatments import TREATMENTS
@@ -22,13 +22,13 @@ STEPS = ("--classifier", "toy", "--threads", "1", "--set", "adv2.steps=8", "--se
 @pytest.fixture(scope="module")
 def forged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("survive")
-    ran = e2e.underfire("run", "--images", e2e.photos(folder / "in", 2), *STEPS, "--out", folder / "out")
+    ran = underfire("run", "--images", photos(folder / "in", 2), *STEPS, "--out", folder / "out")
     assert ran.code == 0, ran.err
     return folder / "out"
 
 
 def test_files_are_judged_again_after_each_treatment(forged: Path) -> None:
-    with e2e.extended():
+    with extended():
         found = survive(forged)
     rows = {(row["image"], row["attack"]): row for row in open_results(forged).rows()}
     assert len({one.treatment for one in found}) >= 12 + 3
@@ -43,7 +43,7 @@ def test_files_are_judged_again_after_each_treatment(forged: Path) -> None:
 
 
 def test_the_command_writes_a_table(forged: Path) -> None:
-    ran = e2e.underfire("survive", forged)
+    ran = underfire("survive", forged)
     assert ran.code == 0, ran.err
     for word in ("JPEG 75", "half size and back", "gamma 1.05", "through the door 'timm'", "adv2 on cam"):
         assert word.split()[0] in ran.out
@@ -57,7 +57,7 @@ def test_another_file_is_no_forged_file(forged: Path, tmp_path: Path) -> None:
     before = there.read_bytes()
     try:
         there.write_bytes((forged / row["clean"]).read_bytes())
-        with e2e.extended(), pytest.raises(MismatchError, match="is not the file that was forged"):
+        with extended(), pytest.raises(MismatchError, match="is not the file that was forged"):
             survive(forged)
     finally:
         there.write_bytes(before)
@@ -65,15 +65,15 @@ def test_another_file_is_no_forged_file(forged: Path, tmp_path: Path) -> None:
 
 def test_inputs_are_no_files(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    folder = e2e.photos(tmp_path / "in", 1)
-    e2e.underfire("run", "--images", folder, *STEPS, "--at", "input", "--out", out)
-    ran = e2e.underfire("survive", out)
+    folder = photos(tmp_path / "in", 1)
+    underfire("run", "--images", folder, *STEPS, "--at", "input", "--out", out)
+    ran = underfire("survive", out)
     assert (ran.code, "holds no forged files" in ran.err) == (2, True)
 
 
 @pytest.mark.parametrize("treatment", TREATMENTS, ids=lambda t: t.name)
 def test_a_treatment_gives_a_photo(treatment: object) -> None:
-    pixels = np.asarray(e2e.photo(1, 60, 45))
+    pixels = np.asarray(photo(1, 60, 45))
     after = treatment.of(pixels)  # type: ignore[attr-defined]
     assert after.dtype == np.uint8
     assert abs(float(after.mean()) - float(pixels.mean())) < 12
@@ -91,16 +91,16 @@ def test_the_report_shows_the_whole_photo(forged: Path) -> None:
 
 @pytest.mark.parametrize("lossless", [True, False])
 def test_a_webp_stays_one(lossless: bool, tmp_path: Path) -> None:
-    e2e.photo(2).save(tmp_path / "p.webp", lossless=lossless)
-    photo = file_photo((tmp_path / "p.webp").read_bytes(), "p", "same")
-    assert (photo.saver.format, photo.saver.lossy) == ("WEBP", not lossless)
-    assert np.array_equal(photo.saver.through(photo.pixels), photo.pixels) == lossless
+    photo(2).save(tmp_path / "p.webp", lossless=lossless)
+    kept = file_photo((tmp_path / "p.webp").read_bytes(), "p", "same")
+    assert (kept.saver.format, kept.saver.lossy) == ("WEBP", not lossless)
+    assert np.array_equal(kept.saver.through(kept.pixels), kept.pixels) == lossless
 
 
 def test_a_jpeg_keeps_its_own_tables(tmp_path: Path) -> None:
-    e2e.photo(2, 64, 48).save(tmp_path / "p.jpg", quality=37, subsampling=0, progressive=True)
-    photo = file_photo((tmp_path / "p.jpg").read_bytes(), "p", "same")
-    (tmp_path / "again.jpg").write_bytes(photo.saver.save(photo.pixels, "adv2"))
+    photo(2, 64, 48).save(tmp_path / "p.jpg", quality=37, subsampling=0, progressive=True)
+    kept = file_photo((tmp_path / "p.jpg").read_bytes(), "p", "same")
+    (tmp_path / "again.jpg").write_bytes(kept.saver.save(kept.pixels, "adv2"))
     with Image.open(tmp_path / "p.jpg") as before, Image.open(tmp_path / "again.jpg") as after:
         assert before.quantization == after.quantization  # type: ignore[attr-defined]
         assert after.info.get("progressive")
@@ -110,8 +110,8 @@ def test_a_jpeg_keeps_its_own_tables(tmp_path: Path) -> None:
 def test_every_orientation_is_kept(orientation: int, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    e2e.photo(2, 64, 48).save(tmp_path / "p.png", exif=exif)
-    photo = file_photo((tmp_path / "p.png").read_bytes(), "p", "png")
-    again = file_photo(photo.saver.save(photo.pixels, "adv2"), "p", "png")
-    assert np.array_equal(photo.pixels, again.pixels)
+    photo(2, 64, 48).save(tmp_path / "p.png", exif=exif)
+    kept = file_photo((tmp_path / "p.png").read_bytes(), "p", "png")
+    again = file_photo(kept.saver.save(kept.pixels, "adv2"), "p", "png")
+    assert np.array_equal(kept.pixels, again.pixels)
     assert again.saver.orientation == orientation

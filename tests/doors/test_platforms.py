@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from underfire.core import Preprocess, UnderfireError
 from underfire.doors.entrance import Entrance
@@ -22,7 +25,7 @@ LINEAR = {
 }
 
 
-def soft(height: int, width: int, seed: int = 0) -> np.ndarray:  # type: ignore[type-arg]
+def soft(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
     small = np.random.default_rng(seed).integers(60, 190, (height, width, 3))
     return small.astype(np.uint8)
 
@@ -84,7 +87,8 @@ def test_the_way_back_is_exact_where_nothing_is_rounded() -> None:
         inside = np.zeros_like(p)
         box = lane.box
         inside[box.top : box.bottom, box.left : box.right] = p[box.top : box.bottom, box.left : box.right]
-        told = float((lane.way.forward(inside) * one.permute(1, 2, 0).numpy()).sum())
+        way_of: Any = lane.way
+        told = float((way_of.forward(inside) * one.permute(1, 2, 0).numpy()).sum())
         part = torch.from_numpy(inside[box.top : box.bottom, box.left : box.right]).permute(2, 0, 1)[None]
         assert told == pytest.approx(float((part * slope).sum()), abs=1e-3)
 

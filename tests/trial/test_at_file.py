@@ -18,7 +18,7 @@ from underfire.core import UnderfireError
 from underfire.images.pixels import forged_note
 from underfire.store import open_results
 
-QUICK = {"steps": 4}
+QUICK: dict[str, Any] = {"steps": 4}
 
 
 def photo(seed: int, width: int = 40, height: int = 30) -> Image.Image:

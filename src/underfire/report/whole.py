@@ -74,8 +74,9 @@ def _whole(out: Place, row: dict[str, Any], label: str) -> Whole:
         for photo, column in ((before, "clean_map"), (after, "adversarial_map"))
     ]
     size = "" if after is None else f"{after.shape[1]} × {after.shape[0]} px"
-    pictures = [uri(picture, 85, SIDE) for picture in (before, after)]
-    return Whole(row, label, *pictures, change, factor, uri(maps[0], 80, SIDE), uri(maps[1], 80, SIDE), size)
+    shown = [uri(picture, 85, SIDE) for picture in (before, after)]
+    laid = [uri(picture, 80, SIDE) for picture in maps]
+    return Whole(row, label, shown[0], shown[1], change, factor, laid[0], laid[1], size)
 
 
 def _laid(photo: Pixels | None, seen: list[float] | None, m: NDArray[np.float32] | None) -> Pixels | None:
@@ -83,6 +84,6 @@ def _laid(photo: Pixels | None, seen: list[float] | None, m: NDArray[np.float32]
     if photo is None or seen is None or m is None:
         return None
     left, top, right, bottom = (int(side) for side in seen)
-    laid = np.rint(photo * SHADE).astype(np.uint8)
+    laid: Pixels = np.rint(photo * SHADE).astype(np.uint8)
     laid[top:bottom, left:right] = over(np.ascontiguousarray(photo[top:bottom, left:right]), m)
     return laid
