@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -29,11 +29,14 @@ from underfire.core import (
 )
 from underfire.defenses.ensemble import calibration
 from underfire.defenses.ensemble.alarm import EnsembleAlarm
+from underfire.doors.platforms import habits
 from underfire.executors.process import prepare
 from underfire.images import pixels, targets
+from underfire.images.saving import check_format
 from underfire.metrics.verdict import MapVerdict, Ruler, verdict
 from underfire.plan.attacks import attack_of, check_surrogate, taken
 from underfire.plan.check import check
+from underfire.plan.files import FILE, INPUT, refuse_unable
 from underfire.plan.targets import class_of, target_map_of
 from underfire.trial.given import load_given
 from underfire.trial.load import Loaded, load
@@ -56,11 +59,12 @@ class Result:
 
     Args:
         clean: (N, 3, H, W) the clean images in [0, 1].
-        images: (N, 3, H, W) the adversarial images in [0, 1], read back from 8-bit PNGs.
+        images: (N, 3, H, W) the adversarial images in [0, 1]: what the classifier is shown of the files below.
         clean_maps: (N, h, w) maps in [0, 1] of the clean images for their own classes.
         maps: (N, h, w) maps in [0, 1] of the adversarial images for the target classes.
         records: one for each given image, in order; those with an ``error`` have no row in the tensors.
         rulers: interpreter -> what its maps are judged with (`trial.rulers`); empty where that is not calibrated.
+        files: (N,) the adversarial pictures as files: of whole photos where these were forged, else PNGs of the input.
     """
 
     clean: Images
@@ -69,6 +73,7 @@ class Result:
     maps: Maps
     records: list[Record]
     rulers: Mapping[str, Ruler]
+    files: tuple[bytes, ...] = ()
 
     @property
     def verdicts(self) -> list[MapVerdict]:
@@ -138,6 +143,9 @@ def attack(
     target: str | int = "random",
     target_map: str = "benign",
     seed: int = 0,
+    at: Literal["file", "input"] | None = None,
+    save_as: str = "png",
+    through: str = "",
     **options: Any,
 ) -> Result:
     """Attack images in this process, and judge the results as ``underfire run`` does.
@@ -148,7 +156,7 @@ def attack(
     Args:
         classifier: from `classifier` or `wrap`.
         interpreter: an interpreter, or its name.
-        images: paths, arrays (H, W, 3) of 8-bit levels or Pillow images, which are resized and cropped as photos are;
+        images: paths, arrays (H, W, 3) of 8-bit levels or Pillow images, which go through the classifier's front door;
             or a tensor (N, 3, H, W) in [0, 1] of the input size, which is taken as it is.
         attack: name of the attack.
         preset: paper, fast or thorough.
@@ -156,12 +164,17 @@ def attack(
         target: 'random', 'least-likely', or a class: index, WordNet id or name.
         target_map: as --target-map of ``underfire run``: benign, class:NAME, image:PATH, shape:circle, file:PNG, …
         seed: seed of the random targets.
+        at: 'file' forges the files of photos, in their own pixels; 'input' forges what the classifier makes of them. By
+            default files are forged, and of a tensor the tensor.
+        save_as: how forged files are saved, as --save-as of ``underfire run``.
+        through: what platforms will do to them, as --through.
         options: settings of the attack in place of the preset's, such as ``steps=20``.
 
     Raises:
         UnderfireError: a mistake in the arguments, or no image could be attacked.
     """
-    wish = Wish(attack, preset, eps, target, target_map, seed, options, isinstance(interpreter, str))
+    by_name = isinstance(interpreter, str)
+    wish = Wish(attack, preset, eps, target, target_map, seed, options, by_name, at, save_as, through)
     prepare(torch.get_num_threads())
     device = str(getattr(classifier, "device", "cpu"))
     check(classifier, device)
@@ -181,8 +194,15 @@ class Wish:
     seed: int
     options: Mapping[str, Any]
     by_name: bool = True  # so the interpreter has its default settings
+    at: Literal["file", "input"] | None = None
+    save_as: str = "png"
+    through: str = ""
 
     def __post_init__(self) -> None:
+        check_format(self.save_as)
+        habits(self.through)
+        if self.at not in (None, FILE, INPUT):
+            raise UnderfireError(f"at='{self.at}': give 'file' or 'input'.")
         if not 1 <= self.eps <= LEVELS:
             raise UnderfireError(f"eps={self.eps}: the budget must be a whole number of levels, from 1 to {LEVELS}.")
 
@@ -191,9 +211,13 @@ def _run(system: System, images: Any, wish: Wish) -> Result:
     classifier, (judge,) = system.classifier, system.interpreters.values()
     wanted = target_map_of(wish.target_map, classifier)
     cell = _cell(wish, judge, wanted)
-    loaded = load_given(images, classifier)
-    job = _job(system, cell, wish, wanted)
-    trial = Trial(system, job, "notebook", loaded, _references(wanted, wish.seed, loaded, classifier))
+    loaded = load_given(images, system, None if wish.at == INPUT else wish.save_as)
+    if wish.at == FILE and loaded.rows and not loaded.files:
+        raise UnderfireError("at='file': a tensor is no file. Give paths, arrays or Pillow images, or at='input'.")
+    if loaded.files:
+        refuse_unable(cell)
+    job = _job(system, cell, wish, wanted, FILE if loaded.files else INPUT)
+    trial = Trial(system, job, "notebook", loaded, _references(wanted, wish.seed, loaded, system))
     trial.run()
     return _result(trial, judge, system, rulers_here(system, judge, trial, wish.by_name))
 
@@ -206,7 +230,7 @@ def _cell(wish: Wish, judge: Interpreter, wanted: TargetMap) -> Cell:
     return Cell(attack_of(wish.attack, wish.preset, against, wish.eps, own, wish.options), against)
 
 
-def _job(system: System, cell: Cell, wish: Wish, wanted: TargetMap) -> Job:
+def _job(system: System, cell: Cell, wish: Wish, wanted: TargetMap, at: str) -> Job:
     return Job(
         source="",
         classifier=system.classifier.name,
@@ -222,16 +246,19 @@ def _job(system: System, cell: Cell, wish: Wish, wanted: TargetMap) -> Job:
         threads=torch.get_num_threads(),
         precision="fp32",
         device=system.device,
+        at=at,
+        save_as=wish.save_as,
+        through=wish.through if at == FILE else "",
     )
 
 
-def _references(wanted: TargetMap, seed: int, loaded: Loaded, classifier: Classifier) -> Loaded | None:
+def _references(wanted: TargetMap, seed: int, loaded: Loaded, system: System) -> Loaded | None:
     """Load the photos whose maps are the target maps, in the rows of the photos that want them; None without any."""
     if wanted.kind != "image":
         return None
     if wanted.value != "random":
         photo, content = Photo(str(wanted.value), wanted.digest), Path(str(wanted.value)).read_bytes()
-        return load([photo] * len(loaded.given), lambda _: content, classifier.preprocess)
+        return load([photo] * len(loaded.given), lambda _: content, system.door, system.classifier.preprocess)
     index = {photo: n for n, photo in enumerate(loaded.photos)}
     drawn = [targets.draw_photo(seed, p, list(index)) if p in index else p for p in loaded.given]
     shown = [index[drawn[row]] for row in loaded.rows]
@@ -249,4 +276,5 @@ def _result(trial: Trial, judge: Interpreter, system: System, rulers: Mapping[st
         maps=judged.maps.float(),
         records=trial.records,
         rulers=rulers,
+        files=forged.files,
     )

@@ -28,7 +28,7 @@ def test_ones_own_network_in_one_line(tmp_path: Path) -> None:
     classifier = underfire.wrap(_network(), input_size=32, classes=list("abcdefghij"), name="mine")
     folder = photos(tmp_path / "in", 2)
     given: list[str | Path | NDArray[np.uint8]] = [folder / "p00.png", str(folder / "p01.png"), np.asarray(photo(2))]
-    result = underfire.attack(classifier, "cam", given, eps=16, target="least-likely")
+    result = underfire.attack(classifier, "cam", given, eps=16, target="least-likely", at="input")
     assert result.clean.shape == result.images.shape == (3, 3, 32, 32)
     assert result.maps.shape == result.clean_maps.shape == (3, 8, 8)
     assert float((result.images - result.clean).abs().max()) <= 16 / 255 + 1e-6
@@ -53,7 +53,7 @@ def test_the_same_numbers_as_the_command(tmp_path: Path) -> None:
         )
         rows = underfire.run(settings, out).results.rows()
         paths = [folder / "p00.png", folder / "p01.png"]
-        result = underfire.attack(underfire.classifier("toy"), "cam", paths, steps=5)
+        result = underfire.attack(underfire.classifier("toy"), "cam", paths, steps=5, at="input")
     for row, record, verdict in zip(rows, result.records, result.verdicts, strict=True):
         assert row["target_class"] == record.target_class
         assert row["image_sha256"] == record.image_sha256

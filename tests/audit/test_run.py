@@ -25,16 +25,28 @@ DEFAULT = "efficientnet-lite0"
 @pytest.fixture(scope="module")
 def toy_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    command = ("--images", photos(folder / "in", 12), *TOY, "--set", "adv2.steps=40", "--batch-size", "5")
+    command = (
+        "--images",
+        photos(folder / "in", 12),
+        *TOY,
+        "--set",
+        "adv2.steps=40",
+        "--batch-size",
+        "5",
+        "--at",
+        "input",
+    )
     assert underfire("run", *command, "--out", folder / "out").code == 0
     return folder / "out"
 
 
 @pytest.fixture(scope="module")
 def default_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The whole default run: the default network, attacks and preset, on a real photo."""
+    """The default network, attacks and preset on a real photo, at the input."""
     out = tmp_path_factory.mktemp("run") / "out"
-    assert underfire("run", "--images", "demo", "--limit", "1", "--threads", "1", "--out", out).code == 0
+    assert (
+        underfire("run", "--images", "demo", "--limit", "1", "--threads", "1", "--at", "input", "--out", out).code == 0
+    )
     return out
 
 

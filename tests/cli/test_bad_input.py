@@ -23,7 +23,7 @@ from underfire.core import Record
 NUMBERS = [
     name
     for name, hint in Record.__annotations__.items()
-    if "None" in hint and name not in ("against", "error", "eps") and "Record" not in name
+    if "None" in hint and name not in ("against", "error", "eps", "door", "through") and "Record" not in name
 ]
 
 
@@ -338,8 +338,8 @@ def test_limits_are_another_plan_and_otherwise_change_no_key(tmp_path: Path) -> 
     assert underfire("run", "--images", folder, *TOY, "--out", tmp_path / "out").code == 3
     more = ("--images", folder, *TOY, "--max-megapixels", "200")
     assert "max_megapixels: default there, 200 now" in _refused(*more, "--out", tmp_path / "out")
-    assert underfire("run", *more, "--out", tmp_path / "more").code == 0
-    usual = _refused("--images", folder, *TOY, "--out", tmp_path / "more")
+    assert underfire("run", *more, "--at", "input", "--out", tmp_path / "more").code == 0
+    usual = _refused("--images", folder, *TOY, "--at", "input", "--out", tmp_path / "more")
     assert "max_megapixels: 200 there, default now" in usual
 
 

@@ -16,6 +16,7 @@ from support.toys import SMALL as SIZE
 from underfire.attacks.adv2 import adv2
 from underfire.attacks.pgd import pgd
 from underfire.attacks.search import Ball, BallWalk, Schedule, SearchSettings, search
+from underfire.attacks.search.halving import halve
 from underfire.attacks.stadv import adv2_stadv
 from underfire.classifiers.base import TorchClassifier
 from underfire.core import LEVELS, Goal, Images, Photo, UnderfireError, UnknownNameError, Victim
@@ -216,9 +217,9 @@ def test_a_bisected_step_is_the_largest_share_that_is_kept() -> None:
     x = torch.full((3, 3, 2, 2), 0.5, dtype=torch.float64).mul(LEVELS).round() / LEVELS
     allowed = torch.tensor([0.0, 3.0, 99.0])
     walk = Ball(8, Schedule(8.0)).walk(x)
-    walk.bisect(
-        walk.images().sum((1, 2, 3)), lambda v: (x - v).abs().amax((1, 2, 3)) * LEVELS <= allowed + 0.01, 10, 0.0
-    )
+    walk.aim(walk.images().sum((1, 2, 3)), 0.0)
+    nothing = torch.zeros(3, dtype=torch.float64)
+    halve(walk, lambda v: (x - v).abs().amax((1, 2, 3)) * LEVELS <= allowed + 0.01, nothing, 10)
     moved = ((x - walk.images()).amax((1, 2, 3)) * LEVELS).round().tolist()
     assert moved == [0, 3, 8]
 

@@ -181,7 +181,7 @@ def test_records_measure_against_the_wanted_map_whatever_the_batch(word: str, fo
 def test_the_map_of_a_class_is_the_interpreter_s_for_that_class(folder: Path, tmp_path: Path) -> None:
     from underfire.interpreters.cam import Cam
 
-    rows = run(folder, tmp_path / "out", "class:random")
+    rows = run(folder, tmp_path / "out", "class:random", "--at", "input")
     with extended():
         net = classifier("toy")
     for row in rows.values():

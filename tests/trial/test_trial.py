@@ -28,6 +28,7 @@ from underfire.images import pixels
 from underfire.images.formats import decode_png
 from underfire.interpreters.cam import Cam
 from underfire.interpreters.checked import explain
+from underfire.registry import door_of
 from underfire.trial.batch import Batch
 from underfire.trial.forge import forge, goal_of
 from underfire.trial.goal import look
@@ -109,7 +110,7 @@ def loaded(broken: tuple[int, ...] = ()) -> Loaded:
     photos = [Photo(f"p{i}.png", str(i)) for i in range(N)]
     png = [pixels.encode_png(levels) for levels in pixels.to_levels(pictures(N, 3, 24))]
     content = {photo: b"nothing" if i in broken else png[i] for i, photo in enumerate(photos)}
-    return load(photos, content.__getitem__, toy().preprocess, FIRST)
+    return load(photos, content.__getitem__, door_of(toy()), toy().preprocess.input_size, FIRST)
 
 
 def means(batch: Batch) -> list[float]:

@@ -22,6 +22,7 @@ from underfire.images import pixels
 from underfire.interpreters.cam import Cam
 from underfire.interpreters.grad import Grad
 from underfire.metrics.summary import summarise
+from underfire.registry import door_of
 from underfire.trial.alarms import Alarms
 from underfire.trial.goal import look
 from underfire.trial.load import Loaded, load
@@ -61,7 +62,7 @@ def gamma() -> TorchClassifier:
 def loaded(classifier: TorchClassifier, levels: Any) -> Loaded:
     photos = [Photo(f"p{i}.png", str(i)) for i in range(len(levels))]
     content = dict(zip(photos, map(pixels.encode_png, levels), strict=True))
-    return load(photos, content.__getitem__, classifier.preprocess)
+    return load(photos, content.__getitem__, door_of(classifier), classifier.preprocess.input_size)
 
 
 def job(attack: Any, against: str | None, target: Any = "least-likely") -> Job:

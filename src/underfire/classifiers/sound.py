@@ -6,7 +6,7 @@ import math
 
 from underfire.core import Preprocess, UnderfireError, unknown
 
-INTERPOLATIONS = ("bilinear", "bicubic", "lanczos", "nearest")
+INTERPOLATIONS = ("bilinear", "bicubic", "lanczos", "nearest", "box", "hamming")
 
 
 def sound(policy: Preprocess) -> Preprocess:

@@ -16,6 +16,7 @@ from underfire.cli.flags import (
     OutFlag,
     PlanFile,
     SamplesFlag,
+    at_file,
     examples,
     settings_of,
     takes,
@@ -53,7 +54,7 @@ def run(
         from underfire.cli import progress, show
         from underfire.report.page import write_report
 
-        settings = settings_of(plan, flags)
+        settings = settings_of(plan, at_file(plan, flags))
         beside = place(plan).parent if plan else None
         folder = folder or (beside if beside and (beside / "records").is_dir() else default_out(settings))
         with progress.Progress() as listener:
@@ -89,7 +90,7 @@ def plan(
     from underfire.audit.folder import default_out
     from underfire.cli import show
 
-    settings = settings_of(plan, flags)
+    settings = settings_of(plan, at_file(plan, flags))
     show.show_plan(settings, default_out(settings) if out is None else place(out))
 
 

@@ -157,9 +157,14 @@ def settings_of(file: str | None, flags: Flags) -> Settings:
     if file is None and "images" not in flags:
         raise UnderfireError("Nothing to attack: give --images DIR (or FILE, or 'demo'), or a PLAN.yaml.")
     if file is None:
-        return Settings.parse(flags)
+        return Settings.parse(flags)  # of a plan that does not say what is forged it is the input, as it was before
     there = read(place(file)).model_dump(exclude_unset=True)
     return Settings.parse(merged(there, flags))
+
+
+def at_file(file: str | None, flags: Flags) -> Flags:
+    """Say that files are forged, where the user does not say what is; a plan file that does not is of the input."""
+    return flags if file is not None or "images" not in flags else {"at": "file", **flags}
 
 
 def classifier_of(settings: Settings) -> Classifier:

@@ -27,6 +27,7 @@ STAGES = {
     JudgeUnit.stage: "Judging",
     "calibrate": "Scoring",
     "check": "Checking",
+    "survive": "Treating",
 }
 """Stage -> word at its bar."""
 

@@ -46,7 +46,7 @@ def show_results(out: Place) -> tuple[int, int]:
 def _results(summaries: Sequence[Summary]) -> Table:
     """Make the table, with a row for each attack under each judge; it needs 80 characters."""
     table = Table(
-        title="Judged on the saved 8-bit PNGs with the real interpreter",
+        title="Judged on the saved 8-bit pictures with the real interpreter",
         caption="rates with 95 % intervals, counts of fewer than ten photos; power: wrong maps that are told apart "
         "(docs/yardstick.md); conf. is the target's probability; passes and seconds (s) per image",
         box=box.SIMPLE_HEAD,
@@ -153,12 +153,13 @@ def _front_door(plan: Plan) -> str:
         (" ".join(f"{value:.4g}" for value in plan.shown["input"][key]) for key in ("mean", "std")),
     )
     entry = f" Weights: '{plan.shown['weights_entry']}' of their file." if "weights_entry" in plan.shown else ""
+    door = f" Door: {plan.shown['door']}." if "door" in plan.shown else ""
     centre = f"{to['input_size']}×{to['width']}" if "width" in to else f"{to['input_size']}"
     grey = ", as grey" if len(to["mean"]) == 1 else ""
     return " ".join(
         (
             f"Photos{grey}: shorter side to {to['resize']} px ({to['interpolation']}), centre of {centre} px, mean "
-            f"{mean}, std {std}.{entry}",
+            f"{mean}, std {std}.{door}{entry} Forged: the {plan.job.at}.",
             f"Outputs: {HEADS[plan.shown['head']]}.",
             *plan.shown.get("notes", ()),
         )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from underfire.core.door import Files
 from underfire.core.protocols import Classifier, Goal, Interpreter
 from underfire.core.types import Images, PerImage
 
@@ -15,10 +16,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Victim:
-    """The system under attack: a classifier, and the interpreters that an attack is made against."""
+    """The system under attack: a classifier, and the interpreters that an attack is made against.
+
+    Args:
+        classifier: what is attacked.
+        interpreters: who explains it.
+        files: the files that are forged, behind the classifier's front door; None where its input is forged.
+    """
 
     classifier: Classifier
     interpreters: tuple[Interpreter, ...] = ()
+    files: Files | None = None
 
 
 class SearchWalk(Protocol):
@@ -57,11 +65,13 @@ class Found:
         images: adversarial images (N, 3, H, W), in whole levels and inside the budget.
         steps: (N,) number of steps of each image.
         extras: further columns of the record, (N,) each.
+        parts: (N,) where files are forged, what became of `Files.clean`: (1, 3, h, w) each in whole levels.
     """
 
     images: Images
     steps: Tensor
     extras: Mapping[str, Tensor] = field(default_factory=dict)
+    parts: Sequence[Tensor] = ()
 
 
 class Attack(Protocol):

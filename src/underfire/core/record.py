@@ -117,6 +117,30 @@ class Record:
     """Head of judge_classifier: softmax, binary or multilabel, where probabilities are sigmoids of single labels."""
     target: str | None = None
     """How the target class was chosen: random, least-likely, nearest, or the index of one class for all."""
+    at: str = "input"
+    """What was forged: 'file', the photo's own pixels before the front door; 'input', the classifier's input behind it.
+    Rows of before version 5 are of the input."""
+    door: str | None = None
+    """The front door that files go through; None for rows of before version 5."""
+    saved_as: str | None = None
+    """The format of the forged file and of the clean one beside it; None at the input."""
+    saved_instead: str | None = None
+    """What of the photo's own file was not kept (a palette, transparency, 16 bits, …); None where all was."""
+    through: str | None = None
+    """What the search expected platforms to do to the file; None for nothing."""
+    file_sha256: str | None = None
+    """Digest of the forged file, `adversarial`; None at the input."""
+    file_width: int | None = None
+    """Width of the upright picture in that file, px; None at the input."""
+    file_height: int | None = None
+    """Its height, likewise."""
+    decoded_linf: int | None = None
+    """Largest difference of the two files' pixels as they are decoded, in levels; `linf_levels`, which the budget
+    bounds, is measured before a lossy encoder."""
+    decoded_mean: float | None = None
+    """Mean difference, likewise."""
+    seen: list[float | None] | None = None
+    """Left, top, right and bottom of the part of the file that the classifier sees, px; None at the input."""
 
 
 @dataclass(frozen=True)

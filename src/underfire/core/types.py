@@ -124,6 +124,7 @@ class ClassifierOptions:
         layout: 'nchw' or 'nhwc': the order of the axes of a file's input.
         order: 'rgb' or 'bgr': the order of the colours of a file's input.
         scale: the number that white is before mean and std, which are in its unit.
+        door: the front door, as in ``underfire list``.
     """
 
     weights: str | None = None
@@ -140,6 +141,7 @@ class ClassifierOptions:
     layout: str | None = None
     order: str | None = None
     scale: float | None = None
+    door: str | None = None
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,9 @@ class Job:
         defense: kind of the alarm beside the classifier; 'none' without one.
         defense_file: file of the alarm; '' without one.
         limits: how large a photo may be.
+        at: what is forged: 'file', or 'input'.
+        save_as: how forged files are saved, as --save-as.
+        through: what platforms are expected to do to them, as --through; '' for nothing.
     """
 
     source: str
@@ -62,6 +65,9 @@ class Job:
     defense: str = "none"
     defense_file: str = ""
     limits: Limits = Limits()
+    at: str = "input"
+    save_as: str = "png"
+    through: str = ""
 
     @property
     def rows(self) -> int:

@@ -14,7 +14,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, features
+from PIL import Image, ImageOps, features
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -79,3 +79,12 @@ def decode_png(content: bytes, channels: int = 3) -> NDArray[np.uint8]:
 def picture(levels: NDArray[np.uint8]) -> Image.Image:
     """Make a Pillow image of levels (H, W, C): colours, or grey where C is 1."""
     return Image.fromarray(levels[..., 0] if levels.ndim == 3 and levels.shape[-1] == 1 else levels)
+
+
+def decode_upright(content: bytes) -> NDArray[np.uint8]:
+    """Decode a file of ours into upright levels (h, w, 3), whatever its format."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # it was let through when it was forged
+        with opened(content) as image:
+            image.load()
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))

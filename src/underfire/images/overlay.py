@@ -21,8 +21,13 @@ Pixels = NDArray[np.uint8]
 """(H, W, C) levels, from 0 to 255; C is 3, or 1 for grey."""
 
 
-def difference(clean: Pixels, after: Pixels) -> tuple[str | None, int]:
+def difference(clean: Pixels, after: Pixels, side: int = SIDE) -> tuple[str | None, int]:
     """Draw the change of an image around mid-grey, magnified by the largest whole number that fits.
+
+    Args:
+        clean: (H, W, 3).
+        after: likewise.
+        side: longest side of the picture, px.
 
     Returns:
         The picture as a data URI, None for images of different sizes; and the number.
@@ -32,7 +37,7 @@ def difference(clean: Pixels, after: Pixels) -> tuple[str | None, int]:
     delta = after.astype(np.int16) - clean
     factor = max(1, 127 // max(1, int(np.abs(delta).max())))
     # Noise compresses badly: at a higher quality these would outweigh all the other pictures.
-    return uri(np.clip(128 + factor * delta, 0, 255).astype(np.uint8), quality=50), factor
+    return uri(np.clip(128 + factor * delta, 0, 255).astype(np.uint8), 50, side), factor
 
 
 def overlay(image: Pixels | None, m: NDArray[np.float32] | None) -> str | None:

@@ -54,13 +54,31 @@ def load(content: bytes, path: str, policy: Preprocess, limits: Limits = Limits(
     Raises:
         UnderfireError: no image, truncated, too small or too large to be a photo.
     """
+    return fitted(decode(content, path, limits), policy)
+
+
+def decode(content: bytes, path: str, limits: Limits = Limits()) -> Image.Image:
+    """Decode a photo into upright 8-bit RGB; arguments and errors as in `load`."""
     photo = _upright_rgb(content, path, limits)
     if min(photo.size) < SMALLEST_SIDE:
         raise UnderfireError(
             f"'{path}' is {photo.width}×{photo.height} px: too small to be a photo (at least {SMALLEST_SIDE} px a "
             "side)."
         )
-    shown = _cropped(photo if policy.channels == 3 else photo.convert("L"), policy)
+    return photo
+
+
+def as_opened(content: bytes, path: str, limits: Limits = Limits()) -> Image.Image:
+    """Open a photo as it lies in its file, neither turned nor converted, with its metadata; errors as in `load`."""
+    _upright_rgb(content, path, limits)  # says what is wrong with it
+    picture = opened(content)
+    picture.load()
+    return picture
+
+
+def fitted(rgb: Image.Image, policy: Preprocess) -> NDArray[np.uint8]:
+    """Resize the shorter side of a photo and crop its centre: (H, W, C) levels of the input."""
+    shown = _cropped(rgb if policy.channels == 3 else rgb.convert("L"), policy)
     return np.asarray(shown).reshape(*policy.size, policy.channels)
 
 
@@ -198,9 +216,21 @@ def forged_note(content: bytes) -> str | None:
     try:
         with opened(content) as picture:
             note = picture.info.get(FORGED)
+            if note is None and picture.format in ("JPEG", "MPO"):
+                note = _after(FORGED, picture.info.get("comment", b"").decode("utf-8", "replace"))
+            if note is None and picture.format == "WEBP":
+                note = _after(FORGED, str(picture.getexif().get(SOFTWARE, "")))
     except Exception:  # `load` says what is wrong with the file
         return None
     return str(note) if note else None
+
+
+SOFTWARE = 0x0131
+"""The EXIF tag that holds the note in a WebP, which has no comments."""
+
+
+def _after(word: str, text: str) -> str | None:
+    return text.removeprefix(f"{word}: ") if text.startswith(f"{word}: ") else None
 
 
 def jpeg(levels: NDArray[np.uint8], quality: int = JPEG_QUALITY) -> NDArray[np.uint8]:

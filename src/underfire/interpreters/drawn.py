@@ -1,4 +1,8 @@
-"""Random numbers that belong to an image: drawn from a seed and its own 8-bit pixels, never from its batch."""
+"""Random numbers of an interpreter: drawn from its seed alone, the same for every picture.
+
+A map should move with the picture and with nothing else. If each picture had masks of its own, a photo's map and that
+of its copy would differ by the noise of the draw. The authors of RISE draw their masks once for all pictures too.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +12,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from underfire.core import LEVELS, Images
+from underfire.core import Images
 
 
 def generators(x: Images, seed: int, purpose: str) -> list[np.random.Generator]:
-    """Start one generator for each image (N, 3, H, W): equal pixels get equal numbers.
+    """Start a generator for each image (N, C, H, W), all alike.
 
     Args:
-        x: images in [0, 1].
+        x: the images.
         seed: the interpreter's.
         purpose: what is drawn, such as 'rise/'.
     """
-    started = []
-    for one in (x.detach() * LEVELS).round().to(torch.uint8).cpu():
-        digest = hashlib.sha256(f"{seed}/{purpose}/".encode() + one.contiguous().numpy().tobytes()).digest()
-        started.append(np.random.default_rng(int.from_bytes(digest[:8], "big")))
-    return started
+    digest = hashlib.sha256(f"{seed}/{purpose}/".encode()).digest()
+    return [np.random.default_rng(int.from_bytes(digest[:8], "big")) for _ in x]
 
 
 def normal(started: list[np.random.Generator], shape: tuple[int, ...], like: Tensor) -> Tensor:

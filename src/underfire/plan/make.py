@@ -16,6 +16,7 @@ from underfire.images.photos import Folder
 from underfire.plan.attacks import cells_of
 from underfire.plan.cost import FIRST_ORDER, Lane, batch_that_fits, by_device, lanes_of
 from underfire.plan.device import devices
+from underfire.plan.files import check_files
 from underfire.plan.settings import AUTO, Settings
 from underfire.plan.targets import target_map_of, targets_of
 from underfire.plan.units import Plan
@@ -46,6 +47,7 @@ def make_plan(settings: Settings, victims: Victims = VICTIMS, earlier: Settings 
     planned = _planned(settings, victims, here)
     registry.maker("executors", settings.executor)
     cells = tuple(cells_of(settings))
+    notes = tuple(check_files(settings, cells))
     settings = _filled(settings, planned, device, here)
     folder = Folder(settings.images, settings.limits)
     folder.refuse_results()
@@ -63,7 +65,7 @@ def make_plan(settings: Settings, victims: Victims = VICTIMS, earlier: Settings 
         lanes=tuple(_lanes(settings, planned, cells, device)),
         scale_passes=2 * planned.map_passes + 1,
         defense_digest=planned.alarm.digest if planned.alarm else "",
-        left_out=tuple(folder.left_out),
+        left_out=(*folder.left_out, *notes),
         targets=targets_of(settings.target, planned.classifier),
         shown=_shown(planned.classifier),
         yardsticks=yardsticks_of(settings.yardstick or (), planned.classifier, planned.interpreters, settings.options),
@@ -75,6 +77,7 @@ def _shown(classifier: Classifier) -> dict[str, Any]:
     if policy["width"] is None:
         del policy["width"]
     said = {"weights_entry": getattr(classifier, "entry", ""), "notes": list(getattr(classifier, "notes", ()))}
+    said["door"] = "" if getattr(classifier, "door", None) is None else registry.door_of(classifier).name
     return {"input": policy, "head": kind_of(classifier), **{name: value for name, value in said.items() if value}}
 
 
@@ -98,9 +101,11 @@ class PlannedVictim:
 
     @property
     def weights_digest(self) -> str:
-        """Digest of the classifier's weights, and of the interpreters' own weights where they have any."""
+        """Digest of the classifier's weights, of the interpreters' own, and of a front door, where there are any."""
         trained = {name: i.digest for name, i in self.interpreters.items() if i.digest}
-        return digest_of([self.classifier.digest, trained]) if trained else self.classifier.digest
+        door = getattr(self.classifier, "door", None)
+        beside = [part for part in (trained, door and door.digest) if part]
+        return digest_of([self.classifier.digest, *beside]) if beside else self.classifier.digest
 
     def passes(self, cell: Cell) -> float:
         """Estimate the most F that an image costs in a cell: the search and its judgements."""
@@ -179,6 +184,9 @@ def _job(
         defense=planned.alarm.name if planned.alarm else "none",
         defense_file=settings.defense or "",
         limits=settings.limits,
+        at=settings.at,
+        save_as=settings.save_as or "png",
+        through=settings.through or "",
     )
 
 

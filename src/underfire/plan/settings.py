@@ -27,11 +27,13 @@ NOT_IN_KEY = frozenset(
 )
 """Settings that are not in the key. Some change no number; the files among them are in the key by their digests, and
 the whole input policy, and the kind of head, are in the digest of the weights."""
-LATER = (
-    *("interpolation", "max_megapixels", "max_megabytes", "channels", "head"),
-    *("key", "output", "layout", "order", "scale", "yardstick", "seeds", "sanity"),
-)
-"""Settings that earlier versions did not have: while they are not given, keys and output folders do not change."""
+LATER: dict[str, Any] = {
+    **dict.fromkeys(("interpolation", "max_megapixels", "max_megabytes", "channels", "head", "door")),
+    **dict.fromkeys(("key", "output", "layout", "order", "scale", "yardstick", "seeds", "sanity")),
+    **{"at": "input", "save_as": None, "through": None},
+}
+"""Settings that earlier versions did not have, with their default: while they have it, keys and output folders do not
+change."""
 PHOTOS, CLASSIFIER, ATTACK, MACHINE = "Photos", "Classifier", "Attack", "Where it runs"
 """Groups of settings, as `--help` shows them."""
 
@@ -133,6 +135,10 @@ class Settings(BaseModel):
     output: Annotated[
         str | None, flag(CLASSIFIER, "NAME|N", "Which of several outputs the logits are, by name or from 0.")
     ] = None
+    door: Annotated[
+        str | None,
+        flag(CLASSIFIER, "NAME|FILE.py:FUNCTION", "How a file becomes the input: docs/door.md.", "pillow"),
+    ] = None
     classes: Annotated[
         str | None, flag(CLASSIFIER, "FILE", "Class names, one on each line, in the order of the outputs.")
     ] = None
@@ -145,6 +151,17 @@ class Settings(BaseModel):
         Field(ge=0, le=112, allow_inf_nan=False),
         flag(ATTACK, "PX", "Budget of attacks that bend: px, at an input of 224 px."),
     ] = 2.0
+    at: Annotated[
+        Literal["file", "input"],
+        flag(ATTACK, "file|input", "Forge the photo's file, or the classifier's input (as published).", "file"),
+    ] = "input"
+    save_as: Annotated[str | None, flag(ATTACK, "png|jpeg[:Q]|webp[:Q]|same", "How forged files are saved.", "png")] = (
+        None
+    )
+    through: Annotated[
+        str | None,
+        flag(ATTACK, "LIST", "What platforms will do to the files: jpeg:75-95,resize:0.5-1.", "nothing"),
+    ] = None
     target: Annotated[
         str,
         flag(
@@ -255,6 +272,8 @@ class Settings(BaseModel):
         own["classifier"] = absolute_name(self.classifier)
         if self.yardstick is not None:
             own["yardstick"] = tuple(map(absolute, self.yardstick))
+        if self.door is not None:
+            own["door"] = _absolute_door(self.door)
         parts = {part: absolute_files(chosen) for part, chosen in self.options.items()}
         return self.model_copy(update={**own, "options": parts} if parts else own)
 
@@ -272,9 +291,18 @@ class Settings(BaseModel):
         return ClassifierOptions(**own)
 
 
+def _absolute_door(word: str) -> str:
+    """Make the path in the name of a door absolute: of a processor's folder, or of a file with a function."""
+    kind, colon, rest = word.partition(":")
+    if kind == "hf" and rest:
+        return f"hf:{absolute(rest)}"
+    file, colon, function = word.rpartition(":")
+    return f"{absolute(file)}:{function}" if colon and file.endswith(".py") else word
+
+
 def as_before(given: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out what an earlier version did not have and is not given, so that keys and folders are as they were."""
-    return {name: value for name, value in given.items() if value is not None or name not in LATER}
+    return {name: value for name, value in given.items() if name not in LATER or value != LATER[name]}
 
 
 def key_settings(settings: Settings) -> dict[str, Any]:

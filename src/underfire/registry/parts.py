@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from underfire.core import Classifier, ClassifierOptions, Defense, Interpreter, UnderfireError, unknown
+from underfire.core.door import Door
 from underfire.heads import kind_of
 from underfire.registry.values import check_call
 
@@ -27,8 +28,10 @@ class Named(Protocol):
         """Give the maker that is called ``variant`` there."""
 
 
-KINDS = ("classifiers", "interpreters", "attacks", "defenses", "executors")
+KINDS = ("classifiers", "interpreters", "attacks", "defenses", "executors", "doors")
 """Kinds of parts."""
+DEFAULT_DOOR = "pillow"
+"""The door of a classifier that names none."""
 FOLDERS = {"interpreters": ("interpreters", "defenses")}
 """Folders of our own parts of a kind, where it is not one folder of that name: a defense can have its own map."""
 MAKERS: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
@@ -107,9 +110,34 @@ def build_classifier(name: str, options: ClassifierOptions, device: str) -> Clas
         raise UnderfireError(f"'{kind}' needs a name after a colon, such as '{EXAMPLES[kind]}'.")
     classifier: Any = maker("classifiers", kind)(variant, options)
     classifier.to(device)
+    if options.door is not None:
+        classifier.door = build_door(options.door, classifier)
     built: Classifier = classifier
     _refuse_unheard(built, name, options)
     return built
+
+
+def build_door(word: str, classifier: Classifier) -> Door:
+    """Build a front door for a classifier.
+
+    Args:
+        word: the name of a door, with a variant after a colon where it takes one, or 'module:function'.
+        classifier: whose sizes the door has.
+
+    Raises:
+        UnderfireError: an unknown name, or a door that does not fit.
+    """
+    kind, colon, variant = word.partition(":")
+    if kind not in names("doors") and colon and variant:
+        kind, variant = "function", word
+    built: Door = maker("doors", kind)(variant, classifier.preprocess)
+    return built
+
+
+def door_of(classifier: Classifier) -> Door:
+    """Find the front door of a classifier: its own, or the default one, which is kept with it."""
+    own: Door | None = getattr(classifier, "door", None)
+    return build_door(DEFAULT_DOOR, classifier) if own is None else own
 
 
 def _refuse_unheard(classifier: Classifier, name: str, options: ClassifierOptions) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from underfire.core import Classifier, ClassifierOptions, Defense, Interpreter
+from underfire.core.door import Door
 from underfire.core.naming import file_of
 from underfire.registry import parts
 
@@ -55,6 +56,11 @@ class Victims:
         built: Defense = self._found(key, classifier) or self._kept(
             key, classifier, parts.build_defense(path, classifier)
         )
+        return built
+
+    def door(self, classifier: Classifier) -> Door:
+        """Find or build the front door of a classifier of this cache; it remembers the sizes of photos."""
+        built: Door = self._found(("door",), classifier) or self._kept(("door",), classifier, parts.door_of(classifier))
         return built
 
     def clear(self) -> None:

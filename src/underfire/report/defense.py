@@ -13,7 +13,7 @@ from underfire.metrics.detection import auc, detection, roc
 from underfire.metrics.estimate import rate
 from underfire.report import charts
 from underfire.report.findings import Findings, Line, good, select
-from underfire.report.gallery import read_photo
+from underfire.report.gallery import FILE, read_photo
 from underfire.report.text import number, pretty
 
 RATES = (0.05, 0.01)
@@ -98,15 +98,15 @@ def _by_attack(lines: list[Line]) -> dict[str, Line]:
 def _verdicts(found: Findings, label: str, table: pa.Table) -> list[dict[str, Any]]:
     """Pick the pictures with the lowest, the middle and the highest score, each with its score before the attack."""
     columns = ["image", "adversarial", "clean", "predicted_class_name", "alarm_score", "alarm"]
-    columns += ["clean_alarm_score", "clean_alarm"]
+    columns += ["clean_alarm_score", "clean_alarm", "at"]
     rows = sorted(table.select(columns).to_pylist(), key=_loudness)
     picked = dict.fromkeys((0, len(rows) // 2, len(rows) - 1))
     return [
         {
             "label": label,
             "row": rows[i],
-            "photo": _thumbnail(found, rows[i]["adversarial"]),
-            "clean": _thumbnail(found, rows[i]["clean"]),
+            "photo": _thumbnail(found, rows[i], "adversarial"),
+            "clean": _thumbnail(found, rows[i], "clean"),
         }
         for i in picked
     ]
@@ -117,5 +117,5 @@ def _loudness(row: dict[str, Any]) -> tuple[float, str]:
     return (float("inf") if score is None else score), row["image"]
 
 
-def _thumbnail(found: Findings, file: str) -> str | None:
-    return uri(read_photo(found.out, file), side=THUMBNAIL)
+def _thumbnail(found: Findings, row: dict[str, Any], column: str) -> str | None:
+    return uri(read_photo(found.out, row[column], row["at"] == FILE), side=THUMBNAIL)

@@ -15,13 +15,15 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from underfire.core.place import Place, below
-from underfire.images.formats import decode_png
+from underfire.images.formats import decode_png, decode_upright
 from underfire.images.npy import decode_npy
 from underfire.images.overlay import Pixels, difference, overlay, uri
 from underfire.report.findings import Findings, Line, Panel, good, select
 
 Trial: TypeAlias = tuple[Any, ...]
 """Photo, seed and target class."""
+FILE = "file"
+"""What `Record.at` says of forged files."""
 ATTACKS_SHOWN = 4
 """Attacks beside one photo; with more, the page would grow with the square of the number of interpreters."""
 _COLUMNS = [
@@ -29,6 +31,7 @@ _COLUMNS = [
     *("predicted_confidence", "confidence", "success", "untouched", "forged", "map_l1", "map_iou", "linf_levels"),
     *("target_map", "target_map_of", "wanted_map", "seed", "target_class"),
     *("clean", "adversarial", "clean_map", "adversarial_map"),
+    *("at", "seen", "saved_as", "decoded_linf", "decoded_mean"),
 ]
 
 
@@ -140,7 +143,7 @@ def _sample(
     line: Line,
     others: list[tuple[Line, dict[Trial, dict[str, Any]]]],
 ) -> Sample:
-    clean, after = read_photo(out, row["clean"]), read_photo(out, row["adversarial"])
+    clean, after = read_seen(out, row, "clean"), read_seen(out, row, "adversarial")
     change, factor = (None, 1) if clean is None or after is None else difference(clean, after)
     return Sample(
         place=place,
@@ -156,7 +159,7 @@ def _sample(
 
 
 def _shot(out: Place, line: Line, row: dict[str, Any]) -> Shot:
-    photo = read_photo(out, row["adversarial"])
+    photo = read_seen(out, row, "adversarial")
     return Shot(line.label, row, uri(photo), overlay(photo, read_map(out, row["adversarial_map"])))
 
 
@@ -165,11 +168,20 @@ def _map_size(out: Place, rows: list[dict[str, Any]]) -> str | None:
     return None if first is None else f"{first.shape[0]} × {first.shape[1]}"
 
 
-def read_photo(out: Place, name: str | None) -> Pixels | None:
-    """Read (H, W, 3) pixels; None where there is no such picture."""
+def read_seen(out: Place, row: Mapping[str, Any], column: str) -> Pixels | None:
+    """Read what the classifier sees of a picture: of a file the part that its front door lets in."""
+    whole = read_photo(out, row[column], row["at"] == FILE)
+    if whole is None or row["seen"] is None:
+        return whole
+    left, top, right, bottom = (int(side or 0) for side in row["seen"])
+    return np.ascontiguousarray(whole[top:bottom, left:right])
+
+
+def read_photo(out: Place, name: str | None, whole: bool = False) -> Pixels | None:
+    """Read (H, W, 3) pixels of an input, or of a ``whole`` file; None where there is no such picture."""
     content = _content(out, name)
     try:
-        return None if content is None else decode_png(content)
+        return None if content is None else decode_upright(content) if whole else decode_png(content)
     except Exception:  # no picture any more: the page says so in its place; decoders raise whatever they like
         return None
 

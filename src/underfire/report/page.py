@@ -27,6 +27,7 @@ from underfire.report.sanity import sanity as sanity_of
 from underfire.report.settings import settings
 from underfire.report.text import number, pretty
 from underfire.report.understanding import understanding
+from underfire.report.whole import whole_galleries
 
 
 @overload
@@ -205,6 +206,12 @@ def sanity(context: Context) -> Section | None:
     return Section("sanity", "Is the attack sound?", data)
 
 
+def files(context: Context) -> Section | None:
+    """Show forged files whole, as people see them, and where the network looks."""
+    galleries = whole_galleries(context.found, context.samples) if context.samples else []
+    return Section("files", "The photos as people see them", {"galleries": galleries}) if galleries else None
+
+
 def cost(context: Context) -> Section:
     """List the passes per photo, in three columns, and seconds."""
     return Section("cost", "What it cost", {"panels": context.found.panels})
@@ -216,6 +223,7 @@ SECTIONS: tuple[Callable[[Context], Section | None], ...] = (
     results,
     distances,
     defense,
+    files,
     samples,
     errors,
     sanity,

@@ -18,8 +18,12 @@ from underfire.core import SCHEMA_VERSION, DamagedFileError, OtherVersionError
 OLDEST = 3
 """The oldest version that can be read. Version 3 also stored the verdicts, which are now computed on reading."""
 _DROPPED = frozenset({"untouched_l1", "untouched", "forged"})
-_ADDED = ("head", "target", "copies", "impostors")
-"""Columns that parts of earlier versions lack; None there."""
+_LATER: dict[str, Any] = {
+    **dict.fromkeys(("head", "target", "copies", "impostors")),
+    **{"at": "input", "door": None, "saved_as": None, "saved_instead": None, "through": None, "file_sha256": None},
+    **{"file_width": None, "file_height": None, "decoded_linf": None, "decoded_mean": None, "seen": None},
+}
+"""Columns that came after version 4, and what earlier rows have there."""
 _ARROW: dict[Any, pa.DataType] = {
     str: pa.string(),
     int: pa.int64(),
@@ -124,8 +128,9 @@ def fitted(table: pa.Table, fixed: pa.Schema, where: str) -> pa.Table:
         )
     if version < SCHEMA_VERSION:
         table = table.drop_columns([name for name in table.column_names if name in _DROPPED])
-        for column in (fixed.field(name) for name in _ADDED if name in fixed.names and name not in table.column_names):
-            table = table.append_column(column, pa.nulls(table.num_rows, column.type))
+        for name in [name for name in fixed.names if name in _LATER and name not in table.column_names]:
+            values = pa.array([_LATER[name]] * table.num_rows, fixed.field(name).type)
+            table = table.append_column(fixed.field(name), values)
     if sorted(table.column_names) != sorted(fixed.names):
         odd = sorted(set(table.column_names) ^ set(fixed.names))
         raise OtherVersionError(f"The part {where} has other columns than underfire writes ({', '.join(odd)}).")

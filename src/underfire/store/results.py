@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -108,10 +108,16 @@ def judged(table: pa.Table, rulers: Mapping[str, Ruler]) -> pa.Table:
 
 
 def flat(table: pa.Table) -> pa.Table:
-    """Replace the column of lists ``iou_curve`` by the columns ``iou_0.1`` to ``iou_0.9``."""
-    curves = table["iou_curve"].to_pylist()
-    table = table.drop_columns(["iou_curve"])
-    for i, threshold in enumerate(IOU_THRESHOLDS):
-        values = [None if curve is None else curve[i] for curve in curves]
-        table = table.append_column(f"iou_{threshold}", pa.array(values, pa.float64()))
+    """Replace the columns of lists: ``iou_curve`` by ``iou_0.1`` to ``iou_0.9``, ``seen`` by its four sides."""
+    table = _spread(table, "iou_curve", [f"iou_{threshold}" for threshold in IOU_THRESHOLDS])
+    return _spread(table, "seen", [f"seen_{side}" for side in ("left", "top", "right", "bottom")])
+
+
+def _spread(table: pa.Table, column: str, names: Sequence[str]) -> pa.Table:
+    """Replace a column of lists by a column for each of their places."""
+    lists = table[column].to_pylist()
+    table = table.drop_columns([column])
+    for i, name in enumerate(names):
+        values = [None if one is None else one[i] for one in lists]
+        table = table.append_column(name, pa.array(values, pa.float64()))
     return table

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from underfire.core import ClassNames, Images, Labels, Maps, PerImage, Photo
+from underfire.images.saving import FilePhoto
 from underfire.trial.alarms import Alarms
 from underfire.trial.load import Levels
 from underfire.trial.system import System
@@ -78,6 +79,7 @@ class Batch:
         reference: what the target maps are maps of; None where that is the photos themselves, or nothing.
         goals: interpreter -> benign and target maps.
         alarms: what the defense says of the clean images; None without one.
+        files: (N,) the photos' files, where these are forged; else empty.
     """
 
     rows: tuple[int, ...]
@@ -94,6 +96,7 @@ class Batch:
     reference: Reference | None = None
     goals: Mapping[str, GoalMaps] = field(default_factory=dict)
     alarms: Alarms | None = None
+    files: tuple[FilePhoto, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -113,6 +116,7 @@ class Batch:
             reference=self.reference and self.reference.select(keep),
             goals={name: maps.select(keep) for name, maps in self.goals.items()},
             alarms=self.alarms and self.alarms.select(keep),
+            files=picked(self.files, keep) if self.files else (),
         )
 
     def outside(self, errors: Mapping[int, str]) -> Tensor:

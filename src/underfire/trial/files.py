@@ -13,6 +13,7 @@ from underfire.images import pixels
 from underfire.trial.batch import Batch
 from underfire.trial.forge import Forged
 from underfire.trial.judge import Judged
+from underfire.trial.saved import rounded
 
 
 @dataclass(frozen=True)
@@ -22,10 +23,12 @@ class Names:
     Args:
         row: its place in the unit.
         photo: its identity.
+        suffix: how names of its pictures end.
     """
 
     row: int
     photo: Photo
+    suffix: str = ".png"
 
     def _of(self, what: str) -> str:
         return f"{self.row:03d}-{slug(self.photo.path)}.{what}"
@@ -33,7 +36,7 @@ class Names:
     @property
     def clean(self) -> str:
         """The clean picture."""
-        return self._of("clean.png")
+        return self._of(f"clean{self.suffix}")
 
     def clean_map(self, interpreter: str) -> str:
         """The benign map."""
@@ -46,7 +49,7 @@ class Names:
 
     def adversarial(self, cell: str) -> str:
         """The picture that an attack made."""
-        return self._of(f"{cell}.png")
+        return self._of(f"{cell}{self.suffix}")
 
     def adversarial_map(self, cell: str, interpreter: str) -> str:
         """The map of that picture."""
@@ -55,7 +58,8 @@ class Names:
 
 def names_of(clean: Batch) -> list[Names]:
     """The names of each photo's files."""
-    return [Names(row, photo) for row, photo in zip(clean.rows, clean.photos, strict=True)]
+    suffixes = [file.saver.suffix for file in clean.files] or [".png"] * len(clean)
+    return [Names(*one) for one in zip(clean.rows, clean.photos, suffixes, strict=True)]
 
 
 def cell_name(cell: Cell) -> str:
@@ -72,8 +76,9 @@ def made_name(made: Record) -> str:
 def clean_files(job: Job, clean: Batch) -> dict[str, bytes]:
     """The clean pictures, their benign and their target maps."""
     names, files = names_of(clean), dict[str, bytes]()
-    for one, levels in zip(names, clean.levels, strict=True):
-        files[one.clean] = pixels.encode_png(levels)
+    for n, one in enumerate(names):
+        file = clean.files[n] if clean.files else None
+        files[one.clean] = pixels.encode_png(rounded(clean.levels[n])) if file is None else file.saver.save(file.pixels)
     for interpreter, goal in clean.goals.items():
         for one, benign, wanted in zip(names, goal.benign, goal.wanted, strict=True):
             maps = {one.clean_map(interpreter): benign, one.wanted_map(interpreter, job): wanted}
@@ -84,7 +89,7 @@ def clean_files(job: Job, clean: Batch) -> dict[str, bytes]:
 def forged_files(cell: Cell, forged: Forged) -> dict[str, bytes]:
     """The pictures that an attack made."""
     names = (one.adversarial(cell_name(cell)) for one in names_of(forged.clean))
-    return dict(zip(names, forged.png, strict=True))
+    return dict(zip(names, forged.files, strict=True))
 
 
 def judged_files(cell: Cell, interpreter: str, judged: Judged) -> dict[str, bytes]:

@@ -1,35 +1,28 @@
-"""Forge: run an attack on a batch and save what it found as 8-bit PNGs inside the budget.
-
-Nothing here trusts an attack: what it returns is rounded, encoded, decoded and held against its budget.
-"""
+"""Forge: run an attack on a batch, save what it found, and hold it against its budget."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from underfire.core import COLUMNS, Cell, Found, Goal, ImageErrors, Job, PerImage, UnderfireError, Victim, hashing
-from underfire.images import pixels
-from underfire.images.formats import decode_png
 from underfire.trial.alarms import Alarms
-from underfire.trial.batch import Batch, picked
+from underfire.trial.batch import Batch
 from underfire.trial.load import Levels
+from underfire.trial.saved import FileFacts, Saved, chosen, entrance_of, nothing, save_files, save_inputs
 from underfire.trial.system import System
 
 
 @dataclass(frozen=True)
 class Forged:
-    """N adversarial images as read back from their PNGs.
+    """N adversarial images as read back from their files.
 
     Args:
         clean: the photos that they were made of; its errors say why others were not.
-        png: (N,) the files.
-        levels: (N, H, W, C) pixels.
-        linf: (N,) largest change of a pixel, in levels of 255.
+        saved: the files, and what the classifier is shown of them.
         steps: (N,) steps of the search.
         passes: (N,) F of the search with all its own checks.
         extras: further columns of the record, (N,) each.
@@ -37,13 +30,31 @@ class Forged:
     """
 
     clean: Batch
-    png: tuple[bytes, ...]
-    levels: Levels
-    linf: PerImage
+    saved: Saved
     steps: Tensor
     passes: PerImage
     extras: Mapping[str, PerImage] = field(default_factory=dict)
     alarms: Alarms | None = None
+
+    @property
+    def files(self) -> tuple[bytes, ...]:
+        """(N,) the files."""
+        return self.saved.files
+
+    @property
+    def levels(self) -> Levels:
+        """(N, H, W, 3) what the classifier is shown of them."""
+        return self.saved.levels
+
+    @property
+    def linf(self) -> PerImage:
+        """(N,) largest change of a pixel, in levels of 255."""
+        return self.saved.linf
+
+    @property
+    def facts(self) -> tuple[FileFacts, ...]:
+        """(N,) what is known of forged files; empty where inputs were forged."""
+        return self.saved.facts
 
     def without(self, errors: Mapping[int, str]) -> Forged:
         """Set aside the images of ``errors`` (by place in the unit), as `Batch.without`."""
@@ -52,9 +63,7 @@ class Forged:
             return replace(self, clean=clean)
         return Forged(
             clean,
-            picked(self.png, keep),
-            self.levels[keep.numpy()],
-            self.linf[keep],
+            chosen(self.saved, keep.nonzero()[:, 0].tolist()),
             self.steps[keep],
             self.passes[keep],
             {column: values[keep] for column, values in self.extras.items()},
@@ -79,8 +88,8 @@ def forge(system: System, job: Job, cell: Cell, batch: Batch) -> Forged:
                 raise
             why = f"'{cell.attack.name}' failed: {type(e).__name__}: {e}"
             able = able.without(dict.fromkeys(able.rows, why))
-    nothing = torch.zeros(0, dtype=torch.float64)
-    return Forged(able, (), able.levels, nothing, nothing, nothing)
+    none = torch.zeros(0, dtype=torch.float64)
+    return Forged(able, nothing(able.levels), none, none)
 
 
 def _attacked(system: System, job: Job, cell: Cell, able: Batch) -> Forged:
@@ -88,21 +97,20 @@ def _attacked(system: System, job: Job, cell: Cell, able: Batch) -> Forged:
     goal = goal_of(job, able, () if cell.against is None else (cell.against,))
     seeds = [hashing.seed_of(job.seed, photo, cell.attack.name) for photo in able.photos]
     x = able.x.clone()  # an attack may write into it
+    entrance = entrance_of(system, job, able, cell.attack.name)
+    lanes = () if entrance is None else tuple(entrance.lanes)
     with (
         torch.enable_grad(),  # whatever is around an audit in somebody's own program
         torch.autocast(x.device.type, torch.bfloat16, enabled=job.precision == "bf16"),
         system.classifier.meter.counting(len(able)) as spent,
     ):
-        found = cell.attack.run(Victim(system.classifier, against), x, goal, seeds)
+        found = cell.attack.run(Victim(system.classifier, against, entrance), x, goal, seeds)
     _check_extras(cell, found)
     _check_finite(cell, found)
-    note = f"{cell.attack.name} against {cell.against or 'the prediction'}"
-    png = tuple(pixels.encode_png(levels, note) for levels in pixels.to_levels(found.images))
-    levels = np.stack([decode_png(one, able.levels.shape[-1]) for one in png])
-    linf = torch.tensor([pixels.linf_levels(*pair) for pair in zip(levels, able.levels, strict=True)])
-    _check_budget(cell, linf)
+    saved = save_files(system, cell, able, found, lanes) if lanes else save_inputs(cell, able, found)
+    _check_budget(cell, saved.linf)
     extras = {column: values.detach().cpu() for column, values in found.extras.items()}
-    return Forged(able, png, levels, linf, found.steps.cpu(), spent.passes, extras)
+    return Forged(able, saved, found.steps.cpu(), spent.passes, extras)
 
 
 def goal_of(job: Job, able: Batch, against: tuple[str, ...]) -> Goal:

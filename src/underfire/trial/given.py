@@ -12,26 +12,28 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from underfire.core import Classifier, Photo, UnderfireError
+from underfire.core import Photo, UnderfireError
 from underfire.images import pixels
 from underfire.images.given import as_file, as_shown
 from underfire.images.photos import Folder
 from underfire.trial.load import Loaded, load
+from underfire.trial.system import System
 
 
-def load_given(given: Any, classifier: Classifier) -> Loaded:
+def load_given(given: Any, system: System, save_as: str | None = None) -> Loaded:
     """Load images that were given in Python, as the classifier is shown them.
 
     Args:
         given: one or several paths, arrays (H, W, 3) of 8-bit levels or Pillow images; or a tensor (N, 3, H, W) in
             [0, 1] of the input size, or several.
-        classifier: the classifier.
+        system: the classifier and its front door.
+        save_as: how forged files are saved; None: inputs are forged. A tensor is an input whatever this says.
 
     Raises:
         UnderfireError: no images, or something else.
     """
     single = isinstance(given, str | Path | Image.Image) or (isinstance(given, np.ndarray) and given.ndim <= 3)
-    images = [given] if single else given
+    images, classifier = [given] if single else given, system.classifier
     if not len(images):
         raise UnderfireError("There are no images to attack: give paths, arrays or a tensor.")
     if not isinstance(images, Tensor) and all(isinstance(one, Tensor) for one in images):
@@ -42,7 +44,9 @@ def load_given(given: Any, classifier: Classifier) -> Loaded:
         return Loaded(photos, 0, tuple(range(len(photos))), levels, {})
     files = [_file(i, one) for i, one in enumerate(images)]
     contents = {_photo(*file): file[1] for file in files}
-    return load([_photo(*file) for file in files], contents.__getitem__, classifier.preprocess)
+    return load(
+        [_photo(*file) for file in files], contents.__getitem__, system.door, classifier.preprocess, save_as=save_as
+    )
 
 
 def _stacked(images: Sequence[Tensor]) -> Tensor:

@@ -51,6 +51,7 @@ def _predicted(system: System, job: Job, loaded: Loaded) -> Batch:
         classes=system.classifier.classes,
         head=kind_of(system.classifier),
         errors=loaded.errors,
+        files=loaded.files,
     ).without({row: why for row, (_, why) in zip(loaded.rows, aims, strict=True) if why})
 
 

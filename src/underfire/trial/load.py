@@ -1,22 +1,23 @@
-"""Load: the photos of a unit as the classifier is shown them."""
+"""Load: the photos of a unit as the classifier is shown them, through its front door."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from underfire.core import Limits, Photo, Preprocess, UnderfireError
-from underfire.images import pixels
+from underfire.core import Limits, Photo, Preprocess, UnderfireError, UnsuitableError
+from underfire.core.door import Door
 from underfire.images.photos import PhotoLostError
+from underfire.images.saving import FilePhoto, file_photo
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Levels: TypeAlias = "NDArray[np.uint8]"
-"""(N, H, W, C) pixels, 0 to 255, C = 3 colours or 1 grey; of one picture (H, W, C)."""
+Levels: TypeAlias = "NDArray[Any]"
+"""(N, H, W, C) pixels, 0 to 255, C = 3 colours or 1 grey; of one picture (H, W, C). Floats where a door has them."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Loaded:
         rows: (N,) places in the unit.
         levels: (N, H, W, C) pixels.
         errors: place in the unit -> why a photo cannot be read.
+        files: (N,) their files, where these are forged; else empty.
     """
 
     given: tuple[Photo, ...]
@@ -36,6 +38,7 @@ class Loaded:
     rows: tuple[int, ...]
     levels: Levels
     errors: Mapping[int, str]
+    files: tuple[FilePhoto, ...] = ()
 
     @property
     def photos(self) -> tuple[Photo, ...]:
@@ -46,29 +49,62 @@ class Loaded:
 def load(
     photos: Sequence[Photo],
     content: Callable[[Photo], bytes],
-    preprocess: Preprocess,
+    door: Door,
+    policy: Preprocess,
     first: int = 0,
     limits: Limits = Limits(),
+    save_as: str | None = None,
 ) -> Loaded:
-    """Read and crop photos; those that cannot be read are named in the errors.
+    """Bring photos through the front door; those that cannot be read are named in the errors.
 
     Args:
         photos: what to load.
         content: gives the file of each.
-        preprocess: the classifier's input policy.
+        door: the classifier's.
+        policy: the sizes and channels of its input.
         first: place of the first photo in its unit.
         limits: how large a photo may be.
+        save_as: how forged files are saved, where files are forged: then each photo is shown as it is when it is saved
+            the same way. None: inputs are forged.
 
     Raises:
         PhotoLostError: a file has gone or changed, which is no property of the photo, but a mistake to be mended.
     """
-    shown, errors = dict[int, Levels](), dict[int, str]()
+    if save_as is not None and (policy.channels != 3 or policy.width is not None):
+        raise UnsuitableError(
+            f"Files are forged for square inputs of three colours, and this one is {policy.channels} × "
+            f"{' × '.join(map(str, policy.size))}: give --at input."
+        )
+    shown, files, errors = dict[int, Levels](), list[FilePhoto](), dict[int, str]()
     for row, photo in enumerate(photos, first):
         try:
-            shown[row] = pixels.load(content(photo), photo.path, preprocess, limits)
+            opened = content(photo)
+            if save_as is None:
+                shown[row] = door.open(opened, photo.path, limits)
+            else:
+                file = file_photo(opened, photo.path, save_as, limits)
+                shown[row] = _as_saved(door, file, photo.path)
+                files.append(file)
         except PhotoLostError:
             raise
         except UnderfireError as e:
             errors[row] = str(e)
-    levels = np.array(list(shown.values()), np.uint8).reshape(-1, *preprocess.size, preprocess.channels)
-    return Loaded(tuple(photos), first, tuple(shown), levels, errors)
+    levels = np.stack(list(shown.values())) if shown else np.zeros((0, *policy.size, policy.channels), np.uint8)
+    return Loaded(tuple(photos), first, tuple(shown), levels, errors, tuple(files))
+
+
+def _as_saved(door: Door, file: FilePhoto, path: str) -> Levels:
+    """Show a file as it is when it is saved as its forgery will be.
+
+    Raises:
+        UnderfireError: the door sees another picture in the file than in its pixels, or cannot be differentiated.
+    """
+    saved = door.open(file.saver.save(file.pixels), path, file.limits)
+    if not np.array_equal(saved, door.enter(file.saver.through(file.pixels))):
+        raise UnderfireError(
+            f"'{path}': the door '{door.name}' makes another input of the file than of its upright RGB pixels (it "
+            "looks at the file's metadata, or does not turn it upright), so a search in the pixels cannot see through "
+            "it: turn the photo upright first, or give --at input."
+        )
+    door.way(*file.pixels.shape[:2])
+    return saved

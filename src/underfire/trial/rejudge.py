@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from underfire.core import Classifier, Interpreter, JudgeUnit, Photo, Record, UnitResult
+from underfire.core import Interpreter, JudgeUnit, Limits, Photo, Record, UnitResult
 from underfire.heads import head_of, kind_of
 from underfire.images import pixels
 from underfire.images.photos import Folder
@@ -24,6 +24,11 @@ from underfire.trial.files import Names, made_name, npy
 from underfire.trial.judge import judge
 from underfire.trial.load import Levels
 from underfire.trial.system import System
+
+FILE = "file"
+"""What `Record.at` says of forged files."""
+LARGEST = 1_000_000_000
+"""Pixels of a file of ours at most: it was let through once."""
 
 
 def rejudge(unit: JudgeUnit, system: System) -> UnitResult:
@@ -61,17 +66,21 @@ def _shown(unit: JudgeUnit, system: System) -> Shown:
     folder, number = Folder(unit.job.source), {photo: n for n, photo in enumerate(unit.photos)}
     at = torch.tensor([number[Photo(r.image, r.image_sha256)] for r in unit.made])
     png = dict(zip(at.tolist(), (str(r.clean) for r in unit.made), strict=True))  # a photo's lanes may have one each
-    clean = [_pixels(folder.bytes(png[n]), system.classifier) for n in range(len(unit.photos))]
-    levels = [_pixels(folder.bytes(str(r.adversarial)), system.classifier) for r in unit.made]
+    whole = {n: r.at == FILE for n, r in zip(at.tolist(), unit.made, strict=True)}
+    clean = [_shown_to(system, folder.bytes(png[n]), whole[n]) for n in range(len(unit.photos))]
+    levels = [_shown_to(system, folder.bytes(str(r.adversarial)), r.at == FILE) for r in unit.made]
     photos = _looked(unit, system, np.stack(clean))
     target = labels(system, [int(r.target_class or 0) for r in unit.made])
     of_pngs = replace(photos.select(at), rows=tuple(range(len(at))), target=target)
     return Shown(photos, at, of_pngs, np.stack(levels))
 
 
-def _pixels(png: bytes, classifier: Classifier) -> Levels:
-    """A PNG as this classifier sees it: resized where its input is of another size, never cropped again."""
-    return pixels.load(png, "PNG", replace(classifier.preprocess, resize=min(classifier.preprocess.size)))
+def _shown_to(system: System, content: bytes, whole: bool) -> Levels:
+    """What the new judge is shown: a whole file goes through its front door; an input is resized, never cropped."""
+    if whole:
+        return system.door.open(content, "a forged file", Limits(pixels=LARGEST))
+    policy = system.classifier.preprocess
+    return pixels.load(content, "PNG", replace(policy, resize=min(policy.size)))
 
 
 @torch.no_grad()

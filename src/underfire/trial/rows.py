@@ -10,7 +10,7 @@ from typing import Any
 
 from underfire.core import Cell, ForgeUnit, Job, JudgeUnit, Photo, Record, Scale, ScaleUnit, Unit
 from underfire.trial.batch import Batch
-from underfire.trial.files import Names, cell_name, made_name
+from underfire.trial.files import Names, cell_name, made_name, names_of
 from underfire.trial.forge import Forged
 from underfire.trial.judge import Judged, Judgement
 from underfire.trial.load import Loaded
@@ -25,12 +25,14 @@ class Judge:
         unit: the unit's name.
         classifier: its built classifier's own name.
         interpreter: the interpreter's name.
+        door: the classifier's front door; None where nobody asked.
     """
 
     job: Job
     unit: str
     classifier: str
     interpreter: str
+    door: str | None = None
 
 
 # -- forged and judged ------------------------------------------------------------------------------------------------
@@ -62,7 +64,7 @@ def records(judge: Judge, cell: Cell, loaded: Loaded, made: Forged, judged: Judg
 def _record(judge: Judge, cell: Cell, forged: Forged, n: int, seen: Judgement, seconds: float) -> Record:
     """The row of the image ``n``."""
     clean, interpreter = forged.clean, judge.interpreter
-    names = Names(clean.rows[n], clean.photos[n])
+    names = names_of(clean)[n]
     files = {
         "clean": names.clean,
         "adversarial": names.adversarial(cell_name(cell)),
@@ -76,7 +78,7 @@ def _record(judge: Judge, cell: Cell, forged: Forged, n: int, seen: Judgement, s
         **_goal(clean, n, interpreter),
         **_forged(forged, n),
         **dataclasses.asdict(seen),
-        **_alarms(forged, n),
+        **_alarms(forged, n) | _file(forged, n),
         **_stored(judge, files),
         seconds=seconds,
     )
@@ -130,7 +132,7 @@ def _again(judge: Judge, made: Record, judged: Judged, n: int, names: Names) -> 
 def _failed_again(judge: Judge, made: Record, why: str) -> Record:
     """The row of a PNG that could not be judged: ``why``, and no number."""
     kept = ("image", "image_sha256", "classifier", "against", "attack", "preset", "defense", "seed", "eps")
-    same = {column: getattr(made, column) for column in (*kept, "target_map")}
+    same = {column: getattr(made, column) for column in (*kept, "target_map", "at", "door", "through")}
     return Record(**same, judge_classifier=judge.classifier, interpreter=judge.interpreter, error=why)
 
 
@@ -212,6 +214,9 @@ def _identity(judge: Judge, cell: Cell, photo: Photo) -> dict[str, Any]:
         "seed": job.seed,
         "target": str(job.target),
         "eps": cell.attack.eps,
+        "at": job.at,
+        "door": judge.door,
+        "through": job.through or None,
     }
 
 
@@ -244,6 +249,22 @@ def _forged(forged: Forged, n: int) -> dict[str, Any]:
         "steps": int(forged.steps[n]),
         "passes": float(forged.passes[n]),
         **{column: float(values[n]) for column, values in forged.extras.items()},
+    }
+
+
+def _file(forged: Forged, n: int) -> dict[str, Any]:
+    """What is known of the forged file; nothing where the input was forged."""
+    if not forged.facts:
+        return {}
+    facts = forged.facts[n]
+    return {
+        **{"saved_as": facts.saved_as, "saved_instead": facts.instead or None},
+        "file_sha256": facts.sha256,
+        "file_width": facts.width,
+        "file_height": facts.height,
+        "decoded_linf": facts.linf,
+        "decoded_mean": facts.mean,
+        "seen": [float(side) for side in facts.seen],
     }
 
 

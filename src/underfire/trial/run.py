@@ -62,5 +62,8 @@ def _loaded(unit: ScaleUnit | ForgeUnit, system: System, photos: Sequence[Photo]
     """Load some photos, so many at a time as share a batch."""
     limits = unit.job.limits
     content, policy = partial(planned, Folder(unit.job.source, limits)), system.classifier.preprocess
+    save_as = unit.job.save_as if unit.job.at == "file" else None
+    if isinstance(unit, ScaleUnit) and save_as == "png":  # which changes nothing, and no file is forged
+        save_as = None
     for first in range(0, len(photos), unit.batch):
-        yield load(photos[first : first + unit.batch], content, policy, first, limits)
+        yield load(photos[first : first + unit.batch], content, system.door, policy, first, limits, save_as)

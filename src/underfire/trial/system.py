@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from underfire.core import Classifier, Defense, Interpreter, Job
-from underfire.registry import VICTIMS, Victims
+from underfire.core.door import Door
+from underfire.registry import VICTIMS, Victims, door_of
 
 
 @dataclass
@@ -18,12 +20,19 @@ class System:
         interpreters: name -> who explains it.
         device: what it runs on.
         alarm: what the defender deploys beside it, if anything.
+        entry: the classifier's front door, where it is known already.
     """
 
     classifier: Classifier
     interpreters: Mapping[str, Interpreter]
     device: str = "cpu"
     alarm: Defense | None = None
+    entry: Door | None = None
+
+    @cached_property
+    def door(self) -> Door:
+        """The classifier's front door."""
+        return self.entry or door_of(self.classifier)
 
     @classmethod
     def of_job(cls, job: Job, victims: Victims = VICTIMS) -> System:
@@ -34,4 +43,4 @@ class System:
             for name in job.interpreters
         }
         alarm = victims.alarm(classifier, job.defense_file) if job.defense_file else None
-        return cls(classifier, built, job.device, alarm)
+        return cls(classifier, built, job.device, alarm, victims.door(classifier))

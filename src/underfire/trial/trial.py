@@ -60,6 +60,6 @@ class Trial:
         judged = judge(self.system, name, forged.clean, forged.levels)
         self.files |= files.judged_files(cell, name, judged)
         seconds = forge_seconds + (time.perf_counter() - start) / max(1, len(judged.clean))
-        who = rows.Judge(self.job, self.unit, self.system.classifier.name, name)
+        who = rows.Judge(self.job, self.unit, self.system.classifier.name, name, self.system.door.name)
         self.records += rows.records(who, cell, self.loaded, forged, judged, seconds)
         self.seen.append((forged.without(judged.clean.errors), judged))

@@ -121,7 +121,7 @@ def _measured(
     listener.begin("yardstick", len(photos), 0)
     for first in range(0, len(photos), BATCH):
         some = photos[first : first + BATCH]
-        loaded = load(some, lambda photo: folder.bytes(photo.path), system.classifier.preprocess)
+        loaded = load(some, lambda photo: folder.bytes(photo.path), system.door, system.classifier.preprocess)
         clean, found, why = _batch(system, interpreter, loaded, job)
         kept += found
         maps += clean

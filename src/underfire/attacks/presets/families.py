@@ -58,7 +58,7 @@ def _families(
         (None, *BY_LAYER),
         Preset(
             settling,
-            {**RELATIVE, "steps": steps(120), "warmup": steps(5), "lam": LAST_WORD},
+            {**RELATIVE, "steps": steps(190), "warmup": steps(5), "lam": LAST_WORD},
             why="A step costs 3 F to 7 F: second order from the chosen layer on, so a late layer costs little more.",
         ),
     )

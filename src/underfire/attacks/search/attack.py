@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, ParamSpec
+from typing import Any, ClassVar, Generic, ParamSpec
 
 from underfire.attacks.search.ball import Ball
 from underfire.attacks.search.flow import Flow, SeededFlow
@@ -30,6 +30,8 @@ class SearchAttack:
         UnderfireError: for halved steps in a space, or on an objective, that has none.
     """
 
+    forges_files: ClassVar[bool] = True
+    """The search walks in files as it does in inputs."""
     name: str
     space: Ball | Flow
     objective: PredictionAlone | PredictionAndMap

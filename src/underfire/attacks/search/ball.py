@@ -10,7 +10,7 @@ The bounds are whole levels of the clean PNG, so rounding can never leave the ba
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -45,6 +45,10 @@ class Ball:
         """Start at the clean images ``x``, or at a random place around them."""
         return BallWalk(self, x)
 
+    def walk_in(self, part: Images, view: tuple[float, float], row: int = 0) -> BallWalk:
+        """Start at the part of a file; a ball is the same in any ``view``."""
+        return self.walk(part)
+
 
 class BallWalk:
     """One batch's position in the ball.
@@ -58,9 +62,9 @@ class BallWalk:
         self.ball = ball
         levels = (x.detach() * LEVELS).round()
         self.low, self.high = (levels - ball.eps).clamp_min(0), (levels + ball.eps).clamp_max(LEVELS)
-        self.position = self._random_start(levels) if ball.restart else levels
+        self.position = self._random_start(levels) if ball.restart else levels.clone()
         self.velocity = torch.zeros_like(levels) if ball.momentum else None
-        self._shown = levels
+        self._shown = self._aimed = levels
 
     def _random_start(self, levels: Tensor) -> Tensor:
         rows = []
@@ -76,40 +80,52 @@ class BallWalk:
         self._shown = (self.position.round() / LEVELS).requires_grad_()
         return self._shown
 
+    def levels(self) -> Tensor:
+        """Give the images in 8-bit levels, for a walk in a file."""
+        return self.position.round().byte()
+
     def measures(self) -> Mapping[str, PerImage]:
         """Give nothing more: the framework measures the change of levels itself."""
         return {}
 
     def step(self, loss: PerImage, progress: float) -> None:
         """Go down the sign of the gradient, or of its running sum where there is momentum."""
-        direction = torch.autograd.grad(loss.sum(), self._shown)[0]
+        self.descend(torch.autograd.grad(loss.sum(), self._shown)[0], progress)
+
+    def descend(self, direction: Tensor, progress: float) -> None:
+        """Take the same step, given the gradient (N, 3, H, W) at the last `images`."""
         if self.velocity is None:
             refuse(direction.sum((1, 2, 3)), GRADIENT)
         else:
             size = direction.abs().sum((1, 2, 3), keepdim=True).clamp_min(torch.finfo(direction.dtype).tiny)
             refuse(size[:, 0, 0, 0], GRADIENT)
             direction = self.velocity.mul_(self.ball.momentum).addcdiv_(direction, size)
-        self.position = self.position.sub(direction.sign(), alpha=self.ball.step.at(progress))
-        self.position = torch.minimum(torch.maximum(self.position, self.low, out=self.position), self.high)
+        self.position.sub_(direction.sign(), alpha=self.ball.step.at(progress))
+        torch.clamp(self.position, self.low, self.high, out=self.position)
 
-    def bisect(self, loss: PerImage, keeps: Callable[[Images], Tensor], halvings: int, progress: float) -> None:
-        """Go down the sign of the gradient, by the largest share of a step that ``keeps`` allows each image.
+    def aim(self, loss: PerImage, progress: float) -> None:
+        """Choose a whole step down the sign of the gradient of a loss (N,) of the last `images`; `go` takes it."""
+        self.turn(torch.autograd.grad(loss.sum(), self._shown)[0], progress)
 
-        Args:
-            loss: (N,) of the last `images`.
-            keeps: images -> bool (N,), whether an image may go there.
-            halvings: the share is found to 2^−halvings.
-            progress: of the search, in [0, 1).
-        """
-        direction = torch.autograd.grad(loss.sum(), self._shown)[0]
+    def turn(self, direction: Tensor, progress: float) -> None:
+        """Do the same, given the gradient (N, 3, H, W)."""
         refuse(direction.sum((1, 2, 3)), GRADIENT)
-        step = self.ball.step.at(progress) * direction.sign()
-        start, share = self.position, torch.zeros(len(step), 1, 1, 1, dtype=step.dtype, device=step.device)
-        for halving in range(1, halvings + 1):
-            tried = share + 0.5**halving
-            kept = keeps((start - tried * step).clamp(self.low, self.high).round() / LEVELS)
-            share = torch.where(kept.view(-1, 1, 1, 1), tried, share)
-        self.position = (start - share * step).clamp(self.low, self.high)
+        self._aimed = self.ball.step.at(progress) * direction.sign()
+
+    def tried(self, share: PerImage) -> Images:
+        """Show the images that lie at a ``share`` (N,) of the step."""
+        return self._at(share).round() / LEVELS
+
+    def tried_levels(self, share: PerImage) -> Tensor:
+        """Show the same in 8-bit levels."""
+        return self._at(share).round().byte()
+
+    def go(self, share: PerImage) -> None:
+        """Take a ``share`` (N,) of the step."""
+        self.position = self._at(share)
+
+    def _at(self, share: PerImage) -> Tensor:
+        return (self.position - share.view(-1, 1, 1, 1) * self._aimed).clamp(self.low, self.high)
 
     def select(self, keep: Tensor) -> None:
         """Keep only the rows ``keep`` (bool (N,))."""

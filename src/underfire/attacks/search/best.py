@@ -28,7 +28,7 @@ class Best:
 
     def offer(
         self, rows: Tensor, x_hat: Images, reached: Reached, far: PerImage, measures: Mapping[str, PerImage]
-    ) -> None:
+    ) -> Tensor:
         """Keep the iterates that are better than what there is.
 
         Args:
@@ -37,6 +37,9 @@ class Best:
             reached: how far their predictions have come.
             far: (n,) how far they are from the rest of the goal, in [0, 1]; compared among successes only.
             measures: further columns of the record, (n,) each.
+
+        Returns:
+            Bool (n,): which are better.
         """
         rank = ranking(reached, far, self.success)
         better = rank < self.rank[rows]
@@ -45,6 +48,7 @@ class Best:
         for name, measured in measures.items():
             column = self.extras.setdefault(name, torch.zeros(len(self.images), device=measured.device))
             column[rows] = measured[better].to(column)
+        return better
 
 
 def ranking(reached: Reached, far: PerImage, success: Success) -> PerImage:

@@ -104,6 +104,10 @@ class Flow:
         """Start at the clean images ``x``, or near them: ``seeds`` has a number for each."""
         return FlowWalk(self, x, seeds)
 
+    def walk_in(self, part: Images, view: tuple[float, float], row: int = 0, seeds: Sequence[int] = ()) -> FlowWalk:
+        """Start at the part of a file; ``view`` is how many of its pixels, across and down, fill the input."""
+        return FlowWalk(self, part, seeds, view)
+
 
 @dataclass(frozen=True)
 class SeededFlow:
@@ -116,6 +120,10 @@ class SeededFlow:
         """Start near the clean images ``x``."""
         return self.space.walk(x, self.seeds)
 
+    def walk_in(self, part: Images, view: tuple[float, float], row: int) -> FlowWalk:
+        """Start in the ``row``-th file of the batch; see `Flow.walk_in`."""
+        return self.space.walk_in(part, view, row, self.seeds[row : row + 1])
+
 
 class FlowWalk:
     """One batch's flow fields.
@@ -124,11 +132,15 @@ class FlowWalk:
         space: their bound and steps.
         x: (N, 3, H, W) clean images in [0, 1], on the 8-bit grid.
         seeds: a number for each, for a start that is drawn.
+        view: as in `Flow.walk_in`; None: ``x`` is the input.
     """
 
-    def __init__(self, space: Flow, x: Images, seeds: Sequence[int] = ()) -> None:
+    def __init__(
+        self, space: Flow, x: Images, seeds: Sequence[int] = (), view: tuple[float, float] | None = None
+    ) -> None:
         self.space, self.x = space, x.detach()
-        self.scale = min(x.shape[-2:]) / REFERENCE
+        across, down = (side / REFERENCE for side in view or (min(x.shape[-2:]),) * 2)
+        self.scale = across if across == down else torch.tensor([across, down]).to(x).view(1, 2, 1, 1)
         self.flow = self._inside(self._start(seeds))
         self._forget()
         self._shown = self._warped = self.x
@@ -161,14 +173,22 @@ class FlowWalk:
         self._shown = ((self._warped.detach() * LEVELS).round() / LEVELS).requires_grad_()
         return self._shown
 
+    def levels(self) -> Tensor:
+        """Give the images in 8-bit levels, for a walk in a file."""
+        return (self.images().detach() * LEVELS).round().byte()
+
     def measures(self) -> Mapping[str, PerImage]:
         """Give the mean and the largest shift, (N,) each, px at an input of 224 px."""
-        size = self.flow.detach().norm(dim=1) / self.scale
+        flow = self.flow.detach()
+        size = flow.norm(dim=1) / self.scale if isinstance(self.scale, float) else (flow / self.scale).norm(dim=1)
         return {"flow_mean_px": size.mean((1, 2)), "flow_max_px": size.amax((1, 2))}
 
     def step(self, loss: PerImage, progress: float) -> None:
         """Take one step of Adam on the loss and the penalty, then cut the flow to its bound."""
-        at_image = torch.autograd.grad(loss.sum(), self._shown)[0]
+        self.descend(torch.autograd.grad(loss.sum(), self._shown)[0], progress)
+
+    def descend(self, at_image: Tensor, progress: float) -> None:
+        """Take the same step, given the gradient (N, 3, H, W) of the loss at the last `images`."""
         refuse(at_image.sum((1, 2, 3)), GRADIENT)
         rough = diagonal_roughness if self.space.diagonal else roughness
         penalty = self.space.smooth * rough(self.flow)
@@ -186,11 +206,15 @@ class FlowWalk:
         self.flow = self._inside(moved)
 
     def _inside(self, flow: Tensor) -> Tensor:
-        bound = self.scale * self.space.max_shift
+        bound = self.space.max_shift
         if not bound:
             return torch.zeros_like(flow)
-        inside: Tensor = flow * (bound / flow.norm(dim=1, keepdim=True).clamp_min(bound))
-        return inside
+        if isinstance(self.scale, float):  # the order of the roundings is that of the first results
+            bound = self.scale * bound
+            inside: Tensor = flow * (bound / flow.norm(dim=1, keepdim=True).clamp_min(bound))
+            return inside
+        cut: Tensor = flow * (bound / (flow / self.scale).norm(dim=1, keepdim=True).clamp_min(bound))
+        return cut
 
     def select(self, keep: Tensor) -> None:
         """Keep only the rows ``keep`` (bool (N,))."""

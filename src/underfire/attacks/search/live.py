@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Protocol, runtime_checkable
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from underfire.attacks.search.finite import POSITION, NotFinite, origin, rows_of
+from underfire.attacks.search.halving import Bisecting, halve
 from underfire.attacks.search.settings import SearchSettings
 from underfire.core import (
     Goal,
@@ -34,11 +35,14 @@ SMALLEST_UNIT = 1e-6
 
 
 @runtime_checkable
-class Bisecting(Protocol):
-    """A walk whose step can be cut short, for each image by itself."""
+class Keeping(Protocol):
+    """A walk whose images are not all that is searched: it keeps what is behind the best of them itself."""
 
-    def bisect(self, loss: PerImage, keeps: Callable[[Images], Tensor], halvings: int, progress: float) -> None:
-        """Step so that ``loss`` (of the last `images`) falls, as far as ``keeps`` (bool (N,)) allows each image."""
+    def keep(self, better: Tensor) -> None:
+        """Keep what is behind the last `images`, in the rows ``better`` (bool (N,))."""
+
+    def kept(self) -> Sequence[Tensor]:
+        """Return what was kept, for each image of the whole batch."""
 
 
 @runtime_checkable
@@ -197,11 +201,21 @@ class LiveBatch:
     def _bisect(self, loss: PerImage, settings: SearchSettings, progress: float) -> None:
         if not isinstance(self.walk, Bisecting):
             raise UnderfireError(f"bisect = {settings.bisect}: this search space has no step that can be halved.")
-        self.walk.bisect(loss, partial(self._keeps_margin, settings.margin or 0.0), settings.bisect, progress)
+        self.walk.aim(loss, progress)
+        halve(self.walk, partial(self._keeps_margin, settings.margin or 0.0), torch.zeros_like(loss), settings.bisect)
 
     @torch.no_grad()
     def _keeps_margin(self, kappa: float, x_hat: Images) -> Tensor:
         return self._lead(self.victim.classifier.logits(x_hat)) >= kappa
+
+    def keep(self, better: Tensor) -> None:
+        """Keep what is behind the last images in the rows ``better`` (bool (n,)), where that is more than they are."""
+        if isinstance(self.walk, Keeping):
+            self.walk.keep(better)
+
+    def parts(self) -> Sequence[Tensor]:
+        """Return what was kept for each image of the whole batch; nothing where the images are all there is."""
+        return self.walk.kept() if isinstance(self.walk, Keeping) else ()
 
     def advance(self, x_hat: Images, progress: float) -> None:
         """Move the surrogate's inner state after a step from ``x_hat``."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import torch
 
 from underfire.attacks.search.best import Best
+from underfire.attacks.search.file import FileWalk
 from underfire.attacks.search.live import LiveBatch, Restarting
 from underfire.attacks.search.objective import MakeSurrogate
 from underfire.attacks.search.settings import SearchSettings
@@ -39,7 +40,9 @@ def search(
         make_surrogate: the attacker's side of the interpreters; None attacks the prediction alone.
     """
     success = settings.success(with_map=make_surrogate is not None)
-    best, live = Best(x, success), LiveBatch(victim, x, goal, space.walk(x))
+    walk = space.walk(x) if victim.files is None else FileWalk(space, victim.files)
+    best, live = Best(x, success), LiveBatch(victim, x, goal, walk)
+    changing = victim.files is not None and victim.files.changes
     steps = torch.zeros(len(x), dtype=torch.int64)
     for step in range(settings.steps + 1):
         if make_surrogate and step == settings.warmup:
@@ -50,9 +53,12 @@ def search(
         terms, distance = live.see(x_hat, look=settings.looks_at(step))
         reached = Reached.of(live.head, terms.logits.detach(), live.goal)
         steps[live.rows.cpu()] = step
-        if (far := how_far(reached, distance, success.with_map, settings.left_unseen(step))) is not None:
-            best.offer(live.rows, x_hat.detach(), reached, far, live.walk.measures())
-        done = success.done(reached, distance)
+        far = how_far(reached, distance, success.with_map, settings.left_unseen(step))
+        if changing:  # of what is drawn anew at each step, one look tells little: the last confident success is kept
+            far = settings.later(step, reached.p)
+        if far is not None:
+            live.keep(best.offer(live.rows, x_hat.detach(), reached, far, live.walk.measures()))
+        done = torch.zeros_like(reached.top) if changing else success.done(reached, distance)
         if step == settings.steps or bool(done.all()):
             break
         if settings.yields:
@@ -61,7 +67,7 @@ def search(
         del terms  # or this step's graph would still be there while the next one is built
         live.advance(x_hat.detach(), settings.progress(step))
         live.select(~done)
-    return Found(best.images, steps, best.extras)
+    return Found(best.images, steps, best.extras, live.parts())
 
 
 def how_far(reached: Reached, distance: PerImage | None, with_map: bool, left_unseen: float | None) -> PerImage | None:

@@ -7,10 +7,11 @@ import math
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
+import torch
 from pydantic import AfterValidator, Field
 
 from underfire.attacks.search.success import Success
-from underfire.core import UnderfireError
+from underfire.core import PerImage, UnderfireError
 from underfire.core.hashing import ADDED
 
 FIRST_ORDER = 3.0
@@ -193,6 +194,10 @@ class SearchSettings:
         if self.check or step < self.warmup:
             return None
         return 1 - step / max(1, self.steps)
+
+    def later(self, step: int, like: PerImage) -> PerImage | None:
+        """Give each image the share of the search that is left at ``step``; None before the map counts."""
+        return None if step < self.warmup else torch.full_like(like, 1 - step / max(1, self.steps))
 
     def bound(self, step_passes: float) -> float:
         """Give the most F that an image can cost, where a step on prediction and map costs ``step_passes``."""

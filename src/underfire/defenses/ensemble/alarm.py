@@ -25,7 +25,7 @@ from underfire.images import pixels
 from underfire.images.given import as_shown
 from underfire.images.photos import Folder
 from underfire.interpreters import checked
-from underfire.registry import register
+from underfire.registry import door_of, register
 
 
 @register("defenses", "ensemble")
@@ -58,6 +58,7 @@ class EnsembleAlarm:
         self.threshold = self.known.threshold
         self.digest = calibration.digest(path)
         self.passes = 2 * (1 + self.ensemble.map_passes)
+        self.door = door_of(classifier)
 
     def scores(self, x: Images) -> tuple[Tensor, PerImage, dict[str, dict[int, Tensor]]]:
         """Compute the logits (N, K), the scores (N,) and, by member and row, the maps of images (N, 3, H, W).
@@ -101,13 +102,12 @@ class EnsembleAlarm:
         )
 
     def _shown(self, image: str | Path | Tensor) -> tuple[str, Any]:
-        policy = self.classifier.preprocess
         if isinstance(image, Tensor):
             if image.dim() != 3:
                 raise UnderfireError(f"A tensor {tuple(image.shape)}: give one image at a time, (C, H, W).")
-            return "tensor", as_shown(image[None], policy, self.classifier.name)[0]
+            return "tensor", as_shown(image[None], self.classifier.preprocess, self.classifier.name)[0]
         content = Folder(str(image)).bytes(Path(image).name)
-        return str(image), pixels.load(content, str(image), policy)
+        return str(image), self.door.open(content, str(image))
 
 
 @dataclass(frozen=True)

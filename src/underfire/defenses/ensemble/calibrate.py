@@ -20,6 +20,7 @@ from underfire.defenses.ensemble.interpreter import MEMBERS, Ensemble
 from underfire.images import pixels
 from underfire.images.photos import Folder
 from underfire.metrics import conformal
+from underfire.registry import door_of
 
 BATCH = 8
 """Photos that share a batch."""
@@ -157,10 +158,10 @@ def _distances(ensemble: Ensemble, folder: Folder, photos: Sequence[Photo], list
 def _add_batch(ensemble: Ensemble, folder: Folder, photos: Sequence[Photo], found: Distances) -> None:
     """Add the distances of some photos."""
     usable: list[Photo] = []
-    levels = []
+    levels, door = [], door_of(ensemble.classifier)
     for photo in photos:
         try:
-            levels.append(pixels.load(folder.bytes(photo.path), photo.path, ensemble.classifier.preprocess))
+            levels.append(door.open(folder.bytes(photo.path), photo.path))
             usable.append(photo)
         except UnderfireError as e:
             found.skipped[photo.path] = str(e)
