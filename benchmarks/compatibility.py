@@ -78,7 +78,7 @@ def tried(made: Made, folder: Path, names: list[str]) -> Iterator[dict[str, Any]
 
 def misfit(classifier: Any, name: str) -> str:
     """Say why an interpreter does not fit a classifier; '' where it explains an image and gives an attack a slope."""
-    x = trial_images(classifier.preprocess.input_size)[1:2]
+    x = trial_images(*classifier.preprocess.shape)[1:2]
     try:
         interpreter = registry.build_interpreter(name, classifier, FEW.get(name, {}))
         y = classifier.logits(x).argmax(1)

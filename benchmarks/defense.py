@@ -253,9 +253,9 @@ def show() -> None:
         scores = [row["alarm_score"] for row in rows]
         own, shown = [row["image"] for row in benign_rows], [row["image"] for row in rows]
         area = detection.auc(quiet, scores, photos=(own, shown))  # an attacked photo is not its own negative
-        new = [row for row in benign_rows if row["unseen"]]
+        unseen = [row for row in benign_rows if row["unseen"]]
         alike = detection.auc(
-            [row["clean_alarm_score"] for row in new], scores, photos=([r["image"] for r in new], shown)
+            [row["clean_alarm_score"] for row in unseen], scores, photos=([r["image"] for r in unseen], shown)
         )
         at_5, at_1 = (detection.detection(quiet, scores, a, (own, shown)).value for a in (0.05, 0.01))
         found, won = (estimate.rate([row[name] for row in rows]) for name in ("alarm", "success"))

@@ -37,12 +37,16 @@ COLUMNS = (
     "defense",
     "eps",
     "seed",
+    "target",
     "success",
     "confidence",
     "target_map",
     "map_l1",
     "map_iou",
     "map_rank",
+    "map_distance",
+    "yardstick",
+    "power",
     "untouched_l1",
     "untouched",
     "forged",
@@ -125,6 +129,17 @@ CASES: dict[str, dict[str, Any]] = {
             ("thorough", {"preset": "thorough", "attack": "adv2"}),
             ("eps16", {"eps": 16}),
             ("eps32", {"eps": 32}),
+        )
+    },
+    # Three targets and three seeds: nine attacks a photo, of which the least likely class and the runner-up need no seed.
+    **{
+        f"trials-{name}": {
+            **{"images": IMAGENET, "limit": limit, "interpreter": name, "attack": "adv2", "seeds": 3, "target": target},
+            **({"batch_size": 6} if name == "mask" else {}),
+        }
+        for name, limit, target in (
+            *((name, 100, "random,least-likely,nearest") for name in ("cam", "rts")),
+            *(("grad", 24, "random"), ("mask", 12, "random")),
         )
     },
     "cam-resnet50-eps16": {**tiny("resnet50"), "limit": 12, "eps": 16},

@@ -101,7 +101,7 @@ def settled(net: nn.Module, side: int) -> nn.Module:
         for drop in drops:
             drop.eval()
         with torch.no_grad():
-            net(torch.cat([(trial_images(side) - 0.5) / 0.25] * 2) + 0.1 * torch.randn(6, 3, side, side))
+            net(torch.cat([(trial_images(3, side, side) - 0.5) / 0.25] * 2) + 0.1 * torch.randn(6, 3, side, side))
     return net.eval()
 
 

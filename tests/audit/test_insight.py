@@ -72,7 +72,7 @@ class Sharp(KinkedNet):
 
     def __init__(self) -> None:
         super().__init__()
-        self.hidden = torch.jit.script(nn.ReLU())  # type: ignore[no-untyped-call]
+        self.hidden = torch.jit.script(nn.ReLU())
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.head(self.hidden(self.body(x) - 0.1).mean((2, 3)))

@@ -19,10 +19,10 @@ from underfire.core import refused
 def test_the_hint_fits_the_mistake(make: object, hint: str) -> None:
     with pytest.raises(RuntimeError) as raised:
         make()  # type: ignore[operator]
-    said = str(refused("mine", 8, raised.value))
+    said = str(refused("mine", (8, 8), raised.value))
     assert hint in said
     assert ("--input-size" in said) == (hint == "--input-size")
 
 
 def test_too_many_threads_are_no_matter_of_the_input() -> None:
-    assert "--input-size" not in str(refused("mine", 8, RuntimeError("OMP: cannot create 100000 threads, size")))
+    assert "--input-size" not in str(refused("mine", (8, 8), RuntimeError("OMP: cannot create 100000 threads, size")))

@@ -44,7 +44,8 @@ def checkpoint(way: str, zipped: bool) -> bytes:
 
 @functools.cache
 def safe(metadata: bool) -> bytes:
-    return save(STATE, {"architecture": "net", "mean": "[0.5, 0.5, 0.5]"} if metadata else None)
+    made: bytes = save(STATE, {"architecture": "net", "mean": "[0.5, 0.5, 0.5]"} if metadata else None)
+    return made
 
 
 def inside(content: bytes, how: Mutation) -> bytes:

@@ -14,7 +14,8 @@ PHOTO = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
 def test_copies_are_pictures_of_the_same_size_and_depend_on_the_seed_alone() -> None:
     one, again, other = (natural_copies(PHOTO, seed) for seed in (1, 1, 2))
     for name, copy in one.items():
-        assert (copy.shape, copy.dtype) == (PHOTO.shape, np.uint8)
+        assert copy.shape == PHOTO.shape
+        assert copy.dtype == np.uint8
         np.testing.assert_array_equal(copy, again[name])
     assert not np.array_equal(one["noise"], other["noise"])
     assert list(natural_copies(PHOTO, 1, few=True)) == list(COPIES)[:FEW]

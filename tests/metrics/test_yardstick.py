@@ -26,7 +26,7 @@ def photos(n: int, seed: int = 0, near: tuple[str, ...] = ()) -> tuple[PhotoDist
     d = scale * np.exp(rng.normal(0, 0.5, (n, 8, 3)))
     wrong = {name: TYPICAL * (0.1 if name in near else 10) for name in IMPOSTORS}
     return tuple(
-        PhotoDistances(f"{seed}-{i}", tuple(map(tuple, own.tolist())), {k: tuple(v) for k, v in wrong.items()})  # type: ignore[misc]
+        PhotoDistances(f"{seed}-{i}", tuple(map(tuple, own.tolist())), {k: tuple(v) for k, v in wrong.items()})
         for i, own in enumerate(d)
     )
 

@@ -99,7 +99,7 @@ def calibrated(out: Path, n: int) -> None:
 def test_an_audit_makes_its_own_yardstick_from_19_photos_on(out: Path, n: int) -> None:
     calibrated(out, n)
     store = Store(out)
-    good = {"map_l1": 0.05, "map_iou": 0.95, "map_rank": 0.95}
+    good: dict[str, Any] = {"map_l1": 0.05, "map_iou": 0.95, "map_rank": 0.95}
     store.put("records", "000000-a", [record(0, **good), record(1, **good | {"map_rank": 0.5})], {}, {})
     first, second = open_results(out).rows()
     if n < 19:

@@ -110,7 +110,7 @@ def loaded(broken: tuple[int, ...] = ()) -> Loaded:
     photos = [Photo(f"p{i}.png", str(i)) for i in range(N)]
     png = [pixels.encode_png(levels) for levels in pixels.to_levels(pictures(N, 3, 24))]
     content = {photo: b"nothing" if i in broken else png[i] for i, photo in enumerate(photos)}
-    return load(photos, content.__getitem__, door_of(toy()), toy().preprocess.input_size, FIRST)
+    return load(photos, content.__getitem__, door_of(toy()), toy().preprocess, FIRST)
 
 
 def means(batch: Batch) -> list[float]:

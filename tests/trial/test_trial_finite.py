@@ -62,7 +62,7 @@ def gamma() -> TorchClassifier:
 def loaded(classifier: TorchClassifier, levels: Any) -> Loaded:
     photos = [Photo(f"p{i}.png", str(i)) for i in range(len(levels))]
     content = dict(zip(photos, map(pixels.encode_png, levels), strict=True))
-    return load(photos, content.__getitem__, door_of(classifier), classifier.preprocess.input_size)
+    return load(photos, content.__getitem__, door_of(classifier), classifier.preprocess)
 
 
 def job(attack: Any, against: str | None, target: Any = "least-likely") -> Job:

@@ -26,7 +26,9 @@ def test_copies_are_measured_as_the_interpreter_sees_them(tmp_path: Path) -> Non
     with extended():
         net = underfire.classifier("toy")
         cam = underfire.interpreter("cam", net)
-        loaded = load_given([str(one) for one in sorted(photos(tmp_path / "in", 3).iterdir())], net)
+        loaded = load_given(
+            [str(one) for one in sorted(photos(tmp_path / "in", 3).iterdir())], System(net, {"cam": cam})
+        )
         found = measure(System(net, {"cam": cam}), cam, loaded, 5)
         for n, photo in enumerate(loaded.photos):
             x = pixels.to_tensor(loaded.levels[n : n + 1])
