@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from underfire.attacks.adv2 import adv2 as adv2_maker
 from underfire.attacks.presets.row import PRESET_NAMES
@@ -28,6 +29,7 @@ class Noise:
 
     name: ClassVar[str] = "noise"
     fools_interpreter: ClassVar[bool] = False
+    forges_files: ClassVar[bool] = True
     spelled: ClassVar[str] = "Noise"
     draws: ClassVar[bool] = True
     eps: Annotated[int, Field(ge=1, le=LEVELS)]
@@ -46,12 +48,18 @@ class Noise:
         return 0.0
 
     def run(self, victim: Victim, x: Images, goal: Goal, seeds: Sequence[int]) -> Found:
-        """Draw the noise of the clean images ``x`` (N, 3, H, W), each from its own seed."""
-        noisy = x.clone()
-        for one, seed in zip(noisy, seeds, strict=True):
-            signs = torch.randint(0, 2, one.shape, generator=torch.Generator().manual_seed(seed % 2**63)) * 2 - 1
-            one.copy_(((one * LEVELS).round() + self.eps * signs.to(one)).clamp(0, LEVELS) / LEVELS)
-        return Found(noisy, torch.zeros(len(x), dtype=torch.int64))
+        """Draw the noise of the clean images ``x`` (N, C, H, W), or of their files, each from its own seed."""
+        steps = torch.zeros(len(x), dtype=torch.int64)
+        if victim.files is None:
+            return Found(torch.cat([self._noisy(*one) for one in zip(x.split(1), seeds, strict=True)]), steps)
+        parts = [self._noisy(*one) for one in zip(victim.files.clean, seeds, strict=True)]
+        levels = [(part * LEVELS).round().byte() for part in parts]
+        return Found(victim.files.shown(levels), steps, {}, levels)
+
+    def _noisy(self, image: Tensor, seed: int) -> Tensor:
+        """Add noise to one image (1, C, H, W) in [0, 1]."""
+        signs = torch.randint(0, 2, image.shape[1:], generator=torch.Generator().manual_seed(seed % 2**63)) * 2 - 1
+        return ((image * LEVELS).round() + self.eps * signs.to(image)).clamp(0, LEVELS) / LEVELS
 
 
 @register("attacks", "adv2-control")
