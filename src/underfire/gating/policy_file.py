@@ -88,7 +88,8 @@ def _checked(values: Mapping[str, Any], who: str, lines: Lines) -> Policy:
     try:
         return of_mapping(values)
     except ValidationError as e:
-        raise _mistake(e.errors()[0], who, lines) from e
+        typos = [error for error in e.errors() if error["type"] == "extra_forbidden"]  # often the cause of the others
+        raise _mistake([*typos, *e.errors()][0], who, lines) from e
 
 
 def _mistake(error: Any, who: str, lines: Lines) -> UnderfireError:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from underfire.gating.policy import TO_BASELINE, UPPER, Bound, Name
-from underfire.report.text import percent, pretty
+from underfire.report.text import NBSP, percent, pretty
 
 Word: TypeAlias = Literal["holds", "fails", "undecided"]
 Whole: TypeAlias = Literal["pass", "fail", "undecided", "incomplete"]
@@ -148,7 +148,7 @@ def figure(value: float | None, n: int, rate: bool, signed: bool = False) -> str
     if value is None:
         return "–"
     sign = "+" if signed and value > 0 else ""
-    return sign + (percent(value, n) if rate else f"{value:.3g}".replace("-", "−"))
+    return sign + (percent(value, n).replace(NBSP, " ") if rate else f"{value:.3g}".replace("-", "−"))
 
 
 def bound_words(bound: Bound, limit: float, rate: bool) -> str:
