@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -21,11 +20,6 @@ _RULING: TypeAdapter[Ruling] = TypeAdapter(Ruling)
 def as_json(ruling: Ruling) -> bytes:
     """Write a ruling as JSON; its schema is docs/schemas/gate.schema.json."""
     return _RULING.dump_json(ruling, indent=2) + b"\n"
-
-
-def schema() -> dict[str, Any]:
-    """Make the schema of the JSON."""
-    return _RULING.json_schema(mode="serialization")
 
 
 FORMATS: Mapping[str, Callable[[Ruling], bytes]] = {
