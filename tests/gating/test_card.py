@@ -37,7 +37,11 @@ def test_a_card_of_an_audit_that_is_not_complete_says_so(tmp_path: Path) -> None
 
 def test_a_new_policy_is_valid_and_decides_on_its_own_audit(tmp_path: Path) -> None:
     seen = {"alarm": True, "alarm_score": 1.0, "clean_alarm": False}
-    records = [*rows(shares(30, 32)), *rows(shares(0, 20), judge="grad"), *rows(shares(9, 9), "pgd", judge="on: off", **seen)]
+    records = [
+        *rows(shares(30, 32)),
+        *rows(shares(0, 20), judge="grad"),
+        *rows(shares(9, 9), "pgd", judge="on: off", **seen),
+    ]
     out = audit(tmp_path / "out", records)
     text = template(out)
     (tmp_path / "gate.yaml").write_text(text, encoding="utf-8")
@@ -58,7 +62,11 @@ def test_what_a_new_policy_offers_as_comments_is_valid_too(tmp_path: Path) -> No
     assert offered.count("- measure") == 2
     (tmp_path / "gate.yaml").write_text(offered, encoding="utf-8")
     found = ruling(out, read_policy(tmp_path / "gate.yaml"), out)
-    assert [(d.measure, d.bound) for d in found.decisions] == [("forged", "max"), ("forged", "increase"), ("map_iou", "max")]
+    assert [(d.measure, d.bound) for d in found.decisions] == [
+        ("forged", "max"),
+        ("forged", "increase"),
+        ("map_iou", "max"),
+    ]
     assert found.status == 0
 
 

@@ -81,7 +81,16 @@ def test_the_json_is_valid_and_the_page_says_it_all(tmp_path: Path) -> None:
     found = compare(before, now)
     check_ours("compare", json.loads(COMPARISON.dump_json(found)))
     text = page(found)
-    for part in ("rose from 25 %", "90 %", "+65 %", "a/10&amp;.png", "1 of 2 units", "b.pt", "&lt; 0.001", "old &lt;b&gt;"):
+    for part in (
+        "rose from 25 %",
+        "90 %",
+        "+65 %",
+        "a/10&amp;.png",
+        "1 of 2 units",
+        "b.pt",
+        "&lt; 0.001",
+        "old &lt;b&gt;",
+    ):
         assert part in text, part
     assert "<script" not in text
     assert "old <b>" not in text

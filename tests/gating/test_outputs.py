@@ -37,7 +37,7 @@ rules:
 
 @pytest.fixture
 def found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ruling:
-    """One rule fails on CAM, one is undecided on GRAD, one holds on both, one has nothing to go by; a unit is missing."""
+    """One rule fails, one is undecided, one holds on both cells, one has nothing to go by; a unit is missing."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "ci").mkdir()
     (tmp_path / "ci" / "our gate.yaml").write_text(POLICY, encoding="utf-8")
@@ -71,7 +71,7 @@ def test_junit_is_read_by_junitparser(found: Ruling, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("undecided", "kind"), [("pass", Skipped), ("fail", Failure)])
 def test_undecided_cases_are_skipped_or_fail_on_demand(found: Ruling, undecided: Any, kind: type) -> None:
     suite = ElementTree.fromstring(format_of("x.xml")(replace(found, undecided=undecided)))
-    cases = list(JUnitXml.fromelem(suite))[0]
+    cases = next(iter(JUnitXml.fromelem(suite)))
     grad = next(case for case in cases if "GRAD" in case.name and "forged" in case.classname)
     assert isinstance(grad.result[0], kind)
 
@@ -154,6 +154,11 @@ def test_markdown_shows_names_as_they_are(found: Ruling) -> None:
     odd = replace(found.decisions[0], rule="a|b <script>\n# *c*")
     said = format_of("x.md")(replace(found, decisions=(odd,))).decode()
     assert "a\\|b \\<script\\> \\# \\*c\\*" in said
+
+
+def test_the_badge_is_a_picture_that_says_the_answer(found: Ruling) -> None:
+    drawn = ElementTree.fromstring(format_of("x.svg")(found))
+    assert [element.text for element in drawn.iter("{http://www.w3.org/2000/svg}text")] == ["explanations", "fail"]
 
 
 def test_endings_choose_the_format_and_a_wrong_one_is_told(found: Ruling, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_a_policy_is_taken_as_values_or_as_it_is() -> None:
     policy = Policy(rules=(Rule(measure="forged", max=0.1),))
     assert read_policy({"rules": [{"measure": "forged", "max": 0.1}]}).policy == policy
     assert read_policy(policy).policy is policy
-    with pytest.raises(UnderfireError, match="'mx'.*'max'"):
+    with pytest.raises(UnderfireError, match=r"'mx'.*'max'"):
         read_policy({"rules": [{"measure": "forged", "mx": 0.1}]})
 
 

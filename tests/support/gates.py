@@ -47,7 +47,9 @@ def audit(
         for i in range(failed):
             store.put_failed("records", f"f{i}", [], {})
         if scale is not None:
-            store.put("scale", "s", [Scale(f"a/{i}&.png", f"{i:064d}", j, scale) for j in judges for i in range(5)], {}, {})
+            store.put(
+                "scale", "s", [Scale(f"a/{i}&.png", f"{i:064d}", j, scale) for j in judges for i in range(5)], {}, {}
+            )
     content = {"images": "photos", "classifier": "toynet", "resolved": {"units": units, "scale_units": 1}, **plan}
     (folder / "plan.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     return folder

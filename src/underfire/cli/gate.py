@@ -47,7 +47,7 @@ def gate(
     ] = None,
     outputs: Annotated[
         list[str] | None,
-        typer.Option("--output", "-o", metavar="FILE", help=".json, .junit.xml, .sarif or .md. Repeatable."),
+        typer.Option("--output", "-o", metavar="FILE", help=".json, .junit.xml, .sarif, .md, .svg. Repeatable."),
     ] = None,
     init: Annotated[bool, typer.Option("--init", help="Write a commented --policy from the audit, and stop.")] = False,
     out: OutFlag = None,

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 from underfire.core import UnderfireError
 from underfire.core.files import write_whole
 from underfire.core.place import place
+from underfire.gating.badge import badge
 from underfire.gating.junit import junit
 from underfire.gating.markdown import markdown
 from underfire.gating.ruling import Ruling
@@ -28,6 +29,7 @@ FORMATS: Mapping[str, Callable[[Ruling], bytes]] = {
     ".sarif": sarif,
     ".sarif.json": sarif,
     ".json": as_json,
+    ".svg": badge,
     ".md": lambda ruling: markdown(ruling).encode(errors="replace"),
 }
 """Ending -> format; the longest that fits is taken."""
