@@ -84,7 +84,7 @@ def test_the_json_is_valid_and_the_page_says_it_all(tmp_path: Path) -> None:
     for part in (
         "rose from 25 %",
         "90 %",
-        "+65 %",
+        "+65 points",
         "a/10&amp;.png",
         "1 of 2 units",
         "b.pt",

@@ -98,10 +98,11 @@ def measured(out: Place) -> list[Measured]:
 def gaps(out: Place) -> Iterator[str]:
     """Yield a sentence for each reason why an audit is not complete."""
     now = status(out)
-    go_on = f"go on with: underfire run '{out / 'plan.yaml'}'"
+    go_on = "run it again to finish it"
     if now.done + now.failed < now.units:
-        yield f"{now.done} of {count(now.units, 'unit')} of '{out}' are done: {go_on}"
+        yield f"{now.done} of {count(now.units, 'unit')} of '{out.name}' are done: {go_on}"
     if now.failed:
-        yield f"{count(now.failed, 'unit')} of '{out}' failed: {go_on}"
+        yield f"{count(now.failed, 'unit')} of '{out.name}' failed: {go_on}"
     if now.scale_done < now.scale_units:
-        yield f"{now.scale_done} of {count(now.scale_units, 'unit')} of the untouched scale are done: {go_on}"
+        scale = f"{now.scale_done} of {count(now.scale_units, 'unit')} of the untouched scale"
+        yield f"{scale} of '{out.name}' are done: {go_on}"

@@ -144,16 +144,25 @@ def cell_words(cell: Mapping[str, str | int | None]) -> str:
 
 
 def figure(value: float | None, n: int, rate: bool, signed: bool = False) -> str:
-    """Write a value of a decision: a share in percent, a mean with three digits; a dash where there is none."""
+    """Write a value of a decision: a share in percent, a mean with three digits; a dash where there is none.
+
+    Args:
+        value: the value.
+        n: photos behind it.
+        rate: whether it is a share.
+        signed: whether it is a difference: with its sign, that of two shares in points of a hundred.
+    """
     if value is None:
         return "–"
-    sign = "+" if signed and value > 0 else ""
-    return sign + (percent(value, n).replace(NBSP, " ") if rate else f"{value:.3g}".replace("-", "−"))
+    if rate and not signed:
+        return percent(value, n).replace(NBSP, " ")
+    shown = f"{100 * value:.3g} points" if rate else f"{value:.3g}"
+    return ("+" if signed and value > 0 else "") + shown.replace("-", "−")
 
 
 def bound_words(bound: Bound, limit: float, rate: bool) -> str:
     """Say a bound in words: at most 10 %."""
-    shown = f"{100 * limit:.3g} %" if rate else f"{limit:.3g}"
     if bound in TO_BASELINE:
+        shown = f"{100 * limit:.3g} points" if rate else f"{limit:.3g}"
         return f"{'up' if bound in UPPER else 'down'} by at most {shown}"
-    return f"at {'most' if bound in UPPER else 'least'} {shown}"
+    return f"at {'most' if bound in UPPER else 'least'} " + (f"{100 * limit:.3g} %" if rate else f"{limit:.3g}")
