@@ -1,7 +1,7 @@
 """95 % intervals that a gate can decide on, each side wrong in about 2.5 % of cases. Photos are the clusters.
 
 Rates have Clopper and Pearson's interval (1934). Wilson's, which reports show, is right in the mean, but its one side
-is wrong in up to 16 % of cases where a rate is near 0 or 1, which is where gates stand. Means have the studentized
+is wrong in up to 17 % of cases where a rate is near 0 or 1, which is where gates stand. Means have the studentized
 bootstrap (Efron and Tibshirani 1993, section 12.5), since distances are skewed. The difference of two rates on the
 same photos has Tango's score interval (1998), which agrees with McNemar's test.
 """
