@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from underfire.gating.policy import TO_BASELINE, UPPER, Bound, Name
-from underfire.report.text import NBSP, percent, pretty
+from underfire.report.text import NBSP, count, percent, pretty
 
 Word: TypeAlias = Literal["holds", "fails", "undecided"]
 Whole: TypeAlias = Literal["pass", "fail", "undecided", "incomplete"]
@@ -112,7 +112,7 @@ class Ruling:
         """The answer in one line."""
         counts = f"{self.number('holds')} hold, {self.number('fails')} fail, {self.number('undecided')} undecided"
         why = " The audit is not complete." if self.gaps else ""
-        return f"{self.verdict.upper()}: of {len(self.decisions)} checks, {counts}.{why}"
+        return f"{self.verdict.upper()}: of {count(len(self.decisions), 'check')}, {counts}.{why}"
 
 
 def whole(decisions: tuple[Decision, ...], gaps: tuple[str, ...], undecided: Literal["pass", "fail"] | None) -> Whole:
