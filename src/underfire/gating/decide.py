@@ -85,9 +85,9 @@ def matching(rule: Rule, cells: Sequence[Measured], who: str) -> list[Measured]:
     """
     found = list(cells)
     for column, wanted in rule.where.chosen:
-        if column == AT and AT not in cells[0].cell:
+        known = {str(cell.cell[column]) for cell in cells if cell.cell.get(column) is not None}
+        if column == AT and not known:  # records of before there was such a column
             continue
-        known = {str(cell.cell[column]) for cell in cells if cell.cell[column] is not None}
         for value in wanted:
             if str(value) not in known:
                 raise UnderfireError(
