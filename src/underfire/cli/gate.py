@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from underfire.cli.flags import STOPPED, FolderArgument, OutFlag, examples
 from underfire.core import UnderfireError
 from underfire.core.place import Place, place
-
-if TYPE_CHECKING:
-    from underfire.gating.ruling import Ruling
 
 verbs = typer.Typer()
 
@@ -61,20 +58,15 @@ def gate(
     from underfire.gating.outputs import format_of, write_all
     from underfire.gating.policy_file import read_policy
 
+    if init:
+        return _init(_audited(audit, out), policy)
+    rules, before = read_policy(policy), None if baseline is None else place(baseline)
     for file in outputs or ():
         format_of(file)  # a wrong ending is told before an hour of work
-    rules = None if init else read_policy(policy)
-    folder = _audited(audit, out)
-    if rules is None:
-        _init(folder, policy)
-        return
-    found: Ruling = ruling(
-        folder, rules, None if baseline is None else place(baseline), undecided.value if undecided else None
-    )
+    found = ruling(_audited(audit, out), rules, before, undecided.value if undecided else None)
     show_ruling(found)
     write_all(found, outputs or ())
-    if found.status:
-        raise typer.Exit(found.status)
+    raise typer.Exit(found.status)
 
 
 def _audited(audit: str, out: str | None) -> Place:
