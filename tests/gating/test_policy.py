@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from underfire.core import NotFoundError, UnderfireError
-from underfire.gating.policy import Policy, Rule
+from underfire.gating.policy import Policy, Rule, Where
 from underfire.gating.policy_file import read_policy
 
 GOOD = """\
@@ -118,3 +121,25 @@ def test_references_that_unfold_to_millions_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [0.1, 1, 0.5])
 def test_whole_numbers_are_bounds_too(value: Any) -> None:
     assert Rule(measure="passes", max=value).max == float(value)
+
+
+WORDS = st.sampled_from([*Rule.model_fields, *Where.model_fields, "rules", "errors", "forged", "cam", "", "é\x00"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | WORDS | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS | st.integers(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(WORDS, VALUES, max_size=3) | st.fixed_dictionaries({"rules": st.lists(VALUES, max_size=3)}))
+def test_any_values_are_a_policy_or_one_sentence(values: dict[str, Any]) -> None:
+    with contextlib.suppress(UnderfireError):
+        read_policy(values)
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200).map(lambda text: f"rules:\n- {text}".encode("utf-8", "replace")))
+def test_any_bytes_are_a_policy_or_one_sentence(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.yaml"
+    path.write_bytes(content)
+    with contextlib.suppress(UnderfireError):
+        read_policy(path)
