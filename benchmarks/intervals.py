@@ -47,7 +47,8 @@ def pairs() -> Iterator[Row]:
             weights = stats.multinomial.pmf(tables, n, [a, b, max(0.0, 1 - a - b)])
             z = scores(more, less, n, a - b)
             wrong.append((weights[z > Z].sum(), weights[z < -Z].sum()))
-        yield "paired rates, Tango", n, "the worst pair", *(float(side) for side in np.max(wrong, axis=0))
+        above, below = np.max(wrong, axis=0)
+        yield "paired rates, Tango", n, "the worst pair", float(above), float(below)
 
 
 def student(x: NDArray[np.float64]) -> Sequence[float]:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, ModelCardData
 
 from support.gates import audit, rows, shares
 from underfire.core import UnderfireError
@@ -20,6 +20,8 @@ def test_the_card_is_read_by_hugging_face(tmp_path: Path) -> None:
     out = audit(tmp_path, [*rows(shares(30, 32)), *rows([*shares(1, 20), None], judge="grad")], images="/home/me/scans")
     text = card(out, "my-model")
     data = ModelCard(text, ignore_metadata_errors=False).data
+    assert isinstance(data, ModelCardData)
+    assert data.eval_results is not None
     results = {(r.metric_name, r.dataset_name): r.metric_value for r in data.eval_results}
     assert results["forged, ADV² on CAM (toynet, paper, ε 8)", "scans"] == 0.9375
     assert results["forged, ADV² on GRAD (toynet, paper, ε 8)", "scans"] == 0.05

@@ -29,7 +29,7 @@ def junit(ruling: Ruling) -> bytes:
     counts = {kind: str(len(suite.findall(f"testcase/{kind}"))) for kind in ("failure", "error", "skipped")}
     totals = {"tests": str(len(suite)), "failures": counts["failure"], "errors": counts["error"]}
     suite.attrib.update({**totals, "skipped": counts["skipped"], "time": "0"})
-    root = ElementTree.Element("testsuites", name="underfire gate", **totals)
+    root = ElementTree.Element("testsuites", {"name": "underfire gate", **totals})
     root.append(suite)
     ElementTree.indent(root)
     found: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)

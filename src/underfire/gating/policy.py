@@ -29,14 +29,14 @@ class Where(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    classifier: Value = Field(None, description="Name of the classifier attacked.")
-    interpreter: Value = Field(None, description="The judge's interpreter.")
-    attack: Value = Field(None, description="Name of the attack.")
-    against: Value = Field(None, description="The interpreter that the attack was made against.")
-    preset: Value = Field(None, description="How much the attacker spent.")
-    eps: Value = Field(None, description="L∞ budget in levels of 255.")
-    at: Value = Field(None, description="Where the picture was judged; ignored where records do not say it.")
-    defense: Value = Field(None, description="Kind of the alarm; 'none' without one.")
+    classifier: Value = Field(default=None, description="Name of the classifier attacked.")
+    interpreter: Value = Field(default=None, description="The judge's interpreter.")
+    attack: Value = Field(default=None, description="Name of the attack.")
+    against: Value = Field(default=None, description="The interpreter that the attack was made against.")
+    preset: Value = Field(default=None, description="How much the attacker spent.")
+    eps: Value = Field(default=None, description="L∞ budget in levels of 255.")
+    at: Value = Field(default=None, description="Where the picture was judged; ignored where records do not say it.")
+    defense: Value = Field(default=None, description="Kind of the alarm; 'none' without one.")
 
     @property
     def chosen(self) -> Iterator[tuple[str, tuple[str | int, ...]]]:
@@ -57,19 +57,19 @@ class Rule(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     measure: Name = Field(description="The rate or mean that is bounded.")
-    name: str | None = Field(None, min_length=1, max_length=100, description="A name of your own.")
-    where: Where = Field(Where(), description="The cells; all of them by default.")
+    name: str | None = Field(default=None, min_length=1, max_length=100, description="A name of your own.")
+    where: Where = Field(default=Where(), description="The cells; all of them by default.")
     max: Annotated[float, Field(allow_inf_nan=False, strict=True)] | None = Field(
-        None, description="The whole 95 % interval must lie at or below it."
+        default=None, description="The whole 95 % interval must lie at or below it."
     )
     min: Annotated[float, Field(allow_inf_nan=False, strict=True)] | None = Field(
-        None, description="The whole 95 % interval must lie at or above it."
+        default=None, description="The whole 95 % interval must lie at or above it."
     )
     increase: Annotated[float, Field(allow_inf_nan=False, strict=True)] | None = Field(
-        None, description="It may be so much larger than in the baseline, on the same photos."
+        default=None, description="It may be so much larger than in the baseline, on the same photos."
     )
     decrease: Annotated[float, Field(allow_inf_nan=False, strict=True)] | None = Field(
-        None, description="It may be so much smaller than in the baseline, on the same photos."
+        default=None, description="It may be so much smaller than in the baseline, on the same photos."
     )
 
     @field_validator(*BOUNDS, mode="before")
@@ -129,7 +129,7 @@ class Policy(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     rules: tuple[Rule, ...] = Field(min_length=1, description="All of them must hold.")
-    errors: int = Field(0, ge=0, strict=True, description="Photos without a result that a cell may have.")
+    errors: int = Field(default=0, ge=0, strict=True, description="Photos without a result that a cell may have.")
 
 
 @dataclass(frozen=True)
