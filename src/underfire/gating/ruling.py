@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from underfire.gating.policy import TO_BASELINE, UPPER, Bound, Name
-from underfire.report.text import NBSP, count, percent, pretty
+from underfire.report.text import NBSP, count, number, percent, pretty
 
 Word: TypeAlias = Literal["holds", "fails", "undecided"]
 Whole: TypeAlias = Literal["pass", "fail", "undecided", "incomplete"]
@@ -156,13 +156,20 @@ def figure(value: float | None, n: int, rate: bool, signed: bool = False) -> str
         return "–"
     if rate and not signed:
         return percent(value, n).replace(NBSP, " ")
-    shown = f"{100 * value:.3g} points" if rate else f"{value:.3g}"
-    return ("+" if signed and value > 0 else "") + shown.replace("-", "−")
+    shown = f"{100 * value:.3g} points".replace("-", "−") if rate else digits(value)
+    return ("+" if signed and value > 0 and shown[0] != "<" else "") + shown
+
+
+def digits(value: float) -> str:
+    """Write a number with three digits, never in powers of ten."""
+    if 0 < abs(value) < 1e-4:
+        return number(value)
+    return (f"{value:.3g}" if abs(value) < 1_000 else f"{value:,.0f}").replace("-", "−")
 
 
 def bound_words(bound: Bound, limit: float, rate: bool) -> str:
     """Say a bound in words: at most 10 %."""
     if bound in TO_BASELINE:
-        shown = f"{100 * limit:.3g} points" if rate else f"{limit:.3g}"
+        shown = f"{100 * limit:.3g} points" if rate else digits(limit)
         return f"{'up' if bound in UPPER else 'down'} by at most {shown}"
-    return f"at {'most' if bound in UPPER else 'least'} " + (f"{100 * limit:.3g} %" if rate else f"{limit:.3g}")
+    return f"at {'most' if bound in UPPER else 'least'} " + (f"{100 * limit:.3g} %" if rate else digits(limit))
