@@ -11,6 +11,7 @@ import pytest
 from support.gates import audit, rows, shares
 from underfire.core import MismatchError, UnderfireError
 from underfire.gating import GateFailedError, Ruling, gate, ruling
+from underfire.gating.measures import Measured
 from underfire.gating.policy_file import read_policy
 
 
@@ -144,6 +145,22 @@ def test_the_proofs_are_the_worst_photos_the_quietest_first(tmp_path: Path) -> N
     assert [proof.photo for proof in least.proofs] == [f"a/{i}&.png" for i in (9, 10, 11)]
     (held,) = decide(out, {"measure": "success", "min": 0.5}).decisions
     assert held.proofs == ()
+
+
+def test_a_picture_without_a_map_counts_as_not_forged(tmp_path: Path) -> None:
+    lost = [replace(one, error="no map", map_l1=None, map_iou=None) for one in rows(shares(0, 32))[30:]]
+    out = audit(tmp_path, [*rows(shares(30, 30)), *lost])
+    (decision,) = decide(out, {"measure": "forged", "min": 0.99}).decisions
+    assert (decision.n, decision.value) == (32, 30 / 32)
+    assert [proof.photo for proof in decision.proofs] == ["a/30&.png", "a/31&.png"]
+    assert decide(out, {"measure": "success", "min": 0.5}).status == 0
+    assert decide(out, {"measure": "map_iou", "min": 0.5}).decisions[0].n == 30
+
+
+def test_a_verdict_that_cannot_tell_is_none() -> None:
+    row = {**rows([True])[0].__dict__, "untouched": True, "forged": True}
+    values = [Measured({}, [{**row, "power": power}]).values("forged") for power in (None, 0.9, 0.7)]
+    assert [list(value.values()) for value in values] == [[1.0], [1.0], []]
 
 
 def test_several_rows_of_a_photo_are_one_photo(tmp_path: Path) -> None:

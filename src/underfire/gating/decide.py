@@ -189,7 +189,7 @@ def _proofs(evidence: Evidence, bound: Bound, cell: Measured) -> tuple[Proof, ..
     """Pick the photos that speak most against a rule; of equals, those whose map moved least."""
     upper = bound in UPPER
     moved = cell.values("map_l1")
-    first = {row["image_sha256"]: row for row in reversed(cell.rows) if row["error"] is None}
+    first = {row["image_sha256"]: row for row in reversed(cell.rows) if row["success"] is not None}
     worse = [
         photo
         for photo, value in evidence.values.items()

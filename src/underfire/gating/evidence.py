@@ -100,4 +100,8 @@ def difference(paired: Pairs, measure: str) -> Estimate:
 def _missing(measure: str) -> str:
     if measure == "alarm":
         return "the audit has no defense"
-    return "there is no verdict" if measure in ("forged", "untouched") else "there is no result"
+    return (
+        "there is no verdict, or the explanation cannot tell"
+        if measure in ("forged", "untouched")
+        else "there is no result"
+    )

@@ -42,11 +42,15 @@ MEASURES: Mapping[str, Measure] = {
     "map_iou": Measure("mean", 1.0, "IoU of the top 20 % of the two maps"),
     "passes": Measure("mean", None, "forward-equivalents that the search spends on a photo"),
 }
+VERDICTS = ("forged", "untouched")
 AT = "at"
 """A column that only records of some versions have: where the attack was judged."""
 SELECT = ("classifier", "interpreter", "attack", "against", "preset", "eps", AT, "defense")
 """Columns that a rule can select cells by."""
-_READ = ("image", "image_sha256", "error", "adversarial", *MEASURES)
+POWER, TELLS = "power", 0.8
+"""A column that only results of some versions have: the share of wrong maps that a verdict rejects. Below so much the
+explanation cannot tell, and there is no rate of verdicts."""
+_READ = ("image", "image_sha256", "error", "adversarial", "linf_levels", *MEASURES)
 
 
 @dataclass(frozen=True)
@@ -65,9 +69,18 @@ class Measured:
         """Return each photo's value by its digest: the mean where a photo has several rows; photos are clusters."""
         found: dict[str, list[float]] = {}
         for row in self.rows:
-            if row["error"] is None and row[measure] is not None:
-                found.setdefault(row["image_sha256"], []).append(float(row[measure]))
+            if (value := self._value(row, measure)) is not None:
+                found.setdefault(row["image_sha256"], []).append(value)
         return {photo: float(np.mean(values)) for photo, values in found.items()}
+
+    def _value(self, row: Mapping[str, Any], measure: str) -> float | None:
+        """Read one value; a picture that was forged but has no map is not forged, where others can be judged at all."""
+        if measure in VERDICTS and row.get(POWER) is not None and row[POWER] < TELLS:
+            return None
+        if measure == "forged" and row[measure] is None and made(row):
+            return 0.0 if any(other["forged"] is not None for other in self.rows) else None
+        usable = row["error"] is None or (measure == "success" and made(row))
+        return float(row[measure]) if usable and row[measure] is not None else None
 
     @property
     def photos(self) -> set[str]:
@@ -77,7 +90,12 @@ class Measured:
     @property
     def errors(self) -> dict[str, str]:
         """The error of each photo that has no result, by its path."""
-        return {row["image"]: row["error"] for row in self.rows if row["error"] is not None}
+        return {row["image"]: row["error"] for row in self.rows if row["error"] is not None and not made(row)}
+
+
+def made(row: Mapping[str, Any]) -> bool:
+    """Tell whether a picture was forged although no judge has a map of it: it counts."""
+    return row["error"] is not None and row["linf_levels"] is not None
 
 
 def measured(out: Place) -> list[Measured]:
@@ -87,9 +105,10 @@ def measured(out: Place) -> list[Measured]:
         UnderfireError: it is no folder of an audit, or a part of it is damaged.
     """
     table = open_results(out).table
-    columns = [*CELL, *([AT] if AT in table.column_names else [])]
+    columns = [*CELL, *(name for name in (AT,) if name in table.column_names)]
+    read = [*columns, *_READ, *(name for name in (POWER,) if name in table.column_names)]
     cells: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-    for row in table.select([*columns, *_READ]).to_pylist():
+    for row in table.select(read).to_pylist():
         cells.setdefault(tuple(row[name] for name in columns), []).append(row)
     order = sorted(cells, key=lambda key: tuple(map(str, key)))
     return [Measured(dict(zip(columns, key, strict=True)), cells[key]) for key in order]
