@@ -11,7 +11,7 @@ import yaml
 from support.e2e import TOY, Ran, photos, underfire
 from support.gates import audit, rows, shares
 
-PASSES = "rules:\n- {measure: forged, max: 0.9, where: {attack: pgd}}\n"
+PASSES = "rules:\n- {measure: success, max: 0.9, where: {attack: pgd}}\n"
 FAILS = "rules:\n- {measure: success, min: 0.9, where: {attack: pgd}}\n"
 
 

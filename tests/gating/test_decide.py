@@ -11,7 +11,9 @@ import pytest
 from support.gates import audit, rows, shares
 from underfire.core import MismatchError, UnderfireError
 from underfire.gating import GateFailedError, Ruling, gate, ruling
-from underfire.gating.measures import Measured
+from underfire.gating.decide import matching
+from underfire.gating.measures import MeasuredCell
+from underfire.gating.policy import Rule, Where
 from underfire.gating.policy_file import read_policy
 
 
@@ -115,9 +117,12 @@ def test_rules_select_cells_by_column_and_a_list_means_any(tmp_path: Path) -> No
     assert [d.rule_id for d in both.decisions] == ["UF-FORGED-CAM", "UF-FORGED-GRAD"]
 
 
-def test_at_is_ignored_where_records_do_not_say_it(tmp_path: Path) -> None:
-    found = decide(audit(tmp_path, rows(shares(0, 32))), {"measure": "forged", "max": 0.2, "where": {"at": "front"}})
-    assert len(found.decisions) == 1
+def test_at_is_ignored_where_records_do_not_say_it() -> None:
+    rule = Rule(measure="forged", max=0.2, where=Where(at="front"))
+    old = MeasuredCell({"attack": "adv2"}, [])
+    assert matching(rule, [old], "the rule") == [old]
+    told = [MeasuredCell({"attack": "adv2", "at": at}, []) for at in ("front", "back")]
+    assert matching(rule, told, "the rule") == told[:1]
 
 
 @pytest.mark.parametrize(
@@ -159,7 +164,7 @@ def test_a_picture_without_a_map_counts_as_not_forged(tmp_path: Path) -> None:
 
 def test_a_verdict_that_cannot_tell_is_none() -> None:
     row = {**rows([True])[0].__dict__, "untouched": True, "forged": True}
-    values = [Measured({}, [{**row, "power": power}]).values("forged") for power in (None, 0.9, 0.7)]
+    values = [MeasuredCell({}, [{**row, "power": power}]).values("forged") for power in (None, 0.9, 0.7)]
     assert [list(value.values()) for value in values] == [[1.0], [1.0], []]
 
 

@@ -118,7 +118,7 @@ def test_the_gitlab_examples_script_runs_a_plan(tmp_path: Path) -> None:
     settings = yaml.safe_load((tmp_path / "first" / "plan.yaml").read_text(encoding="utf-8"))
     plan = {name: value for name, value in settings.items() if name != "resolved"}
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan), encoding="utf-8")
-    (tmp_path / "gate.yaml").write_text("rules:\n- {measure: forged, max: 0.9}\n", encoding="utf-8")
+    (tmp_path / "gate.yaml").write_text("rules:\n- {measure: success, max: 0.9}\n", encoding="utf-8")
     search = os.pathsep.join([str(installed()), *filter(None, [os.environ.get("PYTHONPATH")])])
     script = "\n".join(_gitlab()["explanations"]["script"])
     assert _run(script, tmp_path, _environment(tmp_path, PYTHONPATH=search)) == 0

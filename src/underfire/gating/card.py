@@ -15,7 +15,7 @@ from underfire.core import UnderfireError
 from underfire.core.place import Place
 from underfire.gating.intervals import exact_rate, studentized_mean
 from underfire.gating.markdown import escaped
-from underfire.gating.measures import MEASURES, Measured, gaps, measured
+from underfire.gating.measures import MEASURES, MeasuredCell, gaps, measured
 from underfire.gating.ruling import cell_words, figure
 from underfire.metrics.estimate import Estimate
 from underfire.report.text import count
@@ -58,7 +58,7 @@ def _photos(plan: Mapping[str, Any]) -> str:
     return re.split(r"[/\\]", str(plan.get("images", "photos")).rstrip("/\\"))[-1] or "photos"
 
 
-def _index(name: str, photos: str, cells: list[Measured]) -> dict[str, Any]:
+def _index(name: str, photos: str, cells: list[MeasuredCell]) -> dict[str, Any]:
     results = [
         {
             "task": {"type": "image-classification", "name": "Image classification under attack"},
@@ -79,7 +79,7 @@ def _index(name: str, photos: str, cells: list[Measured]) -> dict[str, Any]:
     return {"model-index": [{"name": name, "results": results}]}
 
 
-def _estimates(cell: Measured) -> Iterator[tuple[str, Estimate]]:
+def _estimates(cell: MeasuredCell) -> Iterator[tuple[str, Estimate]]:
     for measure in SHOWN:
         values = list(cell.values(measure).values())
         if values:
@@ -87,7 +87,7 @@ def _estimates(cell: Measured) -> Iterator[tuple[str, Estimate]]:
             yield measure, exact_rate(values) if of.kind == "rate" else studentized_mean(values, of.most)
 
 
-def _section(name: str, photos: str, cells: list[Measured], missing: list[str]) -> Iterator[str]:
+def _section(name: str, photos: str, cells: list[MeasuredCell], missing: list[str]) -> Iterator[str]:
     yield "## Can its explanations be forged?"
     yield ""
     yield (
@@ -110,7 +110,7 @@ def _section(name: str, photos: str, cells: list[Measured], missing: list[str]) 
         yield f"- {count(failed, 'judgement')} without a result: left out, never counted as zero."
 
 
-def _row(cell: Measured) -> str:
+def _row(cell: MeasuredCell) -> str:
     found = dict(_estimates(cell))
     texts = [_cell(found.get(measure), MEASURES[measure].kind == "rate") for measure in SHOWN]
     return f"| {escaped(cell_words(cell.cell))} | {len(cell.values('success')):,} | " + " | ".join(texts) + " |"

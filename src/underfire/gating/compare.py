@@ -12,7 +12,7 @@ from underfire.core import MismatchError, UnderfireError
 from underfire.core.place import Place
 from underfire.gating.evidence import difference
 from underfire.gating.intervals import mcnemar
-from underfire.gating.measures import MEASURES, Measured, gaps, measured
+from underfire.gating.measures import MEASURES, MeasuredCell, gaps, measured
 from underfire.gating.pairs import Pairs, pairs, partner
 from underfire.gating.policy import Name
 from underfire.gating.ruling import cell_words
@@ -131,18 +131,18 @@ def compare(before: Place, now: Place) -> Comparison:
     return Comparison(str(before), str(now), tuple(_settings(before, now)), changes, tuple(unpaired))
 
 
-def _photos(cells: list[Measured]) -> set[str]:
+def _photos(cells: list[MeasuredCell]) -> set[str]:
     return set().union(*(cell.photos for cell in cells))
 
 
-def _changes(cell: Measured, other: Measured) -> Iterator[Change]:
+def _changes(cell: MeasuredCell, other: MeasuredCell) -> Iterator[Change]:
     for measure in MEASURES:
         paired = pairs(cell, other, measure)
         if paired.now:
             yield _change(cell, measure, paired)
 
 
-def _change(cell: Measured, measure: str, paired: Pairs) -> Change:
+def _change(cell: MeasuredCell, measure: str, paired: Pairs) -> Change:
     estimate, n = difference(paired, measure), len(paired.now)
     rate = MEASURES[measure].kind == "rate"
     table = rate and paired.flat
@@ -167,7 +167,7 @@ def _change(cell: Measured, measure: str, paired: Pairs) -> Change:
     )
 
 
-def _photos_apart(old: list[Measured], new: list[Measured]) -> Iterator[str]:
+def _photos_apart(old: list[MeasuredCell], new: list[MeasuredCell]) -> Iterator[str]:
     before, now = _photos(old), _photos(new)
     if before - now:
         yield f"{count(len(before - now), 'photo')} only in the earlier audit: left out."
@@ -175,7 +175,7 @@ def _photos_apart(old: list[Measured], new: list[Measured]) -> Iterator[str]:
         yield f"{count(len(now - before), 'photo')} only in the later audit: left out."
 
 
-def _cells_apart(old: list[Measured], new: list[Measured]) -> Iterator[str]:
+def _cells_apart(old: list[MeasuredCell], new: list[MeasuredCell]) -> Iterator[str]:
     for cells, others, which in ((old, new, "earlier"), (new, old, "later")):
         for cell in cells:
             if partner(cell, others) is None:

@@ -9,10 +9,10 @@ from typing import Any, Literal
 from underfire.core import MismatchError, UnderfireError, unknown
 from underfire.core.place import Place
 from underfire.gating.evidence import Evidence, against_baseline, alone
-from underfire.gating.measures import AT, MEASURES, SELECT, Measured, gaps, measured
+from underfire.gating.measures import AT, MEASURES, SELECT, MeasuredCell, gaps, measured
 from underfire.gating.pairs import Pairs, pairs, partner
 from underfire.gating.policy import TO_BASELINE, UPPER, Bound, PolicyFile, Rule
-from underfire.gating.ruling import STATUS, Decision, Proof, Ruling, Word, bound_words, figure, whole
+from underfire.gating.ruling import STATUS, Check, Proof, Ruling, Word, bound_words, figure, whole
 from underfire.report.text import count
 
 WORST = 5
@@ -41,9 +41,9 @@ def ruling(
     if not cells:
         raise UnderfireError(f"'{out}' has no finished records yet: go on with underfire run '{out / 'plan.yaml'}'.")
     before = [] if baseline is None else measured(baseline)
-    decisions: list[Decision] = []
+    decisions: list[Check] = []
     reasons = [*gaps(out), *(gaps(baseline) if baseline is not None else ())]
-    seen: dict[int, Measured] = {}
+    seen: dict[int, MeasuredCell] = {}
     for i, rule in enumerate(policy.policy.rules):
         for cell in matching(rule, cells, f"{_where(policy, i)}the rule '{rule.title}'"):
             seen[id(cell)] = cell
@@ -72,7 +72,7 @@ def _baseline_is_used(policy: PolicyFile, baseline: Place | None) -> None:
         )
 
 
-def matching(rule: Rule, cells: Sequence[Measured], who: str) -> list[Measured]:
+def matching(rule: Rule, cells: Sequence[MeasuredCell], who: str) -> list[MeasuredCell]:
     """Select the cells that a rule is about.
 
     Args:
@@ -100,7 +100,7 @@ def matching(rule: Rule, cells: Sequence[Measured], who: str) -> list[Measured]:
     return found
 
 
-def _paired(cell: Measured, before: Sequence[Measured], baseline: Place | None, rule: Rule) -> Pairs:
+def _paired(cell: MeasuredCell, before: Sequence[MeasuredCell], baseline: Place | None, rule: Rule) -> Pairs:
     other = partner(cell, before)
     if other is None:
         raise MismatchError(
@@ -116,7 +116,7 @@ def _paired(cell: Measured, before: Sequence[Measured], baseline: Place | None, 
     return found
 
 
-def _errors(cell: Measured, accepted: int) -> Iterator[str]:
+def _errors(cell: MeasuredCell, accepted: int) -> Iterator[str]:
     if len(errors := cell.errors) > accepted:
         image, error = next(iter(errors.items()))
         named = "" if image in error else f"'{image}': "
@@ -124,13 +124,13 @@ def _errors(cell: Measured, accepted: int) -> Iterator[str]:
         yield f"{count(len(errors), 'photo')} without a result. {named}{error}{more}"
 
 
-def _decision(rule: Rule, bound: Bound, limit: float, cell: Measured, paired: Pairs | None, line: int) -> Decision:
+def _decision(rule: Rule, bound: Bound, limit: float, cell: MeasuredCell, paired: Pairs | None, line: int) -> Check:
     evidence = (
         alone(cell, rule.measure, limit) if paired is None else against_baseline(paired, rule.measure, limit, bound)
     )
     word = decided(evidence, bound, evidence.limit)
     needed = evidence.needed() if word == "undecided" else None
-    return Decision(
+    return Check(
         rule.title,
         rule_id(rule, cell.cell),
         rule.measure,
@@ -185,7 +185,7 @@ def _sentence(evidence: Evidence, rule: Rule, bound: Bound, limit: float, word: 
     return f"{said}. About {count(needed, 'photo')} would decide it if the truth is what was seen."
 
 
-def _proofs(evidence: Evidence, bound: Bound, cell: Measured) -> tuple[Proof, ...]:
+def _proofs(evidence: Evidence, bound: Bound, cell: MeasuredCell) -> tuple[Proof, ...]:
     """Pick the photos that speak most against a rule; of equals, those whose map moved least."""
     upper = bound in UPPER
     moved = cell.values("map_l1")

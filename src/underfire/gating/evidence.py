@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from underfire.gating import intervals, power
 from underfire.gating.intervals import FEWEST, exact_rate, paired_rate, studentized_mean
-from underfire.gating.measures import MEASURES, Measured
+from underfire.gating.measures import MEASURES, MeasuredCell
 from underfire.gating.pairs import Pairs
 from underfire.gating.policy import Bound
 from underfire.metrics.estimate import Estimate
@@ -53,7 +53,7 @@ class Evidence:
         return self.estimate.n
 
 
-def alone(cell: Measured, measure: str, limit: float) -> Evidence:
+def alone(cell: MeasuredCell, measure: str, limit: float) -> Evidence:
     """Gather the evidence on a bound of one audit's own rate or mean."""
     of, values = MEASURES[measure], cell.values(measure)
     found = list(values.values())

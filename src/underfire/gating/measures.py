@@ -54,7 +54,7 @@ _READ = ("image", "image_sha256", "error", "adversarial", "linf_levels", *MEASUR
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredCell:
     """One cell of an audit: one attack under one judge.
 
     Args:
@@ -98,7 +98,7 @@ def made(row: Mapping[str, Any]) -> bool:
     return row["error"] is not None and row["linf_levels"] is not None
 
 
-def measured(out: Place) -> list[Measured]:
+def measured(out: Place) -> list[MeasuredCell]:
     """Read the cells of an audit, in the order of their names.
 
     Raises:
@@ -111,7 +111,7 @@ def measured(out: Place) -> list[Measured]:
     for row in table.select(read).to_pylist():
         cells.setdefault(tuple(row[name] for name in columns), []).append(row)
     order = sorted(cells, key=lambda key: tuple(map(str, key)))
-    return [Measured(dict(zip(columns, key, strict=True)), cells[key]) for key in order]
+    return [MeasuredCell(dict(zip(columns, key, strict=True)), cells[key]) for key in order]
 
 
 def gaps(out: Place) -> Iterator[str]:

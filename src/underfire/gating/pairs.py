@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from underfire.gating.measures import AT, Measured
+from underfire.gating.measures import AT, MeasuredCell
 
 ALIKE = ("attack", "preset", "against", "interpreter", "defense", "eps", AT)
 """Columns in which two cells must agree: the classifiers are what is compared."""
@@ -49,7 +49,7 @@ class Pairs:
         return sum(value < self.before[photo] for photo, value in self.now.items())
 
 
-def partner(cell: Measured, others: Sequence[Measured]) -> Measured | None:
+def partner(cell: MeasuredCell, others: Sequence[MeasuredCell]) -> MeasuredCell | None:
     """Find the same attack under the same judge in another audit; of several classifiers, the one of the same name."""
     alike = [other for other in others if key(other.cell) == key(cell.cell)]
     named = [
@@ -65,7 +65,7 @@ def key(cell: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(cell.get(name) for name in ALIKE)
 
 
-def pairs(now: Measured, before: Measured, measure: str) -> Pairs:
+def pairs(now: MeasuredCell, before: MeasuredCell, measure: str) -> Pairs:
     """Pair the values of a measure by photo, in the order of the digests."""
     a, b = now.values(measure), before.values(measure)
     both = sorted(a.keys() & b.keys())

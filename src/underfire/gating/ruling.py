@@ -33,7 +33,7 @@ class Proof:
 
 
 @dataclass(frozen=True)
-class Decision:
+class Check:
     """One bound of one rule in one cell.
 
     Args:
@@ -95,7 +95,7 @@ class Ruling:
 
     verdict: Whole
     status: int
-    decisions: tuple[Decision, ...]
+    decisions: tuple[Check, ...]
     gaps: tuple[str, ...]
     audit: str
     baseline: str | None
@@ -115,7 +115,7 @@ class Ruling:
         return f"{self.verdict.upper()}: of {count(len(self.decisions), 'check')}, {counts}.{why}"
 
 
-def whole(decisions: tuple[Decision, ...], gaps: tuple[str, ...], undecided: Literal["pass", "fail"] | None) -> Whole:
+def whole(decisions: tuple[Check, ...], gaps: tuple[str, ...], undecided: Literal["pass", "fail"] | None) -> Whole:
     """Give the answer to all decisions; an audit that is not complete never passes."""
     words = {decision.word for decision in decisions}
     if "fails" in words or ("undecided" in words and undecided == "fail"):
@@ -136,7 +136,7 @@ def cell_words(cell: Mapping[str, str | int | None]) -> str:
         rest.append(f"judged on {cell['judge_classifier']}")
     if cell.get("eps") is not None:
         rest.append(f"ε {cell['eps']}")
-    if cell.get("at") is not None:
+    if cell.get("at") not in (None, "input"):
         rest.append(f"at {cell['at']}")
     if cell.get("defense") not in (None, "none"):
         rest.append(f"defended by {cell['defense']}")

@@ -8,7 +8,7 @@ from underfire.core import UnderfireError
 from underfire.core.bounded import load_yaml
 from underfire.core.place import Place
 from underfire.gating.intervals import exact_rate, studentized_mean
-from underfire.gating.measures import MEASURES, Measured, measured
+from underfire.gating.measures import MEASURES, MeasuredCell, measured
 from underfire.gating.power import photos_for_rate
 from underfire.gating.ruling import cell_words, figure
 from underfire.report.text import count
@@ -45,7 +45,7 @@ def template(out: Place) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _rules(cell: Measured) -> Iterator[str]:
+def _rules(cell: MeasuredCell) -> Iterator[str]:
     where = "{" + ", ".join(f"{name}: {_word(cell.cell[name])}" for name in ("attack", "interpreter", "preset")) + "}"
     yield f"  # {cell_words(cell.cell)}"
     yield from _seen(cell, "forged", FORGED)
@@ -66,7 +66,7 @@ def _rules(cell: Measured) -> Iterator[str]:
     yield ""
 
 
-def _seen(cell: Measured, measure: str, limit: float) -> Iterator[str]:
+def _seen(cell: MeasuredCell, measure: str, limit: float) -> Iterator[str]:
     found = exact_rate(list(cell.values(measure).values()))
     if found.value is None or found.low is None or found.high is None:
         yield f"  # {measure}: no verdict in this audit, so that the rule is undecided"
