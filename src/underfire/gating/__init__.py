@@ -7,6 +7,6 @@ from __future__ import annotations
 
 from underfire.gating.decide import ruling
 from underfire.gating.door import GateFailedError, gate
-from underfire.gating.ruling import Check, Ruling
+from underfire.gating.ruling import RuleCheck, Ruling
 
-__all__ = ["Check", "GateFailedError", "Ruling", "gate", "ruling"]
+__all__ = ["GateFailedError", "RuleCheck", "Ruling", "gate", "ruling"]

@@ -12,7 +12,7 @@ from underfire.gating.evidence import Evidence, against_baseline, alone
 from underfire.gating.measures import AT, MEASURES, SELECT, MeasuredCell, gaps, measured
 from underfire.gating.pairs import Pairs, pairs, partner
 from underfire.gating.policy import TO_BASELINE, UPPER, Bound, PolicyFile, Rule
-from underfire.gating.ruling import STATUS, Check, Proof, Ruling, Word, bound_words, figure, whole
+from underfire.gating.ruling import STATUS, Proof, RuleCheck, Ruling, Word, bound_words, figure, whole
 from underfire.report.text import count
 
 WORST = 5
@@ -41,7 +41,7 @@ def ruling(
     if not cells:
         raise UnderfireError(f"'{out}' has no finished records yet: go on with underfire run '{out / 'plan.yaml'}'.")
     before = [] if baseline is None else measured(baseline)
-    decisions: list[Check] = []
+    decisions: list[RuleCheck] = []
     reasons = [*gaps(out), *(gaps(baseline) if baseline is not None else ())]
     seen: dict[int, MeasuredCell] = {}
     for i, rule in enumerate(policy.policy.rules):
@@ -124,13 +124,13 @@ def _errors(cell: MeasuredCell, accepted: int) -> Iterator[str]:
         yield f"{count(len(errors), 'photo')} without a result. {named}{error}{more}"
 
 
-def _decision(rule: Rule, bound: Bound, limit: float, cell: MeasuredCell, paired: Pairs | None, line: int) -> Check:
+def _decision(rule: Rule, bound: Bound, limit: float, cell: MeasuredCell, paired: Pairs | None, line: int) -> RuleCheck:
     evidence = (
         alone(cell, rule.measure, limit) if paired is None else against_baseline(paired, rule.measure, limit, bound)
     )
     word = decided(evidence, bound, evidence.limit)
     needed = evidence.needed() if word == "undecided" else None
-    return Check(
+    return RuleCheck(
         rule.title,
         rule_id(rule, cell.cell),
         rule.measure,

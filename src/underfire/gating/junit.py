@@ -6,7 +6,7 @@ import re
 from xml.etree import ElementTree
 
 from underfire.gating.markdown import proof_lines
-from underfire.gating.ruling import Check, Ruling
+from underfire.gating.ruling import RuleCheck, Ruling
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that no XML can hold; the name of a file may have them."""
@@ -36,7 +36,7 @@ def junit(ruling: Ruling) -> bytes:
     return found
 
 
-def _kind(decision: Check, ruling: Ruling) -> str:
+def _kind(decision: RuleCheck, ruling: Ruling) -> str:
     if decision.word == "fails" or ruling.undecided == "fail":
         return "failure"
     return "skipped" if ruling.undecided == "pass" else "error"
@@ -51,7 +51,7 @@ def _add(case: ElementTree.Element, kind: str, message: str, word: str, text: st
     found.text = _clean(text)
 
 
-def _text(decision: Check) -> list[str]:
+def _text(decision: RuleCheck) -> list[str]:
     worst = ["The photos that prove it, the worst first:", *proof_lines(decision)] if decision.proofs else []
     return [decision.says, *worst]
 

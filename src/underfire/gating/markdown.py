@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from underfire.gating.measures import MEASURES
 from underfire.gating.policy import TO_BASELINE
-from underfire.gating.ruling import Check, Ruling, bound_words, figure
+from underfire.gating.ruling import RuleCheck, Ruling, bound_words, figure
 
 ORDER = ("fails", "undecided", "holds")
 SIGNS = {"fails": "❌ fails", "undecided": "❔ undecided", "holds": "✅ holds"}
@@ -45,7 +45,7 @@ def _markdown(ruling: Ruling) -> Iterator[str]:
     )
 
 
-def _row(decision: Check) -> str:
+def _row(decision: RuleCheck) -> str:
     rate, signed = is_rate(decision), decision.bound in TO_BASELINE
     ends = (figure(end, decision.n, rate, signed) for end in (decision.low, decision.high))
     cells = (
@@ -60,17 +60,17 @@ def _row(decision: Check) -> str:
     return "| " + " | ".join(escaped(cell) for cell in cells) + " |"
 
 
-def by_word(ruling: Ruling) -> list[Check]:
+def by_word(ruling: Ruling) -> list[RuleCheck]:
     """Sort the decisions: what fails first, what holds last."""
     return sorted(ruling.decisions, key=lambda decision: ORDER.index(decision.word))
 
 
-def is_rate(decision: Check) -> bool:
+def is_rate(decision: RuleCheck) -> bool:
     """Tell whether it is a rate that is bounded."""
     return MEASURES[decision.measure].kind == "rate"
 
 
-def proof_lines(decision: Check) -> Iterator[str]:
+def proof_lines(decision: RuleCheck) -> Iterator[str]:
     """Yield a line for each photo that speaks against a rule: its path, and that of the adversarial picture."""
     for proof in decision.proofs:
         picture = f" → {proof.adversarial}" if proof.adversarial else ""

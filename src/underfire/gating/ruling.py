@@ -33,7 +33,7 @@ class Proof:
 
 
 @dataclass(frozen=True)
-class Check:
+class RuleCheck:
     """One bound of one rule in one cell.
 
     Args:
@@ -95,7 +95,7 @@ class Ruling:
 
     verdict: Whole
     status: int
-    decisions: tuple[Check, ...]
+    decisions: tuple[RuleCheck, ...]
     gaps: tuple[str, ...]
     audit: str
     baseline: str | None
@@ -115,7 +115,7 @@ class Ruling:
         return f"{self.verdict.upper()}: of {count(len(self.decisions), 'check')}, {counts}.{why}"
 
 
-def whole(decisions: tuple[Check, ...], gaps: tuple[str, ...], undecided: Literal["pass", "fail"] | None) -> Whole:
+def whole(decisions: tuple[RuleCheck, ...], gaps: tuple[str, ...], undecided: Literal["pass", "fail"] | None) -> Whole:
     """Give the answer to all decisions; an audit that is not complete never passes."""
     words = {decision.word for decision in decisions}
     if "fails" in words or ("undecided" in words and undecided == "fail"):

@@ -13,7 +13,7 @@ from underfire.core.hashing import digest_of
 from underfire.core.place import is_url
 from underfire.gating.markdown import proof_lines
 from underfire.gating.measures import MEASURES
-from underfire.gating.ruling import Check, Ruling
+from underfire.gating.ruling import RuleCheck, Ruling
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 FINGERPRINT = "underfire/v1"
@@ -54,7 +54,7 @@ def _invocation(ruling: Ruling) -> dict[str, Any]:
     return {"executionSuccessful": not ruling.gaps, "toolExecutionNotifications": notes}
 
 
-def _result(decision: Check, ruling: Ruling, ids: list[str], twins: Counter[str]) -> dict[str, Any]:
+def _result(decision: RuleCheck, ruling: Ruling, ids: list[str], twins: Counter[str]) -> dict[str, Any]:
     fails = decision.word == "fails" or ruling.undecided == "fail"
     worst = "\n".join(proof_lines(decision))
     text = f"{decision.place}: {decision.says}" + (f"\nThe photos that prove it:\n{worst}" if worst else "")
@@ -76,7 +76,7 @@ def _result(decision: Check, ruling: Ruling, ids: list[str], twins: Counter[str]
     return found
 
 
-def _fingerprint(decision: Check, twins: Counter[str]) -> str:
+def _fingerprint(decision: RuleCheck, twins: Counter[str]) -> str:
     """Name a result by what is checked, not by numbers, bounds or lines: tomorrow it has the same name."""
     what = digest_of([decision.rule_id, decision.bound, dict(decision.cell)])
     twins[what] += 1
