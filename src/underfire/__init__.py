@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from underfire.core import Classifier, Interpreter, Record, UnderfireError
     from underfire.defenses.ensemble.calibrate import calibrate
     from underfire.defenses.ensemble.check import check
+    from underfire.gating import gate
     from underfire.plan.make import make_plan
     from underfire.plan.settings import Settings
     from underfire.report.page import write_report
@@ -53,6 +54,7 @@ _HOME = {  # module of each name; it is imported when the name is used
     "run": "audit.run",
     "calibrate": "defenses.ensemble.calibrate",
     "check": "defenses.ensemble.check",
+    "gate": "gating",
     "make_plan": "plan.make",
     "run_study": "study.run",
     "train_rts": "train",
@@ -74,6 +76,7 @@ __all__ = [
     "calibrate",
     "check",
     "classifier",
+    "gate",
     "inspect",
     "interpreter",
     "make_plan",

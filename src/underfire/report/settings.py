@@ -19,15 +19,15 @@ def settings(context: Context) -> Section:
     return Section(
         "settings",
         "How it was run",
-        {"settings": [(name.removeprefix("resolved."), text) for name, text in _flat(context.found.plan)]},
+        {"settings": [(name.removeprefix("resolved."), text) for name, text in flat(context.found.plan)]},
     )
 
 
-def _flat(settings: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def flat(settings: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     """Yield nested settings as dotted names with short texts."""
     for name, value in settings.items():
         if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{name}.")
+            yield from flat(value, f"{prefix}{name}.")
         else:
             shown = short_name(value) if name == "classifier" and isinstance(value, str) else value
             yield f"{prefix}{name}", _text(_last(value) if _is_path(name, value) else shown)
