@@ -131,7 +131,7 @@ CASES: dict[str, dict[str, Any]] = {
             ("eps32", {"eps": 32}),
         )
     },
-    # Three targets and three seeds: nine attacks a photo, of which the least likely class and the runner-up need no seed.
+    # Three seeds of a random target, and the least likely class and the runner-up, which need no seed.
     **{
         f"trials-{name}": {
             **{"images": IMAGENET, "limit": limit, "interpreter": name, "attack": "adv2", "seeds": 3, "target": target},

@@ -53,7 +53,7 @@ def test_an_installed_package_is_listed_run_and_reported(tmp_path: Path) -> None
     (tmp_path / "commands").write_text(
         "list\n"
         "run --images photos --classifier toy --interpreter cam --interpreter energy --attack adv2 --attack fgsm"
-        " --set adv2.steps=2 --set fgsm.lam=3 --threads 1 --out out\n"
+        " --set adv2.steps=2 --set fgsm.lam=3 --threads 1 --at input --out out\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", command, "commands"],

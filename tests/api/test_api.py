@@ -10,7 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 import underfire
 from support.e2e import extended, photo, photos
@@ -128,6 +128,14 @@ def test_what_is_no_picture_is_told(given: Any, reason: str) -> None:
         underfire.attack(underfire.wrap(_network(), input_size=32), "cam", given)
 
 
+class Shares(nn.Module):
+    """A softmax that is written by hand, so that it cannot be taken off."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        e = (z - z.amax(1, keepdim=True)).exp()
+        return e / e.sum(1, keepdim=True)
+
+
 def test_mistakes_are_told(tmp_path: Path) -> None:
     classifier = underfire.wrap(_network(), input_size=32)
     x = torch.rand(1, 3, 32, 32)
@@ -136,7 +144,7 @@ def test_mistakes_are_told(tmp_path: Path) -> None:
     with pytest.raises(underfire.UnderfireError, match=r"\(1, 3, 30, 30\).*\(N, 3, 32, 32\)"):
         underfire.attack(classifier, "cam", x[:, :, 1:-1, 1:-1])
     with pytest.raises(underfire.UnderfireError, match="probabilities"):
-        underfire.attack(underfire.wrap(nn.Sequential(_network(), nn.Softmax(1)), input_size=32), "cam", x)
+        underfire.attack(underfire.wrap(nn.Sequential(_network(), Shares()), input_size=32), "cam", x)
     with pytest.raises(underfire.UnderfireError, match=r"nowhere\.png"):
         underfire.attack(classifier, "cam", [tmp_path / "nowhere.png"])
     with pytest.raises(underfire.UnderfireError, match="no images"):

@@ -45,7 +45,7 @@ def test_each_photo_comes_once_for_each_seed_and_target(tmp_path: Path) -> None:
     again = underfire("run", out / "plan.yaml")
     assert again.code == 0 and len(records(out)) == len(rows)
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert "pictures of 2 photos" in page and "each photo is attacked once for each" in page
+    assert "each photo is attacked once for each" in page
 
 
 def test_noise_draws_with_every_seed_and_stays_in_its_budget(tmp_path: Path) -> None:

@@ -203,7 +203,7 @@ def test_the_report_draws_the_wanted_map_and_another_one_is_another_plan(folder:
     run(folder, tmp_path / "out", "shape:circle")
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert page.count("<b>Wanted map</b>") == 5
-    assert "no further from the wanted one (shape:circle)" in page
+    assert "the yardstick of the wanted one (shape:circle)" in page
     said = underfire("run", "--images", folder, *QUICK, "--target-map", "shape:box", "--out", tmp_path / "out")
     assert said.code == 2
     assert "target_map: shape:circle there, shape:box now" in said.err

@@ -135,7 +135,7 @@ def test_the_page_has_the_seven_sections_and_loads_nothing(whole: tuple[Path, li
     out, _ = whole
     page = (out / "study.html").read_text(encoding="utf-8")
     assert re.findall(r'<section id="(\w+)"', page) == [
-        *("effectiveness", "misinterpretation", "samples", "random_class", "transfer", "budget", "findings")
+        *("effectiveness", "misinterpretation", "samples", "random_class", "transfer", "budget", "findings", "threat")
     ]
     assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
     assert not re.search(r"https?://|@import|url\(|<script", page)

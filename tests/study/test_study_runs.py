@@ -155,8 +155,8 @@ def test_a_study_without_main_audits_shows_the_others(folder: Path) -> None:
 
 
 def test_rts_trained_against_the_attack_has_a_verdict_of_its_own(tmp_path: Path) -> None:
-    rows = [row(i, "adv2", name, name, map_l1=far) for i in range(2) for name, far in (("rts", 0.02), ("rts-a", 0.1))]
-    rows += [row(i, "pgd", None, name, map_l1=0.3) for i in range(2) for name in ("rts", "rts-a")]
+    rows = [row(i, "adv2", name, name, map_l1=far) for i in range(90) for name, far in (("rts", 0.02), ("rts-a", 0.1))]
+    rows += [row(i, "pgd", None, name, map_l1=0.3) for i in range(90) for name in ("rts", "rts-a")]
     put(tmp_path / "main", "records", rows)
     found = results.load(noted(tmp_path, [audit("main", "main", ["rts", "rts-a"])]))
     security, _, training = verdicts.findings(found)

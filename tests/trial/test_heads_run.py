@@ -36,7 +36,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     },
 }
 """Small networks of timm, and what makes them smaller."""
-CAM_FITS = ("test_resnet",)
+CAM_FITS = ("test_resnet", "swin_tiny_patch4_window7_224")
 """The others have a layer norm between the average and the last linear layer, or no average."""
 
 
@@ -148,7 +148,18 @@ def ran(folder: Path, weights: Path, *words: str | Path) -> Ran:
 
 
 def test_a_grey_network_of_labels_from_photo_to_report(tmp_path: Path) -> None:
-    words = ("--head", "multilabel", "--input-size", "48x64", "--interpreter", "cam", "--interpreter", "grad")
+    words = (
+        "--head",
+        "multilabel",
+        "--input-size",
+        "48x64",
+        "--interpreter",
+        "cam",
+        "--interpreter",
+        "grad",
+        "--at",
+        "input",
+    )
     did = ran(tmp_path, saved(tmp_path, 5, 1), *words)
     assert did.code == 0, did.err
     rows = records(tmp_path / "out")

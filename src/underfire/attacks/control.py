@@ -51,7 +51,7 @@ class Noise:
         """Draw the noise of the clean images ``x`` (N, C, H, W), or of their files, each from its own seed."""
         steps = torch.zeros(len(x), dtype=torch.int64)
         if victim.files is None:
-            return Found(torch.cat([self._noisy(*one) for one in zip(x.split(1), seeds, strict=True)]), steps)
+            return Found(torch.cat([self._noisy(*one) for one in zip(torch.split(x, 1), seeds, strict=True)]), steps)
         parts = [self._noisy(*one) for one in zip(victim.files.clean, seeds, strict=True)]
         levels = [(part * LEVELS).round().byte() for part in parts]
         return Found(victim.files.shown(levels), steps, {}, levels)

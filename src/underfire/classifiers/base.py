@@ -156,19 +156,24 @@ class TorchClassifier(Layered):
         x, size = self._two_images(), self.preprocess.size
         try:
             with torch.no_grad():
-                logits = pick(self._run(x), None, self.name)
+                logits = self._flat(x)
             if not bool(logits.isfinite().all()):
                 raise UnderfireError(f"'{self.name}' returns values that are not finite: check the weights and policy.")
-            found = find(self._run, self.module, x, (self._features, self._scores))
+            found = find(self._flat, self.module, x, (self._features, self._scores))
             if found is not None and max(found.shape[1:]) > 1:
                 return found
-            reason = why(self._run, x) if found is None else f"its last feature maps have one place at {size} px"
+            reason = why(self._flat, x) if found is None else f"its last feature maps have one place at {size} px"
         except FAILURES as e:
             raise refused(self.name, size, e) from e
         raise UnsuitableError(
             f"'{self.name}' has no class activation map: {reason}. Choose another interpreter for it, such as grad or "
             "mask, or a classifier whose logits are a linear function of averaged feature maps."
         )
+
+    def _flat(self, x: Tensor) -> Tensor:
+        """Compute the outputs (N, K) of normalised images, also of a network that leaves K out where it is 1."""
+        z = pick(self._run(x), None, self.name)
+        return z[:, None] if z.dim() == 1 else z
 
     def _two_images(self) -> Tensor:
         """Make two normalised images that differ much: noise, and large coloured spots."""

@@ -28,6 +28,7 @@ STAGES = {
     "calibrate": "Scoring",
     "check": "Checking",
     "survive": "Treating",
+    "yardstick": "Measuring",
 }
 """Stage -> word at its bar."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from underfire.cli.flags import classifier_of
 from underfire.cli.progress import Progress, say
 from underfire.cli.show import ERRORS_SHOWN
 from underfire.cli.streams import plain
+from underfire.core import Quiet
 from underfire.metrics.estimate import Estimate
 from underfire.metrics.yardstick import TELLS, Yardstick
 from underfire.metrics.yardstick_file import YardstickFile
@@ -45,7 +47,7 @@ def show_yardstick(settings: Settings, interpreter: str, share: float, out: Path
     """
     out_folder_writable(out)
     classifier, options = classifier_of(settings), settings.options.get(interpreter, {})
-    with Progress("photos") as listener:
+    with nullcontext(Quiet()) if as_json else Progress("photos") as listener:
         made, skipped = make_yardstick(
             classifier,
             interpreter,
@@ -58,7 +60,7 @@ def show_yardstick(settings: Settings, interpreter: str, share: float, out: Path
         )
     made.write(out)
     for reason in list(skipped.values())[:ERRORS_SHOWN]:
-        say(plain(f"Left out: {reason}"))
+        typer.echo(plain(f"Left out: {reason}"), err=as_json)
     if as_json:
         typer.echo(json.dumps(figures(made)))
     else:

@@ -64,6 +64,8 @@ def options_of(
             homes[key][key] = _schedule(f"{attack}.{key}", value) if key in ("step", "lam") else value
         else:
             raise UnderfireError(f"'{attack}' has no setting '{key}': it has {', '.join(sorted(homes))}.")
+    if "steps" in overrides and "warmup" not in overrides and isinstance(search["steps"], int):
+        search["warmup"] = min(search.get("warmup", 0), search["steps"])  # the user shortens the search, not its rest
     return Chosen(space, SearchSettings(**search), tuple(sorted(surrogate.items())))
 
 

@@ -146,7 +146,7 @@ class FlowWalk:
         self._shown = self._warped = self.x
 
     def _start(self, seeds: Sequence[int]) -> Tensor:
-        still = torch.zeros_like(self.x[:, :2])
+        still = self.x.new_zeros(len(self.x), 2, *self.x.shape[-2:])
         if not self.space.start:
             return still
         for one, seed in zip(still, seeds, strict=True):

@@ -25,7 +25,7 @@ WIDTH = 0.25
 """Width of LIME's kernel, as in the authors' code for images."""
 RIDGE = 1.0
 """Weight of LIME's ‖w‖², likewise."""
-TINY = 1e-9
+TINY = 1e-6
 """A number that keeps KernelSHAP's normal equations from being singular where few sets are drawn."""
 
 
