@@ -186,7 +186,7 @@ def measure(name: str, shared: Path) -> None:
 
 
 def show(name: str, rows: list[dict[str, Any]]) -> None:
-    for s in summary.summarise([{**dict.fromkeys(("iou_curve",), [None] * 9), **row} for row in rows]):
+    for s in summary.summarise([{"iou_curve": [None] * 9, "image_sha256": row["image"], **row} for row in rows]):
         cell = s.cell
         print(
             f"{name:18} {cell['attack']:>10} {cell['preset']:9} judge {cell['interpreter']:5} n {s.n:3} (+{s.errors}) "

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from underfire.metrics import conformal
 from underfire.metrics.packaged import packaged
-from underfire.metrics.yardstick import IMPOSTORS, SHARE, PhotoDistances, Yardstick, photos_needed
+from underfire.metrics.yardstick import IMPOSTORS, PhotoDistances, Yardstick, photos_needed
 from underfire.metrics.yardstick_file import YardstickFile
 
 RESULT = Path(__file__).parent / "results" / "yardstick.csv"
@@ -41,7 +41,7 @@ def main() -> None:
         for units in ("pooled", "own"):
             for kinds, chosen in KINDS.items():
                 key = (made.classifier, made.interpreter, made.digest[:12], units, kinds)
-                if key not in there and len(made.yardstick.photos) >= 2 * photos_needed(SHARE):
+                if key not in there and len(made.yardstick.photos) >= 2 * photos_needed(made.yardstick.share):
                     append([*key, *tested(made, units, chosen, given.halvings)])
 
 
@@ -60,18 +60,18 @@ def tested(made: YardstickFile, units: str, kinds: tuple[int, ...], halvings: in
     for _ in range(halvings):
         order = rng.permutation(len(photos))
         seen, new = photos[order[: len(photos) // 2]], photos[order[len(photos) // 2 :]]
-        found.append((pooled if units == "pooled" else own)(list(seen), list(new), kinds))
+        found.append((pooled if units == "pooled" else own)(list(seen), list(new), kinds, made.yardstick.share))
     half = len(photos) // 2
     return [half, len(photos) - half, *(f"{value:.4f}" for value in np.mean(found, 0))]
 
 
-def pooled(seen: list[PhotoDistances], new: list[PhotoDistances], kinds: tuple[int, ...]) -> list[float]:
+def pooled(seen: list[PhotoDistances], new: list[PhotoDistances], kinds: tuple[int, ...], share: float) -> list[float]:
     """Shares rejected, of natural copies and of each impostor, by the tool's own yardstick on some distances."""
-    limits = Yardstick(tuple(only(one, kinds) for one in seen)).limits
+    limits = Yardstick(tuple(only(one, kinds) for one in seen), share).limits
     return rejected([(one, limits) for one in new], kinds)
 
 
-def own(seen: list[PhotoDistances], new: list[PhotoDistances], kinds: tuple[int, ...]) -> list[float]:
+def own(seen: list[PhotoDistances], new: list[PhotoDistances], kinds: tuple[int, ...], share: float) -> list[float]:
     """The same, where each distance is divided by the median of the photo's own copies."""
     rng = np.random.default_rng(0)
     scores = []
@@ -79,7 +79,7 @@ def own(seen: list[PhotoDistances], new: list[PhotoDistances], kinds: tuple[int,
         rest = np.array(one.copies)
         drawn = rng.integers(len(rest))
         scores.append(float((rest[drawn] / medians(np.delete(rest, drawn, 0)))[list(kinds)].max()))
-    t = conformal.threshold(scores, SHARE)
+    t = conformal.threshold(scores, share)
     return rejected([(one, t * medians(np.array(one.copies))) for one in new], kinds)
 
 
