@@ -65,7 +65,7 @@ def test_an_installed_package_is_listed_run_and_reported(tmp_path: Path) -> None
     )
     assert done.returncode == 0, done.stderr
     assert re.search(r"energy +Where the last features are strong", done.stdout)
-    assert re.search(r"fgsm +One step of ε levels on the prediction and the map", done.stdout)
+    assert re.search(r"fgsm +One step of ε levels", done.stdout)
     rows = records(tmp_path / "out")
     cells = {(row["attack"], row["against"], row["interpreter"]) for row in rows}
     assert cells == {(a, i, i) for a in ("adv2", "fgsm") for i in ("cam", "energy")}

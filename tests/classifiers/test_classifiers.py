@@ -20,7 +20,8 @@ from support.toys import CLASSES, ToyNet, pictures, seeded, toy
 from underfire import classifier as named
 from underfire import wrap
 from underfire.classifiers import inputs, weights
-from underfire.classifiers.base import TorchClassifier, weights_digest
+from underfire.classifiers.base import TorchClassifier
+from underfire.classifiers.digest import weights_digest
 from underfire.classifiers.folding import fold_batch_norm
 from underfire.core import (
     Classifier,

@@ -91,9 +91,7 @@ def test_plans_and_units_are_named_as_ever(tmp_path: Path) -> None:
         "000000-749974add8bc3b2c",
         "000001-237ce4c2337af12d",
         "000002-92180e13e94a01b6",
-        "000000-mask-a96b11315c07cbd6",
-        "000001-mask-bee8e1d3fe6ead0a",
-    ]  # CAM, GRAD and RTS have packaged yardsticks, so nothing is measured for them
+    ]  # all four have packaged yardsticks, so nothing is measured for them
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from underfire.classifiers.apart import apart
+from underfire.classifiers.digest import weights_digest
 from underfire.classifiers.ending import as_written, bare
 from underfire.classifiers.given import asked, channels_found, names_of, policy_of, shown_to, whole_precision
 from underfire.classifiers.head import Features, FoundHead, find
@@ -31,7 +31,6 @@ from underfire.core import (
     UnsuitableError,
     refused,
 )
-from underfire.core.hashing import spell
 
 
 class TorchClassifier(Layered):
@@ -251,15 +250,3 @@ def _checked(module: object) -> nn.Module:
     if not isinstance(module, nn.Module):
         raise UnderfireError(f"wrap takes a torch module, not a {type(module).__name__}.")
     return module
-
-
-def weights_digest(module: nn.Module, preprocess: Preprocess, head: str = "softmax") -> str:
-    """Compute the SHA-256 of every weight's name, type, shape and bytes, of the input policy, and of the head."""
-    digest = hashlib.sha256(spell(preprocess).encode())
-    if head != "softmax":  # the only kind that there was at first
-        digest.update(f"head {head}".encode())
-    for key, value in sorted(module.state_dict().items()):
-        tensor = value.detach().cpu().contiguous()
-        digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

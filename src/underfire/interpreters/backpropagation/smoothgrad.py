@@ -20,7 +20,7 @@ from underfire.registry import register
 
 @register("interpreters", "smoothgrad")
 class SmoothGrad(PointMap):
-    """SmoothGrad; the victim's noise is drawn from ``seed`` and the image's own pixels.
+    """SmoothGrad; the victim's noise is drawn from ``seed``, the same for every picture.
 
     Args:
         classifier: any differentiable classifier.

@@ -24,7 +24,7 @@ POOL = 4
 
 @register("interpreters", "rise")
 class Rise(RemovalMap):
-    """RISE; the victim's masks are drawn from ``seed`` and the image's own pixels.
+    """RISE; the victim's masks are drawn from ``seed``, the same for every picture.
 
     Args:
         classifier: any classifier.

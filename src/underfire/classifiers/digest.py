@@ -1,0 +1,23 @@
+"""The digest of a network: of its weights, its input policy and the kind of its head."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import nn
+
+from underfire.core import Preprocess
+from underfire.core.hashing import spell
+
+
+def weights_digest(module: nn.Module, preprocess: Preprocess, head: str = "softmax") -> str:
+    """Compute the SHA-256 of every weight's name, type, shape and bytes, of the input policy, and of the head."""
+    digest = hashlib.sha256(spell(preprocess).encode())
+    if head != "softmax":  # the only kind that there was at first
+        digest.update(f"head {head}".encode())
+    for key, value in sorted(module.state_dict().items()):
+        tensor = value.detach().cpu().contiguous()
+        digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
