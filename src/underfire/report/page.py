@@ -112,6 +112,7 @@ def method(context: Context) -> Section:
         "seeds": found.plan.get("seeds"),
         "target_map": ", ".join(found.distinct("target_map")),
         "heads": [HEADS[kind] for kind in found.distinct("head")],
+        "files": "file" in found.distinct("at"),
         "won": [WON[kind] for kind in found.distinct("head")] or [WON["softmax"]],
         "panels": found.panels,
     }
