@@ -110,6 +110,16 @@ def test_what_is_left_out_is_counted_and_named(tmp_path: Path) -> None:
     assert folder.left_out == ["2 files left out, that cannot be decoded here: raw.NEF, sub/vector.svg."]
 
 
+@pytest.mark.skipif("HEIF" not in formats.formats(), reason="pillow-heif is not installed")
+def test_a_heic_photo_is_seen_as_it_is() -> None:
+    import pillow_heif
+
+    made = io.BytesIO()
+    pillow_heif.from_pillow(picture()).save(made, quality=95)
+    got = pixels.load(made.getvalue(), "photo.heic", POLICY)
+    assert np.abs(got.astype(int) - np.asarray(picture()).astype(int)).mean() < 4
+
+
 @pytest.mark.skipif("HEIF" in formats.formats(), reason="pillow-heif is installed")
 def test_where_there_are_only_photos_that_need_an_extra_it_is_named(tmp_path: Path) -> None:
     for i in range(7):
