@@ -63,9 +63,7 @@ def run(
         page = write_report(folder, samples)
         failed, good = show.show_results(folder)
         if not checked and settings.sanity is None:
-            progress.say(
-                "The attack itself was not checked, since that would cost over a fifth of the run: --sanity 4 does it."
-            )
+            progress.say("The attack itself was not checked, to save time: --sanity 4 does it.")
         progress.say(f"Report: {page}")
     except KeyboardInterrupt:
         typer.echo(_how_to_go_on(folder))
