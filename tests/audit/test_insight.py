@@ -90,6 +90,14 @@ def test_a_kink_that_stays_sharp_is_named() -> None:
         assert _blunt(plan, found) == said
 
 
+def test_a_number_of_the_twin_that_is_not_finite_is_no_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = SimpleNamespace(spreads=[1.0], found={"logits": 0.0, "gradient": float("nan"), "second": 1.0})
+    monkeypatch.setattr("underfire.audit.insight.twin_of", lambda classifier, x: broken)
+    found = look(toy()).to_dict()
+    assert found["twin"] is None
+    assert "not finite: gradient" in json.dumps(found)
+
+
 def test_what_is_refused_says_so_and_shows_the_rest() -> None:
     class Nan(KinkedNet):
         def forward(self, x: Tensor) -> Tensor:

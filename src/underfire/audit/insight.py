@@ -150,7 +150,9 @@ def _twin(classifier: Classifier, x: Images) -> tuple[TwinFacts | None, str]:
         twin = twin_of(classifier, x)
     except UnderfireError as e:
         return None, str(e)
-    found = {key: value if math.isfinite(value) else 0.0 for key, value in twin.found.items()}
+    found = twin.found
+    if lost := [name for name, value in found.items() if not math.isfinite(value)]:
+        return None, f"The numbers of the smoothed twin of '{classifier.name}' are not finite: {', '.join(lost)}."
     return TwinFacts(len(twin.spreads), found["logits"], found["gradient"], found["second"]), ""
 
 

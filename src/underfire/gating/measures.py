@@ -14,6 +14,7 @@ import numpy as np
 from underfire.audit.status import status
 from underfire.core.place import Place
 from underfire.metrics.summary import CELL
+from underfire.metrics.yardstick import TELLS
 from underfire.report.text import count
 from underfire.store import open_results
 
@@ -47,9 +48,9 @@ AT = "at"
 """A column that only records of some versions have: where the attack was judged."""
 SELECT = ("classifier", "interpreter", "attack", "against", "preset", "eps", AT, "defense")
 """Columns that a rule can select cells by."""
-POWER, TELLS = "power", 0.8
-"""A column that only results of some versions have: the share of wrong maps that a verdict rejects. Below so much the
-explanation cannot tell, and there is no rate of verdicts."""
+POWER = "power"
+"""A column that only results of some versions have: the share of wrong maps that a verdict rejects. Below
+`TELLS` the explanation cannot tell, and there is no rate of verdicts."""
 _READ = ("image", "image_sha256", "error", "adversarial", "linf_levels", *MEASURES)
 
 
