@@ -98,6 +98,12 @@ def test_a_number_of_the_twin_that_is_not_finite_is_no_zero(monkeypatch: pytest.
     assert "not finite: gradient" in json.dumps(found)
 
 
+def test_a_whole_library_is_no_interpreter_that_misfits() -> None:
+    tried = {one.name for one in look(toy()).maps}
+    assert {"cam", "grad"} <= tried
+    assert not tried & {"captum", "grad-cam"}
+
+
 def test_what_is_refused_says_so_and_shows_the_rest() -> None:
     class Nan(KinkedNet):
         def forward(self, x: Tensor) -> Tensor:

@@ -190,7 +190,8 @@ def _maps(
         start = time.perf_counter()
         y = classifier.logits(x).argmax(1)
         second = time.perf_counter() - start
-    for name in names or registry.names("interpreters"):
+    parts = [name for name in registry.names("interpreters") if not registry.of_library("interpreters", name)]
+    for name in names or parts:
         try:
             interpreter = registry.build_interpreter(name, classifier, options.get(name, {}))
         except UnderfireError as e:

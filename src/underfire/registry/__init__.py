@@ -11,6 +11,7 @@ from underfire.registry.parts import (
     door_of,
     maker,
     names,
+    of_library,
     register,
 )
 from underfire.registry.victims import VICTIMS, Victims
@@ -26,5 +27,6 @@ __all__ = [
     "door_of",
     "maker",
     "names",
+    "of_library",
     "register",
 ]

@@ -94,6 +94,11 @@ def maker(kind: str, name: str) -> Any:
     raise unknown(kind.removesuffix("s"), name, names(kind))
 
 
+def of_library(kind: str, name: str) -> bool:
+    """Tell whether a name stands for a whole library, as `captum` does, and is no part by itself."""
+    return isinstance(maker(kind, name), Named)
+
+
 def build_classifier(name: str, options: ClassifierOptions, device: str) -> Classifier:
     """Build a classifier by name, on its device.
 
