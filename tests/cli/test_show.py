@@ -10,9 +10,10 @@ import yaml
 
 from support.rows import row
 from underfire.audit.status import Status
-from underfire.cli import show
+from underfire.cli import show, show_names
 from underfire.cli.progress import Progress
 from underfire.core import Scale
+from underfire.registry import Listed
 from underfire.report.page import write_report
 from underfire.store import Store
 
@@ -83,9 +84,10 @@ def test_a_hundred_photos_under_an_alarm_fit_80_columns(tmp_path: Path, capsys: 
 def test_names_of_parts_are_shown_as_they_are(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("underfire.registry.names", lambda kind: ["some[red]"] if kind == "executors" else [])
-    monkeypatch.setattr("underfire.registry.maker", lambda kind, name: type("Maker", (), {"__doc__": "Needs it[ray]."}))
-    show.show_names()
+    monkeypatch.setattr(
+        show_names, "listed", lambda kind: [Listed("some[red]", "Needs it[ray].")] if kind == "executors" else []
+    )
+    show_names.show_names()
     said = capsys.readouterr().out
     assert "some[red]" in said
     assert "it[ray]" in said

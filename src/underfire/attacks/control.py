@@ -12,9 +12,9 @@ from pydantic import Field
 from torch import Tensor
 
 from underfire.attacks.adv2 import adv2 as adv2_maker
-from underfire.attacks.presets.row import PRESET_NAMES
 from underfire.attacks.search import PredictionAndMap, Schedule, SearchAttack, maker_of
 from underfire.core import LEVELS, Found, Goal, Images, UnderfireError, Victim, unknown
+from underfire.core.presets import PRESET_NAMES
 from underfire.registry import register
 
 

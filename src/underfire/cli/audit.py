@@ -149,6 +149,6 @@ def report(
 @verbs.command("list")
 def list_() -> None:
     """List the names of all classifiers, interpreters, attacks, presets, defenses and executors."""
-    from underfire.cli import show
+    from underfire.cli.show_names import show_names
 
-    show.show_names()
+    show_names()

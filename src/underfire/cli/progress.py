@@ -10,7 +10,6 @@ from rich.console import Console
 
 from underfire.cli.streams import plain
 from underfire.core import ForgeUnit, JudgeUnit, Outcome, ScaleUnit
-from underfire.report.text import count, percent
 
 console = Console(stderr=False)
 """The terminal."""
@@ -89,12 +88,16 @@ class Progress:
             self._wins, self._shots = self._wins + outcome.reached, self._shots + outcome.good
             note = self.won(self._wins, self._shots)
         if self._failed:
+            from underfire.report.text import count
+
             note += f", {count(self._failed, 'unit')} failed"
         self._bars.update(self._tasks[stage], advance=n, rate=rate, note=note)
 
     @staticmethod
     def won(wins: int, shots: int) -> str:
         """Say the success rate so far in words."""
+        from underfire.report.text import percent  # the page's own code, which a list of names does without
+
         return f"success {percent(wins / shots, shots)}" if shots else "no result yet"
 
     def done(self, n: int) -> None:

@@ -29,8 +29,6 @@ from underfire.study.results import FILE, audit_folders
 
 ERRORS_SHOWN = 10
 """Number of different errors that are printed after a run."""
-VARIANTS = {"timm": "NAME", "torchvision": "NAME", "clip": "NAME", "onnx": "FILE", "script": "FILE", "hf": "DIR|NAME"}
-"""What stands behind the colon in the names of classifiers."""
 REASONS = 5
 """Number of different errors that a status prints."""
 
@@ -195,40 +193,6 @@ def duration(seconds: float) -> str:
     if seconds < 5400:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
-
-
-def show_names() -> None:
-    """Print everything that can be named, with the first line of its documentation."""
-    from underfire import registry
-    from underfire.attacks.presets import PRESET_NAMES
-
-    table = Table(show_header=False, box=None, pad_edge=False)
-    for kind in registry.KINDS:
-        names = registry.names(kind)
-        if names:
-            table.add_row(f"[bold]{kind}[/]", "")
-        for family, members in _by_family(kind, names):
-            if family:
-                table.add_row(f"  [dim]{family}[/]", "")
-            for name in members:
-                shown = f"{name}:{VARIANTS[name]}" if name in VARIANTS else name
-                said = (registry.maker(kind, name).__doc__ or "").strip().partition("\n")[0]
-                table.add_row(escape(f"  {'  ' if family else ''}{shown}"), escape(said))
-    table.add_row("[bold]presets[/]", "")
-    for name, reason in PRESET_NAMES.items():
-        table.add_row(f"  {name}", reason)
-    console.print(table)
-
-
-def _by_family(kind: str, names: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """Group names of interpreters by the ``family`` that their makers name; those of other kinds are one group."""
-    from underfire import registry
-
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        family = getattr(registry.maker(kind, name), "family", "others") if kind == "interpreters" else ""
-        groups.setdefault(family, []).append(name)
-    return sorted(groups.items(), key=lambda group: (group[0] == "others", group[0]))
 
 
 def show_status(out: Place) -> None:

@@ -194,3 +194,8 @@ class Defense(Protocol):
 
         The scores are those of the classifier's own predictions.
         """
+
+
+def kind_of(classifier: Classifier) -> str:
+    """Give the kind of a classifier's head: what it says as ``head_kind``; one that says nothing has a softmax."""
+    return str(getattr(classifier, "head_kind", "softmax"))

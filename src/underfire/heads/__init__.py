@@ -9,9 +9,10 @@
 
 from __future__ import annotations
 
+from underfire.core.protocols import kind_of
 from underfire.heads.head import Head
 from underfire.heads.multilabel import MultiLabel
-from underfire.heads.named import head_named, head_of, kind_of
+from underfire.heads.named import head_named, head_of
 from underfire.heads.softmax import Softmax
 
 __all__ = ["Head", "MultiLabel", "Softmax", "head_named", "head_of", "kind_of"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from underfire.core import HEADS, Classifier, unknown
+from underfire.core.protocols import kind_of
 from underfire.heads.head import Head
 from underfire.heads.multilabel import MultiLabel
 from underfire.heads.softmax import Softmax
@@ -22,11 +23,6 @@ def head_named(kind: str) -> Head:
     if kind not in _MADE:
         raise unknown("head", kind, HEADS)
     return _MADE[kind]
-
-
-def kind_of(classifier: Classifier) -> str:
-    """Give the kind of a classifier's head: what it says as ``head_kind``; one that says nothing has a softmax."""
-    return str(getattr(classifier, "head_kind", "softmax"))
 
 
 def head_of(classifier: Classifier) -> Head:

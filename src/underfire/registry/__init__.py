@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from underfire.registry.listed import Listed, listed
 from underfire.registry.parts import (
     KINDS,
     build_classifier,
@@ -19,12 +20,14 @@ from underfire.registry.victims import VICTIMS, Victims
 __all__ = [
     "KINDS",
     "VICTIMS",
+    "Listed",
     "Victims",
     "build_classifier",
     "build_defense",
     "build_door",
     "build_interpreter",
     "door_of",
+    "listed",
     "maker",
     "names",
     "of_library",

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from underfire.core import Classifier, ClassifierOptions, Defense, Interpreter, UnderfireError, unknown
 from underfire.core.door import Door
-from underfire.heads import kind_of
+from underfire.core.protocols import kind_of
 from underfire.registry.values import check_call
 
 

@@ -7,7 +7,8 @@
 """
 
 from underfire.attacks.presets.options import Chosen, options_of
-from underfire.attacks.presets.row import PRESET_NAMES, Preset
+from underfire.attacks.presets.row import Preset
 from underfire.attacks.presets.table import DRAWN, PRESETS
+from underfire.core.presets import PRESET_NAMES
 
 __all__ = ["DRAWN", "PRESETS", "PRESET_NAMES", "Chosen", "Preset", "options_of"]

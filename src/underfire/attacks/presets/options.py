@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, NamedTuple
 
-from underfire.attacks.presets.row import PRESET_NAMES
 from underfire.attacks.presets.table import DRAWN, PRESETS
 from underfire.attacks.search import Ball, Flow, Schedule, SearchSettings
 from underfire.core import UnderfireError, unknown
+from underfire.core.presets import PRESET_NAMES
 
 BUDGETS = ("eps", "max_shift")
 """Fields of a search space that no preset sets."""

@@ -8,12 +8,6 @@ from typing import Any, TypeAlias
 
 from underfire.attacks.search import Schedule
 
-PRESET_NAMES = {
-    "paper": "The published recipe, at its published cost.",
-    "fast": "The default: the cheapest search that reaches the paper's quality with a margin.",
-    "thorough": "What a patient attacker gets.",
-}
-
 
 @dataclass(frozen=True)
 class Preset:
