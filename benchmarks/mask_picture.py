@@ -30,7 +30,7 @@ def main() -> None:
     given = parser.parse_args()
     prepare(1)
     classifier = underfire.classifier()
-    levels = pixels.load(photos.Folder(photos.DEMO).bytes(given.photo), given.photo, classifier.preprocess)
+    levels = pixels.load(photos.Folder("demo").bytes(given.photo), given.photo, classifier.preprocess)
     x = pixels.to_tensor([levels])
     y = classifier.logits(x).argmax(1)
     m = Mask(classifier).explain(x, y)

@@ -33,8 +33,9 @@ from underfire.core import (
     UnsafeFileError,
     UnsuitableError,
 )
+from underfire.core.naming import DEMO
 from underfire.images import pixels
-from underfire.images.photos import DEMO, Folder
+from underfire.images.photos import Folder
 from underfire.plan.check import check
 
 BASE = Preprocess(224, 256)

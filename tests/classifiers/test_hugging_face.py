@@ -16,8 +16,9 @@ from support.transformers_nets import LABELS, config, saved_vit
 from underfire.classifiers.hugging_face import _interpolation
 from underfire.classifiers.measured import measured
 from underfire.core import MismatchError, NotFoundError, UnderfireError, UnsafeFileError, UnsuitableError
+from underfire.core.naming import DEMO
 from underfire.images import pixels
-from underfire.images.photos import DEMO, Folder
+from underfire.images.photos import Folder
 from underfire.plan.check import check
 
 transformers = pytest.importorskip("transformers")

@@ -12,8 +12,9 @@ import torch
 
 import underfire
 from underfire.core import UnsuitableError
+from underfire.core.naming import DEMO
 from underfire.images import pixels
-from underfire.images.photos import DEMO, Folder
+from underfire.images.photos import Folder
 
 DOOR: dict[str, Any] = {"order": "bgr", "scale": 255.0, "mean": (123.0, 117.0, 104.0), "resize": 256}
 DOOR |= {"interpolation": "bilinear"}

@@ -27,4 +27,4 @@ def test_a_list_of_names_imports_no_torch() -> None:
         "import sys; from underfire.cli.show_names import show_names; show_names(); "
         "sys.exit(any(m in sys.modules for m in ('torch', 'scipy', 'pyarrow')))"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False).returncode == 0

@@ -15,9 +15,10 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageOps
 
 from underfire.core import Preprocess, UnderfireError
+from underfire.core.naming import DEMO
 from underfire.images import pixels
 from underfire.images.formats import decode_png
-from underfire.images.photos import DEMO, Folder
+from underfire.images.photos import Folder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -43,7 +43,7 @@ def test_a_toys_map_is_grad_cams() -> None:
 
 
 def test_the_default_networks_map_is_grad_cams(lite0: TorchClassifier) -> None:
-    folder = photos.Folder(photos.DEMO)
+    folder = photos.Folder("demo")
     x = pixels.to_tensor([pixels.load(folder.bytes(p), p, lite0.preprocess) for p in ("chelsea.png", "coffee.png")])
     y = [282, 967]
     raw = library_map(lite0.module, lite0.module.get_submodule("bn2"), (x - 0.5) / 0.5, y)

@@ -67,7 +67,7 @@ def test_a_toys_map_is_the_librarys(name: str, layer: str) -> None:
 
 @pytest.mark.parametrize("name", LIBRARY)
 def test_the_default_networks_map_at_stride_16_is_the_librarys(name: str, lite0: TorchClassifier) -> None:
-    folder = photos.Folder(photos.DEMO)
+    folder = photos.Folder("demo")
     x = pixels.to_tensor([pixels.load(folder.bytes("chelsea.png"), "chelsea.png", lite0.preprocess)])
     one = registry.build_interpreter(name, lite0, {"layer": "stride16"})
     wanted = library_map(LIBRARY[name], lite0.module, lite0.module.get_submodule("blocks.4"), (x - 0.5) / 0.5, [282])

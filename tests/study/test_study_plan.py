@@ -10,7 +10,7 @@ import pytest
 from support.e2e import underfire
 from support.study import TOY, agenda
 from underfire.core import UnderfireError
-from underfire.images.photos import DEMO
+from underfire.core.naming import DEMO
 from underfire.plan.settings import Settings
 from underfire.study import plan as study
 from underfire.study.agenda import make_agenda

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from underfire import registry
 from underfire.core import FAILURES, Classifier, Images, Interpreter, Preprocess, UnderfireError
 from underfire.core.insight import GridFacts, Insight, MapFacts, TwinFacts
+from underfire.core.naming import DEMO
 from underfire.images import overlay, pixels
-from underfire.images.photos import DEMO, Folder
+from underfire.images.photos import Folder
 from underfire.interpreters.smooth import twin_of
 from underfire.plan.check import answers, check
 

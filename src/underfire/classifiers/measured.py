@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from underfire.core import LEVELS, Preprocess, UnsuitableError
-from underfire.images.photos import DEMO, Folder
+from underfire.core.naming import DEMO
+from underfire.images.photos import Folder
 
 Numbers = NDArray[np.float64]
 WIDE, HIGH = 640, 480

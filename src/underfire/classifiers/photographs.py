@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 
 from underfire.core import Images, Preprocess
+from underfire.core.naming import DEMO
 from underfire.images import pixels
-from underfire.images.photos import DEMO, Folder
+from underfire.images.photos import Folder
 
 ASKED = ("chelsea.png", "coffee.png", "rocket.jpg", "astronaut.png")
 """A cat, a cup, a rocket and a person."""

@@ -40,7 +40,7 @@ def inspect(
     The exit status is 2 where the classifier is refused.
     """
     from underfire.audit.insight import look, photo_of
-    from underfire.images.photos import DEMO
+    from underfire.core.naming import DEMO
     from underfire.images.pixels import encode_png
     from underfire.plan.settings import Settings
 

@@ -9,6 +9,8 @@ from pathlib import Path, PurePath
 
 from underfire.core.place import absolute
 
+DEMO = "demo"
+"""The word for the photos that scikit-image ships."""
 FILE_KINDS = ("onnx", "script", "hf")
 """Kinds of classifiers whose variant is a file or a folder."""
 

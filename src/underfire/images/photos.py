@@ -9,12 +9,11 @@ from pathlib import Path
 
 from underfire.core import Limits, NotFoundError, Photo, UnderfireError, evenly
 from underfire.core.files import read_many
+from underfire.core.naming import DEMO
 from underfire.core.place import Place, place
 from underfire.images.formats import suffixes
 from underfire.images.found import find, is_text, left_out_sentence, shown, sort_out, walk
 
-DEMO = "demo"
-"""The word for the photos that scikit-image ships."""
 DEMO_PHOTOS = (
     "astronaut.png",
     "chelsea.png",

@@ -10,9 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import PydanticCustomError
 
 from underfire.core import ClassifierOptions, Limits, UnderfireError
-from underfire.core.naming import absolute_name, key_name
+from underfire.core.naming import DEMO, absolute_name, key_name
 from underfire.core.place import FILES, absolute, absolute_files, is_url
-from underfire.images.photos import DEMO
 from underfire.plan.mistakes import sentence
 from underfire.plan.values import Colours, HeadKind, Numbers, Size
 

@@ -17,8 +17,8 @@ from underfire import core
 from underfire.core import UnderfireError
 from underfire.core.bounded import read_yaml
 from underfire.core.hashing import digest_of
+from underfire.core.naming import DEMO
 from underfire.images.found import DEFAULT_OUT
-from underfire.images.photos import DEMO
 from underfire.plan.file import merged
 from underfire.plan.settings import Settings, as_before
 from underfire.study.results import FILE
