@@ -6,8 +6,8 @@
 `thorough`  what a patient attacker gets.
 """
 
-from underfire.attacks.presets.options import Chosen, options_of
+from underfire.attacks.presets.options import Chosen, options_of, rescue_of
 from underfire.attacks.presets.row import PRESET_NAMES, Preset
 from underfire.attacks.presets.table import DRAWN, PRESETS
 
-__all__ = ["DRAWN", "PRESETS", "PRESET_NAMES", "Chosen", "Preset", "options_of"]
+__all__ = ["DRAWN", "PRESETS", "PRESET_NAMES", "Chosen", "Preset", "options_of", "rescue_of"]
