@@ -141,6 +141,9 @@ class Record:
     """Mean difference, likewise."""
     seen: list[float | None] | None = None
     """Left, top, right and bottom of the part of the file that the classifier sees, px; None at the input."""
+    rescue: bool | None = None
+    """Whether the search on prediction and map ended without the class, and the photo went on for the class alone. None
+    for attacks that do not do so, and for rows of before."""
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,9 @@ _LATER: dict[str, Any] = {
     **dict.fromkeys(("head", "target", "copies", "impostors")),
     **{"at": "input", "door": None, "saved_as": None, "saved_instead": None, "through": None, "file_sha256": None},
     **{"file_width": None, "file_height": None, "decoded_linf": None, "decoded_mean": None, "seen": None},
+    "rescue": None,
 }
-"""Columns that came after version 4, and what earlier rows have there."""
+"""Columns that came after version 4, or into version 5 itself, and what earlier rows have there."""
 _ARROW: dict[Any, pa.DataType] = {
     str: pa.string(),
     int: pa.int64(),
@@ -128,9 +129,9 @@ def fitted(table: pa.Table, fixed: pa.Schema, where: str) -> pa.Table:
         )
     if version < SCHEMA_VERSION:
         table = table.drop_columns([name for name in table.column_names if name in _DROPPED])
-        for name in [name for name in fixed.names if name in _LATER and name not in table.column_names]:
-            values = pa.array([_LATER[name]] * table.num_rows, fixed.field(name).type)
-            table = table.append_column(fixed.field(name), values)
+    for name in [name for name in fixed.names if name in _LATER and name not in table.column_names]:
+        values = pa.array([_LATER[name]] * table.num_rows, fixed.field(name).type)
+        table = table.append_column(fixed.field(name), values)
     if sorted(table.column_names) != sorted(fixed.names):
         odd = sorted(set(table.column_names) ^ set(fixed.names))
         raise OtherVersionError(f"The part {where} has other columns than underfire writes ({', '.join(odd)}).")

@@ -46,5 +46,6 @@ def forged_figures(
 @torch.enable_grad()
 def _attacked(judge: RtsA, x: Images, goal: Goal, eps: int) -> Images:
     """Forge images by ADV² with the masks' cross-entropy, which has a slope where the square has none."""
-    attack = adv2.make("fast", judge.name, eps, steps=JUDGED_STEPS, surrogate={"loss": "cross-entropy"})
+    surrogate = {"loss": "cross-entropy"}
+    attack = adv2.make("fast", judge.name, eps, steps=JUDGED_STEPS, surrogate=surrogate, rescue=False)
     return attack.run(Victim(judge.classifier, (judge,)), x, goal, [0] * len(x)).images

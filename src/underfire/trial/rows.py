@@ -248,7 +248,7 @@ def _forged(forged: Forged, n: int) -> dict[str, Any]:
         "linf_levels": int(forged.linf[n]),
         "steps": int(forged.steps[n]),
         "passes": float(forged.passes[n]),
-        **{column: float(values[n]) for column, values in forged.extras.items()},
+        **{column: values[n].item() for column, values in forged.extras.items()},
     }
 
 

@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from underfire.attacks.search.file import FileWalk
 from underfire.attacks.search.finite import POSITION, NotFinite, origin, rows_of
 from underfire.attacks.search.halving import Bisecting, halve
 from underfire.attacks.search.settings import SearchSettings
@@ -18,6 +19,7 @@ from underfire.core import (
     Images,
     Maps,
     PerImage,
+    Perturbation,
     SearchWalk,
     Surrogate,
     Terms,
@@ -221,6 +223,14 @@ class LiveBatch:
         """Move the surrogate's inner state after a step from ``x_hat``."""
         if self.surrogate is not None:
             self.surrogate.advance(x_hat, progress)
+
+    def begin(self, space: Perturbation) -> None:
+        """Begin anew at the clean images that are left, in another space and on the prediction alone."""
+        self.surrogate = None
+        if isinstance(self.walk, FileWalk):
+            self.walk.begin(space)
+        else:
+            self.walk = space.walk(self.x)
 
     def select(self, keep: Tensor) -> None:
         """Keep only the images ``keep`` (bool (N,)) under attack; the others cost nothing from here on."""
