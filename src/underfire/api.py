@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 import numpy as np
 import torch
@@ -21,19 +22,21 @@ from underfire.core import (
     Images,
     Interpreter,
     Job,
-    Maps,
     Photo,
-    Record,
     TargetMap,
     UnderfireError,
 )
+from underfire.core.watch import Watcher
 from underfire.defenses.ensemble import calibration
 from underfire.defenses.ensemble.alarm import EnsembleAlarm
 from underfire.doors.platforms import habits
 from underfire.executors.process import prepare
 from underfire.images import pixels, targets
 from underfire.images.saving import check_format
-from underfire.metrics.verdict import MapVerdict, Ruler, verdict
+from underfire.metrics.verdict import Ruler
+from underfire.notebook.progress import StepBar, someone_looks
+from underfire.notebook.result import Result
+from underfire.notebook.threads import at_most
 from underfire.plan.attacks import attack_of, check_surrogate, taken
 from underfire.plan.check import check
 from underfire.plan.files import FILE, INPUT, refuse_unable
@@ -48,37 +51,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Given: TypeAlias = str | Path | NDArray[np.uint8] | Image.Image
-
-
-@dataclass(frozen=True)
-class Result:
-    """The result of `attack`; the tensors have a row for each image that could be attacked.
-
-    Example:
-        ``result = underfire.attack(classifier, "cam", ["photo.jpg"]); result.verdicts[0].forged``
-
-    Args:
-        clean: (N, 3, H, W) the clean images in [0, 1].
-        images: (N, 3, H, W) the adversarial images in [0, 1]: what the classifier is shown of the files below.
-        clean_maps: (N, h, w) maps in [0, 1] of the clean images for their own classes.
-        maps: (N, h, w) maps in [0, 1] of the adversarial images for the target classes.
-        records: one for each given image, in order; those with an ``error`` have no row in the tensors.
-        rulers: interpreter -> what its maps are judged with (`trial.rulers`); empty where that is not calibrated.
-        files: (N,) the adversarial pictures as files: of whole photos where these were forged, else PNGs of the input.
-    """
-
-    clean: Images
-    images: Images
-    clean_maps: Maps
-    maps: Maps
-    records: list[Record]
-    rulers: Mapping[str, Ruler]
-    files: tuple[bytes, ...] = ()
-
-    @property
-    def verdicts(self) -> list[MapVerdict]:
-        """The verdict on each record: whether the map is untouched, and the image forged (method, section 5.5)."""
-        return [verdict(asdict(record), self.rulers) for record in self.records]
+    Pictures: TypeAlias = Given | Sequence[Given] | Images | Sequence[Tensor]
 
 
 def classifier(name: str = "efficientnet-lite0", *, device: str = "cpu", **own: Any) -> Classifier:
@@ -132,10 +105,16 @@ def alarm(path: str | Path, classifier: Classifier | None = None) -> EnsembleAla
     return EnsembleAlarm(named, str(path))
 
 
+@overload
+def attack(classifier: Classifier, interpreter: Interpreter | str, images: Pictures, **settings: Any) -> Result: ...
+@overload
+def attack(
+    classifier: Classifier, interpreter: Sequence[Interpreter | str], images: Pictures, **settings: Any
+) -> dict[str, Result]: ...
 def attack(
     classifier: Classifier,
-    interpreter: Interpreter | str,
-    images: Given | Sequence[Given] | Images | Sequence[Tensor],
+    interpreter: Interpreter | str | Sequence[Interpreter | str],
+    images: Pictures,
     *,
     attack: str = "adv2",
     preset: str = "fast",
@@ -146,18 +125,21 @@ def attack(
     at: Literal["file", "input"] | None = None,
     save_as: str = "png",
     through: str = "",
+    progress: bool | Watcher | None = None,
+    threads: int | None = None,
     **options: Any,
-) -> Result:
+) -> Result | dict[str, Result]:
     """Attack images in this process, and judge the results as ``underfire run`` does.
 
     Example:
-        ``underfire.attack(underfire.classifier(), "cam", ["photo.jpg"], eps=4).images``
+        ``underfire.attack(underfire.classifier(), "cam", "photo.jpg", eps=4).images``
 
     Args:
         classifier: from `classifier` or `wrap`.
-        interpreter: an interpreter, or its name.
-        images: paths, arrays (H, W, 3) of 8-bit levels or Pillow images, which go through the classifier's front door;
-            or a tensor (N, 3, H, W) in [0, 1] of the input size, which is taken as it is.
+        interpreter: an interpreter, or its name; or several, each of which is attacked by itself.
+        images: a path, a folder, 'demo', an array (H, W, 3) of 8-bit levels or a Pillow image, or several, which go
+            through the classifier's front door; or a tensor (N, 3, H, W) in [0, 1] of the input size, which is taken
+            as it is.
         attack: name of the attack.
         preset: paper, fast or thorough.
         eps: L∞ budget in whole levels of 255.
@@ -168,18 +150,34 @@ def attack(
             default files are forged, and of a tensor the tensor.
         save_as: how forged files are saved, as --save-as of ``underfire run``.
         through: what platforms will do to them, as --through.
+        progress: whether to show a bar, by default where somebody looks on; or a watcher of one's own.
+        threads: CPU threads while it attacks; by default those of torch, or one where torch came before underfire and
+            the machine is busy (`notebook.threads`).
         options: settings of the attack in place of the preset's, such as ``steps=20``.
+
+    Returns:
+        A result; of several interpreters a dictionary, by their names.
 
     Raises:
         UnderfireError: a mistake in the arguments, or no image could be attacked.
     """
-    by_name = isinstance(interpreter, str)
-    wish = Wish(attack, preset, eps, target, target_map, seed, options, by_name, at, save_as, through)
-    prepare(torch.get_num_threads())
-    device = str(getattr(classifier, "device", "cpu"))
-    check(classifier, device)
-    judge = registry.build_interpreter(interpreter, classifier, {}) if isinstance(interpreter, str) else interpreter
-    return _run(System(classifier, {judge.name: judge}, device), images, wish)
+    single = isinstance(interpreter, str) or not isinstance(interpreter, Sequence)
+    several: Sequence[Interpreter | str] = [interpreter] if single else interpreter  # type: ignore[assignment,list-item]
+    wish = Wish(attack, preset, eps, target, target_map, seed, options, True, at, save_as, through, progress)
+    found: dict[str, Result] = {}
+    with at_most(threads):
+        prepare(torch.get_num_threads())
+        device = str(getattr(classifier, "device", "cpu"))
+        check(classifier, device)
+        for one in several:
+            by_name = isinstance(one, str)
+            judge = registry.build_interpreter(one, classifier, {}) if isinstance(one, str) else one
+            found[judge.name] = _run(
+                System(classifier, {judge.name: judge}, device), images, replace(wish, by_name=by_name)
+            )
+    if not found:
+        raise UnderfireError("There is no interpreter to attack: give one, or its name.")
+    return next(iter(found.values())) if single else found
 
 
 @dataclass(frozen=True)
@@ -197,6 +195,7 @@ class Wish:
     at: Literal["file", "input"] | None = None
     save_as: str = "png"
     through: str = ""
+    progress: bool | Watcher | None = None
 
     def __post_init__(self) -> None:
         check_format(self.save_as)
@@ -217,9 +216,20 @@ def _run(system: System, images: Any, wish: Wish) -> Result:
     if loaded.files:
         refuse_unable(cell)
     job = _job(system, cell, wish, wanted, FILE if loaded.files else INPUT)
-    trial = Trial(system, job, "notebook", loaded, _references(wanted, wish.seed, loaded, system))
-    trial.run()
+    with ExitStack() as stack:
+        watched = replace(system, watcher=_watcher(wish, judge, len(loaded.rows), stack))
+        trial = Trial(watched, job, "notebook", loaded, _references(wanted, wish.seed, loaded, system))
+        trial.run()
     return _result(trial, judge, system, rulers_here(system, judge, trial, wish.by_name))
+
+
+def _watcher(wish: Wish, judge: Interpreter, n: int, stack: ExitStack) -> Watcher | None:
+    """Choose who watches the search: the user's own watcher, a bar, or nobody."""
+    if not isinstance(wish.progress, bool | None):
+        return wish.progress
+    if not (someone_looks() if wish.progress is None else wish.progress):
+        return None
+    return stack.enter_context(StepBar(f"{wish.attack} on {judge.name}", n))
 
 
 def _cell(wish: Wish, judge: Interpreter, wanted: TargetMap) -> Cell:
