@@ -50,7 +50,7 @@ from underfire.trial.trial import Trial
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Given: TypeAlias = str | Path | NDArray[np.uint8] | Image.Image
+    Given: TypeAlias = str | Path | NDArray[np.uint8] | Image.Image | tuple[str, bytes]
     Pictures: TypeAlias = Given | Sequence[Given] | Images | Sequence[Tensor]
 
 
@@ -137,9 +137,9 @@ def attack(
     Args:
         classifier: from `classifier` or `wrap`.
         interpreter: an interpreter, or its name; or several, each of which is attacked by itself.
-        images: a path, a folder, 'demo', an array (H, W, 3) of 8-bit levels or a Pillow image, or several, which go
-            through the classifier's front door; or a tensor (N, 3, H, W) in [0, 1] of the input size, which is taken
-            as it is.
+        images: a path, a folder, 'demo', an array (H, W, 3) of 8-bit levels or a Pillow image, or several of them or of
+            (name, content of the file), which go through the classifier's front door; or a tensor (N, 3, H, W) in
+            [0, 1] of the input size, which is taken as it is.
         attack: name of the attack.
         preset: paper, fast or thorough.
         eps: L∞ budget in whole levels of 255.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from underfire.core.protocols import Goal
 from underfire.core.types import Images, Maps
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ class Glimpse:
         steps: the most that there will be; an image may be done before.
         rows: (n,) which images of the batch are still under attack.
         images: (n, 3, H, W) their iterates in [0, 1].
+        goal: what is wanted of these.
         logits: (n, K) of these.
         reached: bool (n,), whether the attack has succeeded on them, as their head has it.
         maps: interpreter -> (n, h, w) its real maps of these for the target classes; empty where this step saw none.
@@ -30,6 +32,7 @@ class Glimpse:
     steps: int
     rows: Tensor
     images: Images
+    goal: Goal
     logits: Tensor
     reached: Tensor
     maps: Mapping[str, Maps] = field(default_factory=dict)

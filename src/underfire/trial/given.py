@@ -24,8 +24,8 @@ def load_given(given: Any, system: System, save_as: str | None = None) -> Loaded
     """Load images that were given in Python, as the classifier is shown them.
 
     Args:
-        given: one or several paths, folders, 'demo', arrays (H, W, 3) of 8-bit levels or Pillow images; or a tensor
-            (N, 3, H, W) in [0, 1] of the input size, or several.
+        given: one or several paths, folders, 'demo', arrays (H, W, 3) of 8-bit levels or Pillow images, or several
+            names with the content of their files; or a tensor (N, 3, H, W) in [0, 1] of the input size, or several.
         system: the classifier and its front door.
         save_as: how forged files are saved; None: inputs are forged. A tensor is an input whatever this says.
 
@@ -58,6 +58,8 @@ def _stacked(images: Sequence[Tensor]) -> Tensor:
 
 def _files(i: int, one: Any) -> list[tuple[str, bytes]]:
     """Read the files of one thing that was given: a folder has several."""
+    if isinstance(one, tuple) and [type(part) for part in one] == [str, bytes]:
+        return [one]
     if not isinstance(one, str | Path):
         return [(f"image-{i}.png", as_file(one, f"images[{i}]"))]
     folder = Folder(str(one))

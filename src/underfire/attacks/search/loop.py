@@ -60,9 +60,8 @@ def search(
         if far is not None:
             live.keep(best.offer(live.rows, x_hat.detach(), reached, far, live.walk.measures()))
         done = torch.zeros_like(reached.top) if changing else success.done(reached, distance)
-        stopped = victim.watcher is not None and victim.watcher.see(
-            Glimpse(step, settings.steps, live.rows, x_hat.detach(), terms.logits.detach(), reached.top, live.maps)
-        )
+        seen = x_hat.detach(), live.goal, terms.logits.detach(), reached.top, live.maps
+        stopped = victim.watcher is not None and victim.watcher.see(Glimpse(step, settings.steps, live.rows, *seen))
         if step == settings.steps or bool(done.all()) or stopped:
             break
         if settings.yields:
