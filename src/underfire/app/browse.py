@@ -162,8 +162,10 @@ class Shelf:
         """Find what maps are judged with; where that has changed, all parts are read and judged anew."""
         measured = (len(store.done(ScaleUnit.stage)), done == self.planned)
         if measured != self._measured:
-            self._measured, self._parts = measured, {}
-            self._rulers = rulers_of(store, self.plan)
+            before, self._rulers = self._rulers, rulers_of(store, self.plan)
+            self._measured = measured
+            if self._rulers != before:
+                self._parts = {}
         return self._rulers
 
     def page(self, query: Query) -> Part:

@@ -66,6 +66,11 @@ class ForgePages:
             Route("/forge/{key}/picture/{name}", told(self.picture)),
         ]
 
+    def close(self) -> None:
+        """Give up all searches: the app ends."""
+        for forgery in self.forgeries.values():
+            forgery.leave()
+
     # -- photos
 
     async def give(self, request: Request) -> Response:

@@ -76,10 +76,15 @@ class Forgery:
         if self.state == "waiting":
             self.move("left")
 
+    def leave(self) -> None:
+        """Give it up, and keep nothing."""
+        if not self.over:
+            self.move("left")
+
     def show(self, frame: Frame) -> None:
         """Take a frame of the live view."""
         self.frame = frame
-        self.move("running")
+        self.version += 1
 
     def ended(self) -> str:
         """Tell the search whether to end, and how."""

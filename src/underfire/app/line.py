@@ -10,6 +10,8 @@ from underfire.core import BusyError
 
 LONGEST = 20
 """Tasks that may wait."""
+GRACE = 5.0
+"""Seconds that the end of the app waits for the task that runs."""
 
 
 class Task(Protocol):
@@ -56,11 +58,12 @@ class Line:
             return before + (self._now is not None and self._now is not task)
 
     def close(self) -> None:
-        """Take no more work; the task that runs is left to end by itself."""
+        """Take no more work, and wait a little for the task that runs."""
         with self._change:
             self._closed = True
             self._waiting.clear()
             self._change.notify_all()
+        self._thread.join(GRACE)
 
     def _work(self) -> None:
         while (task := self._next()) is not None:

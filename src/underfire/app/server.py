@@ -20,7 +20,7 @@ from underfire.app.browse_pages import BrowsePages
 from underfire.app.check_pages import CheckPages
 from underfire.app.forge_pages import ForgePages
 from underfire.app.guard import Guard
-from underfire.app.line import Line
+from underfire.app.line import GRACE, Line
 from underfire.app.networks import Networks
 from underfire.app.pages import HERE
 from underfire.core import BusyError, ClassifierOptions, UnderfireError
@@ -70,10 +70,13 @@ def application(choice: Choice, port: int | None) -> Starlette:
     @contextlib.asynccontextmanager
     async def life(app: Starlette) -> AsyncIterator[None]:
         line.start()
-        Thread(target=_warm, args=(networks, choice.threads), daemon=True).start()
+        warm = Thread(target=_warm, args=(networks, browse, choice.threads), daemon=True)
+        warm.start()
         yield
+        forge.close()
         line.close()
         check.close()
+        warm.join(GRACE)
 
     static = Mount("/static", StaticFiles(directory=HERE / "static"))
     made = Starlette(
@@ -86,12 +89,15 @@ def application(choice: Choice, port: int | None) -> Starlette:
     return made
 
 
-def _warm(networks: Networks, threads: int | None) -> None:
-    """Load torch and the first classifier while somebody looks for a photo."""
+def _warm(networks: Networks, browse: BrowsePages, threads: int | None) -> None:
+    """Read the audit, and load torch and the first classifier, while somebody looks for a photo."""
     from underfire.executors.process import prepare
 
     prepare(threads or os.cpu_count() or 1)
-    with contextlib.suppress(UnderfireError):  # the page tells it when it is asked for
+    with contextlib.suppress(UnderfireError):  # the pages tell it when they are asked for it
+        if browse.shelf is not None:
+            browse.shelf.table()
+    with contextlib.suppress(UnderfireError):
         networks.fits(networks.own)
 
 
