@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,24 +14,15 @@ import uvicorn
 
 from support.audits import audit_of
 from support.e2e import photos
+from support.running import Running
 from underfire.app.server import Choice, _listening, application
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-    from underfire.app.forgery import Forgery
     from underfire.classifiers.base import TorchClassifier
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-
-
-@dataclass
-class Running:
-    """An app that runs in this process, and where."""
-
-    address: str
-    forgeries: dict[str, Forgery]
-    audit: Path
 
 
 @pytest.fixture(scope="session")
@@ -75,6 +65,11 @@ class Tab:
     page: Page
     faults: list[str] = field(default_factory=list)
 
+    def note(self, what: str, good: bool) -> None:
+        """Note what is no good."""
+        if not good:
+            self.faults.append(what)
+
 
 @pytest.fixture
 def tabs(browser: Browser, running: Running) -> Iterator[Any]:
@@ -87,10 +82,10 @@ def tabs(browser: Browser, running: Running) -> Iterator[Any]:
         page.set_default_timeout(30_000)
         one = Tab(page)
         home = (running.address, "data:", "blob:")
-        page.on("request", lambda r: r.url.startswith(home) or one.faults.append(r.url))
         known = "the server responded with a status of 4" if mistakes else "\0"
-        page.on("console", lambda m: m.type == "error" and known not in m.text and one.faults.append(m.text))
-        page.on("pageerror", lambda e: one.faults.append(str(e)))
+        page.on("request", lambda r: one.note(r.url, r.url.startswith(home)))
+        page.on("console", lambda m: one.note(m.text, m.type != "error" or known in m.text))
+        page.on("pageerror", lambda e: one.note(str(e), False))
         page.goto(running.address + path)
         opened.append(one)
         return page

@@ -68,9 +68,14 @@ def test_a_table_has_the_rows_of_the_library(tmp_path: Path, monkeypatch: pytest
     out = audit_of(tmp_path / "out", photos=20, units=2, planned=3)
     shelf = Shelf(out)
     assert shelf.table().to_pylist() == open_results(out).rows()
-    read = []
+    read: list[set[str]] = []
     tables = Store.tables
-    monkeypatch.setattr(Store, "tables", lambda self, stage, units: read.append(units) or tables(self, stage, units))
+
+    def noted(self: Store, stage: str, units: set[str]) -> Any:
+        read.append(units)
+        return tables(self, stage, units)
+
+    monkeypatch.setattr(Store, "tables", noted)
     put(Store(out), 2, range(20, 24))
     assert shelf.table().to_pylist() == open_results(out).rows()
     assert shelf.units == shelf.planned == 3

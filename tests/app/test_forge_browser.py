@@ -15,7 +15,7 @@ from underfire.images.pixels import forged_note
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-    from app.conftest import Running
+    from support.running import Running
     from underfire.classifiers.base import TorchClassifier
 
 SHIFTS = """() => { window.shifted = 0; new PerformanceObserver((list) => { for (const one of list.getEntries())

@@ -10,7 +10,7 @@ from support.e2e import photo
 from underfire.store import Store
 
 if TYPE_CHECKING:
-    from app.conftest import Running
+    from support.running import Running
 
 
 def test_a_table_is_sorted_filtered_and_shared(tabs: Any) -> None:

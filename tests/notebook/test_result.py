@@ -12,13 +12,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from rich.progress import Progress
 
 import underfire
 from support.e2e import photo, photos
 from support.toys import toy
 from underfire.core import UnderfireError
 from underfire.images.overlay import over
-from underfire.notebook import progress, threads, views
+from underfire.notebook import progress, threads
 from underfire.notebook.result import Result
 
 
@@ -128,7 +129,7 @@ def test_it_is_shown_outside_of_notebooks(
     result: Result, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     opened: list[str] = []
-    monkeypatch.setattr(views.webbrowser, "open", opened.append)
+    monkeypatch.setattr("webbrowser.open", opened.append)
     result.show()
     said = capsys.readouterr().out.splitlines()
     assert said[0] == repr(result)
@@ -147,13 +148,13 @@ def test_several_interpreters_are_attacked_one_by_one() -> None:
 def test_a_bar_where_somebody_looks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(progress, "EVERY", 0.0)
     seen: list[tuple[int, str]] = []
-    update = progress.bars.Progress.update
+    update = Progress.update
 
     def noted(self: Any, task: Any, **fields: Any) -> None:
         seen.append((fields["completed"], fields["note"]))
         update(self, task, **fields)
 
-    monkeypatch.setattr(progress.bars.Progress, "update", noted)
+    monkeypatch.setattr(Progress, "update", noted)
     underfire.attack(toy(), "cam", [photo(1), photo(2)], steps=4)
     assert seen == []  # nobody sits before a test
     underfire.attack(toy(), "cam", [photo(1), photo(2)], steps=4, progress=True)

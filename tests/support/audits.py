@@ -42,11 +42,11 @@ def _rows(i: int, unit: str) -> list[Record]:
 
 
 def _files(photos: range) -> dict[str, bytes]:
-    files = {}
+    files: dict[str, bytes] = {}
     for i in photos:
         levels = np.asarray(photo(i))
         buffer = io.BytesIO()
         np.save(buffer, np.linspace(0, 1, 49, dtype=np.float16).reshape(7, 7))
-        files |= {f"{i}.png": encode_png(levels), f"{i}.adv.png": encode_png(levels ^ 4, "adv2 against cam")}
+        files |= {f"{i}.png": encode_png(levels), f"{i}.adv.png": encode_png(levels ^ np.uint8(4), "adv2 against cam")}
         files[f"{i}.npy"] = buffer.getvalue()
     return files

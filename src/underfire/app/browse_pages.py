@@ -89,7 +89,7 @@ class BrowsePages:
         part = await run_in_threadpool(self._shelf.page, query)
         names = {column: self._shelf.distinct(column) for column in ("attack", "interpreter")}
         state = await run_in_threadpool(self._state)
-        data = {"part": part, "names": names, "outcomes": OUTCOMES, "columns": COLUMNS, "state": state}
+        data: dict[str, Any] = {"part": part, "names": names, "outcomes": OUTCOMES, "columns": COLUMNS, "state": state}
         return page(request, "browse.html.j2", query=query, photo=_photo_address, **data)
 
     async def state(self, request: Request) -> Response:

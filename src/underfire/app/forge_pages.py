@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
@@ -100,7 +100,7 @@ class ForgePages:
         """Show the page; of a forgery, with what has come of it so far."""
         key = request.path_params.get("key")
         forgery = None if key is None else self._found(key)
-        choices = {"attacks": ATTACKS, "presets": PRESETS, "formats": FORMATS, "demos": DEMO_PHOTOS}
+        choices: dict[str, Any] = {"attacks": ATTACKS, "presets": PRESETS, "formats": FORMATS, "demos": DEMO_PHOTOS}
         return page(request, "forge.html.j2", forgery=forgery, networks=self.networks, **choices)
 
     async def classifier(self, request: Request) -> Response:

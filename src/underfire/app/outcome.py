@@ -173,5 +173,5 @@ def _looked(forgery: Forgery, name: str, result: Result) -> Onlooker:
     if known is not None:
         untouched = known.yardstick.distance(triple(l1, iou, map_measures.rank(a, b))) <= 1
     clean, after = pixels.to_levels(x)
-    drawn = (jpeg(_small(over(levels, m), SMALL)) for levels, m in ((clean, a), (after, b)))
-    return Onlooker(name, *drawn, l1, iou, untouched)
+    before, now = (jpeg(_small(over(levels, m), SMALL)) for levels, m in ((clean, a), (after, b)))
+    return Onlooker(name, before, now, l1, iou, untouched)

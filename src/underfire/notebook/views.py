@@ -67,7 +67,9 @@ def strip(result: Result) -> str:
     """Write the strip of pictures as a piece of HTML that needs nothing else."""
     items = [_shown(result, i) for i in range(min(SHOWN, len(result)))]
     more = len(result) - len(items)
-    return _template("strip.html.j2").render(items=items, line=line(result), attack=attack_of, name=_name, more=more)
+    return str(
+        _template("strip.html.j2").render(items=items, line=line(result), attack=attack_of, name=_name, more=more)
+    )
 
 
 def _name(path: str) -> str:
