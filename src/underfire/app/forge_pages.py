@@ -15,10 +15,10 @@ from starlette.routing import Route
 
 from underfire.app.album import LIMITS, Album, clean_name, too_large
 from underfire.app.forgery import Forgery
+from underfire.app.form import ATTACKS, FORMATS, PRESETS, Form
 from underfire.app.line import Line
 from underfire.app.networks import Networks
 from underfire.app.pages import body, fields, fill, page, told
-from underfire.app.wish import ATTACKS, FORMATS, PRESETS, Wish
 from underfire.core import NotFoundError
 from underfire.images.photos import DEMO_PHOTOS
 from underfire.report.text import pretty
@@ -125,7 +125,7 @@ class ForgePages:
 
     async def forge(self, request: Request) -> Response:
         """Start a forgery."""
-        wish = Wish.parse(await fields(request))
+        wish = Form.parse(await fields(request))
         forgery = Forgery(wish, self.album[wish.photo], self.networks)
         self.line.put(forgery)
         self._keep(forgery)

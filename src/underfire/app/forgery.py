@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from underfire.app.album import Given
+from underfire.app.form import Form
 from underfire.app.networks import Networks
-from underfire.app.wish import Wish
 from underfire.core import UnderfireError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Forgery:
         clock: seconds, for tests.
     """
 
-    wish: Wish
+    wish: Form
     given: Given
     networks: Networks
     clock: Callable[[], float] = time.monotonic

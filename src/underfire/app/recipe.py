@@ -6,15 +6,15 @@ import shlex
 from dataclasses import fields
 from typing import Any
 
+from underfire.app.form import Form
 from underfire.app.outcome import settings_of
-from underfire.app.wish import Wish
 from underfire.core import ClassifierOptions
 from underfire.images.photos import DEMO_PHOTOS
 
 OPTIONS = tuple(f.name for f in fields(ClassifierOptions))
 
 
-def python(wish: Wish, name: str, target: int | str, options: ClassifierOptions, whole: bool) -> str:
+def python(wish: Form, name: str, target: int | str, options: ClassifierOptions, whole: bool) -> str:
     """Write the Python that forges the same file.
 
     Args:
@@ -45,7 +45,7 @@ def python(wish: Wish, name: str, target: int | str, options: ClassifierOptions,
     )
 
 
-def command(wish: Wish, name: str, target: int | str, options: ClassifierOptions, whole: bool) -> str:
+def command(wish: Form, name: str, target: int | str, options: ClassifierOptions, whole: bool) -> str:
     """Write the command line that forges the same file; arguments as in `python`."""
     words = ["underfire", "run", "--images", name]
     own = {key: value for key in OPTIONS if (value := getattr(options, key)) is not None}

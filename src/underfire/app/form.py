@@ -26,7 +26,7 @@ FORMATS = {
 WORDS = {"photo": "the photo", "eps": "ε", "interpreter": "the explanation", "target": "the wanted class"}
 
 
-class Wish(BaseModel):
+class Form(BaseModel):
     """The fields of the form."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,7 +45,7 @@ class Wish(BaseModel):
     save_as: Literal["png", "jpeg", "webp", "same"] = "png"
 
     @classmethod
-    def parse(cls, fields: Any) -> Wish:
+    def parse(cls, fields: Any) -> Form:
         """Read the fields of the form.
 
         Raises:
