@@ -55,8 +55,8 @@ function follow(key) {
   stream = new EventSource(`/forge/${key}/events`);
   stream.onmessage = async (event) => {
     const said = JSON.parse(event.data);
-    showState(said);
     if (said.frame) showFrame(said.frame);
+    showState(said);
     if (["done", "failed", "left"].includes(said.state)) {
       stream.close();
       busy(false);
