@@ -1,9 +1,10 @@
 """How long the first lines of a notebook take on a busy machine, by what is done about OpenMP's threads.
 
-    python benchmarks/notebook_threads.py
+    python benchmarks/notebook_threads.py [BUSY ...]
 
-torch is imported before underfire, as notebooks do, so that OMP_WAIT_POLICY comes too late. Busy: as many processes as
-there are cores compute beside it. A row for each (busy, threads): seconds of one photo, ADV² on CAM, ten steps.
+torch is imported before underfire, as notebooks do, so that OMP_WAIT_POLICY comes too late. BUSY processes compute
+beside it (by default none, and as many as there are cores). A row for each way: seconds of one photo, ADV² on CAM, ten
+steps.
 """
 
 from __future__ import annotations
@@ -18,26 +19,26 @@ RESULTS = Path(__file__).parent / "results" / "notebook-threads.csv"
 SNIPPET = """
 import sys, time
 import torch
-threads = int(sys.argv[1])
 import underfire
 from underfire.images.photos import Folder
 classifier = underfire.classifier()
-if threads:
-    torch.set_num_threads(threads)
+threads = {"as it was": torch.get_num_threads(), "one thread": 1}.get(sys.argv[1])
 photo = str(Folder("demo").root / "chelsea.png")
 start = time.perf_counter()
-underfire.attack(classifier, "cam", photo, steps=10, **({"threads": torch.get_num_threads()} if WITH else {}))
+underfire.attack(classifier, "cam", photo, steps=10, threads=threads)
 print(time.perf_counter() - start)
 """
+WAYS = ("as it was", "one thread", "by itself", "underfire first")
+"""Torch's own threads, spinning; one; what `attack` chooses; and OMP_WAIT_POLICY=passive in time."""
 LONGEST = 60
 
 
-def seconds(threads: int, passive: bool, snippet: str) -> float | None:
+def seconds(way: str) -> float | None:
     """Time the snippet in a process of its own; None where it takes longer than a minute."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("OMP_")}
-    if passive:
+    if way == "underfire first":
         environment["OMP_WAIT_POLICY"] = "passive"
-    command = [sys.executable, "-c", snippet, str(threads)]
+    command = [sys.executable, "-c", SNIPPET, way]
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LONGEST, check=True)
     except subprocess.TimeoutExpired:
@@ -46,20 +47,19 @@ def seconds(threads: int, passive: bool, snippet: str) -> float | None:
 
 
 def main() -> None:
-    """Measure, and append a row for each setting."""
-    cores = os.cpu_count() or 1
-    takes = "WITH = 'threads' in __import__('inspect').signature(__import__('underfire').attack).parameters"
-    snippet = SNIPPET.replace("import underfire\n", f"import underfire\n{takes}\n", 1)
+    """Measure, and append a row for each way."""
+    cores = len(os.sched_getaffinity(0))
     new = not RESULTS.exists()
     with RESULTS.open("a", newline="") as file:
         out = csv.writer(file)
         if new:
-            out.writerow(["cores", "busy", "passive", "threads", "seconds"])
-        for busy in (0, cores):
+            out.writerow(["cores", "busy_beside", "load", "way", "seconds"])
+        for busy in [int(word) for word in sys.argv[1:]] or (0, cores):
             beside = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(busy)]
             try:
-                for passive, threads in ((True, cores), (False, cores), (False, 1), (False, cores + 1)):
-                    out.writerow([cores, busy, passive, threads, seconds(threads, passive, snippet) or f"> {LONGEST}"])
+                for way in WAYS:
+                    taken, load = seconds(way), os.getloadavg()[0]
+                    out.writerow([cores, busy, f"{load:.1f}", way, f"> {LONGEST}" if taken is None else f"{taken:.2f}"])
                     file.flush()
             finally:
                 for one in beside:
