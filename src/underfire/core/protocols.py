@@ -34,6 +34,9 @@ class Meter(Protocol):
     def aside(self) -> AbstractContextManager[None]:
         """Count nothing inside, also inside of `counting`: what is done once for a classifier is no image's cost."""
 
+    def so_far(self) -> PerImage | None:
+        """Return the F spent on each image so far, in the count of this thread; None where it does not count."""
+
     def select(self, keep: Tensor) -> None:
         """Keep only the rows ``keep`` (bool (N,)) of the live images: the others cost nothing from here on."""
 

@@ -85,6 +85,8 @@ class LiveBatch:
         """Each image's own share of λ, in (0, 1]."""
         self.unit: PerImage | None = None
         """Each image's own ℓ_int when the map began to count."""
+        self.maps: Mapping[str, Maps] = {}
+        """The real maps (n, h, w) that the last `see` measured, by interpreter; empty where it saw none."""
 
     def see(self, x_hat: Images, look: bool) -> tuple[Terms, PerImage | None]:
         """Run one forward pass, and find out how far the real maps are where this step tells.
@@ -100,6 +102,7 @@ class LiveBatch:
             ImageErrors: for images without a map, or with scores, a loss or a map that are not finite, by their rows in
                 the whole batch.
         """
+        self.maps = {}
         looked = self._look(x_hat.detach()) if look else None  # before this step's graph takes its memory
         terms = self._terms(x_hat)
         self._shown = x_hat
@@ -148,6 +151,7 @@ class LiveBatch:
 
     def _distance(self, found: Mapping[str, Maps]) -> PerImage:
         """Measure map_l1 as the judge does, averaged over the interpreters attacked."""
+        self.maps = found
         return torch.stack([maps.l1(m, self.goal.maps[name]) for name, m in found.items()]).mean(0)
 
     def yield_lambda(self, confident: Tensor) -> None:

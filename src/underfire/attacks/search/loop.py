@@ -22,6 +22,7 @@ from underfire.attacks.search.rescue import Rescue
 from underfire.attacks.search.settings import SearchSettings
 from underfire.attacks.search.success import Reached
 from underfire.core import Found, Goal, Images, PerImage, Perturbation, Victim
+from underfire.core.watch import Glimpse
 
 
 def search(
@@ -80,7 +81,9 @@ def _walked(
         if far is not None:
             live.keep(best.offer(live.rows, x_hat.detach(), reached, far, live.walk.measures()))
         done = torch.zeros_like(reached.top) if changing else success.done(reached, distance)
-        if step == settings.steps or bool(done.all()):
+        seen = x_hat.detach(), live.goal, terms.logits.detach(), reached.top, live.maps
+        stopped = victim.watcher is not None and victim.watcher.see(Glimpse(step, settings.steps, live.rows, *seen))
+        if step == settings.steps or bool(done.all()) or stopped:
             break
         if settings.yields:
             live.yield_lambda(success.counts(reached))

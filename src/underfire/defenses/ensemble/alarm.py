@@ -72,14 +72,14 @@ class EnsembleAlarm:
             scores[seen.whole] = self.ensemble.score_of(*seen.maps(), seen.log_p[seen.whole])
         return seen.logits, scores, seen.shown
 
-    def check(self, image: str | Path | Tensor) -> Verdict:
+    def check(self, image: str | Path | Tensor | tuple[str, bytes]) -> Verdict:
         """Ask the alarm about one photo's file, or about a tensor (3, H, W) of the input size, taken as it is.
 
         Example:
             ``underfire.alarm("alarm.json").check("photo.jpg").alarm``
 
         Args:
-            image: the file or the tensor.
+            image: the file, its name and content, or the tensor.
 
         Raises:
             UnderfireError: the photo cannot be read.
@@ -101,7 +101,9 @@ class EnsembleAlarm:
             kind_of(self.classifier),
         )
 
-    def _shown(self, image: str | Path | Tensor) -> tuple[str, Any]:
+    def _shown(self, image: str | Path | Tensor | tuple[str, bytes]) -> tuple[str, Any]:
+        if isinstance(image, tuple):
+            return image[0], self.door.open(image[1], image[0])
         if isinstance(image, Tensor):
             if image.dim() != 3:
                 raise UnderfireError(f"A tensor {tuple(image.shape)}: give one image at a time, (C, H, W).")
