@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import underfire
@@ -248,6 +250,33 @@ def test_torchvisions_networks_by_name(tmp_path: Path, name: str, side: int) -> 
     assert (built.preprocess.input_size, built.preprocess.resize) == (224, {"resnet18": 256}.get(name, side))
     x = torch.rand(1, 3, 64, 64)
     torch.testing.assert_close(built.logits(x), net((x - built._mean) / built._std))
+
+
+def test_a_torchvision_network_loads_from_a_file_that_has_no_versions_and_another_order(tmp_path: Path) -> None:
+    """Safetensors sort by name, so the head comes first; and MNASNet asks for the version of its weights."""
+    import torchvision
+
+    net = torchvision.models.mnasnet0_5(num_classes=5).eval()
+    save_file({key: value.clone() for key, value in net.state_dict().items()}, tmp_path / "net.safetensors")
+    built: Any = underfire.classifier("torchvision:mnasnet0_5", weights=str(tmp_path / "net.safetensors"))
+    x = torch.rand(1, 3, 64, 64)
+    torch.testing.assert_close(built.logits(x), net((x - built._mean) / built._std))
+
+
+def test_torchvisions_own_files_of_densenets_and_vits_have_older_names() -> None:
+    from torchvision.models import densenet, vision_transformer
+
+    from underfire.classifiers.torchvision_models import _renamed
+
+    dense = densenet.DenseNet(4, (2, 2), 8).state_dict()
+    old = {re.sub(r"(norm|conv)([12])\.", r"\1.\2.", key): value for key, value in dense.items()}
+    assert old.keys() != dense.keys() == _renamed(old).keys()
+    vit = vision_transformer.VisionTransformer(32, 16, 1, 2, 8, 16)
+    was = {
+        key.replace("mlp.0", "mlp.linear_1").replace("mlp.3", "mlp.linear_2"): v for key, v in vit.state_dict().items()
+    }
+    vit.load_state_dict(dict(was))  # torchvision's own code knows these names
+    assert was.keys() != vit.state_dict().keys() == _renamed(was).keys()
 
 
 def test_unknown_torchvision_names_and_sets_are_told() -> None:
