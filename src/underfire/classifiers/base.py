@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from underfire.classifiers import given
+from underfire.classifiers import given, inputs
 from underfire.classifiers.apart import apart
 from underfire.classifiers.digest import weights_digest
 from underfire.classifiers.ending import as_written, bare
-from underfire.classifiers.head import Features, FoundHead, find
-from underfire.classifiers.headless import why
+from underfire.classifiers.head import Features, FoundHead
+from underfire.classifiers.headless import found_or_told
 from underfire.classifiers.layers import Layered
 from underfire.classifiers.meter import PassMeter
 from underfire.classifiers.picked import pick, plain
@@ -27,9 +27,7 @@ from underfire.core import (
     Images,
     Meter,
     Preprocess,
-    UnderfireError,
     UnsuitableError,
-    refused,
 )
 from underfire.core.door import Door
 from underfire.doors.function import given_door
@@ -53,6 +51,7 @@ class TorchClassifier(Layered):
         notes: what was found in the file of the network, or done to it: sentences, shown wherever the input policy is.
         fit: how its own preprocessing makes photos square: 'crop', 'squash' or 'pad'.
         ending: what was taken off the network's end, so that it returns logits: 'softmax', 'log-softmax' or ''.
+        classes_from: where the names of the classes are from; '' where nobody says.
     """
 
     def __init__(
@@ -70,12 +69,14 @@ class TorchClassifier(Layered):
         notes: Sequence[str] = (),
         fit: str = "crop",
         ending: str = "",
+        classes_from: str = "",
     ) -> None:
         self.module = module.eval()
         for p in module.parameters():
             p.requires_grad_(False)
         self.name, self.preprocess, self.classes, self.entry = name, preprocess, classes, entry
         self.head_kind, self.notes, self.fit, self.taken_off = head, tuple(notes), fit, ending
+        self.classes_from = classes_from
         self.meter: Meter = PassMeter()
         self.door: Door | None = None
         self._features, self._scores, self._pyramid = features, scores, pyramid
@@ -151,26 +152,9 @@ class TorchClassifier(Layered):
     def found_head(self) -> FoundHead:
         """Find the head, by measuring; the first time it takes some passes. UnderfireError as in `features`."""
         if self._head is None:
-            self._head = self._find_head()
+            known = (self._features, self._scores)
+            self._head = found_or_told(self.name, self._flat, self.module, self._two_images(), known)
         return self._head
-
-    def _find_head(self) -> FoundHead:
-        x, size = self._two_images(), self.preprocess.size
-        try:
-            with torch.no_grad():
-                finite = bool(self._flat(x).isfinite().all())
-            if not finite:
-                raise UnderfireError(f"'{self.name}' returns values that are not finite: check the weights and policy.")
-            found = find(self._flat, self.module, x, (self._features, self._scores))
-            if found is not None and max(found.shape[1:]) > 1:
-                return found
-            reason = why(self._flat, x) if found is None else f"its last feature maps have one place at {size} px"
-        except FAILURES as e:
-            raise refused(self.name, size, e) from e
-        raise UnsuitableError(
-            f"'{self.name}' has no class activation map: {reason}. Choose another interpreter for it, such as grad or "
-            "mask, or a classifier whose logits are a linear function of averaged feature maps."
-        )
 
     def _flat(self, x: Tensor) -> Tensor:
         """Compute the outputs (N, K) of normalised images, also of a network that leaves K out where it is 1."""
@@ -243,6 +227,7 @@ def wrap(
     found = given.asked(ours, policy, head, name)
     own: dict[str, Any] = {"features": features, "scores": scores, "pyramid": pyramid, "notes": (*notes, *found.notes)}
     own |= {"classes": given.names_of(found, classes, name), "head": found.head}
+    own["classes_from"] = "given to wrap" if classes is not None else inputs.NUMBERS
     classifier = TorchClassifier(ours, name=name, preprocess=policy, **own)
     with contextlib.suppress(*FAILURES):  # what fails on images is told by `check`, with a hint
         classifier.without_softmax()

@@ -42,6 +42,7 @@ def torchvision_network(variant: str, options: ClassifierOptions) -> TorchClassi
         name=name,
         preprocess=inputs.policy(_policy(entry), metadata, options),
         classes=inputs.class_names(k, metadata, options),
+        classes_from=inputs.classes_from(k, metadata, options),
         entry=metadata.get(ENTRY, ""),
         head=kind_for(k, options.head, name),
         notes=[metadata[weights.FOUND]] if weights.FOUND in metadata else [],
