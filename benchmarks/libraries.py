@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import argparse
 import csv
+import importlib.util
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -67,7 +67,7 @@ def references() -> Iterator[tuple[str, str, Any, Reference]]:
             policy = Preprocess(SIZE, RESIZE, interpolation=how)
             name = f"torch:{words}" if words else "torch"
             yield name, how, maker("doors", "torch")(words, policy), torchvision_on_tensors(how, words)
-    for how, flag in CV2.items():
+    for how, flag in CV2.items() if importlib.util.find_spec("cv2") else ():
         policy = Preprocess(SIZE, RESIZE, interpolation="bilinear" if how == "area" else how)
         words = "area" if how == "area" else ""
         yield "opencv", how, maker("doors", "opencv")(words, policy), lambda p, flag=flag: by_opencv(p, flag)
@@ -103,6 +103,8 @@ def torchvision_on_tensors(how: str, words: str) -> Reference:
 
 
 def by_opencv(p: Any, flag: str) -> Any:
+    import cv2  # noqa: PLC0415 (an extra)
+
     height, width = p.shape[:2]
     scale = RESIZE / min(height, width)
     tall, wide = max(RESIZE, round(height * scale)), max(RESIZE, round(width * scale))
