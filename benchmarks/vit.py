@@ -157,18 +157,22 @@ def attack(shared: Path, device: str) -> Iterator[dict[str, Any]]:
     done = {(row["name"], row["photo"], row["attack"]) for row in stored()}
     with tempfile.TemporaryDirectory() as folder:
         onnx = as_onnx(by_name(shared), Path(folder)).to(device)
-        for path, photo in photos(shared / "data" / "in1k-samples", 12, classifier.preprocess):
-            x = photo.to(device)
-            for name, one in ((ARCHITECTURE, classifier), ("onnx", onnx)):
-                for kind in ("pgd", "adv2") if name != "onnx" else ("pgd",):
-                    if (name, path, kind) in done:
-                        continue
-                    record = underfire.attack(one, "grad", x, attack=kind).records[0]
-                    yield {
-                        **{"what": "attack on grad", "name": name, "photo": path, "attack": kind},
-                        **{"success": record.success, "confidence": record.confidence, "map_l1": record.map_l1},
-                        "passes": record.passes,
-                    }
+        given = list(photos(shared / "data" / "in1k-samples", 12, classifier.preprocess))
+        for name, one, kind in (
+            (ARCHITECTURE, classifier, "pgd"),
+            ("onnx", onnx, "pgd"),
+            (ARCHITECTURE, classifier, "adv2"),
+        ):
+            left = [(path, x) for path, x in given if (name, path, kind) not in done]
+            if not left:
+                continue
+            result = underfire.attack(one, "grad", torch.cat([x for _, x in left]).to(device), attack=kind)
+            for (path, _), record in zip(left, result.records, strict=True):
+                yield {
+                    **{"what": "attack on grad", "name": name, "photo": path, "attack": kind},
+                    **{"success": record.success, "confidence": record.confidence, "map_l1": record.map_l1},
+                    "passes": record.passes,
+                }
 
 
 def stored() -> list[dict[str, str]]:
