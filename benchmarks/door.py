@@ -52,8 +52,8 @@ CASES: dict[str, dict[str, Any]] = {
     "door-grad-input": {**ALL, "limit": 12, "interpreter": "grad", "at": "input"},
     "door-rts-png": {**ALL, "limit": 12, "interpreter": "rts"},
     "door-rts-input": {**ALL, "limit": 12, "interpreter": "rts", "at": "input"},
-    "door-mask-png": {**ALL, "limit": 4, "interpreter": "mask", "batch_size": 2},
-    "door-mask-input": {**ALL, "limit": 4, "interpreter": "mask", "batch_size": 2, "at": "input"},
+    "door-mask-png": {**ALL, "limit": 12, "interpreter": "mask", "batch_size": 12},
+    "door-mask-input": {**ALL, "limit": 12, "interpreter": "mask", "batch_size": 12, "at": "input"},
     "door-lite2-cam-png": {**ALL, "limit": 12, "classifier": "efficientnet-lite2"},
     **{
         f"door-{name}-cam-png": {
