@@ -66,9 +66,16 @@ TINY = "data/tiny20/val"
 MASK = {"interpreter": "mask", "batch_size": 2}
 
 
-COMMIT = subprocess.run(
-    ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True, cwd=HERE
-).stdout.strip()
+def commit() -> str:
+    """The commit of a checkout; a copy without its history has none."""
+    try:
+        told = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=HERE)
+    except OSError:
+        return "unknown"
+    return told.stdout.strip() or "unknown"
+
+
+COMMIT = commit()
 """Of the code that this process has loaded."""
 
 
