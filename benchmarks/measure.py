@@ -69,7 +69,9 @@ MASK = {"interpreter": "mask", "batch_size": 2}
 def commit() -> str:
     """The commit of a checkout; a copy without its history has none."""
     try:
-        told = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=HERE)
+        told = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=HERE, check=False
+        )
     except OSError:
         return "unknown"
     return told.stdout.strip() or "unknown"

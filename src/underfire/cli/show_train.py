@@ -37,12 +37,13 @@ def show_training(
     Returns:
         False where some photos could not be used.
     """
+    how = training_of(adversarial)
     with TrainProgress() as listener:
         done = train_rts(
             classifier_of(settings),
             settings.images,
             out,
-            adversarial=training_of(adversarial),
+            adversarial=how,
             plain=plain,
             epochs=epochs,
             patience=patience,

@@ -1,4 +1,4 @@
-"""AID, adversarial interpretation distillation (paper, section 5.3; method, section 6.3): RTS's own objective, and apart.
+"""AID, adversarial interpretation distillation (paper, section 5.3; method, 6.3): RTS's own objective, and apart.
 
     min over g   ℓ_rts(g; x, c)  −  a ‖g(x, c) − g(A(x), c_t)‖₁            A = PGD:  min ℓ_prd(f(x̂), c_t),  ‖x̂ − x‖∞ ≤ ε
 

@@ -122,9 +122,10 @@ def _adversarial(
 
 def training_of(word: str | None) -> Adversarial | None:
     """Turn a user's word into a training on forged images; UnderfireError for one that there is not."""
-    if word is None or word == "aid" or word == "doubt":
-        return word
-    raise unknown("adversarial training", word, get_args(Adversarial))
+    known: tuple[Adversarial | None, ...] = (None, *get_args(Adversarial))
+    if word not in known:
+        raise unknown("adversarial training", str(word), get_args(Adversarial))
+    return known[known.index(word)]
 
 
 def default_out(classifier: str, adversarial: Adversarial | None) -> Path:
