@@ -27,8 +27,8 @@ from torchvision.transforms.v2 import functional as transforms
 
 import measure
 import underfire
-from underfire.executors.process import prepare
 from underfire.core import Photo
+from underfire.executors.process import prepare
 from underfire.images import pixels
 from underfire.images.photos import Folder
 from underfire.interpreters import checked
@@ -114,7 +114,9 @@ def grids(members: dict[str, Any], x: torch.Tensor, y: torch.Tensor) -> torch.Te
     return torch.stack([F.adaptive_avg_pool2d(m[:, None], CELLS)[:, 0] for m in shown], 1)
 
 
-def pictures(part: str, classifier: Any, names: list[str], source: Path, batch: int) -> Iterator[tuple[Any, list[bool]]]:
+def pictures(
+    part: str, classifier: Any, names: list[str], source: Path, batch: int
+) -> Iterator[tuple[Any, list[bool]]]:
     """The pictures of a part, with whether each attack has reached its class."""
     for first in range(0, len(names), batch):
         files = [source / name for name in names[first : first + batch]]

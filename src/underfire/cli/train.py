@@ -37,11 +37,15 @@ EpochsFlag = Annotated[
 PatienceFlag = Annotated[
     int | None,
     typer.Option(
-        "--patience", metavar="N", min=1, help="Stop after N epochs without a better one. \\[default: 8, aid 12, doubt 16]"
+        "--patience",
+        metavar="N",
+        min=1,
+        help="Stop after N epochs without a better one. \\[default: 8, aid 12, doubt 16]",
     ),
 ]
 NetworkFlag = Annotated[
-    Path | None, typer.Option("--out", metavar="FILE", help="\\[default: rts-CLASSIFIER.safetensors, or rts-a-…, rts-aid-…]")
+    Path | None,
+    typer.Option("--out", metavar="FILE", help="\\[default: rts-CLASSIFIER.safetensors, or rts-a-…, rts-aid-…]"),
 ]
 
 

@@ -46,9 +46,7 @@ def forged_figures(
     return {"benign_l1": l1(m, m_teacher), "forged_l1": moved * reached, "forged_success": reached.float()}
 
 
-def wanted_classes(
-    photos: Sequence[LabelledPhoto], among: Sequence[int], purpose: str, seed: int = 0
-) -> Labels:
+def wanted_classes(photos: Sequence[LabelledPhoto], among: Sequence[int], purpose: str, seed: int = 0) -> Labels:
     """Draw for each photo a class (N,) that is another than its own, ``among`` these, which the attacker wants."""
     wanted = []
     for p in photos:
