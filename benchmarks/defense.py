@@ -27,8 +27,7 @@ import torch
 import measure
 from underfire import api
 from underfire.audit.run import run
-from underfire.defenses.ensemble.alarm import EnsembleAlarm
-from underfire.defenses.ensemble.calibrate import calibrate
+from underfire.defenses.calibrate import calibrate
 from underfire.images import pixels
 from underfire.images.formats import decode_png
 from underfire.images.photos import Folder

@@ -27,8 +27,8 @@ from underfire.core import (
     TargetMap,
     UnderfireError,
 )
-from underfire.defenses.ensemble import calibration
-from underfire.defenses.ensemble.alarm import EnsembleAlarm
+from underfire.defenses import calibration
+from underfire.defenses.alarm import Alarm
 from underfire.doors.platforms import habits
 from underfire.executors.process import prepare
 from underfire.images import pixels, targets
@@ -115,7 +115,7 @@ def interpreter(name: str, classifier: Classifier, **options: Any) -> Interprete
     return registry.build_interpreter(name, classifier, options)
 
 
-def alarm(path: str | Path, classifier: Classifier | None = None) -> EnsembleAlarm:
+def alarm(path: str | Path, classifier: Classifier | None = None) -> Alarm:
     """Load an alarm from a file of ``underfire defend calibrate``.
 
     Example:
@@ -129,7 +129,7 @@ def alarm(path: str | Path, classifier: Classifier | None = None) -> EnsembleAla
         UnderfireError: there is no such file, or it is for another classifier.
     """
     named = classifier or registry.build_classifier(calibration.read(path).classifier, ClassifierOptions(), "cpu")
-    return EnsembleAlarm(named, str(path))
+    return Alarm(named, str(path))
 
 
 def attack(

@@ -141,6 +141,11 @@ class Record:
     """Mean difference, likewise."""
     seen: list[float | None] | None = None
     """Left, top, right and bottom of the part of the file that the classifier sees, px; None at the input."""
+    alarm_expected: float | None = None
+    """Share of benign photos that raise an alarm, on average over calibrations; None without a defense. Rows of before
+    that were defended by 'ensemble' have None too: their defense is what is called 'squeeze' now."""
+    alarm_bound: float | None = None
+    """Share of benign photos that raise an alarm at most, with 95 % confidence in the calibration at hand."""
 
 
 @dataclass(frozen=True)
