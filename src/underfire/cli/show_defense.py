@@ -81,8 +81,8 @@ def _say_calibrated(known: Calibration) -> None:
     raised = sum(score > known.threshold for score in known.scores) + known.unexplained
     members = f", members {', '.join(known.names)}" if known.names else ""
     say(
-        f"{len(known.photos)} benign photos{members}, {known.defense}: threshold {known.threshold:.3f}; {raised} of the "
-        f"{len(known.scores) + known.unexplained} photos that it was chosen on raise an alarm."
+        f"{len(known.photos)} benign photos{members}, {known.defense}: threshold {known.threshold:.3f}; {raised} of "
+        f"the {len(known.scores) + known.unexplained} photos that it was chosen on raise an alarm."
     )
     say(
         f"False alarms on photos of the same kind: {known.expected:.1%} on average over calibrations; of this one "

@@ -30,8 +30,8 @@ class Joint:
         weights: member -> w_i; by default 1.
         alarm: w, the weight of the score; 0 moves the members' maps alone.
         margin: how far below the threshold the score shall fall, in the unit that scores are counted in (`unit_of`).
-        aim: the score to fall below, in place of the threshold less the margin; 0 means as low as possible, where scores
-            are distances. This is for a defender who may choose another threshold, and for the AUC.
+        aim: the score to fall below, in place of the threshold less the margin; 0 means as low as possible, where
+            scores are distances. This is for a defender who may choose another threshold, and for the AUC.
         options: member -> options of its surrogate.
     """
 
