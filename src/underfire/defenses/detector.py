@@ -18,6 +18,7 @@ Learnt = Mapping[str, Any]
 """What a detector has learnt from benign photos, as it stands in the alarm's file: numbers and lists of them."""
 
 
+@runtime_checkable
 class Detector(Protocol):
     """What an alarm's score is made of: evidence of each picture, and what is normal for benign photos."""
 
