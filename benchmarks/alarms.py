@@ -151,7 +151,8 @@ def judged(part: str, alarm: Alarm, given: argparse.Namespace) -> Iterator[dict[
             continue
         kept = np.load(given.work / f"forged-{attack}.npz")
         for n, image in enumerate(kept["names"]):
-            row = {c: kept[c][n] for c in ("success", "confidence", "map_l1", "forged", "passes")}
+            known = {c: float(kept[c][n]) for c in ("success", "confidence", "map_l1", "forged", "passes")}
+            row = {c: None if np.isnan(value) else value for c, value in known.items()}
             x = pixels.to_tensor([kept["images"][n]]).to(given.device)
             yield {"part": f"{attack}/{part}", "image": str(image), **row, **asked(alarm, x)[0]}
 
@@ -185,7 +186,7 @@ def knows(part: str, classifier: Any, given: argparse.Namespace) -> Iterator[dic
     n = 0
     for photo, record, verdict in zip(photos, result.records, result.verdicts, strict=True):
         row = {c: getattr(record, c) for c in ("success", "confidence", "map_l1", "passes", "error")}
-        yield {"part": part, "image": photo.path, "forged": verdict.forged, **row, **({} if record.error else told[n])}
+        yield {"part": f"knows/{part}", "image": photo.path, "forged": verdict.forged, **row, **({} if record.error else told[n])}
         n += not record.error
 
 
