@@ -18,9 +18,9 @@ defend_app = typer.Typer(help="Set up a defense.", no_args_is_help=True, rich_ma
     "calibrate",
     epilog=examples(
         "underfire defend calibrate --images benign --out alarm.json",
-        "underfire defend calibrate --images benign --interpreter cam --interpreter rts --confidence 0.95 "
-        "--out alarm.json",
-        "underfire defend calibrate --kind squeeze --set squeeze.by=blur,bits --set squeeze.maps=false --images benign "
+        "underfire defend calibrate --kind ensemble --images benign --interpreter cam --interpreter rts "
+        "--confidence 0.95 --out ensemble.json",
+        "underfire defend calibrate --set squeeze.by=blur,bits --set squeeze.maps=false --images benign "
         "--out squeeze.json",
     ),
 )
@@ -39,11 +39,11 @@ def calibrate(
         str,
         typer.Option(
             "--kind",
-            metavar="ensemble|squeeze|NAME",
-            help="Maps of several interpreters compared with each other; or with those of squeezed copies; or a "
-            "detector of another package.",
+            metavar="squeeze|ensemble|NAME",
+            help="squeeze: a picture against squeezed copies of it; ensemble: maps of several interpreters against "
+            "each other; or a detector of another package.",
         ),
-    ] = "ensemble",
+    ] = "squeeze",
     false_alarms: Annotated[
         float,
         typer.Option("--false-alarms", metavar="SHARE", help="Share of benign images that may raise an alarm."),

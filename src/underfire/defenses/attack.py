@@ -88,9 +88,10 @@ class Joint:
             return estimated(self._alone, x, self.asked)
         see = self._sight(x, parts)
         score = self._of(see)
-        if not self.checked:
+        loud = (score > self.aim).detach()  # who is quiet needs no slope: his score may be as low as it goes
+        if not self.checked and bool(loud.any()):
             self.checked = True
-            self.blind = self._check(score, see, x)
+            self.blind = self._check(score, see, x, loud)
             if self.blind:
                 return estimated(self._alone, x, self.asked)
         return score
@@ -141,21 +142,24 @@ class Joint:
 
         return of
 
-    def _check(self, score: PerImage, see: Twins, x: Images) -> bool:
-        """Check that the score has a true gradient, also by each member; tell whether it must be estimated.
+    def _check(self, score: PerImage, see: Twins, x: Images, loud: Tensor) -> bool:
+        """Check that the score of the ``loud`` images (bool (N,)) has a true gradient, also by each member.
+
+        Returns:
+            Whether the gradient must be estimated.
 
         Raises:
             UnsuitableError: a score of maps without one.
         """
         slope = slope_of(score, x)
-        odd = dead(slope)
+        odd = dead(slope)[loud]
         if not float(odd.float().mean()) >= NO_SLOPE:
-            odd = odd | false(score, slope, self._alone, x)
+            odd = odd | false(score, slope, self._alone, x)[loud]
         if not see.names:
             return float(odd.float().mean()) >= NO_SLOPE
-        self._refuse(odd, "", x)
+        self._refuse(odd, "")
         for name in see.twinned():
-            self._refuse(dead(slope_of(self._through(see, name), x)), f" through '{name}'", x)
+            self._refuse(dead(slope_of(self._through(see, name), x)), f" through '{name}'")
         return False
 
     def _through(self, see: Twins, name: str) -> PerImage:
@@ -163,10 +167,10 @@ class Joint:
         m = see.maps(see.x)[list(see.names).index(name)]
         return (m * torch.linspace(0, 1, m[0].numel(), dtype=m.dtype, device=m.device).reshape(m.shape[1:])).sum((1, 2))
 
-    def _refuse(self, odd: Tensor, through: str, x: Images) -> None:
+    def _refuse(self, odd: Tensor, through: str) -> None:
         if float(odd.float().mean()) >= NO_SLOPE:
             raise UnsuitableError(
-                f"The alarm's score has no gradient to follow{through} on {int(odd.sum())} of {len(x)} images "
+                f"The alarm's score has no gradient to follow{through} on {int(odd.sum())} of {len(odd)} images "
                 f"(members {', '.join(self.ensemble.members)}): an attack that follows gradients says nothing about "
                 "this defense. Give the members a differentiable surrogate."
             )

@@ -37,7 +37,7 @@ class Wanted:
         options: member, or the detector's name -> settings.
     """
 
-    kind: str = "ensemble"
+    kind: str = "squeeze"
     false_alarms: float = 0.05
     confidence: float | None = None
     members: Sequence[str] | None = None
@@ -66,13 +66,13 @@ def calibrate(
     limit: int | None = None,
     listener: Listener | None = None,
     *,
-    kind: str = "ensemble",
+    kind: str = "squeeze",
     confidence: float | None = None,
 ) -> tuple[Calibration, dict[str, str]]:
     """Learn from benign photos what is normal, and an alarm's threshold.
 
     Example:
-        ``calibrate(classifier, "benign", kind="squeeze", confidence=0.95)[0].write(Path("alarm.json"))``
+        ``calibrate(classifier, "benign", kind="ensemble", confidence=0.95)[0].write(Path("alarm.json"))``
 
     Args:
         classifier: the classifier that is deployed.
@@ -82,7 +82,7 @@ def calibrate(
         false_alarms: share of benign photos that may raise an alarm, in (0, 1).
         limit: number of photos that are used, evenly spaced over the sorted paths; by default all.
         listener: hears how it goes on.
-        kind: 'ensemble', 'squeeze', or another detector's name.
+        kind: 'squeeze', 'ensemble', or another detector's name.
         confidence: how sure ``false_alarms`` is of this calibration, such as 0.95; None: on average over calibrations.
 
     Returns:
@@ -176,8 +176,8 @@ def _refuse_few(usable: Collection[str], wanted: Wanted, source: str, files: int
     reason = f" ({why.removesuffix('.')})" if why else " (the same photo counts once)" * (len(usable) < files)
     sure = "" if wanted.confidence is None else f" with --confidence {wanted.confidence:g}"
     raise TooFewError(
-        f"'{source}' has {n}{reason}: --false-alarms {wanted.false_alarms:g}{sure} needs at least {wanted.needed}. Give "
-        "more, or allow more false alarms."
+        f"'{source}' has {n}{reason}: --false-alarms {wanted.false_alarms:g}{sure} needs at least {wanted.needed}. "
+        "Give more, or allow more false alarms."
     )
 
 

@@ -2,11 +2,12 @@
 
     d_ij   1 − Pearson correlation of the maps of members i and j of one picture, averaged over 7×7 cells
     v      log(d + 0.02)
-    s      rᵀ Σ⁻¹ r,  r = v − μ                        μ and Σ of v on benign images, over all pairs
+    s      rᵀ Σ⁻¹ r,  r = v − μ                        μ and Σ of v on benign images, over all pairs; of `more` and
+                                                       `less` the one-sided distance (`statistic.one_sided`)
 
 A picture that was forged for one interpreter shows another map in the others (low transfer). Benign maps of different
 kinds differ too, each pair in its own way, which μ and Σ say. Pairs that agree *more* than benign ones are as odd as
-those that agree less: `sides: one` counts only the latter.
+those that agree less, and more frequent under attack (docs/defenses.md): `odd` chooses what counts.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from underfire.defenses.sight import Sight
 from underfire.defenses.statistic import GRID, logarithm, moments, one_sided, standard, two_sided, unlike
 from underfire.registry import register
 
-MEMBERS = ("cam", "grad", "rts", "ig")
-"""Members by default."""
+MEMBERS = ("cam", "grad", "rts", "occlusion")
+"""Members by default, one of each family: representation, back-propagation, model, removal."""
 
 
 @register("defenses", "ensemble")
@@ -35,7 +36,7 @@ class Disagreement:
     Args:
         classifier: the classifier.
         members: name -> interpreter, two or more.
-        sides: 'two' counts pairs that agree too well too, 'one' only those that disagree.
+        odd: what counts: pairs that disagree ('more') or agree ('less') more than on benign pictures, or 'both'.
 
     Raises:
         UnderfireError: fewer than two members.
@@ -45,13 +46,16 @@ class Disagreement:
     looks = 1
 
     def __init__(
-        self, classifier: Classifier, members: Mapping[str, Interpreter], sides: Literal["one", "two"] = "two"
+        self,
+        classifier: Classifier,
+        members: Mapping[str, Interpreter],
+        odd: Literal["both", "more", "less"] = "both",
     ) -> None:
         if len(members) < 2:
             raise UnderfireError(
                 f"An ensemble of '{', '.join(members)}' has nothing to compare: name two or more different members."
             )
-        self.classifier, self.members, self.sides = classifier, dict(members), sides
+        self.classifier, self.members, self.odd = classifier, dict(members), odd
         self.passes = sum(member.map_passes for member in self.members.values())
         self.pairs = tuple(itertools.combinations(range(len(members)), 2))
         names = tuple(self.members)
@@ -77,13 +81,15 @@ class Disagreement:
         """Compute s (N,)."""
         mean, covariance = (evidence.new_tensor(learnt[name]) for name in ("mean", "covariance"))
         r = logarithm(evidence) - mean
-        return two_sided(r, covariance) if self.sides == "two" else one_sided(r, covariance)
+        if self.odd == "both":
+            return two_sided(r, covariance)
+        return one_sided(r if self.odd == "more" else -r, covariance)
 
     def unusual(self, evidence: Tensor, learnt: Learnt) -> Tensor:
-        """Tell by how many standard deviations each pair disagrees more than on benign pictures; or differs at all."""
+        """Tell by how many standard deviations each pair disagrees, or agrees, more than on benign pictures."""
         mean, covariance = (evidence.new_tensor(learnt[name]) for name in ("mean", "covariance"))
         z = (logarithm(evidence) - mean) / covariance.diag().sqrt()
-        return z.abs() if self.sides == "two" else z
+        return {"both": z.abs(), "more": z, "less": -z}[self.odd]
 
     def where(self, see: Sight, column: int) -> Maps:
         """Show on 7×7 cells where the two maps of a pair differ, each with mean 0 and length 1."""

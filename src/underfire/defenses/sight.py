@@ -32,6 +32,9 @@ class Sight(Protocol):
     def log_p(self, x: Images) -> PerImage:
         """Compute log p_y (N,) of pictures ``x``: of these or of copies of them."""
 
+    def probabilities(self, x: Images) -> Tensor:
+        """Compute the probabilities (N, K) of pictures ``x``."""
+
     def maps(self, x: Images) -> list[Maps]:
         """Compute each member's maps (N, h, w) of pictures ``x`` for `y`."""
 
@@ -61,6 +64,11 @@ class Seen:
         with torch.no_grad():
             z = self.classifier.logits(x).double()
             return head_of(self.classifier).log_probability(z, self.y).cpu()
+
+    def probabilities(self, x: Images) -> Tensor:
+        """Compute the probabilities (N, K) in float64 on the CPU."""
+        with torch.no_grad():
+            return head_of(self.classifier).probabilities(self.classifier.logits(x).double()).cpu()
 
     def maps(self, x: Images) -> list[Maps]:
         """Compute each member's maps; those of the pictures themselves once only."""

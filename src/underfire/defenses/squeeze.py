@@ -3,7 +3,7 @@
 What an attack puts into a picture to move prediction and maps is in the finest detail; what a camera saw is not. Every
 member explains the picture and each copy, both for the class c that is predicted for the picture:
 
-    d_0   −log p_c of the copy
+    d_0   −log p_c of the copy; or ‖p(copy) − p‖₁ over all classes, as published (`measure: l1`)
     d_i   1 − Pearson correlation of member i's two maps, averaged over 7×7 cells
     v     log(d + 0.02)
     s     min over u ≤ μ of (v − u)ᵀ Σ⁻¹ (v − u)        μ and Σ of v on benign images
@@ -20,7 +20,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from underfire.core import Classifier, Interpreter, Maps, PerImage, UnderfireError
+from underfire.core import Classifier, Images, Interpreter, Maps, PerImage, UnderfireError
 from underfire.defenses.detector import Learnt
 from underfire.defenses.sight import Sight
 from underfire.defenses.squeezers import SQUEEZERS
@@ -40,6 +40,7 @@ class Squeeze:
         members: name -> interpreter.
         by: squeezers; by default the blur.
         maps: whether maps count, beside the prediction.
+        measure: what counts of the prediction: 'log-p' or 'l1'.
 
     Raises:
         UnderfireError: no squeezer, or one twice; maps without a member, or members without maps.
@@ -53,16 +54,17 @@ class Squeeze:
         members: Mapping[str, Interpreter],
         by: Sequence[Literal["blur", "bits", "median"]] = ("blur",),
         maps: bool = True,
+        measure: Literal["log-p", "l1"] = "log-p",
     ) -> None:
         by = (by,) if isinstance(by, str) else tuple(by)
         if not by or len(set(by)) < len(by):
             raise UnderfireError(f"squeeze.by={','.join(by)}: name one or more of {', '.join(SQUEEZERS)}, each once.")
         if maps is not bool(members):
             raise UnderfireError("squeeze.maps: name members with --interpreter, or none with squeeze.maps=false.")
-        self.classifier, self.members, self.by = classifier, dict(members), by
+        self.classifier, self.members, self.by, self.measure = classifier, dict(members), by, measure
         self.looks = 1 + len(by)
         of_members = sum(member.map_passes for member in self.members.values())
-        self.passes = len(by) + self.looks * of_members
+        self.passes = len(by) * (1 + (measure == "l1")) + self.looks * of_members
         self.labels = tuple(f"{part} under {one}" for one in by for part in ("prediction", *self.members))
 
     @staticmethod
@@ -72,14 +74,21 @@ class Squeeze:
 
     def evidence(self, see: Sight) -> Tensor:
         """Compute d (N, copies × (1 + members)), copy by copy."""
-        shown, parts = see.maps(see.x) if self.members else [], []
+        shown: list[Maps] = see.maps(see.x) if self.members else []
+        parts: list[Tensor] = []
         for one in self.by:
             copy = SQUEEZERS[one](see.x)
-            log_p = see.log_p(copy)
+            moved = self._moved(see, copy)
             again = see.maps(copy) if self.members else []
             of_maps = [unlike(m, m_copy) for m, m_copy in zip(shown, again, strict=True)]
-            parts += [-log_p.to(of_maps[0] if of_maps else log_p), *of_maps]
+            parts += [moved.to(of_maps[0] if of_maps else moved), *of_maps]
         return torch.stack(parts, 1)
+
+    def _moved(self, see: Sight, copy: Images) -> PerImage:
+        """Measure how far the prediction (N,) of a copy is from the picture's."""
+        if self.measure == "log-p":
+            return -see.log_p(copy)
+        return (see.probabilities(copy) - see.probabilities(see.x)).abs().sum(1)
 
     def learn(self, evidence: Tensor) -> Learnt:
         """Learn μ and Σ of v."""
@@ -97,7 +106,7 @@ class Squeeze:
         return (logarithm(evidence) - mean) / covariance.diag().sqrt()
 
     def where(self, see: Sight, column: int) -> Maps:
-        """Show where a member's map of the copy is another than that of the picture; of a prediction, where pixels are."""
+        """Show where a member's map of the copy is not that of the picture; of a prediction, where pixels differ."""
         copy = SQUEEZERS[self.by[column // (1 + len(self.members))]](see.x)
         member = column % (1 + len(self.members)) - 1
         if member < 0:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from torch import Tensor
+
 from underfire.core import Classifier, Images, Labels, Maps, PerImage, Surrogate, Terms
 from underfire.heads import head_of
 
@@ -35,9 +37,15 @@ class Twins:
 
     def log_p(self, x: Images) -> PerImage:
         """Compute log p_y (N,), from a member's own forward where there is one."""
+        return head_of(self.classifier).log_probability(self._logits(x), self.y)
+
+    def probabilities(self, x: Images) -> Tensor:
+        """Compute the probabilities (N, K), likewise."""
+        return head_of(self.classifier).probabilities(self._logits(x))
+
+    def _logits(self, x: Images) -> Tensor:
         terms = self._terms(x)
-        z = next(iter(terms.values())).logits if terms else self.classifier.logits(x)
-        return head_of(self.classifier).log_probability(z, self.y)
+        return next(iter(terms.values())).logits if terms else self.classifier.logits(x)
 
     def maps(self, x: Images) -> list[Maps]:
         """Compute each member's twin maps."""
@@ -81,6 +89,10 @@ class Real:
     def log_p(self, x: Images) -> PerImage:
         """Compute log p_y (N,)."""
         return head_of(self.classifier).log_probability(self.classifier.logits(x), self.y)
+
+    def probabilities(self, x: Images) -> Tensor:
+        """Compute the probabilities (N, K)."""
+        return head_of(self.classifier).probabilities(self.classifier.logits(x))
 
     def maps(self, x: Images) -> list[Maps]:
         """Compute the maps; those of the pictures themselves once only."""

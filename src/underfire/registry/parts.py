@@ -186,7 +186,7 @@ def build_defense(path: str, classifier: Classifier) -> Defense:
 
 
 def compares(path: str) -> bool:
-    """Tell whether the alarm of a file compares interpreters; of a bad file too, since its own reader says what is bad."""
+    """Tell whether the alarm of a file compares interpreters; so does a bad file, whose reader says what is bad."""
     try:
         content = json.loads(Path(path).expanduser().read_bytes())
     except (OSError, ValueError):

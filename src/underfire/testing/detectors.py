@@ -12,7 +12,7 @@ from torch import Tensor
 from underfire.core import Classifier, Images, Labels, PerImage
 from underfire.defenses.detector import Detector, FunctionDetector
 from underfire.defenses.sight import Seen
-from underfire.testing.contract import SLACK, allowed, pictures_for, require, spent
+from underfire.testing.contract import SLACK, ContractError, allowed, pictures_for, require, spent
 
 
 def check_detector(
@@ -52,8 +52,12 @@ def check_detector(
     require(evidence.dim() == 2 and len(evidence) == len(x), name, "shape", f"evidence of {len(x)} images is {shape}")
     require(bool(evidence.isfinite().all()), name, "numbers", f"its evidence is {evidence.tolist()}")
     learnt = detector.learn(_many(evidence))
+    kept = _read_back(name, learnt)
     scores = _scores(detector, evidence, learnt)
-    _check_file(detector, evidence, learnt, scores)
+    told = (
+        f"with what it learnt, read back, it says {_scores(detector, evidence, kept).tolist()}, not {scores.tolist()}"
+    )
+    require(torch.equal(_scores(detector, evidence, kept), scores), name, "file", told)
     again = _evidence(detector, classifier, x, y)
     told = f"asked twice, its evidence is {evidence.tolist()}, then {again.tolist()}"
     require(torch.equal(again, evidence), name, "repeat", told)
@@ -93,12 +97,10 @@ def _scores(detector: Any, evidence: Tensor, learnt: Mapping[str, Any]) -> PerIm
     return kept
 
 
-def _check_file(detector: Any, evidence: Tensor, learnt: Mapping[str, Any], scores: PerImage) -> None:
-    """Check that what was learnt can be written into an alarm's file and read back."""
+def _read_back(name: str, learnt: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Write what was learnt as an alarm's file has it, and read it back."""
     try:
-        kept = json.loads(json.dumps(dict(learnt), allow_nan=False))
+        kept: Mapping[str, Any] = json.loads(json.dumps(dict(learnt), allow_nan=False))
     except (TypeError, ValueError) as e:
-        require(False, detector.name, "file", f"what it learns is no JSON ({e})")
-        return
-    again = detector.score(evidence, kept)
-    require(torch.equal(again, scores), detector.name, "file", f"read back, {again.tolist()} is {scores.tolist()}")
+        raise ContractError(name, "file", f"what it learns is no JSON ({e})") from e
+    return kept
