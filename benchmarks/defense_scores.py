@@ -70,7 +70,9 @@ def main() -> None:
         for row in found:
             writer.writerow({k: f"{v:.4f}" if isinstance(v, float) else v for k, v in row.items()})
     for row in found:
-        print(f"{row['of']:46} {row['odd']:6} {row['attack']:13} {row['auc']:.3f} ({row['low']:.3f} to {row['high']:.3f})")
+        print(
+            f"{row['of']:46} {row['odd']:6} {row['attack']:13} {row['auc']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+        )
 
 
 if __name__ == "__main__":

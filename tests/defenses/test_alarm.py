@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
@@ -42,6 +43,7 @@ from underfire.images import pixels
 from underfire.images.formats import decode_png
 from underfire.interpreters.cam import Cam
 from underfire.metrics import conformal
+from underfire.store.parquet import fitted
 
 MEMBERS = ("cam", "grad")
 TOY = ("--classifier", "toy", "--threads", "1")
@@ -447,6 +449,7 @@ def test_an_audit_with_a_defense_tells_what_it_changes(deployed: Path, tmp_path:
     known = calibration.read(deployed / "alarm.json")
     for r in rows:
         assert r["defense"] == "squeeze" and r["alarm_threshold"] == known.threshold
+        assert (r["alarm_expected"], r["alarm_bound"]) == (known.expected, known.bound)
         assert r["alarm"] == (r["alarm_score"] > known.threshold) and r["clean_alarm"] is not None
         assert r["alarm_passes"] == pytest.approx(1 + 1 + 2 * (1 + 3))
     png = (tmp_path / "out" / str(rows[0]["adversarial"])).read_bytes()
@@ -456,10 +459,23 @@ def test_an_audit_with_a_defense_tells_what_it_changes(deployed: Path, tmp_path:
     page = (tmp_path / "out" / "report.html").read_text()
     assert "What the defense changes" in page and "Forged, with" in page and "ROC" in page
     assert "stops just below it" in page
+    assert f"{100 * known.bound:.1f} % at most with 95 % confidence" in page and "No attack here knows" not in page
+    blind = ("run", *plain, "--attack", "adv2", "--defense", deployed / "alarm.json", "--out", tmp_path / "blind")
+    assert underfire(*blind).code == 0
+    page = (tmp_path / "blind" / "report.html").read_text()
+    assert "No attack here knows the alarm" in page and "not measured: <code>--adaptive</code>" in page
     ran = underfire(*CALIBRATE, "--images", tmp_path / "out" / "images", "--out", tmp_path / "a.json")
     assert ran.code == 2 and "holds results of the audit" in ran.err
     ran = underfire("run", *plain, "--adaptive", "--out", tmp_path / "other")
     assert ran.code == 2 and "give its file with --defense" in ran.err
+
+
+def test_records_of_before_are_of_squeezing() -> None:
+    schema = pa.schema([("defense", pa.string()), ("alarm_bound", pa.float64())])
+    before = pa.table({"defense": ["ensemble", "none"]}).replace_schema_metadata({"underfire": "5"})
+    assert fitted(before, schema, "here").to_pydict() == {"defense": ["squeeze", "none"], "alarm_bound": [None, None]}
+    now = pa.table({"defense": ["ensemble"], "alarm_bound": [0.05]}).replace_schema_metadata({"underfire": "5"})
+    assert fitted(now, schema, "here")["defense"].to_pylist() == ["ensemble"]
 
 
 def test_another_calibration_is_another_plan(deployed: Path, tmp_path: Path) -> None:
