@@ -1,4 +1,4 @@
-"""Which score the alarm `ensemble` has: disagreements of maps that `defense_maps.py` has kept, put together in many ways.
+"""Which score the alarm `ensemble` has: disagreements of the maps of `defense_maps.py`, put together in many ways.
 
     python benchmarks/defense_scores.py MAPS        AUCs of each score, each set of members and each attack, as a table
 

@@ -43,6 +43,7 @@ from underfire.images import pixels
 from underfire.images.formats import decode_png
 from underfire.interpreters.cam import Cam
 from underfire.metrics import conformal
+from underfire.report.text import number
 from underfire.store.parquet import fitted
 
 MEMBERS = ("cam", "grad")
@@ -459,7 +460,7 @@ def test_an_audit_with_a_defense_tells_what_it_changes(deployed: Path, tmp_path:
     page = (tmp_path / "out" / "report.html").read_text()
     assert "What the defense changes" in page and "Forged, with" in page and "ROC" in page
     assert "stops just below it" in page
-    assert f"{100 * known.bound:.1f} % at most with 95 % confidence" in page and "No attack here knows" not in page
+    assert f"{number(100 * known.bound)} % at most with 95 % confidence" in page and "No attack here knows" not in page
     blind = ("run", *plain, "--attack", "adv2", "--defense", deployed / "alarm.json", "--out", tmp_path / "blind")
     assert underfire(*blind).code == 0
     page = (tmp_path / "blind" / "report.html").read_text()
