@@ -461,7 +461,7 @@ def test_an_audit_with_a_defense_tells_what_it_changes(deployed: Path, tmp_path:
     assert "What the defense changes" in page and "Forged, with" in page and "ROC" in page
     assert "stops just below it" in page
     assert f"{number(100 * known.bound)} % at most with 95 % confidence" in page and "No attack here knows" not in page
-    blind = ("run", *plain, "--attack", "adv2", "--defense", deployed / "alarm.json", "--out", tmp_path / "blind")
+    blind = ("run", *plain[:-2], "--attack", "adv2", "--defense", deployed / "alarm.json", "--out", tmp_path / "blind")
     assert underfire(*blind).code == 0
     page = (tmp_path / "blind" / "report.html").read_text()
     assert "No attack here knows the alarm" in page and "not measured: <code>--adaptive</code>" in page

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -115,11 +115,13 @@ def detector_of(
     Raises:
         UnderfireError: an unknown name or setting, members that it does not take, or a classifier that does not fit.
     """
-    made, own = registry.maker("defenses", kind), dict(options or {})
-    if not inspect.isclass(made):
+    made: Any = registry.maker("defenses", kind)
+    own = dict(options or {})
+    if not isinstance(made, type):
         check_options(kind, {k: v for k, v in hints_of(made).items() if k not in _given(made)}, own)
         _refuse_members(kind, members)
         return FunctionDetector(kind, made, classifier, **own)
+    made = cast(Any, made)
     check_options(kind, hints_of(made, but=("classifier", "members")), own)
     if "members" not in inspect.signature(made).parameters:
         _refuse_members(kind, members)

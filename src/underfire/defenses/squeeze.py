@@ -56,16 +56,16 @@ class Squeeze:
         maps: bool = True,
         measure: Literal["log-p", "l1"] = "log-p",
     ) -> None:
-        by = (by,) if isinstance(by, str) else tuple(by)
-        if not by or len(set(by)) < len(by):
+        names: tuple[str, ...] = (by,) if isinstance(by, str) else tuple(by)
+        if not names or len(set(names)) < len(names):
             raise UnderfireError(f"squeeze.by={','.join(by)}: name one or more of {', '.join(SQUEEZERS)}, each once.")
         if maps is not bool(members):
             raise UnderfireError("squeeze.maps: name members with --interpreter, or none with squeeze.maps=false.")
-        self.classifier, self.members, self.by, self.measure = classifier, dict(members), by, measure
-        self.looks = 1 + len(by)
+        self.classifier, self.members, self.by, self.measure = classifier, dict(members), names, measure
+        self.looks = 1 + len(names)
         of_members = sum(member.map_passes for member in self.members.values())
-        self.passes = len(by) * (1 + (measure == "l1")) + self.looks * of_members
-        self.labels = tuple(f"{part} under {one}" for one in by for part in ("prediction", *self.members))
+        self.passes = len(names) * (1 + (measure == "l1")) + self.looks * of_members
+        self.labels = tuple(f"{part} under {one}" for one in names for part in ("prediction", *self.members))
 
     @staticmethod
     def usual(options: Mapping[str, Any]) -> tuple[str, ...]:

@@ -34,7 +34,8 @@ def smoothed_copy(x: Images) -> Images:
 def fewer_bits(x: Images, bits: int = 5) -> Images:
     """Round pictures in [0, 1] to 2^bits levels; the gradient is that of no rounding."""
     most = 2**bits - 1
-    return x + ((x.detach() * most).round() / most - x.detach())
+    rounded: Images = x + ((x.detach() * most).round() / most - x.detach())
+    return rounded
 
 
 def median_copy(x: Images, window: int = 2) -> Images:

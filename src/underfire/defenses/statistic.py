@@ -67,4 +67,5 @@ def one_sided(r: Tensor, covariance: Tensor) -> PerImage:
 
 def two_sided(r: Tensor, covariance: Tensor) -> PerImage:
     """Compute the Mahalanobis distance rᵀ Σ⁻¹ r, (N,) of r (N, k)."""
-    return (torch.linalg.solve(covariance, r.T).T * r).sum(1)
+    distance: PerImage = (torch.linalg.solve(covariance, r.T).T * r).sum(1)
+    return distance
