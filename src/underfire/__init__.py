@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from underfire.audit.run import Audit, run
     from underfire.classifiers.base import wrap
     from underfire.core import Classifier, Interpreter, Record, UnderfireError
-    from underfire.defenses.ensemble.calibrate import calibrate
-    from underfire.defenses.ensemble.check import check
+    from underfire.defenses.calibrate import calibrate
+    from underfire.defenses.check import check
     from underfire.gating import gate
     from underfire.notebook.result import Result
     from underfire.plan.make import make_plan
@@ -56,8 +56,8 @@ _HOME = {  # module of each name; it is imported when the name is used
     "open_results": "store",
     "Results": "store",
     "run": "audit.run",
-    "calibrate": "defenses.ensemble.calibrate",
-    "check": "defenses.ensemble.check",
+    "calibrate": "defenses.calibrate",
+    "check": "defenses.check",
     "gate": "gating",
     "make_plan": "plan.make",
     "run_study": "study.run",

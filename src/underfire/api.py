@@ -14,8 +14,8 @@ from torch import Tensor
 from underfire import registry
 from underfire.core import Classifier, ClassifierOptions, Images, Interpreter, UnderfireError
 from underfire.core.watch import Watcher
-from underfire.defenses.ensemble import calibration
-from underfire.defenses.ensemble.alarm import EnsembleAlarm
+from underfire.defenses import calibration
+from underfire.defenses.alarm import Alarm
 from underfire.executors.process import prepare
 from underfire.notebook.attacking import Wish, run_wish
 from underfire.notebook.result import Result
@@ -65,7 +65,7 @@ def interpreter(name: str, classifier: Classifier, **options: Any) -> Interprete
     return registry.build_interpreter(name, classifier, options)
 
 
-def alarm(path: str | Path, classifier: Classifier | None = None) -> EnsembleAlarm:
+def alarm(path: str | Path, classifier: Classifier | None = None) -> Alarm:
     """Load an alarm from a file of ``underfire defend calibrate``.
 
     Example:
@@ -79,7 +79,7 @@ def alarm(path: str | Path, classifier: Classifier | None = None) -> EnsembleAla
         UnderfireError: there is no such file, or it is for another classifier.
     """
     named = classifier or registry.build_classifier(calibration.read(path).classifier, ClassifierOptions(), "cpu")
-    return EnsembleAlarm(named, str(path))
+    return Alarm(named, str(path))
 
 
 @overload

@@ -27,7 +27,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 @pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory, lite0: TorchClassifier) -> Iterator[Running]:
-    from underfire.defenses.ensemble.calibrate import calibrate
+    from underfire.defenses.calibrate import calibrate
 
     folder = tmp_path_factory.mktemp("app")
     alarm = folder / "alarm.json"

@@ -97,9 +97,9 @@ def test_what_it_refuses(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(UnderfireError, match=r"--from p.safetensors: .* add --adversarial"):
         train_rts(classifier, source, out, plain="p.safetensors")
     with pytest.raises(UnderfireError, match="--precision bf16: --adversarial trains in float32 alone"):
-        train_rts(classifier, source, out, adversarial=True, precision="bf16")
+        train_rts(classifier, source, out, adversarial="doubt", precision="bf16")
     with pytest.raises(NotFoundError, match="'colours'"):
-        train_rts(classifier, source, out, adversarial=True)
+        train_rts(classifier, source, out, adversarial="doubt")
     with pytest.raises(UnderfireError, match="epochs = 0: training needs 1 or more"):
         train_rts(classifier, source, out, epochs=0)
     with pytest.raises(UnderfireError, match="precision = 'fp16'"):

@@ -54,7 +54,7 @@ class CheckPages:
 
     def _know(self, path: Path, name: str) -> str:
         """Read an alarm's file, and return what the page calls it; UnderfireError where it is none."""
-        from underfire.defenses.ensemble import calibration
+        from underfire.defenses import calibration
 
         known = calibration.read(path)
         key = f"{len(self.alarms) + 1} {name}"

@@ -16,7 +16,7 @@ from underfire.app.networks import Networks
 from underfire.core import UnderfireError
 
 if TYPE_CHECKING:
-    from underfire.defenses.ensemble.alarm import Verdict
+    from underfire.defenses.alarm import Verdict
 
 SIDE = 320
 """Longest side of a map, px."""
@@ -84,14 +84,14 @@ class Checking:
         return self.answer
 
     def _asked(self) -> Answer:
-        from underfire.defenses.ensemble import calibration
-        from underfire.defenses.ensemble.alarm import EnsembleAlarm
+        from underfire.defenses import calibration
+        from underfire.defenses.alarm import Alarm
         from underfire.images import pixels
         from underfire.images.overlay import over
 
         pixels.decode(self.given.content, self.given.name, LIMITS)
         classifier = self.networks.classifier(calibration.read(self.alarm).classifier)
-        verdict = EnsembleAlarm(classifier, str(self.alarm)).check((self.given.name, self.given.content))
+        verdict = Alarm(classifier, str(self.alarm)).check((self.given.name, self.given.content))
         drawn = {name: _uri(over(verdict.levels, m)) for name, m in verdict.maps.items()}
         return Answer(verdict, _uri(verdict.levels), drawn, pixels.forged_note(self.given.content))
 

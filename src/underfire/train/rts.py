@@ -13,7 +13,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from underfire.core import Images, Labels, evenly
+from underfire.core import Images, Labels, Maps, PerImage, evenly
 from underfire.interpreters.rts.net import MaskNet
 from underfire.interpreters.rts.rts import Rts, maps_of
 from underfire.train.evaluate import Evaluator
@@ -83,14 +83,18 @@ class RtsTask:
         purpose = f"{self.settings.seed}/{epoch}"
         x = self.photos.augmented(photos, purpose)
         y = self.photos.labels(photos)
-        seeds = [seed_of(purpose, "fill", p.photo.sha256) for p in photos]
+        _, terms = self.terms(x, y, [seed_of(purpose, "fill", p.photo.sha256) for p in photos])
+        descend(self.net, self.optimizer, torch.stack(list(terms.values())).sum(0).mean())
+        return {name: float(term.detach().mean()) for name, term in terms.items()}
+
+    def terms(self, x: Images, y: Labels, seeds: Sequence[int]) -> tuple[Maps, dict[str, PerImage]]:
+        """Compute the maps (N, h, w) of images for their classes, and the objective's weighted terms, (N,) each."""
         m, m_absent = self._masks(x, y, seeds)
         lam = self.settings.lam
         with self._cast(x):
             terms = objective(self.classifier.logits, x, y, m, fill(x, seeds), lam)
         terms["absent"] = lam.absent * area(m_absent)
-        descend(self.net, self.optimizer, torch.stack(list(terms.values())).sum(0).mean())
-        return {name: float(term.detach().mean()) for name, term in terms.items()}
+        return m, terms
 
     def _masks(self, x: Images, y: Labels, seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Compute the masks of the photos' classes, and of one for each that it does not show."""

@@ -32,9 +32,9 @@ from underfire.images.maps import l1
 from underfire.interpreters.rts.rts import RtsA, cross_entropy, maps_of
 from underfire.train.doubt import KEPT, doubt_of, doubting, lowered, optimizer_of, set_rates
 from underfire.train.evaluate import Evaluator
-from underfire.train.forged import forged_figures
+from underfire.train.forged import forged_figures, wanted_classes
 from underfire.train.loop import EpochResult, descend
-from underfire.train.photos import LabelledPhoto, Photos, seed_of
+from underfire.train.photos import LabelledPhoto, Photos
 from underfire.train.rts import EPOCH_THRESHOLDS
 from underfire.train.settings import AdversarialSettings
 from underfire.train.teacher import Teacher, resplit
@@ -159,11 +159,7 @@ class AdversarialTask:
 
     def _wanted(self, photos: Sequence[LabelledPhoto], among: Sequence[int], purpose: str) -> Labels:
         """Draw for each photo another class ``among`` these, which the attacker wants."""
-        wanted = []
-        for p in photos:
-            others = [c for c in among if c != p.label]
-            wanted.append(others[seed_of(self.settings.seed, purpose, "target", p.photo.sha256) % len(others)])
-        return torch.tensor(wanted, device=self.classifier.head.device)
+        return wanted_classes(photos, among, purpose, self.settings.seed).to(self.classifier.head.device)
 
     # -- figures ------------------------------------------------------------------------------------------------------
 

@@ -71,3 +71,23 @@ class AdversarialSettings(TrainSettings):
     learn_every: int = 1
     forged: float = 1.0
     benign: float = 10.0
+
+
+@dataclass(frozen=True)
+class AidSettings(TrainSettings):
+    """Settings of AID, which goes on training plain RTS.
+
+    Args:
+        teacher: SHA-256 of the plain network's file.
+        eps: ε of the forged images, in levels of 255.
+        attack_steps: steps of PGD.
+        apart: a, the weight of the distance between the map of an image and of its forgery.
+    """
+
+    epochs: int = 12
+    rate: float = 5e-4
+    patience: int = 12
+    teacher: str = ""
+    eps: int = 8
+    attack_steps: int = 10
+    apart: float = 5.0

@@ -280,6 +280,8 @@ def _alarms(forged: Forged, n: int) -> dict[str, Any]:
         "alarm": bool(after.raised[n]),
         "alarm_threshold": after.threshold,
         "alarm_passes": float(after.passes[n]),
+        "alarm_expected": after.expected,
+        "alarm_bound": after.bound,
     }
 
 

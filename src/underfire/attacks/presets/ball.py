@@ -63,7 +63,7 @@ OF_WHOLE_MAPS = {
     ),
 }
 """CAM, RTS and RTSᴬ: their maps come with the prediction."""
-WHOLE_MAPS = ("cam", "rts", "rts-a")
+WHOLE_MAPS = ("cam", "rts", "rts-a", "rts-aid")
 
 ON_BOTH: Rows = {
     **rows_of("adv2", SETTLING, SETTLING_SECOND_ORDER, MATCHING),

@@ -85,6 +85,8 @@ class LiveBatch:
         """Each image's own share of λ, in (0, 1]."""
         self.unit: PerImage | None = None
         """Each image's own ℓ_int when the map began to count."""
+        self.stopped = False
+        """Whether whoever watches has ended the search."""
         self.maps: Mapping[str, Maps] = {}
         """The real maps (n, h, w) that the last `see` measured, by interpreter; empty where it saw none."""
 

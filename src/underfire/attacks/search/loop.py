@@ -51,7 +51,7 @@ def search(
     if rescue is None:
         return Found(best.images, steps, best.extras, live.parts())
     lost = ~best.reached
-    if bool(lost.any()):
+    if bool(lost.any()) and not live.stopped:
         live.select(lost[live.rows])
         live.begin(rescue.space)
         best.success = rescue.settings.success(with_map=False)
@@ -63,7 +63,7 @@ def _walked(
     live: LiveBatch, best: Best, settings: SearchSettings, make_surrogate: MakeSurrogate | None = None
 ) -> Tensor:
     """Walk until all live images are done; return the steps of each image (N,), 0 for those that were not live."""
-    success, files = best.success, live.victim.files
+    success, files, watcher = best.success, live.victim.files, live.victim.watcher
     changing = files is not None and files.changes
     steps = torch.zeros(len(best.images), dtype=torch.int64)
     for step in range(settings.steps + 1):
@@ -82,8 +82,9 @@ def _walked(
             live.keep(best.offer(live.rows, x_hat.detach(), reached, far, live.walk.measures()))
         done = torch.zeros_like(reached.top) if changing else success.done(reached, distance)
         seen = x_hat.detach(), live.goal, terms.logits.detach(), reached.top, live.maps
-        stopped = victim.watcher is not None and victim.watcher.see(Glimpse(step, settings.steps, live.rows, *seen))
-        if step == settings.steps or bool(done.all()) or stopped:
+        if watcher is not None:
+            live.stopped = watcher.see(Glimpse(step, settings.steps, live.rows, *seen))
+        if step == settings.steps or bool(done.all()) or live.stopped:
             break
         if settings.yields:
             live.yield_lambda(success.counts(reached))

@@ -1,4 +1,4 @@
-"""The ensemble's alarm: its file, its refusals, its command, and the attacker who knows it."""
+"""The alarm, by the example of squeezing: its file, its refusals, its command, and the attacker who knows it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
@@ -29,20 +30,37 @@ from underfire.core import (
     UnsuitableError,
     Victim,
 )
-from underfire.defenses.ensemble import calibration
-from underfire.defenses.ensemble.attack import Joint
-from underfire.defenses.ensemble.calibrate import calibrate
-from underfire.defenses.ensemble.interpreter import CHECK, Ensemble
-from underfire.defenses.ensemble.score import alarm_score, distances, smoothed_copy
+from underfire.defenses import calibration
+from underfire.defenses.attack import Joint
+from underfire.defenses.calibrate import calibrate
+from underfire.defenses.calibration import Calibration, Member
+from underfire.defenses.interpreter import CHECK, Ensemble
+from underfire.defenses.squeeze import Squeeze
+from underfire.defenses.squeezers import smoothed_copy
+from underfire.defenses.statistic import unlike
 from underfire.heads import Softmax
 from underfire.images import pixels
 from underfire.images.formats import decode_png
 from underfire.interpreters.cam import Cam
 from underfire.metrics import conformal
+from underfire.report.text import number
+from underfire.store.parquet import fitted
 
 MEMBERS = ("cam", "grad")
 TOY = ("--classifier", "toy", "--threads", "1")
-CALIBRATE = ("defend", "calibrate", *TOY, "--interpreter", "cam", "--interpreter", "grad", "--false-alarms", "0.2")
+CALIBRATE = (
+    "defend",
+    "calibrate",
+    "--kind",
+    "squeeze",
+    *TOY,
+    "--interpreter",
+    "cam",
+    "--interpreter",
+    "grad",
+    "--false-alarms",
+    "0.2",
+)
 
 
 def saved(folder: Path, n: int, seed: int = 0) -> Path:
@@ -59,7 +77,9 @@ def learnt(tmp_path: Path, n: int = 24) -> tuple[Ensemble, Path]:
     """A toy with a calibrated alarm."""
     classifier = toys.toy()
     photos_of = _Double(classifier)
-    known, _ = calibrate(photos_of.classifier, str(saved(tmp_path / "benign", n)), MEMBERS, false_alarms=0.2)
+    known, _ = calibrate(
+        photos_of.classifier, str(saved(tmp_path / "benign", n)), MEMBERS, false_alarms=0.2, kind="squeeze"
+    )
     path = tmp_path / "alarm.json"
     known.write(path)
     return Ensemble(classifier, defense=str(path)), path
@@ -122,7 +142,7 @@ def test_too_few_images_say_how_many(tmp_path: Path) -> None:
     broken = saved(tmp_path / "broken", 5)
     (broken / "broken.png").write_bytes(b"no picture")
     with pytest.raises(TooFewError, match=r" 5 .* 6 .*broken\.png"):
-        calibrate(toys.toy(), str(broken), MEMBERS, false_alarms=0.2)
+        calibrate(toys.toy(), str(broken), MEMBERS, false_alarms=0.2, kind="squeeze")
     same = saved(tmp_path / "same", 1)
     first = next(same.iterdir()).read_bytes()
     for i in range(30):
@@ -139,7 +159,7 @@ def test_pictures_that_were_attacked_are_refused(tmp_path: Path) -> None:
     (folder / "forged.png").write_bytes(png)
     assert np.array_equal(decode_png(png), pixels.to_levels(toys.pictures(1, 7))[0])
     with pytest.raises(UnderfireError, match=r"forged.png' was made by underfire \(adv2 against cam\)"):
-        calibrate(_Double(None).classifier, str(folder), MEMBERS, false_alarms=0.2)
+        calibrate(_Double(None).classifier, str(folder), MEMBERS, false_alarms=0.2, kind="squeeze")
     (tmp_path / "out" / "records").mkdir(parents=True)
     (tmp_path / "out" / "plan.yaml").write_text("images: demo")
     inside = saved(tmp_path / "out" / "images", 30)
@@ -205,36 +225,48 @@ def test_the_ensembles_presets_look_as_often_as_its_estimate_says(preset: str) -
     assert float(spent.passes.max()) <= made.bound(ensemble.step_passes)
 
 
-class Stairs(Ensemble):
+class Stairs(Squeeze):
     """A defense that 'holds' because its score has no slope."""
 
-    def score_of(self, *of: Any) -> Tensor:
-        return (super().score_of(*of) * 10).round() / 10
+    def score(self, evidence: Tensor, learnt: Any) -> Tensor:
+        return (super().score(evidence, learnt) * 10).round() / 10
 
 
-class Faint(Ensemble):
+class Faint(Squeeze):
     """A defense whose slope is there, and leads nowhere."""
 
-    def score_of(self, *of: Any) -> Tensor:
-        s = super().score_of(*of)
+    def score(self, evidence: Tensor, learnt: Any) -> Tensor:
+        s = super().score(evidence, learnt)
         return s.detach() + 1e-20 * (s - s.detach())
 
 
-class Nowhere(Ensemble):
+class Nowhere(Squeeze):
     """A defense whose slope is no number."""
 
-    def score_of(self, *of: Any) -> Tensor:
-        s = super().score_of(*of)
+    def score(self, evidence: Tensor, learnt: Any) -> Tensor:
+        s = super().score(evidence, learnt)
         return s + 0 * (s - s.detach()).abs().sqrt()
 
 
-@pytest.mark.parametrize("kind", [Stairs, Faint, Nowhere])
-def test_a_defense_that_hides_its_gradient_is_caught(kind: type[Ensemble]) -> None:
+def deployed_as(tmp_path: Path, mean: float = -3.0, threshold: float = 0.0) -> Ensemble:
+    """A toy with an alarm whose statistics are given."""
     classifier = toys.toy()
+    members = tuple(Member(name, {}, "") for name in MEMBERS)
+    covariance = ((2.0, 0.5, 0.1), (0.5, 3.0, 0.2), (0.1, 0.2, 1.0))
+    learnt = {"mean": (mean,) * 3, "covariance": covariance}
+    known = Calibration(classifier.name, classifier.digest, members, learnt, threshold, 0.2, (0.0, threshold), ("a",))
+    known.write(tmp_path / "given.json")
+    return Ensemble(classifier, defense=str(tmp_path / "given.json"))
+
+
+@pytest.mark.parametrize("kind", [Stairs, Faint, Nowhere])
+def test_a_defense_that_hides_its_gradient_is_caught(kind: type[Squeeze], tmp_path: Path) -> None:
+    ensemble = deployed_as(tmp_path)
     x = toys.pictures(4).requires_grad_()
-    order = classifier.logits(x).argsort(1, descending=True)
-    stairs = kind(classifier, MEMBERS)
-    joint = stairs.surrogate(x.detach(), Goal(order[:, 1], order[:, 0], {}), alarm=1.0)
+    order = ensemble.classifier.logits(x).argsort(1, descending=True)
+    assert ensemble.alarm is not None
+    ensemble.alarm.detector = kind(ensemble.classifier, ensemble.members)
+    joint = ensemble.surrogate(x.detach(), Goal(order[:, 1], order[:, 0], {}), alarm=1.0)
     with pytest.raises(UnsuitableError, match=r"4 of 4.*cam, grad"):
         joint.terms(x)
 
@@ -252,11 +284,11 @@ class Hidden:
         return Terms(t.logits, t.loss, None, t.twin.detach())
 
 
-def test_one_member_that_hides_its_gradient_is_caught() -> None:
-    classifier = toys.toy()
+def test_one_member_that_hides_its_gradient_is_caught(tmp_path: Path) -> None:
+    ensemble = deployed_as(tmp_path)
     x = toys.pictures(4)
-    order = classifier.logits(x).argsort(1, descending=True)
-    joint = Ensemble(classifier, MEMBERS).surrogate(x, Goal(order[:, 1], order[:, 0], {}), alarm=1.0)
+    order = ensemble.classifier.logits(x).argsort(1, descending=True)
+    joint = ensemble.surrogate(x, Goal(order[:, 1], order[:, 0], {}), alarm=1.0)
     joint.parts["cam"] = Hidden(joint.parts["cam"])  # type: ignore[assignment]
     with pytest.raises(UnsuitableError, match=r"'cam'.*4 of 4"):
         joint.terms(x.requires_grad_())
@@ -270,37 +302,30 @@ class Blind(Hidden):
         return Terms(t.logits, t.loss, None, None)
 
 
-def test_a_member_without_a_twin_leaves_the_others_score_to_the_attacker() -> None:
-    classifier = toys.toy()
-    x = toys.pictures(4)
-    order = classifier.logits(x).argsort(1, descending=True)
-    ensemble = Ensemble(classifier, MEMBERS)
-    ensemble.mean = (-3.0, -3.0, -3.0)
-    ensemble.covariance = [[2.0, 0.5, 0.1], [0.5, 3.0, 0.2], [0.1, 0.2, 1.0]]
-    joint = ensemble.surrogate(x, Goal(order[:, 1], order[:, 0], {}), alarm=1.0)
+def test_a_member_without_a_twin_is_taken_to_show_its_target(tmp_path: Path) -> None:
+    ensemble = deployed_as(tmp_path)
+    x0, x = toys.pictures(4), toys.pictures(4, 9).requires_grad_()
+    order = ensemble.classifier.logits(x0).argsort(1, descending=True)
+    joint = ensemble.surrogate(x0, Goal(order[:, 1], order[:, 0], {}), alarm=1.0, aim=-10.0)
     joint.parts["grad"] = Blind(joint.parts["grad"])  # type: ignore[assignment]
-    x = toys.pictures(4, 9).requires_grad_()
-    score = joint.terms(x).loss - joint.parts["cam"].terms(x).loss - joint.parts["grad"].terms(x).loss
-    cam, copy = Cam(classifier), smoothed_copy(x)
-    log_p = Softmax().log_probability(classifier.logits(copy), order[:, 1])
-    d = distances([cam.explain(x, order[:, 1])], [cam.explain(copy, order[:, 1])], log_p)
-    covariance = torch.tensor(ensemble.covariance)[:2, :2]
-    expected = alarm_score(d, d.new_tensor([-3.0, -3.0]), covariance.to(d))
+    score = joint.terms(x).loss - joint.parts["cam"].terms(x).loss - joint.parts["grad"].terms(x).loss - 10.0
+    cam, copy = Cam(ensemble.classifier), smoothed_copy(x)
+    log_p = Softmax().log_probability(ensemble.classifier.logits(copy), order[:, 1])
+    of_cam = unlike(cam.explain(x, order[:, 1]), cam.explain(copy, order[:, 1]))
+    d = torch.stack([-log_p, of_cam, torch.zeros_like(of_cam)], 1)
+    assert ensemble.alarm is not None
+    expected = ensemble.alarm.detector.score(d, ensemble.alarm.known.learnt)
     torch.testing.assert_close(score, expected, rtol=1e-3, atol=1e-3)
-    joint.parts["cam"] = Blind(joint.parts["cam"])  # type: ignore[assignment]
-    with pytest.raises(UnsuitableError, match="members cam, grad"):
-        joint.terms(x)
 
 
-def test_the_joint_loss_is_the_weighted_sum_and_has_its_slope() -> None:
-    classifier = toys.toy()
+def test_the_joint_loss_is_the_weighted_sum_and_has_its_slope(tmp_path: Path) -> None:
+    ensemble = deployed_as(tmp_path)
     x0, x = toys.pictures(3), toys.pictures(3, 9).requires_grad_()
-    order = classifier.logits(x0).argsort(1, descending=True)
+    order = ensemble.classifier.logits(x0).argsort(1, descending=True)
     goal = Goal(order[:, 1], order[:, 0], {})
-    ensemble = Ensemble(classifier, MEMBERS)
 
     def terms(x: Images, weights: dict[str, float], alarm: float) -> Tensor:
-        return Joint(ensemble, x0, goal, weights, alarm).terms(x).loss
+        return Joint(ensemble, x0, goal, weights, alarm, aim=0.0).terms(x).loss
 
     cam, grad = terms(x, {"grad": 0.0}, 0.0), terms(x, {"cam": 0.0}, 0.0)
     score = terms(x, {"cam": 0.0, "grad": 0.0}, 1.0)
@@ -321,7 +346,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("defense")
     photos(root / "benign", 20)
     ran = underfire(*CALIBRATE, "--images", root / "benign", "--out", root / "alarm.json")
-    assert ran.code == 0 and "20 benign photos, members cam, grad" in ran.out, ran.err
+    assert ran.code == 0 and "20 benign photos, members cam, grad, squeeze: threshold" in ran.out, ran.err
     return root
 
 
@@ -332,11 +357,12 @@ def test_check_says_quiet_alarm_or_bad_input(deployed: Path) -> None:
     ran = underfire("check", *shots, *TOY, "--defense", alarm, "--json", "--save", deployed / "maps")
     lines = [json.loads(line) for line in ran.out.splitlines()]
     assert [line["image"] for line in lines] == [str(shot) for shot in shots]
-    assert set(lines[0]) == {"image", "head", "prediction", "confidence", "score", "threshold", "alarm"}
+    told = {"image", "head", "prediction", "confidence", "score", "threshold", "alarm"}
+    assert set(lines[0]) == told | {"most_unusual", "unusual"}
     raised = [line["alarm"] for line in lines]
     assert raised == [line["score"] > known.threshold for line in lines]
     assert ran.code == (1 if any(raised) else 0) and 0 < sum(raised) <= 8
-    assert len(list((deployed / "maps").glob("*.png"))) == 2 * len(shots)
+    assert len(list((deployed / "maps").glob("*.png"))) == 4 * len(shots)
     quiet, loud = (shots[raised.index(flag)] for flag in (False, True))
     assert underfire("check", quiet, *TOY, "--defense", alarm).code == 0
     ran = underfire("check", loud, *TOY, "--defense", alarm)
@@ -376,7 +402,9 @@ def test_check_goes_on_after_a_bad_file_and_keeps_every_picture(deployed: Path, 
     assert [json.loads(line)["image"] for line in ran.out.splitlines()] == [str(twin) for twin in twins]
     saved = {path.name for path in (tmp_path / "maps").iterdir()}
     stem = "photo-b-of-one-name"
-    assert saved == {f"{name}.{member}.png" for name in (stem, f"{stem}-2") for member in MEMBERS}
+    assert saved == {
+        f"{name}.{member}.png" for name in (stem, f"{stem}-2") for member in (*MEMBERS, "combined", "where")
+    }
     ran = underfire(*words)
     assert ran.code == 2 and "[b]" in ran.out
 
@@ -399,7 +427,7 @@ def test_a_photo_that_a_member_cannot_explain_is_named_and_counts_as_an_alarm(
         return explain(self, x, y)
 
     monkeypatch.setattr(Cam, "explain", but_flat)
-    known, skipped = calibrate(_Double(toys.toy()).classifier, str(folder), MEMBERS, false_alarms=0.2)
+    known, skipped = calibrate(_Double(toys.toy()).classifier, str(folder), MEMBERS, false_alarms=0.2, kind="squeeze")
     assert len(known.photos) == 25 and skipped == {"flat.png": "flat.png: nothing to see"}
     assert (len(known.scores), known.unexplained) == (18, 1)
     assert known.threshold == sorted(known.scores)[16 - 1]  # of 19, of which the one without a map is the largest
@@ -421,7 +449,8 @@ def test_an_audit_with_a_defense_tells_what_it_changes(deployed: Path, tmp_path:
     assert ("adv2", "ensemble", "ensemble") in cells and ("adv2", "cam", "cam") in cells
     known = calibration.read(deployed / "alarm.json")
     for r in rows:
-        assert r["defense"] == "ensemble" and r["alarm_threshold"] == known.threshold
+        assert r["defense"] == "squeeze" and r["alarm_threshold"] == known.threshold
+        assert (r["alarm_expected"], r["alarm_bound"]) == (known.expected, known.bound)
         assert r["alarm"] == (r["alarm_score"] > known.threshold) and r["clean_alarm"] is not None
         assert r["alarm_passes"] == pytest.approx(1 + 1 + 2 * (1 + 3))
     png = (tmp_path / "out" / str(rows[0]["adversarial"])).read_bytes()
@@ -431,10 +460,23 @@ def test_an_audit_with_a_defense_tells_what_it_changes(deployed: Path, tmp_path:
     page = (tmp_path / "out" / "report.html").read_text()
     assert "What the defense changes" in page and "Forged, with" in page and "ROC" in page
     assert "stops just below it" in page
+    assert f"{number(100 * known.bound)} % at most with 95 % confidence" in page and "No attack here knows" not in page
+    blind = ("run", *plain[:-2], "--attack", "adv2", "--defense", deployed / "alarm.json", "--out", tmp_path / "blind")
+    assert underfire(*blind).code == 0
+    page = (tmp_path / "blind" / "report.html").read_text()
+    assert "No attack here knows the alarm" in page and "not measured: <code>--adaptive</code>" in page
     ran = underfire(*CALIBRATE, "--images", tmp_path / "out" / "images", "--out", tmp_path / "a.json")
     assert ran.code == 2 and "holds results of the audit" in ran.err
     ran = underfire("run", *plain, "--adaptive", "--out", tmp_path / "other")
     assert ran.code == 2 and "give its file with --defense" in ran.err
+
+
+def test_records_of_before_are_of_squeezing() -> None:
+    schema = pa.schema([("defense", pa.string()), ("alarm_bound", pa.float64())])
+    before = pa.table({"defense": ["ensemble", "none"]}).replace_schema_metadata({"underfire": "5"})
+    assert fitted(before, schema, "here").to_pydict() == {"defense": ["squeeze", "none"], "alarm_bound": [None, None]}
+    now = pa.table({"defense": ["ensemble"], "alarm_bound": [0.05]}).replace_schema_metadata({"underfire": "5"})
+    assert fitted(now, schema, "here")["defense"].to_pylist() == ["ensemble"]
 
 
 def test_another_calibration_is_another_plan(deployed: Path, tmp_path: Path) -> None:

@@ -1,23 +1,29 @@
-"""The file of an alarm: its statistics and its threshold, and the classifier and members that these are for.
+"""The file of an alarm: what its detector has learnt, its threshold, and the classifier and members that these are for.
 
 It imports no torch. For the threshold see `metrics.conformal`.
 """
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from underfire import core
 from underfire.core import DamagedFileError, NotFoundError, OtherVersionError, UnderfireError
 from underfire.core.files import write_whole
+from underfire.metrics import conformal
 
-FORMAT = "underfire alarm 2"
+FORMAT = "underfire alarm 3"
 """Version of the file. It changes with the formula of the score too, since a file is no use for another score."""
+OF_SQUEEZE = "underfire alarm 2"
+"""Files of before had one kind, which was called 'ensemble' and is `squeeze` by the blur. They stay readable."""
+CONFIDENCE = 0.95
+"""How sure the bound on false alarms is."""
 
 
 @dataclass(frozen=True)
@@ -37,33 +43,51 @@ class Member:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The statistics and the threshold that an alarm has from benign photos.
+    """What an alarm has from benign photos.
 
     Args:
         classifier: name of the classifier.
         classifier_digest: digest of its weights and input policy.
         members: the interpreters, in the order of the statistics.
-        mean: μ of the logarithms v of the distances, see `score`.
-        covariance: Σ of v.
+        learnt: what its detector has learnt from benign photos that give no threshold, as `Detector.learn` gives it.
         threshold: every score above it is an alarm.
         false_alarms: a, the share of benign photos that may raise an alarm.
         scores: scores of the benign photos that give the threshold, ascending.
         unexplained: number of further photos that give the threshold; some member has no map of them: they are alarms.
         photos: SHA-256 of the files of all benign photos.
-        defense: kind of the alarm.
+        defense: kind of the alarm: the name of its detector.
+        options: settings of the detector.
+        confidence: how sure it is that this threshold raises false alarms on a share `false_alarms` of benign photos at
+            most; None: on average over calibrations it does, and `bound` says what is sure of this one.
     """
 
     classifier: str
     classifier_digest: str
     members: tuple[Member, ...]
-    mean: tuple[float, ...]
-    covariance: tuple[tuple[float, ...], ...]
+    learnt: Mapping[str, Any]
     threshold: float
     false_alarms: float
     scores: tuple[float, ...]
     photos: tuple[str, ...]
     unexplained: int = 0
-    defense: str = "ensemble"
+    defense: str = "squeeze"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    confidence: float | None = None
+
+    @property
+    def expected(self) -> float:
+        """The share of benign photos that raise an alarm, on average over calibrations."""
+        return conformal.expected(len(self.scores) + self.unexplained, self._rank)
+
+    @property
+    def bound(self) -> float:
+        """The share of benign photos that raise an alarm at most, with 95 % confidence in this calibration."""
+        return conformal.bound(len(self.scores) + self.unexplained, self._rank, CONFIDENCE)
+
+    @property
+    def _rank(self) -> int:
+        """Which of the scores the threshold is, from the lowest; of equal scores the first, to be sure."""
+        return bisect.bisect_left(self.scores, self.threshold) + 1
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -109,16 +133,23 @@ def read(path: str | Path) -> Calibration:
         ) from e
     except ValueError as e:
         raise DamagedFileError(f"'{path}' is not a complete defense file: copy it again, or calibrate again.") from e
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if not isinstance(content, dict) or content.get("format") not in (FORMAT, OF_SQUEEZE):
         raise OtherVersionError(f"'{path}' is no defense file of this version: `underfire defend calibrate` makes one.")
     seal = content.pop("seal", None)
     if seal != seal_of(content):
         raise DamagedFileError(f"'{path}' was changed after it was calibrated (its digest is wrong): calibrate again.")
     try:
+        content = _as_squeeze(content) if content["format"] == OF_SQUEEZE else content
         known: dict[str, Any] = {f.name: _frozen(content[f.name]) for f in fields(Calibration)}
         return Calibration(**known | {"members": tuple(Member(**m) for m in content["members"])})
     except (KeyError, TypeError) as e:
         raise DamagedFileError(f"'{path}' is not a complete defense file: copy it again, or calibrate again.") from e
+
+
+def _as_squeeze(content: dict[str, Any]) -> dict[str, Any]:
+    """Read a file of before, whose one kind was squeezing by a blur."""
+    learnt = {name: content.pop(name) for name in ("mean", "covariance")}
+    return {**content, "learnt": learnt, "defense": "squeeze", "options": {}, "confidence": None}
 
 
 def _frozen(value: Any) -> Any:

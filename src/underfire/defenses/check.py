@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from underfire.core import Listener, Quiet, UnderfireError
-from underfire.defenses.ensemble.alarm import EnsembleAlarm, Verdict
+from underfire.defenses.alarm import Alarm
+from underfire.defenses.verdict import Verdict
 from underfire.images.pixels import forged_note
 
 
@@ -30,7 +31,7 @@ class Checked:
     ours: bool = False
 
 
-def check(images: Sequence[str | Path], alarm: EnsembleAlarm, listener: Listener | None = None) -> Iterator[Checked]:
+def check(images: Sequence[str | Path], alarm: Alarm, listener: Listener | None = None) -> Iterator[Checked]:
     """Ask an alarm about images, and yield the answers one by one.
 
     Example:
@@ -48,7 +49,7 @@ def check(images: Sequence[str | Path], alarm: EnsembleAlarm, listener: Listener
         listener.done(n)
 
 
-def _checked(alarm: EnsembleAlarm, image: str) -> Checked:
+def _checked(alarm: Alarm, image: str) -> Checked:
     there = Path(image).expanduser()
     try:
         if there.is_dir():
