@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 import subprocess
 import sys
 import tempfile
@@ -66,10 +67,13 @@ TINY = "data/tiny20/val"
 MASK = {"interpreter": "mask", "batch_size": 2}
 
 
-COMMIT = subprocess.run(
-    ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True, cwd=HERE
-).stdout.strip()
-"""Of the code that this process has loaded."""
+COMMIT = (
+    os.environ.get("UNDERFIRE_COMMIT")
+    or subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False, cwd=HERE
+    ).stdout.strip()
+)
+"""Of the code that this process has loaded; a copy without its history is told."""
 
 
 def tiny(name: str) -> dict[str, Any]:
@@ -115,6 +119,15 @@ CASES: dict[str, dict[str, Any]] = {
     # Bends in place of changed levels.
     "stadv-cam": {"images": IMAGENET, "limit": 8, "attack": BENDS},
     "stadv-grad": {"images": IMAGENET, "limit": 4, "attack": BENDS, "interpreter": "grad"},
+    "stadv-cam-paper": {"images": IMAGENET, "limit": 8, "attack": BENDS, "preset": "paper"},
+    "stadv-rts-paper": {
+        "images": IMAGENET,
+        "limit": 8,
+        "attack": "adv2-stadv",
+        "interpreter": "rts",
+        "preset": "paper",
+    },
+    "stadv-grad-paper": {"images": IMAGENET, "limit": 4, "attack": BENDS[1:], "interpreter": "grad", "preset": "paper"},
     # Two photos at a time, or one, so that little is lost where a measurement is stopped.
     "mask-fast": {"images": IMAGENET, "limit": 12, **MASK},
     "mask-thorough": {"images": IMAGENET, "limit": 4, **MASK, "preset": "thorough", "attack": "adv2", "batch_size": 1},
@@ -172,12 +185,12 @@ def validation_photos(folder: Path) -> Path:
     return out
 
 
-def measure(name: str, shared: Path) -> None:
+def measure(name: str, shared: Path, results: Path) -> None:
     out = Path(tempfile.gettempdir()) / f"underfire-benchmark-{name}"
     audit = run(settings_of(CASES[name], shared), out)
     rows = audit.results.rows()
-    RESULTS.mkdir(exist_ok=True)
-    with (RESULTS / f"{name}.csv").open("w", newline="") as file:
+    results.mkdir(parents=True, exist_ok=True)
+    with (results / f"{name}.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, ("case", "commit", *COLUMNS), extrasaction="ignore")
         writer.writeheader()
         for row in rows:
@@ -231,6 +244,7 @@ def main() -> None:
         "--shared", type=Path, default=HERE.parent.parent / "shared", help="folder with data/ and models/"
     )
     parser.add_argument("--list", action="store_true", help="show what is there")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of new results")
     given = parser.parse_args()
     if given.list:
         for name in CASES:
@@ -243,7 +257,7 @@ def main() -> None:
         sys.exit(f"No photos in '{given.shared}': give --shared.")
     for name in given.cases or CASES:
         if given.cases or not (RESULTS / f"{name}.csv").exists():
-            measure(name, given.shared)
+            measure(name, given.shared, given.out)
 
 
 if __name__ == "__main__":

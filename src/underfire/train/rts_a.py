@@ -97,6 +97,7 @@ class AdversarialTask:
         self.evaluator = Evaluator(photos, settings.batch_size, settings.seed)
         labelled = resplit(labelled, teacher.validation)
         self.held: Sequence[LabelledPhoto] = [p for p in labelled if p.validation]
+        self.test: Sequence[LabelledPhoto] = ()
         train = [p for p in labelled if not p.validation]
         # Only classes that are shown too: one that is only ever forged would teach that it never is there.
         self.classes = sorted({p.label for p in train})
@@ -105,6 +106,7 @@ class AdversarialTask:
         judged = {p.photo.sha256 for p in self.judged}
         self.train: Sequence[LabelledPhoto] = [p for p in train if p.photo.sha256 not in judged]
         self.net = doubting(teacher.net, settings.seed).to(self.classifier.head.device)
+        self.average = None
         self.optimizer = optimizer_of(doubt_of(self.net), settings.rate)
 
     def set_rate(self, step: int, total: int) -> None:
