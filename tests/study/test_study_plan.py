@@ -20,6 +20,7 @@ from underfire.study.results import INTERPRETERS
 
 def test_interpreters_with_as_many_photos_share_an_audit() -> None:
     counts = {"main": {"default": 6, "cam": 3}, "bends": {"default": 2, "cam": 0}, "random": 2, "budget": 4}
+    counts |= {"control": 0, "rerun": 0, "sanity": 0}
     audits = agenda(classifiers=[TOY | {"interpreter": ["grad", "cam", "energy"]}], photos=counts).audits
     said = {p.folder: (p.settings.interpreter, p.settings.limit, p.settings.attack) for p in audits}
     assert said == {
@@ -34,6 +35,22 @@ def test_interpreters_with_as_many_photos_share_an_audit() -> None:
     assert {p.settings.target_map for p in audits if p.experiment == "random"} == {"class:random"}
     assert [p.settings.eps for p in audits if p.experiment == "budget"] == [1, 2, 4]
     assert {p.settings.eps for p in audits if p.experiment != "budget"} == {8}
+
+
+def test_controls_and_checks_of_the_attack_come_by_default() -> None:
+    made = agenda(classifiers=[TOY], photos={"main": 2, "bends": 0, "random": 0, "budget": 0})
+    said = {p.folder: (p.settings.interpreter, p.settings.limit, p.settings.attack) for p in made.audits}
+    both, checks = ("grad", "cam"), ("pgd", "noise")
+    assert said["toy/control-12"] == (both, 12, ("noise", "adv2-control"))
+    assert said["toy/rerun-8"] == (both, 8, ("pgd", "adv2"))
+    (rerun,) = [p for p in made.audits if p.experiment == "rerun"]
+    assert rerun.settings.batch_size == 1, "other company than in the main audit"
+    sound = {p.folder: p.settings for p in made.audits if p.experiment == "sanity"}
+    levels = (1, 2, 4, 8, 16, 32, 64, 255)
+    assert set(sound) == {f"toy/sanity/{name}" for name in ("step", "longer", *(f"eps-{eps}" for eps in levels))}
+    assert all(s.attack == checks and s.limit == 12 and len(s.interpreter) == 1 for s in sound.values())
+    assert {s.eps for s in sound.values()} == set(levels)
+    assert Counts().control == {"default": 12, "mask": 4}
 
 
 def test_the_papers_counts_are_the_default_and_quick_bends_nothing_under_mask() -> None:

@@ -51,7 +51,7 @@ def test_a_picture_of_validation_maps_lies_beside_the_file(photos: Path, tmp_pat
 
 def test_the_card_says_all(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "rts.safetensors"
-    done = fitted(photos, few(epochs=1), out)
+    done = fitted(photos, few(epochs=1, test=0.15), out)
     card = read_card(out)
     assert card == done.card or json.dumps(card.settings, default=list) == json.dumps(done.card.settings, default=list)
     assert {t.dtype for t in load_file(out).values()} == {torch.float16}
