@@ -231,7 +231,7 @@ def test_a_diagonal_that_is_not_the_smallest_says_why(tmp_path: Path) -> None:
         (
             "scale",
             {},
-            "smaller if made against GRAD (both move this judge’s maps no further than JPEG does)",
+            "smaller if made against GRAD (both leave this judge’s maps within the yardstick)",
         ),
         ("close", {}, "smaller if made against GRAD (0.10 of PGD’s distance, not 0.20)"),
         (
