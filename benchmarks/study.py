@@ -5,7 +5,7 @@
                                                                            important first, on one machine
     python benchmarks/study.py --forge efficientnet-lite0/eps1-12 ...      those of these audits
     python benchmarks/study.py                                             what is still missing, and the page without
-                                                                           samples, in docs/results/
+                                                                           samples and the tables, in docs/results/
 
 Units are those of a plan for the CPU, wherever they are computed: a part is the same part. --forge goes on with the
 judgements across audits when all main audits are done; a time limit costs what is not finished, nothing else.
@@ -26,6 +26,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import torch
@@ -42,10 +43,14 @@ from underfire.study.crossing import crossings
 from underfire.study.plan import Study
 from underfire.study.planned import PlannedAudit, plan_audits
 
+from study_tables import write_tables  # isort: skip
+
 HERE = Path(__file__).parent
 KEPT = HERE / "results/study"
 PAGE = HERE.parent / "docs/results/study.html"
 WORK = Path(tempfile.gettempdir()) / "underfire-benchmark-study"
+YARDSTICKS = HERE / "yardsticks"
+"""CLASSIFIER.INTERPRETER.json of the networks that have no packaged one: yardsticks.sh makes them."""
 ORDER = ("main", "control", "random", "sanity", "budget", "bends", "trained", "rerun")
 """Experiments, the most important first."""
 
@@ -58,10 +63,11 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=1, help="of --forge")
     parser.add_argument("--device", default="cpu", help="of --forge")
     parser.add_argument("--shared", type=Path, default=Path("../shared"), help="folder with data/ and models/")
+    parser.add_argument("--yardsticks", type=Path, default=YARDSTICKS, help="folder of the networks' yardsticks")
     parser.add_argument("--kept", type=Path, default=KEPT, help="folder of the parts")
     given = parser.parse_args()
     plan = (HERE / "study.yaml").read_text(encoding="utf-8").replace("../shared", str(given.shared))
-    study = Study.parse(yaml.safe_load(plan) | {"device": "cpu"})
+    study = Study.parse(with_yardsticks(yaml.safe_load(plan), given.yardsticks) | {"device": "cpu"})
     agenda = make_agenda(study)
     if given.folders:
         unknown = set(given.folders) - {audit.folder for audit in agenda.audits}
@@ -80,8 +86,18 @@ def main() -> None:
         show_study(study, WORK, samples=0)
         PAGE.parent.mkdir(exist_ok=True)
         shutil.copy(WORK / "study.html", PAGE)
+        write_tables(WORK, PAGE.parent / "README.md")
         for one in planned:
             keep(one.audit.folder, given.kept)
+
+
+def with_yardsticks(plan: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Name the yardsticks that are there, each in its classifier's part of a plan."""
+    for subject in plan["classifiers"]:
+        found = sorted(map(str, folder.glob(f"{subject['classifier']}.*.json")))
+        if found:
+            subject["yardstick"] = found
+    return plan
 
 
 # -- many processes, units of all audits together ----------------------------------------------------------------------

@@ -104,7 +104,7 @@ def mean(values: Sequence[float], photos: Photos = None) -> Estimate:
 def _hall(x: NDArray[np.float64]) -> tuple[float, float]:
     """Give Student's interval, its t transformed for the skewness of ``x`` (Hall 1992, J. R. Statist. Soc. B 54).
 
-    Map distances are skewed: of 95 % intervals of 19 log-normal values Student's hold 86 %, these 94 %
+    Map distances are skewed: of 95 % intervals of 19 log-normal values Student's hold 86 %, these 93 %
     (`benchmarks/intervals.py`).
     """
     n, middle, sd = len(x), float(x.mean()), float(x.std(ddof=1))
@@ -120,8 +120,8 @@ def _hall(x: NDArray[np.float64]) -> tuple[float, float]:
 def _skewness(x: NDArray[np.float64]) -> float:
     """Estimate the skewness; 0 for values that are all the same, or too few to tell.
 
-    Few values seldom show the tail, so that theirs is too small. The factor 1 + 6/n gives both ends of an interval of 19
-    skewed values about the same share of misses.
+    Few values seldom show the tail, so that theirs is too small. The factor 1 + 6/n gives both ends of an interval of
+    19 skewed values about the same share of misses.
     """
     n, away = len(x), x - x.mean()
     spread = float(np.mean(away**2))

@@ -12,6 +12,7 @@ from underfire.audit.sanity import FOLDER as SANITY
 from underfire.audit.sanity import variants
 from underfire.core import LEVELS, UnderfireError
 from underfire.core.place import slug
+from underfire.metrics import yardstick_file
 from underfire.plan.device import choose_device
 from underfire.plan.settings import Settings
 from underfire.study.plan import Count, Counts, Study
@@ -142,7 +143,8 @@ def _settings(study: Study, subject: ResolvedSubject, interpreters: tuple[str, .
     }
     audit = {"interpreter": interpreters, "attack": ("pgd", "adv2")} | more
     options = {k: v for k, v in own.options.items() if k in (*interpreters, *audit["attack"])}
-    return own.model_copy(update=shared | audit | {"options": options})
+    judged = tuple(path for path in own.yardstick or () if yardstick_file.read(path).interpreter in interpreters)
+    return own.model_copy(update=shared | audit | {"options": options, "yardstick": judged or None})
 
 
 def _groups(names: Sequence[str], count: Count) -> Iterator[tuple[int, tuple[str, ...]]]:

@@ -27,7 +27,7 @@ Count = Annotated[int, Field(ge=0, le=100_000)] | dict[str, Annotated[int, Field
 OF_SUBJECT = (
     *("images", "classifier", "weights", "input_size", "resize", "mean", "std", "interpolation", "channels", "head"),
     "classes",
-    *("interpreter", "options", "batch_size", "precision"),
+    *("interpreter", "options", "yardstick", "batch_size", "precision"),
 )
 """The settings that a study has for each classifier; all others are the same for all of its audits."""
 

@@ -26,7 +26,7 @@ from underfire.core.place import absolute_files
 from underfire.images.photos import Folder
 from underfire.images.pixels import forged_note
 from underfire.metrics.yardstick import SHARE, PhotoDistances, Triple, Yardstick, flat, triple
-from underfire.metrics.yardstick_file import YardstickFile
+from underfire.metrics.yardstick_file import YardstickFile, said
 from underfire.plan.attacks import attack_of
 from underfire.trial.load import Loaded, load
 from underfire.trial.natural import measure, rounded, wrong_maps
@@ -103,7 +103,7 @@ def make_yardstick(
         classifier_digest=classifier.digest,
         interpreter=built.name,
         yardstick=Yardstick(photos, share),
-        options=absolute_files(dict(options or {})),
+        options=absolute_files(said(options or {}, built.digest)),
         interpreter_digest=built.digest,
     ), skipped
 
