@@ -57,7 +57,7 @@ def render(study: StudyResults, samples: int) -> str:
     )
     return fill(
         "study.html.j2",
-        sections=[(n, *section) for n, section in enumerate(sections, 1) if section[2]],
+        sections=[(n, *section) for n, section in enumerate((one for one in sections if one[2]), 1)],
         subjects=study.subjects,
         plan=study.plan,
         resolved={"failed": [], **study.resolved},
