@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import csv
-import sys
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from underfire.metrics.estimate import Estimate, mean
 from underfire.train.evaluate import Evaluator
 from underfire.train.loop import Nobody
 from underfire.train.objective import ObjectiveWeights
-from underfire.train.photos import Photos
+from underfire.train.photos import LabelledPhoto, Photos
 from underfire.train.rts import THRESHOLD_PHOTOS, THRESHOLDS, RtsTask
 from underfire.train.run import fit
 from underfire.train.settings import TrainSettings
@@ -88,8 +88,8 @@ def trained(name: str, classifier: Classifier, images: str, given: argparse.Name
     out = given.out / f"rts-{name.replace(chr(39), '')}-{classifier.name}.safetensors"
     task: list[RtsTask] = []
 
-    def start(*args: Any) -> RtsTask:
-        task.append(RtsTask(*args, settings=settings))
+    def start(photos: Photos, labelled: Sequence[LabelledPhoto]) -> RtsTask:
+        task.append(RtsTask(photos, labelled, settings))
         return task[0]
 
     card = fit(classifier, images, settings, start, out, Heard(name)).card
@@ -108,7 +108,8 @@ def packaged(classifier: Classifier, images: str) -> dict[str, Any]:
     path = find(classifier, None)
     card, photos = read_card(path), Photos(images, None, classifier)
     unseen = set(card.validation)
-    some, taught = [], []
+    some: list[LabelledPhoto] = []
+    taught: list[LabelledPhoto] = []
     for one in photos.labelled(0.15, 0):
         (some if one.photo.sha256 in unseen else taught).append(one)
     judge = Evaluator(photos, 16, 0)
@@ -157,4 +158,4 @@ def write(out: Path, row: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    sys.exit(main())
+    main()

@@ -72,8 +72,8 @@ def _forged(rows: Iterable[Row], scale: float | None) -> list[Row]:
 
     def judged(row: Row) -> bool | None:
         if row.get("yardstick") != OLD:
-            return row["forged"]
-        return None if scale is None else row["success"] and row["map_l1"] <= scale
+            return None if row["forged"] is None else bool(row["forged"])
+        return None if scale is None else bool(row["success"] and row["map_l1"] <= scale)
 
     return [{**row, "forged": judged(row)} for row in rows]
 
