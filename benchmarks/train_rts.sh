@@ -1,4 +1,5 @@
 #!/bin/sh
+# The committed files are from before photos were split in three (docs/rts.md): the same commands now make networks of fewer photos.
 # The RTS networks of the benchmarks: EfficientNet-Lite0's (the packaged one) on the shared ImageNet photos, and the two
 # 128 px networks' on photos of tiny20. A command that was stopped goes on when it is given again.
 #

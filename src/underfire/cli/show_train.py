@@ -67,8 +67,10 @@ def _say_trained(done: Trained) -> None:
         say(f"'{done.path}' is trained already, with these photos and settings.")
     adversarial = kind != "rts"
     beside = ("plain", "plain_saliency_metric") if adversarial else ("a centre blob", "saliency_metric_centre_blob")
+    n = figures.get("test_photos") or figures["validation_photos"]
+    chose = "" if figures.get("test_photos") else ", which chose the epoch too"
     say(
-        f"On {figures['validation_photos']:.0f} photos of classes not trained on: saliency metric "
+        f"On {n:.0f} photos of classes not trained on{chose}: saliency metric "
         f"{figures['saliency_metric']:+.3f} ({beside[0]} {figures[beside[1]]:+.3f}); without the map's top 20 % the "
         f"class loses {figures['drop_top']:.3f}, without a random 20 % {figures['drop_random']:.3f}."
     )

@@ -36,6 +36,7 @@ verbs = typer.Typer()
         "head",
         "classes",
         "interpreter",
+        "yardstick",
     ),
     *("preset", "eps", "max_shift", "seed", "batch_size", "workers", "threads", "device", "precision", "set_"),
 )

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from underfire import core
-from underfire.core import UnderfireError
+from underfire.audit.sanity import FOLDER as SANITY
+from underfire.audit.sanity import variants
+from underfire.core import LEVELS, UnderfireError
 from underfire.core.place import slug
+from underfire.metrics import yardstick_file
 from underfire.plan.device import choose_device
 from underfire.plan.settings import Settings
 from underfire.study.plan import Count, Counts, Study
@@ -20,6 +23,8 @@ BUDGETS = (1, 2, 4)
 """ε of the audits that are compared with the main one."""
 BUDGET_INTERPRETERS = ("cam", "rts")
 """MASK costs too much for four budgets, and GRAD's untouched scale tells little (docs/grad.md)."""
+SOUND_TARGET = "random"
+"""Classes that the attack is checked with."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,7 @@ class StudyAudit:
     """One audit of a study.
 
     Args:
-        experiment: main, bends, random, budget, control, rerun or trained.
+        experiment: main, bends, random, budget, control, rerun, trained or sanity.
         folder: below the study's.
         settings: of this audit.
         subject: index of its classifier among the agenda's subjects.
@@ -116,6 +121,17 @@ def _audits(study: Study, subject: ResolvedSubject, i: int, counts: Counts) -> I
     for n, group in _groups(names, counts.main):
         if "rts" in group and subject.has_trained:
             yield audit("trained", "trained", (TRAINED,), n, attack=("adv2",))
+    if counts.sanity:
+        judge = min(names, key=lambda name: subject.map_passes[name])
+        base = _settings(study, subject, (judge,), {"limit": counts.sanity})
+        for name, settings in variants(base, judge, counts.sanity, SOUND_TARGET, _levels(study.eps)).items():
+            yield StudyAudit("sanity", f"{subject.folder}/{SANITY}/{name}", settings, i)
+
+
+def _levels(eps: int) -> list[int]:
+    """The budgets at which the attack itself is checked: up to the study's, beyond it, and no bound."""
+    smaller = (small for small in BUDGETS if small < eps)
+    return sorted({*smaller, *(min(LEVELS, times * eps) for times in (1, 2, 4, 8)), LEVELS})
 
 
 def _settings(study: Study, subject: ResolvedSubject, interpreters: tuple[str, ...], more: dict[str, Any]) -> Settings:
@@ -127,7 +143,8 @@ def _settings(study: Study, subject: ResolvedSubject, interpreters: tuple[str, .
     }
     audit = {"interpreter": interpreters, "attack": ("pgd", "adv2")} | more
     options = {k: v for k, v in own.options.items() if k in (*interpreters, *audit["attack"])}
-    return own.model_copy(update=shared | audit | {"options": options})
+    judged = tuple(path for path in own.yardstick or () if yardstick_file.read(path).interpreter in interpreters)
+    return own.model_copy(update=shared | audit | {"options": options, "yardstick": judged or None})
 
 
 def _groups(names: Sequence[str], count: Count) -> Iterator[tuple[int, tuple[str, ...]]]:

@@ -27,7 +27,7 @@ Count = Annotated[int, Field(ge=0, le=100_000)] | dict[str, Annotated[int, Field
 OF_SUBJECT = (
     *("images", "classifier", "weights", "input_size", "resize", "mean", "std", "interpolation", "channels", "head"),
     "classes",
-    *("interpreter", "options", "batch_size", "precision"),
+    *("interpreter", "options", "yardstick", "batch_size", "precision"),
 )
 """The settings that a study has for each classifier; all others are the same for all of its audits."""
 
@@ -44,14 +44,23 @@ class Counts(BaseModel):
     bends: Count = Field(default_factory=lambda: {"default": 8, "mask": 2})
     random: Count = Field(default_factory=lambda: {"default": 8, "mask": 4})
     budget: Count = 12
-    control: Count = 0
-    rerun: Count = 0
+    control: Count = Field(default_factory=lambda: {"default": 12, "mask": 4})
+    rerun: Count = Field(default_factory=lambda: {"default": 8, "mask": 2})
+    sanity: Annotated[int, Field(ge=0, le=100_000)] = 12
 
 
 QUICK = Counts(
-    main={"default": 2, "mask": 1}, bends={"default": 2, "mask": 0}, random={"default": 2, "mask": 1}, budget=2
+    main={"default": 2, "mask": 1},
+    bends={"default": 2, "mask": 0},
+    random={"default": 2, "mask": 1},
+    budget=2,
+    control={"default": 2, "mask": 0},
+    rerun=0,
+    sanity=2,
 )
 """Counts for a first look."""
+LATER = ("control", "rerun", "sanity")
+"""Counts that earlier versions did not have."""
 
 
 class Subject(BaseModel):
@@ -183,8 +192,9 @@ def default_out(study: Study) -> Path:
     if study.target == "random":
         del given["target"]
     for counts in (given["photos"], *(subject["photos"] for subject in given["classifiers"])):
-        for later in ("control", "rerun"):  # earlier versions did not have them: folders keep their names
-            if counts and counts[later] == 0:
+        usual = [counts_of.model_dump(mode="json") for counts_of in (Counts(), QUICK)]
+        for later in LATER if counts else ():  # folders of what is usual keep their names
+            if counts[later] in [one[later] for one in usual]:
                 del counts[later]
     return Path(DEFAULT_OUT) / f"study-{digest_of(given)[:8]}"
 

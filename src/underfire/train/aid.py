@@ -24,7 +24,7 @@ from underfire.interpreters.rts.net import MaskNet
 from underfire.interpreters.rts.rts import RtsAid, maps_of
 from underfire.train.evaluate import Evaluator
 from underfire.train.forged import forged_figures, wanted_classes
-from underfire.train.loop import EpochResult, descend
+from underfire.train.loop import EpochResult
 from underfire.train.photos import LabelledPhoto, Photos, seed_of
 from underfire.train.rts import EPOCH_THRESHOLDS, RtsTask
 from underfire.train.settings import AidSettings
@@ -84,8 +84,7 @@ class AidTask:
         m, terms = self.rts.terms(x, y, [seed_of(purpose, "fill", p.photo.sha256) for p in photos])
         m_hat = self._map_of_forged(self.attacked(x, wanted, epoch), wanted)
         terms["apart"] = -self.settings.apart * l1(m, m_hat)
-        descend(self.net, self.optimizer, torch.stack(list(terms.values())).sum(0).mean())
-        return {name: float(term.detach().mean()) for name, term in terms.items()}
+        return self.rts.learn(terms)
 
     def attacked(self, x: Images, wanted: Labels, epoch: int) -> Images:
         """Compute A(x) (N, 3, H, W): PGD towards the classes ``wanted`` (N,), whatever becomes of the map."""

@@ -29,6 +29,7 @@ from torch import Tensor
 from underfire.attacks.search import Ball, Schedule
 from underfire.core import Classifier, Images, Labels, Maps, PerImage, SearchWalk, evenly
 from underfire.images.maps import l1
+from underfire.interpreters.rts.net import MaskNet
 from underfire.interpreters.rts.rts import RtsA, cross_entropy, maps_of
 from underfire.train.doubt import KEPT, doubt_of, doubting, lowered, optimizer_of, set_rates
 from underfire.train.evaluate import Evaluator
@@ -97,6 +98,7 @@ class AdversarialTask:
         self.evaluator = Evaluator(photos, settings.batch_size, settings.seed)
         labelled = resplit(labelled, teacher.validation)
         self.held: Sequence[LabelledPhoto] = [p for p in labelled if p.validation]
+        self.test: Sequence[LabelledPhoto] = ()
         train = [p for p in labelled if not p.validation]
         # Only classes that are shown too: one that is only ever forged would teach that it never is there.
         self.classes = sorted({p.label for p in train})
@@ -105,6 +107,7 @@ class AdversarialTask:
         judged = {p.photo.sha256 for p in self.judged}
         self.train: Sequence[LabelledPhoto] = [p for p in train if p.photo.sha256 not in judged]
         self.net = doubting(teacher.net, settings.seed).to(self.classifier.head.device)
+        self.average: MaskNet | None = None
         self.optimizer = optimizer_of(doubt_of(self.net), settings.rate)
 
     def set_rate(self, step: int, total: int) -> None:

@@ -168,7 +168,7 @@ def fit(
     fingerprint = _fingerprint(photos, settings)
     if out.exists():
         return _finished(out, fingerprint)
-    task = start(photos, photos.labelled(settings.validation, settings.seed))
+    task = start(photos, photos.labelled(settings.validation, settings.seed, settings.test))
     loop = TrainingLoop(task, settings)
     partly, picture = out.with_name(out.name + ".partial"), _picture_of(out)
     if partly.exists():
@@ -196,7 +196,7 @@ def _finish(loop: TrainingLoop, fingerprint: str) -> Card:
     t, figures = loop.finish()
     classifier = loop.task.evaluator.classifier
     known = {"fingerprint": fingerprint, "best_epoch": loop.best_epoch, "epochs_run": loop.epoch}
-    held = tuple(p.photo.sha256 for p in loop.task.held)
+    held = tuple(p.photo.sha256 for p in (*loop.task.held, *loop.task.test))
     settings = asdict(loop.settings) | known
     return Card(classifier.name, classifier.digest, t, settings, figures, held, loop.task.kind)
 
