@@ -12,7 +12,8 @@ from PIL import Image
 
 from underfire.core import Limits, NotFoundError, UnderfireError
 from underfire.images import pixels
-from underfire.images.photos import DEMO, DEMO_PHOTOS, Folder
+from underfire.core.naming import DEMO
+from underfire.images.photos import DEMO_PHOTOS, Folder
 
 LIMITS = Limits(pixels=50_000_000, bytes=40_000_000)
 """How large a photo may be: that of any phone, and far from what this machine holds."""

@@ -16,7 +16,7 @@ from underfire.app.networks import Networks
 from underfire.core import UnderfireError
 
 if TYPE_CHECKING:
-    from underfire.defenses.alarm import Verdict
+    from underfire.defenses.verdict import Verdict
 
 SIDE = 320
 """Longest side of a map, px."""
