@@ -37,7 +37,7 @@ def pair(interpreter: str) -> list[object]:
     for name, watcher in (("with", live), ("without", False)):
         cpu = time.process_time()
         begun = time.perf_counter()
-        underfire.attack(classifier, judge, str(photo), progress=watcher, threads=1)  # type: ignore[arg-type]
+        underfire.attack(classifier, judge, str(photo), progress=watcher, threads=1)
         spent[name] = time.process_time() - cpu
         if name == "with":
             share = live.spent / (time.perf_counter() - begun)
