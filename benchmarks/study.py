@@ -4,6 +4,7 @@
     python benchmarks/study.py --forge --processes 14 --device cuda        all units that are missing, the most
                                                                            important first, on one machine
     python benchmarks/study.py --forge efficientnet-lite0/eps1-12 ...      those of these audits
+    python benchmarks/study.py --page                                      the page and the tables of what is there
     python benchmarks/study.py                                             what is still missing, and the page without
                                                                            samples and the tables, in docs/results/
 
@@ -40,6 +41,8 @@ from underfire.executors.local import Local
 from underfire.store import STAGES, Store, encode
 from underfire.study.agenda import Agenda, make_agenda
 from underfire.study.crossing import crossings
+from underfire.study.log import StudyLog
+from underfire.study.page import write_study
 from underfire.study.plan import Study
 from underfire.study.planned import PlannedAudit, plan_audits
 
@@ -59,6 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="*", metavar="FOLDER", help="an audit's; default: the whole study")
     parser.add_argument("--list", action="store_true", help="show what is there")
+    parser.add_argument("--page", action="store_true", help="write the page of what is there, and compute nothing")
     parser.add_argument("--forge", action="store_true", help="do units, and write no page")
     parser.add_argument("--processes", type=int, default=1, help="of --forge")
     parser.add_argument("--device", default="cpu", help="of --forge")
@@ -80,6 +84,8 @@ def main() -> None:
         restore(one, given.kept)
     if given.list:
         show(planned, given.kept)
+    elif given.page:
+        page(agenda, planned)
     elif given.forge:
         forge(planned, given.kept, given.processes, given.device)
     else:
@@ -106,11 +112,7 @@ def with_yardsticks(plan: dict[str, Any], folder: Path) -> dict[str, Any]:
 def forge(planned: Sequence[PlannedAudit], kept: Path, processes: int, device: str) -> None:
     """Do what is missing of the audits, then of the judgements across them."""
     with contextlib.ExitStack() as stack:
-        for one in planned:
-            store = stack.enter_context(Store(WORK / one.audit.folder).open())
-            if not (WORK / one.audit.folder / "plan.yaml").exists():
-                write_yardsticks(store, one.plan)
-                store.write("plan.yaml", one.plan.dump().encode())
+        begin(planned, stack)
         executor = stack.enter_context(contextlib.closing(Local(Workplace(processes, 1, device))))
         units = list(missing(planned))
         folders = {unit.name: folder for unit, folder in units}
@@ -118,6 +120,24 @@ def forge(planned: Sequence[PlannedAudit], kept: Path, processes: int, device: s
         do([unit for unit, _ in units], executor, work, kept)
         ready = [one for one in planned if not list(missing([one]))]
         do([unit for crossing in crossings(ready, WORK) for unit in crossing.missing()], executor, work, kept)
+
+
+def begin(planned: Sequence[PlannedAudit], stack: contextlib.ExitStack) -> None:
+    """Open the audits' folders, with their plans in them."""
+    for one in planned:
+        store = stack.enter_context(Store(WORK / one.audit.folder).open())
+        if not (WORK / one.audit.folder / "plan.yaml").exists():
+            write_yardsticks(store, one.plan)
+            store.write("plan.yaml", one.plan.dump().encode())
+
+
+def page(agenda: Agenda, planned: Sequence[PlannedAudit]) -> None:
+    """Write the page and the tables of what is there; the page says what is not finished."""
+    with contextlib.ExitStack() as stack:
+        begin(planned, stack)
+    StudyLog(agenda, planned, WORK)
+    shutil.copy(write_study(WORK, samples=0), PAGE)
+    write_tables(WORK, PAGE.parent / "README.md")
 
 
 def missing(planned: Sequence[PlannedAudit]) -> Iterator[tuple[Unit, str]]:

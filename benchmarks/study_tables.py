@@ -50,6 +50,10 @@ def _mean(e: Estimate) -> str:
     return NONE if e.value is None else number(e.value) + (f" ({around})" if around else "")
 
 
+def _both(plain: Estimate, joint: Estimate) -> str:
+    return NONE if joint.value is None else f"{_mean(plain)} → {_mean(joint)}"
+
+
 def _rate(e: Estimate) -> str:
     return NONE if e.value is None else f"{share(e)} ({share_interval(e)}), n = {e.n}"
 
@@ -81,7 +85,8 @@ def _sound(study: StudyResults) -> str:
 
 def _cells(subject: SubjectResults) -> str:
     names = subject.interpreters
-    rows = [[what, *(values[name] for name in names)] for what, values in _lines(subject)]
+    found = [(what, [values[name] for name in names]) for what, values in _lines(subject)]
+    rows = [[what, *cells] for what, cells in found if set(cells) != {NONE}]
     return _table(subject.label, ("", *map(pretty, names)), rows)
 
 
@@ -96,13 +101,10 @@ def _lines(subject: SubjectResults) -> Iterator[tuple[str, dict[str, str]]]:
         for column in ("l1", "iou"):
             yield (
                 f"map {column.replace('l1', 'L1').replace('iou', 'IoU')} to benign, {pretty(plain)} → {pretty(attack)}",
-                {
-                    name: f"{_mean(getattr(far[plain, name], column))} → {_mean(getattr(far[attack, name], column))}"
-                    for name in names
-                },
+                {name: _both(getattr(far[plain, name], column), getattr(far[attack, name], column)) for name in names},
             )
         yield "forged", {name: _forged(cells[attack, name]) for name in names}
-    yield "mean flow of ADV²-StAdv, px", {name: _mean(cells["adv2-stadv", name].flow) for name in names}
+    yield "mean flow of ADV²-StAdv, px", {name: _gap(cells["adv2-stadv", name].flow) for name in names}
     yield "random class: success", {name: _rate(gaps[name].success) for name in names}
     alike = "none: the maps of both classes are alike"
     yield "random class: the gap", {name: alike if gaps[name].near else _gap(gaps[name].gap) for name in names}

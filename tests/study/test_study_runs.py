@@ -35,6 +35,7 @@ from underfire.study.listener import QuietStudy
 from underfire.study.plan import Study, Subject
 from underfire.study.planned import PlannedAudit, plan_audits
 from underfire.study.run import run_study
+from underfire.study.soundness import soundness
 
 FEW = {"pgd": {"steps": 2}, "adv2": {"steps": 2, "warmup": 0}}
 PLAIN = {"control": 0, "rerun": 0, "sanity": 0}
@@ -152,7 +153,20 @@ def test_a_study_without_main_audits_shows_the_others(folder: Path) -> None:
     assert underfire("study", folder / "plan.yaml", "--out", folder / "out").code == 0
     page = (folder / "out" / "study.html").read_text(encoding="utf-8")
     assert '<h2 id="random_class-h">4. ' in page
-    assert '<h2 id="budget-h">6. ' in page
+    assert '<h2 id="budget-h">5. ' in page, "what is not there has no number"
+
+
+def test_the_attack_itself_is_checked(folder: Path) -> None:
+    plan = yaml.safe_load((folder / "plan.yaml").read_text())
+    plan["photos"] = {"main": 1, "bends": 0, "random": 0, "budget": 0} | PLAIN | {"sanity": 2}
+    (folder / "plan.yaml").write_text(yaml.safe_dump(plan))
+    assert underfire("study", folder / "plan.yaml", "--out", folder / "out").code == 0
+    (found,) = soundness(results.load(folder / "out"))
+    assert (found.photos, len(found.checks)) == (2, 6)
+    assert " at 255" in found.checks[1].found and found.checks[1].found.startswith(("0 of 2 at 1,", "1 of 2 at 1,"))
+    assert {check.passed for check in found.checks} == {None}, "two photos pass and fail nothing"
+    page = (folder / "out" / "study.html").read_text(encoding="utf-8")
+    assert "Is the attack sound?" in page and "of 2 with four times the steps" in page
 
 
 def test_rts_trained_against_the_attack_has_a_verdict_of_its_own(tmp_path: Path) -> None:
