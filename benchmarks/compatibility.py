@@ -99,7 +99,13 @@ def misfit(classifier: Any, name: str) -> str:
         slope = torch.autograd.grad(terms.loss.sum(), near)[0]
     except Exception as e:
         return sentence(e)
-    return "" if bool(slope.isfinite().all()) and bool(slope.any()) else "the slope of its loss is zero or not finite"
+    if not bool(slope.isfinite().all()):
+        return "FAULT the slope of its loss is not finite"
+    return (
+        ""
+        if bool(slope.any())
+        else "the slope of its loss is zero here: this map of an untrained network does not move"
+    )
 
 
 def sentence(error: Exception) -> str:
