@@ -101,11 +101,7 @@ def misfit(classifier: Any, name: str) -> str:
         return sentence(e)
     if not bool(slope.isfinite().all()):
         return "FAULT the slope of its loss is not finite"
-    return (
-        ""
-        if bool(slope.any())
-        else "the slope of its loss is zero here: this map of an untrained network does not move"
-    )
+    return "" if bool(slope.any()) else "the slope of its loss is zero: this map of an untrained network stays"
 
 
 def sentence(error: Exception) -> str:
@@ -190,7 +186,7 @@ Made by `python benchmarks/compatibility.py` with
 
 Every line ran: the network with random weights, loaded by its name or file as a user would, on inputs of the size
 shown. An interpreter works (✓) if it explains an image and gives an attack a finite slope. A number is the reason why
-it does not, in its own words, below.
+it does not, in its own words, below. A dash: not tried yet.
 
 {networks} networks, {loaded} of them loaded; {cells} pairs of network and interpreter, {works} of them work.
 
