@@ -99,7 +99,9 @@ def misfit(classifier: Any, name: str) -> str:
         slope = torch.autograd.grad(terms.loss.sum(), near)[0]
     except Exception as e:
         return sentence(e)
-    return "" if bool(slope.isfinite().all()) and bool(slope.any()) else "the slope of its loss is zero or not finite"
+    if not bool(slope.isfinite().all()):
+        return "FAULT the slope of its loss is not finite"
+    return "" if bool(slope.any()) else "the slope of its loss is zero: this map of an untrained network stays"
 
 
 def sentence(error: Exception) -> str:
@@ -184,7 +186,7 @@ Made by `python benchmarks/compatibility.py` with
 
 Every line ran: the network with random weights, loaded by its name or file as a user would, on inputs of the size
 shown. An interpreter works (✓) if it explains an image and gives an attack a finite slope. A number is the reason why
-it does not, in its own words, below.
+it does not, in its own words, below. A dash: not tried yet.
 
 {networks} networks, {loaded} of them loaded; {cells} pairs of network and interpreter, {works} of them work.
 
