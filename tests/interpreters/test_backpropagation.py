@@ -17,7 +17,7 @@ from underfire import registry
 from underfire.attacks.adv2 import adv2
 from underfire.attacks.pgd import pgd
 from underfire.core import MismatchError, NotFoundError, UnknownNameError
-from underfire.interpreters.drawn import generators, normal
+from underfire.interpreters.drawn import generator, normal
 
 Y = torch.tensor([2, 0, 1])
 
@@ -43,18 +43,22 @@ def test_input_times_gradient_is_captums() -> None:
 
 def test_smoothgrad_is_the_mean_of_captums_gradients_at_the_same_noise() -> None:
     classifier, x, got = case("smoothgrad", n=3, sigma=0.2)
-    started, saliency = generators(x, 0, "smoothgrad"), Saliency(classifier.logits)
-    noisy = [x + 0.2 * normal(started, (3, toys.WHOLE, toys.WHOLE), x) for _ in range(3)]
+    saliency = Saliency(classifier.logits)
+    noisy = [x + 0.2 * normal(generator(0, f"smoothgrad/{k}"), x) for k in range(3)]
     each = [saliency.attribute(one.requires_grad_(), target=Y, abs=False) for one in noisy]
     torch.testing.assert_close(got, pooled(torch.stack(each).mean(0).abs().amax(1)), rtol=0, atol=1e-6)
 
 
 def test_the_noise_is_that_of_the_seed_for_every_picture() -> None:
-    x = toys.pictures(2)
-    first, again, other = (normal(generators(x, seed, "a"), (4,), x) for seed in (0, 0, 1))
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
-    assert torch.equal(first[0], first[1])
+    classifier, x = toys.whole(), toys.pictures(2, 0, toys.WHOLE)
+    one, other = (registry.build_interpreter("smoothgrad", classifier, {"seed": seed}) for seed in (0, 1))
+    noise, again, theirs = (i.points(x).at(x, 3) - x for i in (one, one, other))
+    assert torch.equal(noise, again)
+    torch.testing.assert_close(noise[0], noise[1], rtol=0, atol=1e-6)
+    assert not torch.allclose(noise, theirs)
+    guessed = one.guessed(x)
+    assert not torch.allclose(guessed.at(x, 3) - x, noise)
+    assert not torch.allclose(guessed.at(x, 3), guessed.at(x, 3))
 
 
 def test_a_baseline_can_be_a_picture(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ class RemovalMap(ABC):
 
     @abstractmethod
     def draws(self, x: Images, n: int) -> Masks:
-        """Draw ``n`` masks of the victim's kind for the attacker, who starts from clean images ``x``."""
+        """Draw ``n`` masks of the victim's kind, for an attacker who does not know the victim's."""
 
     def masked(self, x: Images, keep: Tensor) -> Images:
         """Compute M ⊙ x + (1 − M) · fill."""
@@ -119,9 +119,9 @@ class RemovalMap(ABC):
                 "map has none: give another --target-map."
             )
         references, classes = goal.references or (x, goal.source)
-        return RemovalSurrogate(self, references, goal.labels, classes, **options)
+        return RemovalSurrogate(self, references, goal.labels, classes, goal.maps[self.name], **options)
 
 
 LOOKS = 8
 """Masks that the attacker looks at in a step."""
-RemovalMap.attack_options = hints_of(RemovalSurrogate, but=("interpreter", "x", "y", "source"))
+RemovalMap.attack_options = hints_of(RemovalSurrogate, but=("interpreter", "x", "y", "source", "m"))

@@ -35,3 +35,15 @@ def grad_cam_plus_plus(a: Tensor, g: Tensor) -> Tensor:
     divisor = 2 * square + a.sum((2, 3), keepdim=True) * square * g + TINY
     alpha = (square / divisor).where(g != 0, 0.0)
     return ((g.relu() * alpha).sum((2, 3), keepdim=True) * a).sum(1).relu()
+
+
+def soft_plus_plus(a: Tensor, g: Tensor, soft: float) -> Tensor:
+    """Experiment: soft > 0 straight through; soft < 0 soft both ways."""
+    square = g * g
+    divisor = 2 * square + a.sum((2, 3), keepdim=True) * square * g + TINY
+    width = abs(soft) * square + TINY
+    smooth = (square * divisor / (divisor * divisor + width * width)).where(g != 0, 0.0)
+    if soft > 0:
+        alpha = (square / divisor).where(g != 0, 0.0)
+        smooth = alpha.detach() + (smooth - smooth.detach())
+    return ((g.relu() * smooth).sum((2, 3), keepdim=True) * a).sum(1).relu()

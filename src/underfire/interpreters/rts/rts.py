@@ -33,7 +33,7 @@ class Rts:
 
     name = "rts"
     family = "model"
-    attack_options: ClassVar[Mapping[str, Any]] = {"loss": Literal["square", "cross-entropy"]}
+    attack_options: ClassVar[Mapping[str, Any]] = {"loss": Literal["square", "cross-entropy", "odds", "both"]}
 
     def __init__(self, classifier: Classifier, weights: str | None = None) -> None:
         self.classifier, self.head = classifier, classifier.head
@@ -101,7 +101,27 @@ def cross_entropy(m: Maps, wanted: Maps) -> PerImage:
     return -(wanted * kept + (1 - wanted) * left).mean((1, 2))
 
 
-LOSSES: dict[str, Callable[[Maps, Maps], PerImage]] = {"square": maps.l2, "cross-entropy": cross_entropy}
+SURE = 8.0
+"""Log-odds of a mask beyond which nothing more is asked."""
+
+
+def odds(m: Maps, wanted: Maps) -> PerImage:
+    """Compute the mean squared difference (N,) of the log-odds of masks: it sees order where a mask is dark."""
+    a, b = (torch.logit(one.clamp(1e-4, 1 - 1e-4)) for one in (m, wanted))
+    return (a - b).square().mean((1, 2)) / 64
+
+
+def both(m: Maps, wanted: Maps) -> PerImage:
+    """Compute the square plus the log-odds."""
+    return maps.l2(m, wanted) + odds(m, wanted)
+
+
+LOSSES: dict[str, Callable[[Maps, Maps], PerImage]] = {
+    "square": maps.l2,
+    "cross-entropy": cross_entropy,
+    "odds": odds,
+    "both": both,
+}
 """Distances of a mask from the target map that the attacker can choose."""
 
 
