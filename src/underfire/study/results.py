@@ -24,6 +24,14 @@ IMAGENET = "ImageNet"
 """What a classifier must have been trained on for published cells to stand beside its own."""
 INTERPRETERS = ("grad", "cam", "mask", "rts")
 """The paper's interpreters, in its order."""
+FAMILIES = {
+    "back-propagation": ("grad", "inputxgrad", "ig", "smoothgrad"),
+    "representation": ("cam", "gradcam", "hirescam", "gradcam++", "layercam", "relevance", "rollout"),
+    "removal": ("mask", "occlusion", "rise", "lime", "kernelshap"),
+    "model": ("rts", "rts-a"),
+}
+"""The explanations that people deploy and the paper's, by the paper's families."""
+EXPLANATIONS = tuple(itertools.chain(*FAMILIES.values()))
 TRAINED = "rts-a"
 """The interpreter that was trained against the attack."""
 PLAIN, BENT = ("pgd", "stadv"), ("stadv", "adv2-stadv")
@@ -112,11 +120,8 @@ class SubjectResults:
         """Those of its audits in the paper's order, without RTSᴬ where it is only there to be set beside RTS."""
         audits = (audit for audit in self.audits if audit.experiment != "trained")
         found = dict.fromkeys(name for audit in audits for name in audit.interpreters)
-        return tuple(
-            sorted(
-                found, key=lambda name: (INTERPRETERS.index(name) if name in INTERPRETERS else len(INTERPRETERS), name)
-            )
-        )
+        usual = (*INTERPRETERS, *(name for name in EXPLANATIONS if name not in INTERPRETERS))
+        return tuple(sorted(found, key=lambda name: (usual.index(name) if name in usual else len(usual), name)))
 
     @property
     def plain(self) -> list[str]:

@@ -2,8 +2,8 @@
 
     m_c(x) = min-max scaled  of( mean_p ∂z_c(x_p)/∂x_p ,  x )        x_p: points that depend on x
 
-The victim takes all of its points. The attacker looks at a few of them at each step, in turn, and keeps the last gradient
-of each: the value of his mean gradient is that over all points, its slope that of the new ones.
+The victim takes all of its points. The attacker looks at a few of them at each step, in turn, and keeps the gradients at
+the latest: the value of his mean gradient is that over all of these, its slope that of the new ones.
 """
 
 from __future__ import annotations
@@ -116,9 +116,13 @@ class PointSurrogate:
         x: clean images (N, 3, H, W).
         goal: the target classes and maps.
         draws: points that are looked at in a step.
+        memory: points whose last gradients are kept. Those of long ago are of another picture: with all 32 of ig's path
+            the map's distance was 0.43 of PGD's, with the latest 16 it was 0.34 (12 photos).
         known: whether the attacker knows what the victim has drawn; else he draws points of the same kind anew.
         tau: τ of the smooth slopes.
         pool: whether max-pooling is smoothed too.
+        by_layer: whether τ is in units of each layer.
+        drift: how far kept gradients follow the change at the new points.
         top: weight of the brightest fifth.
     """
 
@@ -130,16 +134,21 @@ class PointSurrogate:
         x: Images,
         goal: Goal,
         draws: Annotated[int, Field(ge=1)] = DRAWS,
+        memory: Annotated[int, Field(ge=1)] = 16,
         known: bool = True,
         tau: Annotated[float, Field(gt=0)] = 1e-2,
         pool: bool = True,
+        by_layer: bool = False,
+        drift: Annotated[float, Field(ge=0, le=1)] = 0.0,
         top: Annotated[float, Field(ge=0)] = 0.0,
     ) -> None:
+        self.by_layer, self.drift = by_layer, drift
         self.interpreter, self.goal, self.pool, self.slope = interpreter, goal, pool, Slope(tau=tau)
         self.points = interpreter.points(x) if known else interpreter.guessed(x)
-        self.twin, self.draws, self.taken, self.top = twin_of(interpreter.classifier, x), draws, 0, top
+        self.twin, self.draws, self.memory = twin_of(interpreter.classifier, x), draws, max(memory, draws)
+        self.taken, self.top = 0, top
         self.last: dict[int, Tensor] = {}
-        """The last gradient (N, 3, H, W) at each point."""
+        """The last gradient (N, 3, H, W) at each of the latest points, the oldest first."""
 
     def terms(self, x: Images) -> Terms:
         """Compute the logits and ℓ_int at the next points; the map here is not the judge's, so it is the twin only."""
@@ -149,9 +158,13 @@ class PointSurrogate:
         return Terms(z, maps.apart(m, self.goal.maps[one.name], self.top), None, m)
 
     def _mean(self, x: Images) -> Tensor:
-        """Compute the mean gradient: its value over all points that were looked at, its slope that of the next ones."""
+        """Compute the mean gradient: its value over the latest points, its slope that of the next ones."""
         new = {k: self._at(x, k) for k in self._next()}
-        self.last |= {k: g.detach() for k, g in new.items()}
+        moved = [g.detach() - self.last[k] for k, g in new.items() if k in self.last]
+        by = self.drift * torch.stack(moved).mean(0) if moved and self.drift else 0.0
+        kept = [(k, g + by) for k, g in self.last.items() if k not in new]
+        kept += [(k, g.detach()) for k, g in new.items()]
+        self.last = dict(kept[-self.memory :])
         slope = torch.stack([*new.values()]).mean(0)
         return torch.stack([*self.last.values()]).mean(0) + (slope - slope.detach())
 
@@ -165,13 +178,13 @@ class PointSurrogate:
     def _at(self, x: Images, k: int) -> Tensor:
         """Compute the gradient at the k-th point."""
         point = self.points.at(x, k)
-        with self.twin.smoothed(self.slope, self.pool):
+        with self.twin.smoothed(self.slope, self.pool, self.by_layer):
             z = self.interpreter.classifier.logits(point)
             return self.interpreter.gradient(z, point, self.goal.labels, create_graph=True)
 
     def _alone(self, x: Images) -> tuple[Tensor, Tensor]:
         """Compute logits and gradient at the image itself, from one forward."""
-        with self.twin.smoothed(self.slope, self.pool):
+        with self.twin.smoothed(self.slope, self.pool, self.by_layer):
             z = self.interpreter.classifier.logits(x)
             return z, self.interpreter.gradient(z, x, self.goal.labels, create_graph=True)
 
