@@ -134,7 +134,7 @@ LOSSES: dict[str, Callable[[Maps, Maps], PerImage]] = {
     "square": maps.l2,
     "cross-entropy": cross_entropy,
     "odds": odds,
-    "both": both,
+    "narrow": narrow,
 }
 """Distances of a mask from the target map that the attacker can choose."""
 
