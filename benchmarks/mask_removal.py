@@ -26,7 +26,15 @@ from underfire.interpreters.mask.match import Match, huber, surplus
 
 RESULT = Path(__file__).parent / "results" / "mask-removal.csv"
 COLUMNS = ("way", "image", "covered", "success", "confidence", "map_l1", "map_iou", "passes", "device")
-STEPS = {"check": 0, "yields": True, "relative": True, "lam": 3.0, "steps": 150, "warmup": 5, "confidence": 0.95}
+STEPS: dict[str, Any] = {
+    "check": 0,
+    "yields": True,
+    "relative": True,
+    "lam": 3.0,
+    "steps": 150,
+    "warmup": 5,
+    "confidence": 0.95,
+}
 WAYS: dict[str, dict[str, Any]] = {
     "pgd": {},
     "fast": {},
@@ -93,6 +101,13 @@ class ByRemoval(Mask):
 
     way: dict[str, Any]
 
+    @classmethod
+    def going(cls, classifier: Any, way: dict[str, Any]) -> ByRemoval:
+        """Make it for one of `WAYS`."""
+        made = cls(classifier)
+        made.way = way
+        return made
+
     def surrogate(self, x: Images, goal: Goal, kind: str | None = None, **options: Any) -> Any:
         """Start the attacker's side."""
         match = super().surrogate(x, goal, kind, **options) if self.way["match"] else None
@@ -100,10 +115,10 @@ class ByRemoval(Mask):
 
 
 def measure(way: str, classifier: Any, photos: list[str], folder: Path) -> list[tuple[float, ...]]:
-    interpreter, settings = underfire.interpreter("mask", classifier), {}
+    settings: dict[str, Any] = {}
+    interpreter = underfire.interpreter("mask", classifier)
     if WAYS[way]:
-        interpreter, settings = ByRemoval(classifier), STEPS
-        interpreter.way = WAYS[way]
+        interpreter, settings = ByRemoval.going(classifier, WAYS[way]), STEPS
     attack = "pgd" if way == "pgd" else "adv2"
     result = underfire.attack(
         classifier, interpreter, [folder / p for p in photos], attack=attack, at="input", **settings

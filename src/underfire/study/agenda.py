@@ -12,8 +12,9 @@ from underfire.core import UnderfireError
 from underfire.core.place import slug
 from underfire.plan.device import choose_device
 from underfire.plan.settings import Settings
+from underfire.study.families import EXPLANATIONS
 from underfire.study.plan import Count, Counts, Study
-from underfire.study.results import EXPLANATIONS, INTERPRETERS, TRAINED
+from underfire.study.results import INTERPRETERS, TRAINED
 from underfire.study.subjects import ResolvedSubject, resolve
 
 BUDGETS = (1, 2, 4)

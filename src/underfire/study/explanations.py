@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 
 from scipy import stats
 
-from underfire.metrics.estimate import NOTHING, Estimate
+from underfire.metrics.estimate import Estimate
 from underfire.metrics.summary import Summary, summarise
 from underfire.metrics.verdict import Ruler, verdict
 from underfire.store import open_results
+from underfire.study.families import FAMILIES
 from underfire.study.numbers import average, ratio
-from underfire.study.results import FAMILIES, Row, SubjectResults, on_photos
+from underfire.study.results import Row, SubjectResults, on_photos
 
 FEWEST = 4
 """Explanations that a rank correlation over them needs at least."""
@@ -74,18 +75,19 @@ def league(subject: SubjectResults) -> list[Trust]:
     """Put the explanations of a classifier in order, the most trustworthy first."""
     found = [one for name in subject.interpreters if (one := _trust(subject, name)) is not None]
     ordered = sorted(found, key=lambda one: one._order)
-    return [replace(one, **_places(one, ordered)) for one in ordered]
+    places = [_places(one, ordered) for one in ordered]
+    return [replace(one, best=best, worst=worst) for one, (best, worst) in zip(ordered, places, strict=True)]
 
 
-def _places(one: Trust, among: Sequence[Trust]) -> dict[str, int]:
-    """The best and the worst place that the intervals of the told rates allow; empty where this one has none."""
+def _places(one: Trust, among: Sequence[Trust]) -> tuple[int | None, int | None]:
+    """The best and the worst place that the intervals of the told rates allow; None where this one has none."""
     told = [other.forged for other in among]
     low, high = one.forged.low, one.forged.high
     if low is None or high is None:
-        return {}
+        return None, None
     better = sum(other.high is not None and other.high < low for other in told)
     worse = sum(other.low is not None and other.low > high for other in told)
-    return {"best": 1 + better, "worst": sum(other.low is not None for other in told) - worse}
+    return 1 + better, sum(other.low is not None for other in told) - worse
 
 
 def _trust(subject: SubjectResults, name: str) -> Trust | None:
@@ -165,6 +167,3 @@ def blind(subject: SubjectResults, name: str) -> bool:
         if yardstick is not None:
             return bool(yardstick.class_blind)
     return False
-
-
-__all__ = ["NOTHING", "Agreement", "Trust", "agreement", "blind", "league", "smallest"]

@@ -14,10 +14,13 @@ from underfire.metrics.decision import FEW
 from underfire.report import gallery
 from underfire.report.html import fill, write
 from underfire.study import explanations, results
+from underfire.study.families import FAMILIES
 from underfire.study.matrix import matrix
 from underfire.study.page import PAGE
-from underfire.study.results import FAMILIES, Row, StudyResults, SubjectResults
+from underfire.study.results import Row, StudyResults, SubjectResults
 
+Shot = tuple[str, str | None, Row | None]
+"""What a map is of, the drawn map, and the attack's row."""
 SHOWN = (("clean", "clean_map"), ("adversarial", "adversarial_map"))
 """The columns of a picture and its map, before and after an attack."""
 
@@ -113,7 +116,7 @@ def pictures(study: StudyResults) -> dict[str, Any]:
     return {"panels": panels, "legend": overlay.legend()} if panels else {}
 
 
-def _panel(subject: SubjectResults) -> tuple[str, str, list[tuple[str, Sequence[Any]]]] | None:
+def _panel(subject: SubjectResults) -> tuple[str, str, list[tuple[str, list[Shot]]]] | None:
     """Put together the photo that most explanations have: its path, the target class, and the cards."""
     rows = [row for audit in subject.of("main") for row in audit.rows if row["attack"] in ("pgd", "adv2")]
     by: dict[str, dict[tuple[str, str], Row]] = {}
@@ -123,14 +126,14 @@ def _panel(subject: SubjectResults) -> tuple[str, str, list[tuple[str, Sequence[
         return None
     image = max(sorted(by), key=lambda name: len(by[name]))
     cards = [(name, _card(by[image], name)) for name in _by_family(subject) if ("adv2", name) in by[image]]
-    target = next(iter(by[image].values()))["target_class_name"]
+    target = str(next(iter(by[image].values()))["target_class_name"])
     return (image, target, cards) if cards else None
 
 
-def _card(rows: dict[tuple[str, str], Row], name: str) -> list[tuple[str, str | None, Row | None]]:
+def _card(rows: dict[tuple[str, str], Row], name: str) -> list[Shot]:
     """Draw benign, PGD's and ADV²'s map over their pictures."""
     adv2, pgd = rows["adv2", name], rows.get(("pgd", name))
-    shots = [("benign", _drawn(adv2, *SHOWN[0]), None)]
+    shots: list[Shot] = [("benign", _drawn(adv2, *SHOWN[0]), None)]
     shots += [("PGD", _drawn(pgd, *SHOWN[1]), pgd)] if pgd is not None else []
     return [*shots, ("ADV²", _drawn(adv2, *SHOWN[1]), adv2)]
 

@@ -57,15 +57,12 @@ QUICK = Counts(
 
 DEAR = ("mask", "occlusion", "rise", "lime", "kernelshap")
 """Interpreters whose map costs hundreds of passes."""
-EXPLANATIONS = Counts(
-    main=24, bends=0, random=0, budget={"default": 12, **dict.fromkeys(DEAR, 4)}, noise={"default": 24, "mask": 12}
-)
+_24: Count = {"default": 24, "mask": 12}
+EXPLANATIONS = Counts(main=_24, bends=0, random=0, budget={"default": 12, **dict.fromkeys(DEAR, 4)}, noise=_24)
 """Counts of a study of explanations: a yardstick of an audit's own takes 19 photos."""
-QUICK_EXPLANATIONS = Counts(
-    main={"default": 2, **dict.fromkeys(DEAR, 0), "rise": 1},
-    **{"bends": 0, "random": 0, "budget": {"default": 0, "cam": 1, "gradcam": 1, "grad": 1}},
-    noise={"default": 2, **dict.fromkeys(DEAR, 0), "rise": 1},
-)
+_2: Count = {"default": 2, **dict.fromkeys(DEAR, 0), "rise": 1}
+_1: Count = {"default": 0, "cam": 1, "gradcam": 1, "grad": 1}
+QUICK_EXPLANATIONS = Counts(main=_2, bends=0, random=0, budget=_1, noise=_2)
 """The same for a first look."""
 
 

@@ -18,20 +18,13 @@ from underfire.core.place import Place, is_below
 from underfire.metrics.summary import made
 from underfire.report.published import network_of
 from underfire.store import Store, open_results
+from underfire.study.families import EXPLANATIONS
 
 FILE = "study.yaml"
 IMAGENET = "ImageNet"
 """What a classifier must have been trained on for published cells to stand beside its own."""
 INTERPRETERS = ("grad", "cam", "mask", "rts")
 """The paper's interpreters, in its order."""
-FAMILIES = {
-    "back-propagation": ("grad", "inputxgrad", "ig", "smoothgrad"),
-    "representation": ("cam", "gradcam", "hirescam", "gradcam++", "layercam", "relevance", "rollout"),
-    "removal": ("mask", "occlusion", "rise", "lime", "kernelshap"),
-    "model": ("rts", "rts-a"),
-}
-"""The explanations that people deploy and the paper's, by the paper's families."""
-EXPLANATIONS = tuple(itertools.chain(*FAMILIES.values()))
 TRAINED = "rts-a"
 """The interpreter that was trained against the attack."""
 PLAIN, BENT = ("pgd", "stadv"), ("stadv", "adv2-stadv")

@@ -2,8 +2,8 @@
 
     m_c(x) = min-max scaled  of( mean_p ∂z_c(x_p)/∂x_p ,  x )        x_p: points that depend on x
 
-The victim takes all of its points. The attacker looks at a few of them at each step, in turn, and keeps the gradients at
-the latest: the value of his mean gradient is that over all of these, its slope that of the new ones.
+The victim takes all of its points. The attacker looks at a few of them at each step, in turn, and keeps the gradients
+at the latest: the value of his mean gradient is that over all of these, its slope that of the new ones.
 """
 
 from __future__ import annotations
@@ -122,8 +122,7 @@ class PointSurrogate:
         tau: τ of the smooth slopes.
         pool: whether max-pooling is smoothed too.
         by_layer: whether τ is in units of each layer.
-        drift: how far kept gradients follow the change at the new points.
-        top: weight of the brightest fifth.
+        top: weight of the edge of the brightest fifth (`maps.crossed`).
     """
 
     shows = False
@@ -139,10 +138,9 @@ class PointSurrogate:
         tau: Annotated[float, Field(gt=0)] = 1e-2,
         pool: bool = True,
         by_layer: bool = False,
-        drift: Annotated[float, Field(ge=0, le=1)] = 0.0,
         top: Annotated[float, Field(ge=0)] = 0.0,
     ) -> None:
-        self.by_layer, self.drift = by_layer, drift
+        self.by_layer = by_layer
         self.interpreter, self.goal, self.pool, self.slope = interpreter, goal, pool, Slope(tau=tau)
         self.points = interpreter.points(x) if known else interpreter.guessed(x)
         self.twin, self.draws, self.memory = twin_of(interpreter.classifier, x), draws, max(memory, draws)
@@ -160,9 +158,7 @@ class PointSurrogate:
     def _mean(self, x: Images) -> Tensor:
         """Compute the mean gradient: its value over the latest points, its slope that of the next ones."""
         new = {k: self._at(x, k) for k in self._next()}
-        moved = [g.detach() - self.last[k] for k, g in new.items() if k in self.last]
-        by = self.drift * torch.stack(moved).mean(0) if moved and self.drift else 0.0
-        kept = [(k, g + by) for k, g in self.last.items() if k not in new]
+        kept = [(k, g) for k, g in self.last.items() if k not in new]
         kept += [(k, g.detach()) for k, g in new.items()]
         self.last = dict(kept[-self.memory :])
         slope = torch.stack([*new.values()]).mean(0)

@@ -24,7 +24,7 @@ class SmoothGrad(PointMap):
         classifier: any differentiable classifier.
         n: number of noisy copies.
         sigma: standard deviation of the noise, in units of the range [0, 1] of a pixel.
-        seed: seed of the noise, together with the image's pixels.
+        seed: seed of the noise.
     """
 
     name = "smoothgrad"

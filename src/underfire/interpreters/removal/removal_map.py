@@ -119,9 +119,9 @@ class RemovalMap(ABC):
                 "map has none: give another --target-map."
             )
         references, classes = goal.references or (x, goal.source)
-        return RemovalSurrogate(self, references, goal.labels, classes, goal.maps[self.name], **options)
+        return RemovalSurrogate(self, references, goal.labels, classes, **options)
 
 
 LOOKS = 8
 """Masks that the attacker looks at in a step."""
-RemovalMap.attack_options = hints_of(RemovalSurrogate, but=("interpreter", "x", "y", "source", "m"))
+RemovalMap.attack_options = hints_of(RemovalSurrogate, but=("interpreter", "x", "y", "source"))

@@ -15,9 +15,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from underfire.core import Images, Labels, Maps, Terms
+from underfire.core import Images, Labels, Terms
 from underfire.heads import head_of
-from underfire.images import maps
 from underfire.interpreters.drawn import stride
 from underfire.interpreters.mask.match import SURE, huber, surplus
 
@@ -37,8 +36,6 @@ class RemovalSurrogate:
         known: whether the attacker knows the victim's masks; else he draws masks of the same kind.
         stock: masks that he draws then.
         sure: log-odds beyond which more certainty changes no score.
-        m: target maps (N, h, w).
-        shape: weight of the map itself.
     """
 
     shows = False
@@ -49,24 +46,19 @@ class RemovalSurrogate:
         x: Images,
         y: Labels,
         source: Labels,
-        m: Maps,
         looks: Annotated[int, Field(ge=1)] = 8,
         known: bool = True,
         stock: Annotated[int, Field(ge=1)] = 256,
         sure: Annotated[float, Field(gt=0)] = SURE,
-        shape: Annotated[float, Field(ge=0)] = 0.0,
     ) -> None:
         self.interpreter, self.y, self.looks, self.taken = interpreter, y, looks, 0
-        self.sure, self.m, self.shape = sure, m, shape
+        self.sure = sure
         self.masks = interpreter.masks(x.detach()) if known else interpreter.draws(x.detach(), stock)
         self.rows = torch.arange(len(x), device=x.device)
         self.head = head_of(interpreter.classifier)
         with torch.no_grad():
             benign = [self.head.log_odds(z, source) for z in interpreter.logits(x.detach(), self.masks)]
         self.benign = torch.stack(benign)
-        self.odds = self.benign.clone()
-        """The last log-odds of the adversarial images at each mask (masks, N)."""
-        self.first: Tensor | None = None
 
     def terms(self, x: Images) -> Terms:
         """Compute the logits and ℓ_int, at the next masks of the stock."""
@@ -76,27 +68,7 @@ class RemovalSurrogate:
         z = self.interpreter.classifier.logits(torch.cat([x, images]))
         odds = self.head.log_odds(z[len(x) :], self.y.repeat(len(some))).view(len(some), -1)
         wanted = self.benign[some][:, self.rows]
-        loss = huber(surplus(odds, wanted, self.sure)).mean(0)
-        if self.shape:
-            loss = self._with_shape(loss, odds, some)
-        return Terms(z[: len(x)], loss, None)
-
-    def _with_shape(self, loss: Tensor, odds: Tensor, some: list[int]) -> Tensor:
-        scores = torch.zeros(len(self.odds), len(self.y), dtype=odds.dtype, device=odds.device)
-        self.odds[:, self.rows] = self.odds[:, self.rows].index_copy(
-            0, torch.tensor(some, device=odds.device), odds.detach()
-        )
-        known = self.odds[:, self.rows].sigmoid()
-        slope = odds.sigmoid() - odds.detach().sigmoid()
-        scores = known.index_add(0, torch.tensor(some, device=odds.device), slope * (len(known) / len(some)))
-        whole = torch.zeros(len(self.odds), self.odds.shape[1], dtype=odds.dtype, device=odds.device)
-        whole = whole.index_copy(1, self.rows, scores)
-        m = maps.unit_scale(self.masks.evidence(whole.T)[self.rows])
-        far = maps.l2(m, self.m)
-        if self.first is None:
-            self.first = torch.ones(self.odds.shape[1], dtype=odds.dtype, device=odds.device)
-            self.first[self.rows] = (loss / far.clamp_min(1e-6)).detach()
-        return loss + self.shape * self.first[self.rows] * far
+        return Terms(z[: len(x)], huber(surplus(odds, wanted, self.sure)).mean(0), None)
 
     def _next(self) -> list[int]:
         """Take the next masks, spread evenly over the stock."""
@@ -114,4 +86,3 @@ class RemovalSurrogate:
     def select(self, keep: Tensor) -> None:
         """Keep only the rows ``keep``."""
         self.y, self.rows = self.y[keep], self.rows[keep]
-        self.m = self.m[keep]

@@ -30,20 +30,9 @@ def grad_cam_plus_plus(a: Tensor, g: Tensor) -> Tensor:
     """Compute relu(Σ_k w_k A_k) with w_k = Σ_ij α_k relu(G_k) (Chattopadhay et al. 2018).
 
     α_k = G_k² / (2 G_k² + Σ A_k · G_k³ + 1e-6): the library takes the logit's gradients for those of its exponential.
+    The divisor is 0 where Σ A_k · G_k = −2, so the map has poles behind layers with values below 0.
     """
     square = g * g
     divisor = 2 * square + a.sum((2, 3), keepdim=True) * square * g + TINY
     alpha = (square / divisor).where(g != 0, 0.0)
     return ((g.relu() * alpha).sum((2, 3), keepdim=True) * a).sum(1).relu()
-
-
-def soft_plus_plus(a: Tensor, g: Tensor, soft: float) -> Tensor:
-    """Experiment: soft > 0 straight through; soft < 0 soft both ways."""
-    square = g * g
-    divisor = 2 * square + a.sum((2, 3), keepdim=True) * square * g + TINY
-    width = abs(soft) * square + TINY
-    smooth = (square * divisor / (divisor * divisor + width * width)).where(g != 0, 0.0)
-    if soft > 0:
-        alpha = (square / divisor).where(g != 0, 0.0)
-        smooth = alpha.detach() + (smooth - smooth.detach())
-    return ((g.relu() * smooth).sum((2, 3), keepdim=True) * a).sum(1).relu()

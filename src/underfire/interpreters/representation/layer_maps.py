@@ -74,8 +74,6 @@ class LayerMap:
 
     name: ClassVar[str]
     formula: ClassVar[Callable[[Tensor, Tensor], Tensor]]
-    slopes: ClassVar[Callable[[Tensor, Tensor, float], Tensor] | None] = None
-    """The formula whose slopes the attacker follows, where it has poles."""
     digest = ""
     family = "representation"
     attack_options: ClassVar[Mapping[str, Any]]
@@ -87,7 +85,7 @@ class LayerMap:
         self.step_passes = 3 + 4 * self.layer.behind
         self._kinked: bool | None = None
 
-    def evidence(self, z: Tensor, a: Tensor, y: Labels, create_graph: bool, soft: float = 0.0) -> Tensor:
+    def evidence(self, z: Tensor, a: Tensor, y: Labels, create_graph: bool) -> Tensor:
         """Compute the evidence (N, h, w) for classes ``y`` from the logits and the layer's output of one pass."""
         with torch.enable_grad():
             score = z.gather(1, y[:, None]).sum()
@@ -101,10 +99,7 @@ class LayerMap:
                 f"The scores of '{self.classifier.name}' do not depend on layer '{self.layer.name}': choose "
                 "another one."
             )
-        a, g, slopes = self.layer.as_grid(a), self.layer.as_grid(g), type(self).slopes
-        if not soft or slopes is None:
-            return type(self).formula(a, g)
-        return slopes(a, g, soft)
+        return type(self).formula(self.layer.as_grid(a), self.layer.as_grid(g))
 
     def explain(self, x: Images, y: Labels) -> Maps:
         """Compute maps (N, h, w) in [0, 1] of images (N, 3, H, W) for classes ``y`` (N,).
@@ -160,8 +155,7 @@ class LayerMapSurrogate:
         x: clean images (N, 3, H, W).
         goal: the target classes and maps.
         tau: τ of the smooth slopes.
-        top: weight of the brightest fifth.
-        soft: how far the poles of a formula are smoothed.
+        top: weight of the edge of the brightest fifth (`maps.crossed`).
     """
 
     def __init__(
@@ -171,9 +165,8 @@ class LayerMapSurrogate:
         goal: Goal,
         tau: Annotated[float, Field(gt=0)] = 1e-2,
         top: Annotated[float, Field(ge=0)] = 0.0,
-        soft: float = 0.0,
     ) -> None:
-        self.top, self.soft = top, soft
+        self.top = top
         self.interpreter, self.goal = interpreter, goal
         self.behind = Behind(interpreter.classifier, x, Slope(tau=tau))
         self.shows = not interpreter.kinked(x)
@@ -184,9 +177,9 @@ class LayerMapSurrogate:
         one = self.interpreter
         one.classifier.meter.charge(len(x), 4 * one.layer.behind)
         z, a = one.classifier.activations(x, one.layer, self.behind)
-        m = maps.unit_scale(one.evidence(z, a, self.goal.labels, create_graph=True, soft=self.soft))
+        m = maps.unit_scale(one.evidence(z, a, self.goal.labels, create_graph=True))
         loss = maps.apart(m, self.goal.maps[one.name], self.top)
-        return Terms(z, loss, m.detach() if self.shows and not self.soft else None, m)
+        return Terms(z, loss, m.detach() if self.shows else None, m)
 
     def advance(self, x: Images, progress: float) -> None:
         """Do nothing: there is no inner state."""
@@ -221,7 +214,6 @@ class GradCamPlusPlus(LayerMap):
 
     name = "gradcam++"
     formula = formulas.grad_cam_plus_plus
-    slopes = formulas.soft_plus_plus
 
 
 @register("interpreters", "layercam")
