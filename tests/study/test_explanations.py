@@ -143,3 +143,6 @@ def test_the_verb_runs_it_and_goes_on(tmp_path: Path) -> None:
     assert underfire("study", tmp_path / "out").code == 0
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.parquet")} == before
     assert (tmp_path / "out" / "study.html").read_text() == page
+    (tmp_path / "out" / "study.html").unlink()
+    assert underfire("report", tmp_path / "out").code == 0
+    assert (tmp_path / "out" / "study.html").read_text() == page

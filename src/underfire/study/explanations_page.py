@@ -16,13 +16,19 @@ from underfire.report.html import fill, write
 from underfire.study import explanations, results
 from underfire.study.families import FAMILIES
 from underfire.study.matrix import matrix
-from underfire.study.page import PAGE
+from underfire.study.page import PAGE, write_study
 from underfire.study.results import Row, StudyResults, SubjectResults
 
 Shot = tuple[str, str | None, Row | None]
 """What a map is of, the drawn map, and the attack's row."""
 SHOWN = (("clean", "clean_map"), ("adversarial", "adversarial_map"))
 """The columns of a picture and its map, before and after an attack."""
+
+
+def write_page(out: Path, samples: int = 2) -> Path:
+    """Write the page of a study, whichever it is; arguments and errors are those of `write_explanations`."""
+    of_kind = write_explanations if results.read(out).get("explanations") else write_study
+    return of_kind(out, samples)
 
 
 def write_explanations(out: Path, samples: int = 2) -> Path:
