@@ -11,8 +11,8 @@ from pathlib import PurePosixPath
 from PIL import Image
 
 from underfire.core import Limits, NotFoundError, UnderfireError
-from underfire.images import pixels
 from underfire.core.naming import DEMO
+from underfire.images import pixels
 from underfire.images.photos import DEMO_PHOTOS, Folder
 
 LIMITS = Limits(pixels=50_000_000, bytes=40_000_000)

@@ -15,6 +15,7 @@ from underfire.core.place import slug
 from underfire.metrics import yardstick_file
 from underfire.plan.device import choose_device
 from underfire.plan.settings import Settings
+from underfire.study.families import EXPLANATIONS
 from underfire.study.plan import Count, Counts, Study
 from underfire.study.results import INTERPRETERS, TRAINED
 from underfire.study.subjects import ResolvedSubject, resolve
@@ -32,7 +33,7 @@ class StudyAudit:
     """One audit of a study.
 
     Args:
-        experiment: main, bends, random, budget, control, rerun, trained or sanity.
+        experiment: main, bends, random, budget, control, rerun, noise, trained or sanity.
         folder: below the study's.
         settings: of this audit.
         subject: index of its classifier among the agenda's subjects.
@@ -78,8 +79,9 @@ def make_agenda(study: Study) -> Agenda:
         raise UnderfireError(f"A study takes each classifier once, not {', '.join(names)}: run another study.")
     device = choose_device(study.device)
     named = zip(study.classifiers, folder_names(names), strict=True)
-    subjects = tuple(resolve(subject, folder, device) for subject, folder in named)
-    known = {"default", *INTERPRETERS, *itertools.chain(*(subject.interpreters for subject in subjects))}
+    usual = EXPLANATIONS if study.explanations else INTERPRETERS
+    subjects = tuple(resolve(subject, folder, device, usual) for subject, folder in named)
+    known = {"default", *usual, *itertools.chain(*(subject.interpreters for subject in subjects))}
     audits: list[StudyAudit] = []
     for i, subject in enumerate(subjects):
         counts = subject.asked.photos or study.photos
@@ -110,7 +112,7 @@ def _audits(study: Study, subject: ResolvedSubject, i: int, counts: Counts) -> I
         yield audit("bends", "bends", group, n, attack=("stadv", "adv2-stadv"))
     for n, group in _groups(names, counts.random):
         yield audit("random", "random", group, n, target_map="class:random")
-    for n, group in _groups([name for name in names if name in BUDGET_INTERPRETERS], counts.budget):
+    for n, group in _groups([i for i in names if study.explanations or i in BUDGET_INTERPRETERS], counts.budget):
         for eps in BUDGETS:
             if eps < study.eps:
                 yield audit("budget", f"eps{eps}", group, n, eps=eps, attack=("adv2",))
@@ -118,8 +120,10 @@ def _audits(study: Study, subject: ResolvedSubject, i: int, counts: Counts) -> I
         yield audit("control", "control", group, n, attack=("noise", "adv2-control"))
     for n, group in _groups(names, counts.rerun):
         yield audit("rerun", "rerun", group, n, batch_size=1)
+    for n, group in _groups(names, counts.noise):
+        yield audit("noise", "noise", group, n, attack=("noise",), target="own")
     for n, group in _groups(names, counts.main):
-        if "rts" in group and subject.has_trained:
+        if "rts" in group and subject.has_trained and not study.explanations:
             yield audit("trained", "trained", (TRAINED,), n, attack=("adv2",))
     if counts.sanity:
         judge = min(names, key=lambda name: subject.map_passes[name])
