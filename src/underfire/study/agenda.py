@@ -125,10 +125,15 @@ def _audits(study: Study, subject: ResolvedSubject, i: int, counts: Counts) -> I
     for n, group in _groups(names, counts.main):
         if "rts" in group and subject.has_trained and not study.explanations:
             yield audit("trained", "trained", (TRAINED,), n, attack=("adv2",))
-    if counts.sanity:
-        judge = min(names, key=lambda name: subject.map_passes[name])
-        base = _settings(study, subject, (judge,), {"limit": counts.sanity})
-        for name, settings in variants(base, judge, counts.sanity, SOUND_TARGET, _levels(study.eps)).items():
+    yield from _checks(study, subject, i, counts.sanity)
+
+
+def _checks(study: Study, subject: ResolvedSubject, i: int, photos: int) -> Iterator[StudyAudit]:
+    """The audits that check the attack itself."""
+    if photos:
+        judge = min(subject.interpreters, key=lambda name: subject.map_passes[name])
+        base = _settings(study, subject, (judge,), {"limit": photos})
+        for name, settings in variants(base, judge, photos, SOUND_TARGET, _levels(study.eps)).items():
             yield StudyAudit("sanity", f"{subject.folder}/{SANITY}/{name}", settings, i)
 
 
