@@ -15,7 +15,7 @@ import argparse
 import csv
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +54,10 @@ class Told:
     def begin(self, photos: int, validation: int, epochs: int, steps: int, epoch: int) -> None:
         print(f"{photos} photos, {validation} held, {epochs} epochs of {steps} steps, {epoch} done", flush=True)
 
-    def step(self, epoch: int, terms: dict[str, float]) -> None:
+    def step(self, epoch: int, terms: Mapping[str, float]) -> None:
         pass
 
-    def figures(self, epoch: int, figures: dict[str, float], best: bool) -> None:
+    def figures(self, epoch: int, figures: Mapping[str, float], best: bool) -> None:
         print(epoch, {k: round(v, 4) for k, v in figures.items()}, "best" if best else "", flush=True)
 
 

@@ -148,7 +148,7 @@ def forge(part: str, classifier: Any, given: argparse.Namespace) -> None:
             found["forged"].append(verdict.forged)
     kept = {k: np.asarray(v, np.float64) for k, v in found.items() if k != "images"}
     names = [p.path for p in photos]
-    np.savez_compressed(given.work / f"forged-{part}.npz", images=np.concatenate(found["images"]), names=names, **kept)
+    np.savez_compressed(given.work / f"forged-{part}.npz", images=np.concatenate(found["images"]), names=names, **kept)  # type: ignore[arg-type]
 
 
 def alarm_file(name: str, classifier: Any, given: argparse.Namespace) -> Path:
@@ -199,7 +199,7 @@ def knows(part: str, classifier: Any, given: argparse.Namespace) -> Iterator[dic
     eps, steps = {**STEPS, **BUDGETS}[case.removesuffix("-low")]
     members = None if calibration.read(file).members else ["cam"]
     lowest = {"aim": -1e3 if name in ("jpeg", "lid") else 0.0} if case.endswith("low") else {}
-    victim = underfire.interpreter("ensemble", classifier, defense=file, members=members, attack=lowest)
+    victim: Any = underfire.interpreter("ensemble", classifier, defense=file, members=members, attack=lowest)
     photos = roles(given.source)["attacked"][: given.limit or ADAPTIVE]
     files = [given.source / p.path for p in photos]
     result = underfire.attack(classifier, victim, files, at="input", eps=eps, steps=steps)

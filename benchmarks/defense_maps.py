@@ -58,7 +58,8 @@ PARTS = ("calibrate", "judge", "attacked", *ATTACKS)
 
 
 def bits(x: torch.Tensor, n: int) -> torch.Tensor:
-    return (x * (2**n - 1)).round() / (2**n - 1)
+    rounded: torch.Tensor = (x * (2**n - 1)).round() / (2**n - 1)
+    return rounded
 
 
 def median(x: torch.Tensor, size: int) -> torch.Tensor:
@@ -164,7 +165,8 @@ def main() -> None:
             reached += won
             print(part, len(reached), flush=True)
         whole = {name: np.concatenate([one[name] for one in found], 1) for name in found[0]}
-        np.savez_compressed(path, **whole, reached=np.asarray(reached), names=np.asarray(names), members=list(MEMBERS))
+        whole |= {"reached": np.asarray(reached), "names": np.asarray(names), "members": np.asarray(MEMBERS)}
+        np.savez_compressed(path, **whole)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

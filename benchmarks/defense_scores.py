@@ -26,7 +26,7 @@ SETS = (
     *(("cam", "grad", "rts", "occlusion"), ("cam", "grad", "occlusion"), ("cam", "rts", "occlusion")),
     ("cam", "grad", "rts", "ig", "smoothgrad", "occlusion"),
 )
-ODD = {"both": two_sided, "more": one_sided, "less": lambda r, covariance: one_sided(-r, covariance)}
+ODD: dict[str, Any] = {"both": two_sided, "more": one_sided, "less": lambda r, covariance: one_sided(-r, covariance)}
 
 
 def evidence(kept: Any, names: tuple[str, ...]) -> torch.Tensor:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import functools
 import importlib.util
 import tempfile
 from collections.abc import Callable, Iterator
@@ -60,7 +61,7 @@ def references() -> Iterator[tuple[str, str, Any, Reference]]:
     """Yield name and interpolation of each door, the door, and the library."""
     for how in PILLOW:
         policy = Preprocess(SIZE, RESIZE, interpolation=how)
-        yield "pillow", how, maker("doors", "pillow")("", policy), lambda p, how=how: by_pillow(p, how)
+        yield "pillow", how, maker("doors", "pillow")("", policy), functools.partial(by_pillow, how=how)
         yield "timm", how, maker("doors", "timm")("", policy), torchvision_on_pictures(how)
     for how in ("nearest", "bilinear", "bicubic"):
         for words in ("", "no-antialias", "float"):
@@ -70,7 +71,7 @@ def references() -> Iterator[tuple[str, str, Any, Reference]]:
     for how, flag in CV2.items() if importlib.util.find_spec("cv2") else ():
         policy = Preprocess(SIZE, RESIZE, interpolation="bilinear" if how == "area" else how)
         words = "area" if how == "area" else ""
-        yield "opencv", how, maker("doors", "opencv")(words, policy), lambda p, flag=flag: by_opencv(p, flag)
+        yield "opencv", how, maker("doors", "opencv")(words, policy), functools.partial(by_opencv, flag=flag)
     yield from processors()
 
 
@@ -125,7 +126,7 @@ def processors() -> Iterator[tuple[str, str, Any, Reference]]:
         with tempfile.TemporaryDirectory() as folder:
             made.save_pretrained(folder)
             door = maker("doors", "hf")(folder, Preprocess(SIZE, RESIZE, interpolation=how))
-        yield "hf", how, door, lambda p, made=made: processed(made, p)
+        yield "hf", how, door, functools.partial(processed, made)
 
 
 def processed(processor: Any, p: Any) -> Any:

@@ -85,7 +85,8 @@ def test_the_names_of_classes_are_told_with_where_they_are_from(tmp_path: Path) 
     exported(net, tmp_path / "net.onnx", (1, 3, 32, 32))
     given: dict[str, Any] = {"classes": str(tmp_path / "names.txt")}
     for options, said in (({}, "numbers"), (given, "the file ")):
-        assert underfire.classifier(f"onnx:{tmp_path}/net.onnx", **options).classes_from.startswith(said)
+        named: Any = underfire.classifier(f"onnx:{tmp_path}/net.onnx", **options)
+        assert named.classes_from.startswith(said)
     assert wrap(net, input_size=32, classes=["x", "y"]).classes_from == "given to wrap"
     assert inputs.classes_from(1000, {}, ClassifierOptions()).startswith("those of ImageNet-1k")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,16 @@ from torch import Tensor
 
 from support import toys
 from underfire import registry, testing
-from underfire.core import Classifier, Goal, Images, MismatchError, PerImage, UnderfireError, UnknownNameError
+from underfire.core import (
+    Classifier,
+    Goal,
+    Images,
+    Interpreter,
+    MismatchError,
+    PerImage,
+    UnderfireError,
+    UnknownNameError,
+)
 from underfire.defenses import calibration, slopes
 from underfire.defenses.alarm import Alarm
 from underfire.defenses.calibrate import calibrate
@@ -93,7 +103,7 @@ def test_its_verdict_names_the_pair_and_shows_where(tmp_path: Path) -> None:
 
 def test_one_side_hears_disagreement_alone() -> None:
     toy = toys.toy()
-    members = {"cam": Cam(toy), "grad": Grad(toy)}
+    members: dict[str, Interpreter] = {"cam": Cam(toy), "grad": Grad(toy)}
     known = {"mean": [-1.0], "covariance": [[1.0]]}
     alike, unlike = torch.tensor([[0.01]]).double(), torch.tensor([[1.9]]).double()
     one, two = Disagreement(toy, members, odd="more"), Disagreement(toy, members)
@@ -273,7 +283,8 @@ def test_an_estimated_slope_points_the_right_way() -> None:
 class Odd:
     """A detector that can break each rule."""
 
-    name, members, passes, looks = "odd", {}, 0.0, 0
+    name, passes, looks = "odd", 0.0, 0
+    members: Mapping[str, Interpreter] = {}
 
     def __init__(self, **broken: Any) -> None:
         self.broken, self.asked = broken, 0
@@ -281,7 +292,8 @@ class Odd:
     def evidence(self, see: Any) -> Tensor:
         self.asked += 1
         found = see.x.mean((2, 3))
-        return self.broken["evidence"](self, found, see) if "evidence" in self.broken else found
+        changed: Tensor = self.broken["evidence"](self, found, see) if "evidence" in self.broken else found
+        return changed
 
     def learn(self, evidence: Tensor) -> Any:
         return self.broken.get("learn", lambda e: {"mean": e.mean(0).tolist()})(evidence)

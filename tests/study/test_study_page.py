@@ -6,6 +6,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -176,7 +177,7 @@ def test_few_photos_pass_and_fail_no_check(tmp_path: Path) -> None:
 def test_a_white_box_must_beat_transfer(tmp_path: Path) -> None:
     parts = []
     for k, (name, other, own, theirs) in enumerate((("net", "web", 12, 3), ("web", "net", 1, 12))):
-        of = {"classifier": name, "judge_classifier": name}
+        of: dict[str, Any] = {"classifier": name, "judge_classifier": name}
         rows = [row(i, "pgd", None, "cam", map_l1=0.3, success=i < own) for i in range(12)]
         put(tmp_path / name, "records", [replace(one, **of) for one in rows])
         seen = [row(i, "pgd", None, "cam", map_l1=0.3, success=i < theirs) for i in range(12)]

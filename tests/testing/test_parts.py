@@ -107,7 +107,10 @@ def alarm(name: str, classifier: TorchClassifier, path: Path) -> None:
     """An alarm's file, as if it had been calibrated."""
     members = (Member("cam", {}, ""), Member("grad", {}, ""))
     k = 3 if name == "squeeze" else 1
-    learnt = {"mean": (-3.0,) * k, "covariance": ((1.0, 0.2, 0.1), (0.2, 2.0, 0.0), (0.1, 0.0, 3.0))[:k]}
+    learnt: dict[str, Any] = {
+        "mean": (-3.0,) * k,
+        "covariance": ((1.0, 0.2, 0.1), (0.2, 2.0, 0.0), (0.1, 0.0, 3.0))[:k],
+    }
     learnt["covariance"] = tuple(row[:k] for row in learnt["covariance"])
     known = Calibration(
         *(classifier.name, classifier.digest, members, learnt, 1.0, 0.05, (0.5, 1.0), ("a", "b")), defense=name

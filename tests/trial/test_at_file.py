@@ -146,7 +146,7 @@ def test_a_door_that_looks_at_metadata_is_told(tmp_path: Path) -> None:
     def careless(image: Image.Image) -> Image.Image:
         return image.convert("RGB").resize((size, size), 3)  # never turned upright
 
-    classifier.door = FunctionDoor("careless", classifier.preprocess, careless)  # type: ignore[attr-defined]
+    classifier.door = FunctionDoor("careless", classifier.preprocess, careless)
     exif = Image.Exif()
     exif[0x0112] = 6
     photo(7).save(tmp_path / "turned.jpg", exif=exif)
@@ -271,9 +271,10 @@ def test_a_wrapped_network_has_a_door_of_its_own(door: Any) -> None:
 
 def small(channels: int) -> nn.Module:
     """A network of any input, with outputs that differ."""
-    layers = (nn.Conv2d(channels, 6, 3, 2, 1), nn.Softplus(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4))
-    module = toys.seeded(nn.Sequential(*layers))
-    module[-1].weight.data *= 3
+    head = nn.Linear(6, 4)
+    layers = (nn.Conv2d(channels, 6, 3, 2, 1), nn.Softplus(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
+    module: nn.Module = toys.seeded(nn.Sequential(*layers))
+    head.weight.data *= 3
     return module
 
 

@@ -191,10 +191,14 @@ class Defense(Protocol):
     """Every score above it is an alarm."""
     passes: float
     """F of a look at one image."""
-    expected: float | None
-    """Share of benign images that raise an alarm, on average over calibrations; None: not known."""
-    bound: float | None
-    """Share that do at most, with 95 % confidence in its own calibration; None: not known."""
+
+    @property
+    def expected(self) -> float | None:
+        """Share of benign images that raise an alarm, on average over calibrations; None: not known."""
+
+    @property
+    def bound(self) -> float | None:
+        """Share that do at most, with 95 % confidence in its own calibration; None: not known."""
 
     def scores(self, x: Images) -> tuple[Tensor, PerImage, Mapping[str, Any]]:
         """Compute the logits (N, K), the scores (N,), and whatever it has looked at.

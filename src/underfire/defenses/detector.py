@@ -24,12 +24,14 @@ class Detector(Protocol):
 
     name: str
     """Its name in the registry."""
-    members: Mapping[str, Interpreter]
-    """The interpreters that it compares; empty where it needs none."""
     passes: float
     """F of one look at a picture, beside its prediction."""
     looks: int
     """How many times each member explains, for one score."""
+
+    @property
+    def members(self) -> Mapping[str, Interpreter]:
+        """The interpreters that it compares; empty where it needs none."""
 
     def evidence(self, see: Sight) -> Tensor:
         """Measure pictures: (N, k), with a gradient where the sight has one; NaN where a picture has none."""

@@ -70,6 +70,8 @@ class AidTask:
         self.evaluator: Evaluator = self.rts.evaluator
         self.train: Sequence[LabelledPhoto] = self.rts.train
         self.held: Sequence[LabelledPhoto] = self.rts.held
+        self.test: Sequence[LabelledPhoto] = ()
+        self.average: MaskNet | None = None
         self.steps = self.rts.steps
 
     def set_rate(self, step: int, total: int) -> None:
