@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -32,15 +32,18 @@ from underfire.defenses.ensemble.alarm import EnsembleAlarm
 from underfire.doors.platforms import habits
 from underfire.executors.process import prepare
 from underfire.images import pixels, targets
+from underfire.images.photos import DEMO
 from underfire.images.saving import check_format
 from underfire.metrics.verdict import MapVerdict, Ruler, verdict
-from underfire.plan.attacks import attack_of, check_surrogate, taken
+from underfire.plan.attacks import attack_of, check_surrogate, is_searched, taken
 from underfire.plan.check import check
 from underfire.plan.files import FILE, INPUT, refuse_unable
+from underfire.plan.settings import Settings
 from underfire.plan.targets import class_of, target_map_of
+from underfire.plan.values import is_smallest
 from underfire.trial.given import load_given
 from underfire.trial.load import Loaded, load
-from underfire.trial.rulers import rulers_here
+from underfire.trial.rulers import packaged_here, rulers_here
 from underfire.trial.system import System
 from underfire.trial.trial import Trial
 
@@ -139,7 +142,7 @@ def attack(
     *,
     attack: str = "adv2",
     preset: str = "fast",
-    eps: int = 8,
+    eps: int | str = 8,
     target: str | int = "random",
     target_map: str = "benign",
     seed: int = 0,
@@ -160,7 +163,8 @@ def attack(
             or a tensor (N, 3, H, W) in [0, 1] of the input size, which is taken as it is.
         attack: name of the attack.
         preset: paper, fast or thorough.
-        eps: L∞ budget in whole levels of 255.
+        eps: L∞ budget in whole levels of 255, or 'smallest' or 'smallest:MAX': the smallest that forges each image. An
+            attack that bends takes ``max_shift`` likewise.
         target: 'random', 'least-likely', or a class: index, WordNet id or name.
         target_map: as --target-map of ``underfire run``: benign, class:NAME, image:PATH, shape:circle, file:PNG, …
         seed: seed of the random targets.
@@ -174,12 +178,18 @@ def attack(
         UnderfireError: a mistake in the arguments, or no image could be attacked.
     """
     by_name = isinstance(interpreter, str)
-    wish = Wish(attack, preset, eps, target, target_map, seed, options, by_name, at, save_as, through)
+    wish = Wish(attack, preset, searched(eps=eps), target, target_map, seed, options, by_name, at, save_as, through)
     prepare(torch.get_num_threads())
     device = str(getattr(classifier, "device", "cpu"))
     check(classifier, device)
     judge = registry.build_interpreter(interpreter, classifier, {}) if isinstance(interpreter, str) else interpreter
     return _run(System(classifier, {judge.name: judge}, device), images, wish)
+
+
+def searched(**budget: Any) -> Any:
+    """Read a budget that may be 'smallest'; others are left to whoever takes them."""
+    ((name, value),) = budget.items()
+    return getattr(Settings.parse({"images": DEMO, name: value}), name) if isinstance(value, str) else value
 
 
 @dataclass(frozen=True)
@@ -188,7 +198,7 @@ class Wish:
 
     attack: str
     preset: str
-    eps: int
+    eps: Any
     target: str | int
     target_map: str
     seed: int
@@ -217,6 +227,8 @@ def _run(system: System, images: Any, wish: Wish) -> Result:
     if loaded.files:
         refuse_unable(cell)
     job = _job(system, cell, wish, wanted, FILE if loaded.files else INPUT)
+    if cell.smallest and cell.against:
+        job = replace(job, rulers=packaged_here(system, judge, wish.by_name))
     trial = Trial(system, job, "notebook", loaded, _references(wanted, wish.seed, loaded, system))
     trial.run()
     return _result(trial, judge, system, rulers_here(system, judge, trial, wish.by_name))
@@ -226,8 +238,12 @@ def _cell(wish: Wish, judge: Interpreter, wanted: TargetMap) -> Cell:
     maker: Any = registry.maker("attacks", wish.attack)
     against = judge.name if maker.fools_interpreter else None
     check_surrogate(wish.attack, wish.options, [judge])
-    own = taken(maker, drawn=wanted.drawn)
-    return Cell(attack_of(wish.attack, wish.preset, against, wish.eps, own, wish.options), against)
+    own, options = taken(maker, drawn=wanted.drawn), dict(wish.options)
+    shift = searched(max_shift=options["max_shift"]) if "max_shift" in options else 0.0
+    if is_smallest(shift):
+        options["max_shift"] = float(shift)
+    made = attack_of(wish.attack, wish.preset, against, int(wish.eps), own, options)
+    return Cell(made, against, is_searched(made, wish.eps, shift))
 
 
 def _job(system: System, cell: Cell, wish: Wish, wanted: TargetMap, at: str) -> Job:
@@ -239,7 +255,7 @@ def _job(system: System, cell: Cell, wish: Wish, wanted: TargetMap, at: str) -> 
         interpreter_options={},
         cells=(cell,),
         preset=wish.preset,
-        eps=wish.eps,
+        eps=int(wish.eps),
         target=class_of(str(wish.target), system.classifier),
         target_map=wanted,
         seed=wish.seed,

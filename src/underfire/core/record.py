@@ -144,6 +144,13 @@ class Record:
     rescue: bool | None = None
     """Whether the search on prediction and map ended without the class, and the photo went on for the class alone. None
     for attacks that do not do so, and for rows of before."""
+    smallest_eps: int | None = None
+    """The smallest ε, in levels, at which the photo was forged, and with which its picture was made; None: not forged
+    within `eps`, or nobody asked."""
+    smallest_shift: float | None = None
+    """The same of attacks that bend, px as --max-shift, in whole tenths."""
+    smallest_by: str | None = None
+    """What counted: 'forged', or 'success' where there was no interpreter or no yardstick; None: nobody asked."""
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,13 @@ from torch import Tensor
 
 from underfire.attacks.search.best import Best
 from underfire.attacks.search.file import FileWalk
-from underfire.attacks.search.live import LiveBatch, Restarting
+from underfire.attacks.search.live import LiveBatch
 from underfire.attacks.search.objective import MakeSurrogate
 from underfire.attacks.search.rescue import Rescue
 from underfire.attacks.search.settings import SearchSettings
 from underfire.attacks.search.success import Reached
-from underfire.core import Found, Goal, Images, PerImage, Perturbation, Victim
+from underfire.attacks.search.walks import Restarting
+from underfire.core import Found, Goal, Images, PerImage, Perturbation, Resume, Victim
 
 
 def search(
@@ -32,6 +33,7 @@ def search(
     settings: SearchSettings,
     make_surrogate: MakeSurrogate | None = None,
     rescue: Rescue | None = None,
+    resume: Resume | None = None,
 ) -> Found:
     """Search one batch.
 
@@ -43,37 +45,42 @@ def search(
         settings: how long and how hard.
         make_surrogate: the attacker's side of the interpreters; None attacks the prediction alone.
         rescue: what images get whose class is not reached in the end; None: nothing more.
+        resume: where to go on, with the rest of the steps; then what is found says where another search can go on.
     """
     walk = space.walk(x) if victim.files is None else FileWalk(space, victim.files)
     best, live = Best(x, settings.success(make_surrogate is not None)), LiveBatch(victim, x, goal, walk)
-    steps = _walked(live, best, settings, make_surrogate)
+    if resume is not None:
+        live.go_on(resume)
+    begin = 0 if resume is None else round((1 - resume.share) * settings.steps)
+    steps, unit = _walked(live, best, settings, make_surrogate, begin), live.unit
+    again = None if resume is None else Resume(live.places or (), unit)
     if rescue is None:
-        return Found(best.images, steps, best.extras, live.parts())
+        return Found(best.images, steps, best.extras, live.parts(), again)
     lost = ~best.reached
     if bool(lost.any()):
         live.select(lost[live.rows])
         live.begin(rescue.space)
         best.success = rescue.settings.success(with_map=False)
         steps += _walked(live, best, rescue.settings)
-    return Found(best.images, steps, best.extras | {"rescue": lost}, live.parts())
+    return Found(best.images, steps, best.extras | {"rescue": lost}, live.parts(), again)
 
 
 def _walked(
-    live: LiveBatch, best: Best, settings: SearchSettings, make_surrogate: MakeSurrogate | None = None
+    live: LiveBatch, best: Best, settings: SearchSettings, make_surrogate: MakeSurrogate | None = None, begin: int = 0
 ) -> Tensor:
-    """Walk until all live images are done; return the steps of each image (N,), 0 for those that were not live."""
+    """Walk from the step ``begin`` on; return the steps of each image (N,), 0 for those that were not live."""
     success, files = best.success, live.victim.files
     changing = files is not None and files.changes
     steps = torch.zeros(len(best.images), dtype=torch.int64)
-    for step in range(settings.steps + 1):
-        if make_surrogate and step == settings.warmup:
+    for step in range(begin, settings.steps + 1):
+        if make_surrogate and step == max(begin, settings.warmup):
             live.surrogate = make_surrogate(live.x, live.goal)
             if isinstance(live.walk, Restarting):
                 live.walk.begin_map()
         x_hat = live.walk.images()
         terms, distance = live.see(x_hat, look=settings.looks_at(step))
         reached = Reached.of(live.head, terms.logits.detach(), live.goal)
-        steps[live.rows.cpu()] = step
+        steps[live.rows.cpu()] = step - begin
         far = how_far(reached, distance, success.with_map, settings.left_unseen(step))
         if changing:  # of what is drawn anew at each step, one look tells little: the last confident success is kept
             far = settings.later(step, reached.p)
