@@ -5,7 +5,8 @@
     python benchmarks/need.py every NETWORK INTERPRETER       every ε from 1 to 8, each by a search of its own
 
 NETWORK: resnet50, densenet169, vit (trained on tiny20) or lite0. Rows go to benchmarks/results/need-*.csv (--out:
-elsewhere); what is there is not measured again. Photos and weights come from ../shared (--shared, or the variable SHARED).
+elsewhere); what is there is not measured again. Photos and weights come from ../shared (--shared, or the variable
+SHARED).
 """
 
 from __future__ import annotations
@@ -164,15 +165,20 @@ WHAT: dict[str, tuple[Sequence[str], Any, Any]] = {
 }
 
 
+def arguments(parser: argparse.ArgumentParser, photos: int) -> None:
+    """Add what all parts take."""
+    parser.add_argument("--photos", type=int, default=photos)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--shared", type=Path, default=Path(os.environ.get("SHARED", HERE.parent.parent / "shared")))
+    parser.add_argument("--out", type=Path, default=HERE / "results")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=WHAT)
     parser.add_argument("network", choices=["resnet50", "densenet169", "vit", "lite0"])
     parser.add_argument("interpreter")
-    parser.add_argument("--photos", type=int, default=24)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--shared", type=Path, default=Path(os.environ.get("SHARED", HERE.parent.parent / "shared")))
-    parser.add_argument("--out", type=Path, default=HERE / "results")
+    arguments(parser, photos=24)
     given = parser.parse_args()
     bench = Bench(given.network, given.interpreter, given)
     file = given.out / f"need-{given.what}-{given.network}-{given.interpreter}.csv"

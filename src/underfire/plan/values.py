@@ -84,6 +84,6 @@ def smallest_or_fixed(kind: type[SmallestEps] | type[SmallestShift], most: float
         return found
 
     def write(value: Any) -> Any:
-        return f"{SMALLEST}:{kind.__base__(value)}" if isinstance(value, kind) else value
+        return f"{SMALLEST}:{kind.__repr__(value)}" if isinstance(value, kind) else value
 
     return WrapValidator(read), PlainSerializer(write)

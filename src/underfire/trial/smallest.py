@@ -112,7 +112,7 @@ def _by_middle(photos: Sequence[Photo]) -> dict[int, list[int]]:
 def _tried(
     system: System, job: Job, cell: Cell, able: Batch, resume: Resume, attacked: Attacked
 ) -> list[tuple[Forged, int | None, Resume]]:
-    """Search with one budget; give each photo's picture, the budget that it needed (None: not forged), and its place."""
+    """Search in one budget; give the picture of each photo, what it needed (None: not forged), and its place."""
     made = attacked(system, job, cell, able, resume)
     good, passes = _judged(system, job, cell, made)
     found = []
