@@ -3,7 +3,7 @@
     python benchmarks/class_attack.py NETWORK        resnet50, densenet169 or vit (trained on tiny20), ε = 8, 48 photos
 
 The peers are torchattacks' (MIT): APGD with the targeted DLR loss of AutoAttack and with the cross-entropy, 100 steps
-in each of five random starts, and its PGD. They are given what ours are given and are judged as ours are: on the picture
+in each of five random starts, and its PGD. They get what ours get and are judged as ours are: on the picture
 rounded to 8 bits. `--trials` adds ours with random starts, a margin and more steps: what `thorough` could take over.
 It needs `pip install torchattacks` (--peers: a folder that it is in). Rows go to benchmarks/results/class-attack-*.csv.
 """
@@ -63,6 +63,11 @@ class Case:
         with self.classifier.meter.counting(len(self.x)) as spent:
             images = make(Logits(self.classifier, self.device))
         return (images.detach() * LEVELS).round() / LEVELS, spent.passes
+
+    def keep(self, rows: Tensor) -> None:
+        """Keep some of the photos."""
+        self.names = [self.names[n] for n in rows.nonzero()[:, 0].tolist()]
+        self.x, self.source, self.target = self.x[rows], self.source[rows], self.target[rows]
 
     @torch.no_grad()
     def judged(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -125,9 +130,14 @@ def ours(case: Case, trials: bool) -> Iterator[tuple[str, Callable[[], tuple[Ten
 
 def measured(bench: Bench) -> Iterator[Row]:
     case = Case(bench)
+    reached = torch.zeros_like(case.source, dtype=torch.bool)
     for name, run in (*ours(case, bench.given.trials), *peers(case)):
+        if bench.given.missed and name.startswith("peer"):
+            case.keep(~reached)
+            reached = reached[~reached]
         images, passes = run()
         success, confidence = case.judged(images)
+        reached = reached | success if not name.startswith("peer") else reached
         for n, photo in enumerate(case.names):
             seen = {"success": bool(success[n]), "confidence": float(confidence[n]), "passes": float(passes[n])}
             yield {"network": bench.network, "photo": photo, "attack": name, **seen}
@@ -139,10 +149,10 @@ def show(rows: list[Row]) -> None:
         reached.setdefault(row["attack"].partition(", start")[0], set())
         if row["success"] == "True":
             reached[row["attack"].partition(", start")[0]].add(row["photo"])
-    n = len({row["photo"] for row in rows})
+    n = {name: len({row["photo"] for row in rows if row["attack"].partition(", start")[0] == name}) for name in reached}
     best = set.union(*(found for name, found in reached.items() if name.startswith("peer")))
     for name, found in reached.items():
-        print(f"  {name}: {len(found)} of {n}; peers reach and it does not: {sorted(best - found) or 'none'}")
+        print(f"  {name}: {len(found)} of {n[name]}; peers reach and it does not: {sorted(best - found) or 'none'}")
 
 
 def main() -> None:
@@ -150,6 +160,7 @@ def main() -> None:
     parser.add_argument("network", choices=["resnet50", "densenet169", "vit"])
     arguments(parser, photos=48)
     parser.add_argument("--trials", action="store_true")
+    parser.add_argument("--missed", action="store_true", help="give the peers only photos that PGD does not reach")
     parser.add_argument("--peers", help="a folder with torchattacks in it")
     given = parser.parse_args()
     if given.peers:

@@ -23,7 +23,8 @@ from underfire.metrics.summary import Summary
 from underfire.plan.cost import Lane
 from underfire.plan.settings import Settings
 from underfire.plan.units import Plan
-from underfire.report.text import count, number, percent, share, share_interval
+from underfire.plan.values import is_smallest
+from underfire.report.text import budget, count, number, percent, share, share_interval
 from underfire.store import Store, open_results
 from underfire.study.results import FILE, audit_folders
 
@@ -56,8 +57,9 @@ def _results(summaries: Sequence[Summary]) -> Table:
         caption_justify="left",
     )
     table.add_column("attack", overflow="fold")
-    defended = any(s.alarm.n for s in summaries)
-    for name in ("n", "success", "forged", *(["alarm"] if defended else []), "conf.", "map L1", "IoU", "passes", "s"):
+    defended, searched = any(s.alarm.n for s in summaries), any(s.smallest for s in summaries)
+    more = [*(["alarm"] if defended else []), *(["smallest"] if searched else [])]
+    for name in ("n", "success", "forged", *more, "conf.", "map L1", "IoU", "passes", "s"):
         table.add_column(name, justify="right", no_wrap=True)
     for s in summaries:
         table.add_row(
@@ -66,6 +68,7 @@ def _results(summaries: Sequence[Summary]) -> Table:
             _rate(s.success),
             _forged(s),
             *([_rate(s.alarm)] if defended else []),
+            *([_smallest(s)] if searched else []),
             number(s.confidence.value, 3),
             number(s.map_l1.value),
             number(s.map_iou.value),
@@ -112,6 +115,15 @@ def _forged(s: Summary) -> str:
     if s.old:
         return f"{_rate(s.forged)}\n[dim]old scale[/]"
     return f"{_rate(s.forged)}\n[dim]power {percent(s.power)}[/]"
+
+
+def _smallest(s: Summary) -> str:
+    """The median of the smallest budgets, and below it the quartiles; '–' for an attack with a fixed budget."""
+    if s.smallest is None:
+        return "–"
+    first, median, third = map(budget, s.smallest.quartiles)
+    by = "" if s.smallest.by == "forged" else "\nby success"
+    return f"{median} {s.smallest.unit}\n[dim]{first} to {third}{by}[/]"
 
 
 def show_plan(settings: Settings, out: Place) -> None:
@@ -166,10 +178,15 @@ def _front_door(plan: Plan) -> str:
     )
 
 
+def _budget(s: Settings) -> str:
+    """Say the budget, or the largest where the smallest that forges is searched."""
+    return f"the smallest ε up to {int(s.eps)}/255" if is_smallest(s.eps) else f"ε = {s.eps}/255"
+
+
 def _tasks(plan: Plan, scale: float) -> Table:
     """Make the table of tasks; ``scale`` is the passes of the clean maps."""
     s, photos = plan.settings, len(plan.photos)
-    table = Table(title=f"{count(photos, 'photo')}, {short_name(s.classifier)}, ε = {s.eps}/255, preset {s.preset}")
+    table = Table(title=f"{count(photos, 'photo')}, {short_name(s.classifier)}, {_budget(s)}, preset {s.preset}")
     table.add_column("task")
     for name in ("images", "passes at most"):
         table.add_column(name, justify="right")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from underfire.core.door import Files
@@ -59,22 +59,19 @@ class Perturbation(Protocol):
 
 @dataclass(frozen=True)
 class Resume:
-    """Where a search goes on: at a picture that an earlier one has found, with the last part of its steps.
+    """Where a search goes on: at a picture that an earlier one has found.
 
     Args:
         positions: (N,) the place of each image in the search space; empty: at the clean images.
         unit: (N,) what λ is counted in (`SearchSettings.relative`); None: not known yet.
-        share: share of the steps that is taken, in (0, 1].
     """
 
     positions: Sequence[Tensor] = ()
     unit: PerImage | None = None
-    share: float = 1.0
 
-    def of(self, rows: Sequence[int], share: float) -> Resume:
-        """Give the places of some images, for the last ``share`` of the steps."""
-        unit = None if self.unit is None else self.unit[list(rows)]
-        return replace(self, positions=[self.positions[n] for n in rows], unit=unit, share=share)
+    def row(self, n: int) -> Resume:
+        """Give the place of one image."""
+        return Resume(self.positions[n : n + 1], None if self.unit is None else self.unit[n : n + 1])
 
 
 @dataclass
@@ -140,8 +137,8 @@ class Shrinking(Protocol):
     def bends(self) -> bool:
         """Whether the budget is a shift."""
 
-    def within(self, budget: int) -> Attack:
-        """Return the same attack with a smaller budget; it only searches: what it loses is lost."""
+    def within(self, budget: int, share: float) -> Attack:
+        """Return the same attack with a smaller budget and a share of its steps; what it loses is lost."""
 
     def run(self, victim: Victim, x: Images, goal: Goal, seeds: Sequence[int], resume: Resume | None = None) -> Found:
         """Search as `Attack.run` does; with ``resume`` go on from there, and say where another search can go on."""

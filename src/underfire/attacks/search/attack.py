@@ -79,11 +79,12 @@ class SearchAttack:
         """Its budget in whole levels, or in tenths of a pixel."""
         return self.space.eps if isinstance(self.space, Ball) else int(TENTHS * self.space.max_shift + 1e-6)
 
-    def within(self, budget: int) -> SearchAttack:
-        """Return the same search with a smaller budget, and without a rescue."""
+    def within(self, budget: int, share: float) -> SearchAttack:
+        """Return the same search with a smaller budget and a share of its steps, and without a rescue."""
+        settings = self.settings.shortened(share)
         if isinstance(self.space, Ball):
-            return replace(self, space=replace(self.space, eps=budget), rescue=None)
-        return replace(self, space=replace(self.space, max_shift=budget / TENTHS), rescue=None)
+            return replace(self, space=replace(self.space, eps=budget), settings=settings, rescue=None)
+        return replace(self, space=replace(self.space, max_shift=budget / TENTHS), settings=settings, rescue=None)
 
     def run(self, victim: Victim, x: Images, goal: Goal, seeds: Sequence[int], resume: Resume | None = None) -> Found:
         """Search adversarial images for the clean images ``x`` (N, 3, H, W); ``seeds`` are for starts that are drawn.

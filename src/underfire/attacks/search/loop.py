@@ -45,15 +45,14 @@ def search(
         settings: how long and how hard.
         make_surrogate: the attacker's side of the interpreters; None attacks the prediction alone.
         rescue: what images get whose class is not reached in the end; None: nothing more.
-        resume: where to go on, with the rest of the steps; then what is found says where another search can go on.
+        resume: where to go on; then what is found says where another search can go on.
     """
     walk = space.walk(x) if victim.files is None else FileWalk(space, victim.files)
     best, live = Best(x, settings.success(make_surrogate is not None)), LiveBatch(victim, x, goal, walk)
     if resume is not None:
         live.go_on(resume)
-    begin = 0 if resume is None else round((1 - resume.share) * settings.steps)
-    steps, unit = _walked(live, best, settings, make_surrogate, begin), live.unit
-    again = None if resume is None else Resume(live.places or (), unit)
+    steps = _walked(live, best, settings, make_surrogate)
+    again = None if resume is None else Resume(live.places or (), live.unit)
     if rescue is None:
         return Found(best.images, steps, best.extras, live.parts(), again)
     lost = ~best.reached
@@ -66,21 +65,21 @@ def search(
 
 
 def _walked(
-    live: LiveBatch, best: Best, settings: SearchSettings, make_surrogate: MakeSurrogate | None = None, begin: int = 0
+    live: LiveBatch, best: Best, settings: SearchSettings, make_surrogate: MakeSurrogate | None = None
 ) -> Tensor:
-    """Walk from the step ``begin`` on; return the steps of each image (N,), 0 for those that were not live."""
+    """Walk until all live images are done; return the steps of each image (N,), 0 for those that were not live."""
     success, files = best.success, live.victim.files
     changing = files is not None and files.changes
     steps = torch.zeros(len(best.images), dtype=torch.int64)
-    for step in range(begin, settings.steps + 1):
-        if make_surrogate and step == max(begin, settings.warmup):
+    for step in range(settings.steps + 1):
+        if make_surrogate and step == settings.warmup:
             live.surrogate = make_surrogate(live.x, live.goal)
             if isinstance(live.walk, Restarting):
                 live.walk.begin_map()
         x_hat = live.walk.images()
         terms, distance = live.see(x_hat, look=settings.looks_at(step))
         reached = Reached.of(live.head, terms.logits.detach(), live.goal)
-        steps[live.rows.cpu()] = step - begin
+        steps[live.rows.cpu()] = step
         far = how_far(reached, distance, success.with_map, settings.left_unseen(step))
         if changing:  # of what is drawn anew at each step, one look tells little: the last confident success is kept
             far = settings.later(step, reached.p)
