@@ -19,6 +19,7 @@ from underfire.core.naming import short_name
 from underfire.core.place import Place
 from underfire.metrics import summary
 from underfire.metrics.estimate import Estimate
+from underfire.metrics.smallest import PX
 from underfire.metrics.summary import Summary
 from underfire.plan.cost import Lane
 from underfire.plan.settings import Settings
@@ -32,6 +33,8 @@ ERRORS_SHOWN = 10
 """Number of different errors that are printed after a run."""
 VARIANTS = {"timm": "NAME", "torchvision": "NAME", "clip": "NAME", "onnx": "FILE", "script": "FILE", "hf": "DIR|NAME"}
 """What stands behind the colon in the names of classifiers."""
+MINIMUM = "; min.: half of the photos need no larger budget; below, the quartiles (* by success alone: docs/need.md)"
+"""Said below a table with smallest budgets."""
 REASONS = 5
 """Number of different errors that a status prints."""
 
@@ -46,10 +49,11 @@ def show_results(out: Place) -> tuple[int, int]:
 
 def _results(summaries: Sequence[Summary]) -> Table:
     """Make the table, with a row for each attack under each judge; it needs 80 characters."""
+    searched = any(s.smallest for s in summaries)
     table = Table(
         title="Judged on the saved 8-bit pictures with the real interpreter",
         caption="rates with 95 % intervals, counts of fewer than ten photos; power: wrong maps that are told apart "
-        "(docs/yardstick.md); conf. is the target's probability; passes and seconds (s) per image",
+        "(docs/yardstick.md); conf. is the target's probability; passes and seconds (s) per image" + MINIMUM * searched,
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,
@@ -57,8 +61,8 @@ def _results(summaries: Sequence[Summary]) -> Table:
         caption_justify="left",
     )
     table.add_column("attack", overflow="fold")
-    defended, searched = any(s.alarm.n for s in summaries), any(s.smallest for s in summaries)
-    more = [*(["alarm"] if defended else []), *(["smallest"] if searched else [])]
+    defended = any(s.alarm.n for s in summaries)
+    more = [*(["alarm"] if defended else []), *(["min."] if searched else [])]
     for name in ("n", "success", "forged", *more, "conf.", "map L1", "IoU", "passes", "s"):
         table.add_column(name, justify="right", no_wrap=True)
     for s in summaries:
@@ -118,12 +122,15 @@ def _forged(s: Summary) -> str:
 
 
 def _smallest(s: Summary) -> str:
-    """The median of the smallest budgets, and below it the quartiles; '–' for an attack with a fixed budget."""
+    """The median of the smallest budgets, and below it the quartiles; '–' for an attack with a fixed budget.
+
+    A column is narrow: shifts are in px, levels have no unit, and a star says that success alone counted.
+    """
     if s.smallest is None:
         return "–"
     first, median, third = map(budget, s.smallest.quartiles)
-    by = "" if s.smallest.by == "forged" else "\nby success"
-    return f"{median} {s.smallest.unit}\n[dim]{first} to {third}{by}[/]"
+    unit, by = ("px" if s.smallest.unit == PX else ""), ("" if s.smallest.by == "forged" else "*")
+    return f"{median}{unit}{by}\n[dim]{first}–{third}[/]"
 
 
 def show_plan(settings: Settings, out: Place) -> None:

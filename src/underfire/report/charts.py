@@ -16,6 +16,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from underfire.metrics.estimate import Estimate
+from underfire.metrics.smallest import LEVELS
 
 W, H = 460, 300
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 26, 46
@@ -119,7 +120,9 @@ def roc(curves: Sequence[tuple[Sequence[float], Sequence[float]]], key: str, abo
 def within(curves: Sequence[tuple[Sequence[tuple[float, Estimate]], int]], unit: str, key: str, about: str) -> Markup:
     """Draw the share of photos forged within a budget, with its 95 % band: for each attack its curve, and its style."""
     most = max((budget for curve, _ in curves for budget, _ in curve), default=1.0)
-    ticks = tuple((most * i / 4, f"{most * i / 4:g}") for i in range(5))
+    least = 1.0 if unit == LEVELS else 0.1
+    stride = least * math.ceil(most / least / 6)
+    ticks = tuple((stride * i, f"{stride * i:g}") for i in range(int(most / stride + 1e-6) + 1))
     lines, bands = [], []
     for curve, style in curves:
         low, middle, high = (
