@@ -32,8 +32,8 @@ from underfire.trial.system import System
 PROBES, GROWTH = 1.8, 1.2
 """Steps of all probes together, in searches at MAX, so that with the looks at their maps the whole costs less than
 three; and by how much each probe is longer than the one before. The last one decides between neighbouring budgets and
-is the hardest: against CAM at ε = 1 the map L1 of a photo is 0.10 after 36 steps and 0.03 after 60. But a first one that
-is too short takes an easy budget for a hard one: with 1.6 it did so on one of 3 photos, with 1.2 on none of 8."""
+is the hardest: against CAM at ε = 1 the map L1 of a photo is 0.10 after 36 steps and 0.03 after 60. But a first one
+that is too short takes an easy budget for a hard one: with 1.6 it did so on one of 3 photos, with 1.2 on none of 8."""
 BY_FORGED, BY_SUCCESS = "forged", "success"
 TENTHS = 10
 Attacked: TypeAlias = Callable[[System, Job, Cell, Batch, Resume], Forged]
