@@ -17,7 +17,7 @@ from underfire.core.watch import Watcher
 from underfire.defenses import calibration
 from underfire.defenses.alarm import Alarm
 from underfire.executors.process import prepare
-from underfire.notebook.attacking import Wish, run_wish
+from underfire.notebook.attacking import Wish, run_wish, searched
 from underfire.notebook.result import Result
 from underfire.notebook.threads import at_most
 from underfire.plan.check import check
@@ -95,7 +95,7 @@ def attack(
     *,
     attack: str = "adv2",
     preset: str = "fast",
-    eps: int = 8,
+    eps: int | str = 8,
     target: str | int = "random",
     target_map: str = "benign",
     seed: int = 0,
@@ -119,7 +119,8 @@ def attack(
             [0, 1] of the input size, which is taken as it is.
         attack: name of the attack.
         preset: paper, fast or thorough.
-        eps: L∞ budget in whole levels of 255.
+        eps: L∞ budget in whole levels of 255, or 'smallest' or 'smallest:MAX': the smallest that forges each image. An
+            attack that bends takes ``max_shift`` likewise.
         target: 'random', 'least-likely', or a class: index, WordNet id or name.
         target_map: as --target-map of ``underfire run``: benign, class:NAME, image:PATH, shape:circle, file:PNG, …
         seed: seed of the random targets.
@@ -140,7 +141,9 @@ def attack(
     """
     single = isinstance(interpreter, str) or not isinstance(interpreter, Sequence)
     several: Sequence[Interpreter | str] = [interpreter] if single else interpreter  # type: ignore[assignment,list-item]
-    wish = Wish(attack, preset, eps, target, target_map, seed, options, True, at, save_as, through, progress)
+    wish = Wish(
+        attack, preset, searched(eps=eps), target, target_map, seed, options, True, at, save_as, through, progress
+    )
     found: dict[str, Result] = {}
     with at_most(threads):
         prepare(torch.get_num_threads())

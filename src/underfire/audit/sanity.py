@@ -57,14 +57,14 @@ def variants(s: Settings, judge: str, photos: int, target: str, budgets: Iterabl
         options = {**own, "pgd": {**own.get("pgd", {}), **pgd}} if pgd else own
         return s.model_copy(update={**shared, "eps": eps, "options": options})
 
-    found = {"step": variant(1, steps=1, step=1.0)}
+    found, usual = {"step": variant(1, steps=1, step=1.0)}, int(s.eps)
     for eps in dict.fromkeys(min(LEVELS, eps) for eps in budgets):
         found[f"eps-{eps}"] = variant(eps)
-    return found | {"longer": variant(s.eps, steps=LONGER * _steps(s))}
+    return found | {"longer": variant(usual, steps=LONGER * _steps(s))}
 
 
 def _steps(s: Settings) -> int:
-    pgd: Any = registry.maker("attacks", "pgd").make(s.preset, None, s.eps, **s.options.get("pgd", {}))
+    pgd: Any = registry.maker("attacks", "pgd").make(s.preset, None, int(s.eps), **s.options.get("pgd", {}))
     return int(pgd.settings.steps)
 
 

@@ -19,16 +19,20 @@ from underfire.core.naming import short_name
 from underfire.core.place import Place
 from underfire.metrics import summary
 from underfire.metrics.estimate import Estimate
+from underfire.metrics.smallest import PX
 from underfire.metrics.summary import Summary
 from underfire.plan.cost import Lane
 from underfire.plan.settings import Settings
 from underfire.plan.units import Plan
-from underfire.report.text import count, number, percent, share, share_interval
+from underfire.plan.values import is_smallest
+from underfire.report.text import budget, count, number, percent, share, share_interval
 from underfire.store import Store, open_results
 from underfire.study.results import FILE, audit_folders
 
 ERRORS_SHOWN = 10
 """Number of different errors that are printed after a run."""
+MINIMUM = "; min.: half of the photos need no larger budget; below, the quartiles (* by success alone: docs/need.md)"
+"""Said below a table with smallest budgets."""
 REASONS = 5
 """Number of different errors that a status prints."""
 
@@ -43,10 +47,11 @@ def show_results(out: Place) -> tuple[int, int]:
 
 def _results(summaries: Sequence[Summary]) -> Table:
     """Make the table, with a row for each attack under each judge; it needs 80 characters."""
+    searched = any(s.smallest for s in summaries)
     table = Table(
         title="Judged on the saved 8-bit pictures with the real interpreter",
         caption="rates with 95 % intervals, counts of fewer than ten photos; power: wrong maps that are told apart "
-        "(docs/yardstick.md); conf. is the target's probability; passes and seconds (s) per image",
+        "(docs/yardstick.md); conf. is the target's probability; passes and seconds (s) per image" + MINIMUM * searched,
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,
@@ -55,7 +60,8 @@ def _results(summaries: Sequence[Summary]) -> Table:
     )
     table.add_column("attack", overflow="fold")
     defended = any(s.alarm.n for s in summaries)
-    for name in ("n", "success", "forged", *(["alarm"] if defended else []), "conf.", "map L1", "IoU", "passes", "s"):
+    more = [*(["alarm"] if defended else []), *(["min."] if searched else [])]
+    for name in ("n", "success", "forged", *more, "conf.", "map L1", "IoU", "passes", "s"):
         table.add_column(name, justify="right", no_wrap=True)
     for s in summaries:
         table.add_row(
@@ -64,6 +70,7 @@ def _results(summaries: Sequence[Summary]) -> Table:
             _rate(s.success),
             _forged(s),
             *([_rate(s.alarm)] if defended else []),
+            *([_smallest(s)] if searched else []),
             number(s.confidence.value, 3),
             number(s.map_l1.value),
             number(s.map_iou.value),
@@ -110,6 +117,18 @@ def _forged(s: Summary) -> str:
     if s.old:
         return f"{_rate(s.forged)}\n[dim]old scale[/]"
     return f"{_rate(s.forged)}\n[dim]power {percent(s.power)}[/]"
+
+
+def _smallest(s: Summary) -> str:
+    """The median of the smallest budgets, and below it the quartiles; '–' for an attack with a fixed budget.
+
+    A column is narrow: shifts are in px, levels have no unit, and a star says that success alone counted.
+    """
+    if s.smallest is None:
+        return "–"
+    first, median, third = map(budget, s.smallest.quartiles)
+    unit, by = ("px" if s.smallest.unit == PX else ""), ("" if s.smallest.by == "forged" else "*")
+    return f"{median}{unit}{by}\n[dim]{first}–{third}[/]"
 
 
 def show_plan(settings: Settings, out: Place) -> None:
@@ -164,10 +183,15 @@ def _front_door(plan: Plan) -> str:
     )
 
 
+def _budget(s: Settings) -> str:
+    """Say the budget, or the largest where the smallest that forges is searched."""
+    return f"the smallest ε up to {int(s.eps)}/255" if is_smallest(s.eps) else f"ε = {s.eps}/255"
+
+
 def _tasks(plan: Plan, scale: float) -> Table:
     """Make the table of tasks; ``scale`` is the passes of the clean maps."""
     s, photos = plan.settings, len(plan.photos)
-    table = Table(title=f"{count(photos, 'photo')}, {short_name(s.classifier)}, ε = {s.eps}/255, preset {s.preset}")
+    table = Table(title=f"{count(photos, 'photo')}, {short_name(s.classifier)}, {_budget(s)}, preset {s.preset}")
     table.add_column("task")
     for name in ("images", "passes at most"):
         table.add_column(name, justify="right")

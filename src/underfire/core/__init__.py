@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from underfire.core.attack import Attack, Found, Perturbation, SearchWalk, Victim
+from underfire.core.attack import Attack, Found, Perturbation, Resume, SearchWalk, Shrinking, Victim
 from underfire.core.errors import (
     FAILURES,
     LISTED,
@@ -107,9 +107,11 @@ __all__ = [
     "Preprocess",
     "Quiet",
     "Record",
+    "Resume",
     "Scale",
     "ScaleUnit",
     "SearchWalk",
+    "Shrinking",
     "Spent",
     "Surrogate",
     "TargetMap",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from underfire.core.door import Files
 from underfire.core.protocols import Classifier, Goal, Interpreter
@@ -60,6 +60,23 @@ class Perturbation(Protocol):
         """Start at the clean images ``x`` (N, 3, H, W)."""
 
 
+@dataclass(frozen=True)
+class Resume:
+    """Where a search goes on: at a picture that an earlier one has found.
+
+    Args:
+        positions: (N,) the place of each image in the search space; empty: at the clean images.
+        unit: (N,) what λ is counted in (`SearchSettings.relative`); None: not known yet.
+    """
+
+    positions: Sequence[Tensor] = ()
+    unit: PerImage | None = None
+
+    def row(self, n: int) -> Resume:
+        """Give the place of one image."""
+        return Resume(self.positions[n : n + 1], None if self.unit is None else self.unit[n : n + 1])
+
+
 @dataclass
 class Found:
     """The result of an attack; the framework measures it again.
@@ -69,12 +86,14 @@ class Found:
         steps: (N,) number of steps of each image.
         extras: further columns of the record, (N,) each.
         parts: (N,) where files are forged, what became of `Files.clean`: (1, 3, h, w) each in whole levels.
+        resume: where another search can go on, where that was asked for.
     """
 
     images: Images
     steps: Tensor
     extras: Mapping[str, Tensor] = field(default_factory=dict)
     parts: Sequence[Tensor] = ()
+    resume: Resume | None = None
 
 
 class Attack(Protocol):
@@ -107,3 +126,22 @@ class Attack(Protocol):
         Raises:
             ImageErrors: images that cannot be attacked.
         """
+
+
+@runtime_checkable
+class Shrinking(Protocol):
+    """An attack whose budget can be made smaller, and that can go on from a picture of a larger one."""
+
+    @property
+    def budget(self) -> int:
+        """The budget: whole levels of 255, or tenths of a pixel where it bends."""
+
+    @property
+    def bends(self) -> bool:
+        """Whether the budget is a shift."""
+
+    def within(self, budget: int, share: float) -> Attack:
+        """Return the same attack with a smaller budget and a share of its steps; what it loses is lost."""
+
+    def run(self, victim: Victim, x: Images, goal: Goal, seeds: Sequence[int], resume: Resume | None = None) -> Found:
+        """Search as `Attack.run` does; with ``resume`` go on from there, and say where another search can go on."""

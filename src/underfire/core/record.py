@@ -149,6 +149,13 @@ class Record:
     that were defended by 'ensemble' have None too: their defense is what is called 'squeeze' now."""
     alarm_bound: float | None = None
     """Share of benign photos that raise an alarm at most, with 95 % confidence in the calibration at hand."""
+    smallest_eps: int | None = None
+    """The smallest ε, in levels, at which the photo was forged, and with which its picture was made; None: not forged
+    within `eps`, or nobody asked."""
+    smallest_shift: float | None = None
+    """The same of attacks that bend, px as --max-shift, in whole tenths."""
+    smallest_by: str | None = None
+    """What counted: 'forged', or 'success' where there was no interpreter or no yardstick; None: nobody asked."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 from underfire.core.attack import Attack
@@ -15,10 +15,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cell:
-    """One attack of an audit, and the interpreter that it is made against (None: the prediction alone)."""
+    """One attack of an audit.
+
+    Args:
+        attack: the attack.
+        against: the interpreter that it is made against; None: the prediction alone.
+        smallest: whether its budget is the largest of those of which the smallest that forges is searched.
+    """
 
     attack: Attack
     against: str | None
+    smallest: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,7 @@ class Job:
         at: what is forged: 'file', or 'input'.
         save_as: how forged files are saved, as --save-as.
         through: what platforms are expected to do to them, as --through; '' for nothing.
+        rulers: interpreter -> what tells forged pictures (`metrics.verdict`) while the smallest budget is searched.
     """
 
     source: str
@@ -68,6 +76,7 @@ class Job:
     at: str = "input"
     save_as: str = "png"
     through: str = ""
+    rulers: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from underfire.metrics.estimate import NOTHING, Estimate, mean, mean_curve, rate
+from underfire.metrics.smallest import Budgets, budgets
 from underfire.metrics.verdict import OLD
 from underfire.metrics.yardstick import TELLS
 
@@ -37,6 +38,7 @@ class Summary:
         iou_curve: mean IoU at each threshold.
         yardstick: what the maps were judged with; None where that was not calibrated.
         power: the share of wrong maps that this rejects; None where it was not measured.
+        smallest: the smallest budgets that forge; None where none was searched.
     """
 
     cell: dict[str, Any]
@@ -58,6 +60,7 @@ class Summary:
     iou_curve: tuple[float | None, ...]
     yardstick: str | None = None
     power: float | None = None
+    smallest: Budgets | None = None
 
     @property
     def in_place(self) -> str:
@@ -113,6 +116,7 @@ def _summary(cell: dict[str, Any], rows: list[Row]) -> Summary:
         iou_curve=mean_curve([row["iou_curve"] for row in good]),
         yardstick=good[0].get("yardstick") if good else None,
         power=good[0].get("power") if good else None,
+        smallest=budgets(good, photos(good)),
     )
 
 

@@ -12,6 +12,7 @@ import torch
 
 from underfire import registry
 from underfire.core import LEVELS, Cell, ClassifierOptions, Interpreter, Job, Photo, TargetMap, UnderfireError
+from underfire.core.naming import DEMO
 from underfire.core.watch import Watcher
 from underfire.doors.platforms import habits
 from underfire.images import pixels, targets
@@ -19,14 +20,22 @@ from underfire.images.saving import check_format
 from underfire.metrics.verdict import Ruler
 from underfire.notebook.progress import StepBar, someone_looks
 from underfire.notebook.result import Result
-from underfire.plan.attacks import attack_of, check_surrogate, taken
+from underfire.plan.attacks import attack_of, check_surrogate, is_searched, taken
 from underfire.plan.files import FILE, INPUT, refuse_unable
+from underfire.plan.settings import Settings
 from underfire.plan.targets import class_of, target_map_of
+from underfire.plan.values import is_smallest
 from underfire.trial.given import load_given
 from underfire.trial.load import Loaded, load
-from underfire.trial.rulers import rulers_here
+from underfire.trial.rulers import packaged_here, rulers_here
 from underfire.trial.system import System
 from underfire.trial.trial import Trial
+
+
+def searched(**budget: Any) -> Any:
+    """Read a budget that may be 'smallest'; others are left to whoever takes them."""
+    ((name, value),) = budget.items()
+    return getattr(Settings.parse({"images": DEMO, name: value}), name) if isinstance(value, str) else value
 
 
 @dataclass(frozen=True)
@@ -35,7 +44,7 @@ class Wish:
 
     attack: str
     preset: str
-    eps: int
+    eps: Any
     target: str | int
     target_map: str
     seed: int
@@ -66,6 +75,8 @@ def run_wish(system: System, images: Any, wish: Wish) -> Result:
     if loaded.files:
         refuse_unable(cell)
     job = _job(system, cell, wish, wanted, FILE if loaded.files else INPUT)
+    if cell.smallest and cell.against:
+        job = replace(job, rulers=packaged_here(system, judge, wish.by_name))
     with ExitStack() as stack:
         watched = replace(system, watcher=_watcher(wish, judge, len(loaded.rows), stack))
         trial = Trial(watched, job, "notebook", loaded, _references(wanted, wish.seed, loaded, system))
@@ -86,8 +97,12 @@ def _cell(wish: Wish, judge: Interpreter, wanted: TargetMap) -> Cell:
     maker: Any = registry.maker("attacks", wish.attack)
     against = judge.name if maker.fools_interpreter else None
     check_surrogate(wish.attack, wish.options, [judge])
-    own = taken(maker, drawn=wanted.drawn)
-    return Cell(attack_of(wish.attack, wish.preset, against, wish.eps, own, wish.options), against)
+    own, options = taken(maker, drawn=wanted.drawn), dict(wish.options)
+    shift = searched(max_shift=options["max_shift"]) if "max_shift" in options else 0.0
+    if is_smallest(shift):
+        options["max_shift"] = float(shift)
+    made = attack_of(wish.attack, wish.preset, against, int(wish.eps), own, options)
+    return Cell(made, against, is_searched(made, wish.eps, shift))
 
 
 def _job(system: System, cell: Cell, wish: Wish, wanted: TargetMap, at: str) -> Job:
@@ -99,7 +114,7 @@ def _job(system: System, cell: Cell, wish: Wish, wanted: TargetMap, at: str) -> 
         interpreter_options={},
         cells=(cell,),
         preset=wish.preset,
-        eps=wish.eps,
+        eps=int(wish.eps),
         target=class_of(str(wish.target), system.classifier),
         target_map=wanted,
         seed=wish.seed,

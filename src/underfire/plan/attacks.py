@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from underfire import registry
-from underfire.core import Attack, Cell, TargetMap, UnderfireError, UnsuitableError
+from underfire.core import Attack, Cell, Shrinking, TargetMap, UnderfireError, UnsuitableError
 from underfire.plan.settings import Settings
+from underfire.plan.values import is_smallest
 from underfire.registry.values import HasAttackOptions, check_given, check_options, check_value, type_hints
 
 
@@ -24,11 +25,17 @@ def cells_of(settings: Settings) -> Iterator[Cell]:
     drawn = TargetMap(settings.target_map.partition(":")[0]).drawn
     for name in settings.attack:
         maker = registry.maker("attacks", name)
-        own, given = taken(maker, max_shift=settings.max_shift, drawn=drawn), settings.options.get(name, {})
+        own, given = taken(maker, max_shift=float(settings.max_shift), drawn=drawn), settings.options.get(name, {})
         check_surrogate(name, given, [registry.maker("interpreters", one) for one in settings.interpreter])
         for against in settings.interpreter if maker.fools_interpreter else (None,):
             refuse_judge(name, against)
-            yield Cell(attack_of(name, settings.preset, against, settings.eps, own, given), against)
+            attack = attack_of(name, settings.preset, against, int(settings.eps), own, given)
+            yield Cell(attack, against, is_searched(attack, settings.eps, settings.max_shift))
+
+
+def is_searched(attack: Attack, eps: float, max_shift: float) -> bool:
+    """Tell whether the smallest budget of an attack is searched: that of a control or of another package's is fixed."""
+    return isinstance(attack, Shrinking) and is_smallest(max_shift if attack.bends else eps)
 
 
 def refuse_judge(attack: str, against: str | None) -> None:

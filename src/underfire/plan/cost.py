@@ -12,6 +12,8 @@ from underfire.plan.settings import UNIT_ROWS
 
 FIRST_ORDER = 3.0
 """F of a step that takes first derivatives only."""
+SMALLEST_SEARCHES = 3.0
+"""What the smallest budget costs at most, in searches at the largest one (trial/smallest)."""
 MEMORY_SHARE = 4
 """A batch may take one quarter of the memory."""
 SPLIT = 0.1
@@ -41,7 +43,7 @@ def lanes_of(
         goal_maps: maps of each interpreter before the attack: the benign one, and a target map if it is another one.
         alarm_passes: F of asking the alarm about one image.
     """
-    alone = [cell.attack.bound(FIRST_ORDER) for cell in cells if cell.against is None]
+    alone = [bound_of(cell, FIRST_ORDER) for cell in cells if cell.against is None]
     shared = 1 + sum(alone)
     own = {name: _own_passes(cells, i, len(alone), goal_maps) for name, i in interpreters.items()}
     costly = [name for name in interpreters if shared <= SPLIT * own[name]]
@@ -57,8 +59,13 @@ def lanes_of(
 def _own_passes(cells: tuple[Cell, ...], interpreter: Interpreter, alone: int, goal_maps: int) -> float:
     """Compute the F of an image for one interpreter alone: its clean maps, its attacks, its judgements."""
     judged = 1 + interpreter.map_passes
-    against = [cell.attack.bound(interpreter.step_passes) for cell in cells if cell.against == interpreter.name]
+    against = [bound_of(cell, interpreter.step_passes) for cell in cells if cell.against == interpreter.name]
     return goal_maps * interpreter.map_passes + judged * (alone + len(against)) + sum(against)
+
+
+def bound_of(cell: Cell, step_passes: float) -> float:
+    """Compute the most F that an image can cost in a cell: the smallest budget costs up to three searches."""
+    return cell.attack.bound(step_passes) * (SMALLEST_SEARCHES if cell.smallest else 1)
 
 
 def batch_that_fits(classifier: Classifier, device: str, workers: int, step_passes: float) -> int:

@@ -13,14 +13,15 @@ from underfire.core.hashing import digest_of
 from underfire.core.place import local
 from underfire.heads import kind_of
 from underfire.images.photos import Folder
+from underfire.metrics.verdict import Ruler
 from underfire.plan.attacks import cells_of
-from underfire.plan.cost import FIRST_ORDER, Lane, batch_that_fits, by_device, lanes_of
+from underfire.plan.cost import FIRST_ORDER, Lane, batch_that_fits, bound_of, by_device, lanes_of
 from underfire.plan.device import devices
 from underfire.plan.files import check_files
 from underfire.plan.settings import AUTO, Settings
 from underfire.plan.targets import target_map_of, targets_of
 from underfire.plan.units import Plan
-from underfire.plan.yardsticks import yardsticks_of
+from underfire.plan.yardsticks import rulers_of, yardsticks_of
 from underfire.registry import VICTIMS, Victims
 
 UNIT_IMAGES = {"cpu": 8, "mps": 16, "cuda": 64}
@@ -55,9 +56,10 @@ def make_plan(settings: Settings, victims: Victims = VICTIMS, earlier: Settings 
     target_map = target_map_of(settings.target_map, planned.classifier, local(folder.root))
     if target_map.digest:  # its absolute path, so that plan.yaml can be run from any folder
         settings = settings.model_copy(update={"target_map": f"{target_map.kind}:{target_map.value}"})
+    yardsticks = yardsticks_of(settings.yardstick or (), planned.classifier, planned.interpreters, settings.options)
     return Plan(
         settings=settings,
-        job=_job(settings, planned, cells, target_map, device),
+        job=_job(settings, planned, cells, target_map, device, rulers_of(cells, yardsticks)),
         photos=photos,
         weights_digest=planned.weights_digest,
         classes_digest=digest_of([planned.classifier.classes.names, planned.classifier.classes.ids]),
@@ -68,7 +70,7 @@ def make_plan(settings: Settings, victims: Victims = VICTIMS, earlier: Settings 
         left_out=(*folder.left_out, *notes),
         targets=targets_of(settings.target, planned.classifier),
         shown=_shown(planned.classifier),
-        yardsticks=yardsticks_of(settings.yardstick or (), planned.classifier, planned.interpreters, settings.options),
+        yardsticks=yardsticks,
     )
 
 
@@ -110,9 +112,9 @@ class PlannedVictim:
     def passes(self, cell: Cell) -> float:
         """Estimate the most F that an image costs in a cell: the search and its judgements."""
         if cell.against is None:
-            return cell.attack.bound(FIRST_ORDER) + len(self.interpreters) + self.map_passes + self.alarm_passes
+            return bound_of(cell, FIRST_ORDER) + len(self.interpreters) + self.map_passes + self.alarm_passes
         interpreter = self.interpreters[cell.against]
-        return cell.attack.bound(interpreter.step_passes) + 1 + interpreter.map_passes + self.alarm_passes
+        return bound_of(cell, interpreter.step_passes) + 1 + interpreter.map_passes + self.alarm_passes
 
 
 def _refuse_unnamed_options(settings: Settings) -> None:
@@ -164,7 +166,12 @@ def _filled(settings: Settings, planned: PlannedVictim, device: str, here: str) 
 
 
 def _job(
-    settings: Settings, planned: PlannedVictim, cells: tuple[Cell, ...], target_map: TargetMap, device: str
+    settings: Settings,
+    planned: PlannedVictim,
+    cells: tuple[Cell, ...],
+    target_map: TargetMap,
+    device: str,
+    rulers: Mapping[str, Ruler],
 ) -> Job:
     return Job(
         source=settings.images,
@@ -174,7 +181,7 @@ def _job(
         interpreter_options={k: v for k, v in settings.options.items() if k in planned.interpreters},
         cells=cells,
         preset=settings.preset,
-        eps=settings.eps,
+        eps=int(settings.eps),
         target=targets_of(settings.target, planned.classifier)[0],
         target_map=target_map,
         seed=settings.seed,
@@ -187,6 +194,7 @@ def _job(
         at=settings.at,
         save_as=settings.save_as or "png",
         through=settings.through or "",
+        rulers=rulers,
     )
 
 

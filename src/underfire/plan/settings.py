@@ -13,7 +13,7 @@ from underfire.core import ClassifierOptions, Limits, UnderfireError
 from underfire.core.naming import DEMO, absolute_name, key_name
 from underfire.core.place import FILES, absolute, absolute_files, is_url
 from underfire.plan.mistakes import sentence
-from underfire.plan.values import Colours, HeadKind, Numbers, Size
+from underfire.plan.values import Colours, HeadKind, Numbers, Size, SmallestEps, SmallestShift, smallest_or_fixed
 
 UNIT_ROWS = 1000
 """Rows of one Parquet part at most."""
@@ -144,11 +144,17 @@ class Settings(BaseModel):
     interpreter: Annotated[tuple[str, ...], flag(ATTACK, "NAME", "Repeat for several.")] = ("cam",)
     attack: Annotated[tuple[str, ...], flag(ATTACK, "NAME", "Repeat for several.")] = ("pgd", "adv2")
     preset: Annotated[str, flag(ATTACK, "paper|fast|thorough", "How much the attacker spends.")] = "fast"
-    eps: Annotated[int, Field(ge=1, le=255), flag(ATTACK, "LEVELS", "L∞ budget in levels of 255.")] = 8
+    eps: Annotated[
+        int,
+        Field(ge=1, le=255),
+        *smallest_or_fixed(SmallestEps, 8),
+        flag(ATTACK, "LEVELS|smallest[:MAX]", "L∞ budget in levels of 255, or the smallest that forges: docs/need.md."),
+    ] = 8
     max_shift: Annotated[
         float,
         Field(ge=0, le=112, allow_inf_nan=False),
-        flag(ATTACK, "PX", "Budget of attacks that bend: px, at an input of 224 px."),
+        *smallest_or_fixed(SmallestShift, 2.0),
+        flag(ATTACK, "PX|smallest[:MAX]", "Budget of attacks that bend: px, at an input of 224 px; or as --eps."),
     ] = 2.0
     at: Annotated[
         Literal["file", "input"],

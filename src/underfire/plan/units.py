@@ -177,6 +177,8 @@ class Plan:
             "units": [(lane.interpreters, lane.batch) for lane in self.lanes],
             "cut": CUT,
         }
+        if self.job.rulers:
+            content["rulers"] = {name: one.name for name, one in self.job.rulers.items()}
         return digest_of(content)
 
     @cached_property

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, ValidationError, WrapValidator
+from pydantic_core import PydanticCustomError
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Side = Annotated[int, Field(ge=16, le=4096)]
@@ -38,3 +39,51 @@ Numbers = Annotated[tuple[Finite, ...], BeforeValidator(_one_for_all), AfterVali
 Colours = Annotated[Literal[1, 3], BeforeValidator(_whole)]
 """Channels of an input."""
 HeadKind = Literal["softmax", "binary", "multilabel"]
+
+
+SMALLEST = "smallest"
+"""Said in place of a budget, or before the largest one: the smallest that forges is searched."""
+SMALLEST_BUDGET = 0.1
+"""The smallest shift that is tried, px; the smallest ε is a level."""
+
+
+class SmallestEps(int):
+    """The largest ε of which the smallest that forges is searched; users write it as 'smallest:8'."""
+
+
+class SmallestShift(float):
+    """The largest shift of bends of which the smallest that forges is searched; users write it as 'smallest:2.0'."""
+
+
+def is_smallest(budget: float) -> bool:
+    """Tell whether the smallest budget is searched, and this is the largest."""
+    return isinstance(budget, SmallestEps | SmallestShift)
+
+
+def smallest_or_fixed(kind: type[SmallestEps] | type[SmallestShift], most: float) -> tuple[Any, Any]:
+    """Make the validator and the serializer of a budget that may be searched.
+
+    Args:
+        kind: what it becomes where it is.
+        most: the largest budget where the user names none.
+    """
+
+    def read(value: Any, handler: Any) -> Any:
+        if isinstance(value, kind):
+            return value
+        word, colon, largest = value.partition(":") if isinstance(value, str) else ("", "", "")
+        if word.strip() != SMALLEST:
+            return handler(value)
+        try:
+            found = kind(handler(largest if colon else most))
+        except ValidationError as e:
+            why = e.errors()[0]["msg"]
+            raise PydanticCustomError("smallest", f"the largest budget is named after the colon: {why}") from e
+        if found < SMALLEST_BUDGET:
+            raise PydanticCustomError("smallest", f"the largest budget that is tried is {SMALLEST_BUDGET} px or more")
+        return found
+
+    def write(value: Any) -> Any:
+        return f"{SMALLEST}:{kind.__repr__(value)}" if isinstance(value, kind) else value
+
+    return WrapValidator(read), PlainSerializer(write)

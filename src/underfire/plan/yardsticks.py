@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from underfire import core
-from underfire.core import Classifier, Interpreter, UnderfireError
+from underfire.core import Cell, Classifier, Interpreter, UnderfireError
 from underfire.metrics import packaged
+from underfire.metrics.verdict import Named, Ruler
 from underfire.metrics.yardstick_file import YardstickFile, read
 
 
@@ -44,3 +45,12 @@ def yardsticks_of(
         one.refuse_other(path, classifier.digest, interpreters[name].digest, options.get(name, {}))
         found[name], named[name] = one, path
     return found
+
+
+def rulers_of(cells: Sequence[Cell], yardsticks: Mapping[str, YardstickFile]) -> dict[str, Ruler]:
+    """Give what tells forged pictures while the smallest budget is searched: interpreter -> ruler; none for no search.
+
+    An audit that has no yardstick makes its own when it is read, which is too late for the search.
+    """
+    against = {cell.against for cell in cells if cell.smallest}
+    return {name: Named(one.yardstick, one.digest) for name, one in yardsticks.items() if name in against}

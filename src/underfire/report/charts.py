@@ -15,6 +15,9 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from underfire.metrics.estimate import Estimate
+from underfire.metrics.smallest import LEVELS
+
 W, H = 460, 300
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 26, 46
 COLOURS = 8
@@ -114,8 +117,42 @@ def roc(curves: Sequence[tuple[Sequence[float], Sequence[float]]], key: str, abo
     return _svg(lines, x, y, key=key, title="ROC", about=about)
 
 
+def within(curves: Sequence[tuple[Sequence[tuple[float, Estimate]], int]], unit: str, key: str, about: str) -> Markup:
+    """Draw the share of photos forged within a budget, with its 95 % band: for each attack its curve, and its style."""
+    most = max((budget for curve, _ in curves for budget, _ in curve), default=1.0)
+    least = 1.0 if unit == LEVELS else 0.1
+    stride = least * math.ceil(most / least / 6)
+    ticks = tuple((stride * i, f"{stride * i:g}") for i in range(int(most / stride + 1e-6) + 1))
+    lines, bands = [], []
+    for curve, style in curves:
+        low, middle, high = (
+            _held([(at, getattr(e, part) or 0.0) for at, e in curve], most) for part in ("low", "value", "high")
+        )
+        lines.append(Curve(middle, style))
+        bands.append((low, high, style))
+    x, y = Axis(f"budget, {unit}", 0, most, ticks), Axis("photos forged within the budget", 0, 1, PERCENT)
+    return _svg(lines, x, y, key=key, title="Smallest budget", about=about, bands=bands)
+
+
+def _held(points: Sequence[tuple[float, float]], most: float) -> list[tuple[float, float]]:
+    """Give the corners of a step function that holds its value up to the next point."""
+    corners, last = [(0.0, 0.0)], 0.0
+    for at, value in points:
+        corners += [(at, last), (at, value)]
+        last = value
+    return [*corners, (most, last)]
+
+
 def _svg(
-    curves: Sequence[Curve], x: Axis, y: Axis, *, key: str, title: str, about: str, mark: float | None = None
+    curves: Sequence[Curve],
+    x: Axis,
+    y: Axis,
+    *,
+    key: str,
+    title: str,
+    about: str,
+    mark: float | None = None,
+    bands: Sequence[tuple[Sequence[tuple[float, float]], Sequence[tuple[float, float]], int]] = (),
 ) -> Markup:
     def px(value: float) -> float:
         return LEFT + x.at(value) * (W - LEFT - RIGHT)
@@ -128,6 +165,7 @@ def _svg(
         f'<title id="{key}-t">{escape(title)}</title><desc id="{key}-d">{escape(about)}</desc>',
         *_frame(x, y, px, py),
         *(_mark(px(mark)) if mark is not None else ()),
+        *(_band(low, high, style, px, py) for low, high, style in bands),
         *(_curve(curve, px, py) for curve in curves),
         "</svg>",
     ]
@@ -157,6 +195,17 @@ def _mark(at: float) -> list[str]:
         f'<path class="mark" d="M{at:.1f} {TOP - 6}V{H - BOTTOM}"/>',
         f'<text class="mark-text" x="{at + shift:.1f}" y="{TOP - 8}" text-anchor="{anchor}">untouched scale</text>',
     ]
+
+
+def _band(
+    low: Sequence[tuple[float, float]],
+    high: Sequence[tuple[float, float]],
+    style: int,
+    px: Callable[[float], float],
+    py: Callable[[float], float],
+) -> str:
+    corners = " ".join(f"{px(x):.1f} {py(y):.1f}" for x, y in (*low, *reversed(high)))
+    return f'<polygon class="band d{style}" points="{corners}"/>'
 
 
 def _curve(curve: Curve, px: Callable[[float], float], py: Callable[[float], float]) -> str:

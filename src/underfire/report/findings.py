@@ -30,7 +30,7 @@ _MEASURED = (
     *("error", "success", "forged", "confidence", "map_l1", "map_iou", "map_rank", "untouched_l1"),
     *("yardstick", "power"),
     *("goal_passes", "passes", "judge_passes", "seconds", "iou_curve", "alarm"),
-    *("image_sha256", "linf_levels"),
+    *("image_sha256", "linf_levels", "flow_max_px", "smallest_eps", "smallest_shift", "smallest_by"),
 )
 
 

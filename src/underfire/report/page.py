@@ -25,6 +25,7 @@ from underfire.report.published import IMAGENET_CLASSES, network_of, printed, pu
 from underfire.report.sanity import checked_photos
 from underfire.report.sanity import sanity as sanity_of
 from underfire.report.settings import settings
+from underfire.report.smallest import smallest
 from underfire.report.text import number, pretty
 from underfire.report.understanding import understanding
 from underfire.report.whole import whole_galleries
@@ -105,6 +106,7 @@ def method(context: Context) -> Section:
         "joint": _attacks(found, joint=True),
         "defenses": [name for name in found.distinct("defense") if name != "none"],
         "eps": found.distinct("eps"),
+        "searched": str(found.plan.get("eps")).startswith("smallest"),
         "largest": pc.max(found.table.filter(pc.is_valid(found.table["eps"]))["linf_levels"]).as_py(),
         "shift": pc.max(found.table["flow_max_px"]).as_py(),
         "photos": len(found.with_results),
@@ -222,6 +224,7 @@ SECTIONS: tuple[Callable[[Context], Section | None], ...] = (
     headline,
     method,
     results,
+    smallest,
     distances,
     defense,
     files,

@@ -98,7 +98,12 @@ def levels(n: int) -> str:
     return f"{n} of {LEVELS} levels"
 
 
-FILTERS = (percent, share, sample, few, number, interval, share_interval, count, dash, levels)
+def budget(value: float | None) -> str:
+    """Write a budget, in levels or px; None: larger than any that was tried."""
+    return "more" if value is None else f"{value:g}"
+
+
+FILTERS = (budget, percent, share, sample, few, number, interval, share_interval, count, dash, levels)
 """Filters of the templates, by these names."""
 PRETTY = {
     "pgd": "PGD",

@@ -22,8 +22,7 @@ _LATER: dict[str, Any] = {
     **dict.fromkeys(("head", "target", "copies", "impostors")),
     **{"at": "input", "door": None, "saved_as": None, "saved_instead": None, "through": None, "file_sha256": None},
     **{"file_width": None, "file_height": None, "decoded_linf": None, "decoded_mean": None, "seen": None},
-    "rescue": None,
-    **{"alarm_expected": None, "alarm_bound": None},
+    **dict.fromkeys(("rescue", "alarm_expected", "alarm_bound", "smallest_eps", "smallest_shift", "smallest_by")),
 }
 """Columns that came after version 4, or into version 5 itself, and what earlier rows have there."""
 _ARROW: dict[Any, pa.DataType] = {

@@ -11,7 +11,7 @@ from underfire.core import Cell, Job, Maps, Photo, Record
 from underfire.core.place import slug
 from underfire.images import pixels
 from underfire.trial.batch import Batch
-from underfire.trial.forge import Forged
+from underfire.trial.forged import Forged
 from underfire.trial.judge import Judged
 from underfire.trial.saved import rounded
 

@@ -2,73 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
-from torch import Tensor
 
-from underfire.core import COLUMNS, Cell, Found, Goal, ImageErrors, Job, PerImage, UnderfireError, Victim, hashing
-from underfire.trial.alarms import Alarms
+from underfire.core import (
+    COLUMNS,
+    Cell,
+    Found,
+    Goal,
+    ImageErrors,
+    Job,
+    PerImage,
+    Resume,
+    UnderfireError,
+    Victim,
+    hashing,
+)
 from underfire.trial.batch import Batch
-from underfire.trial.load import Levels
-from underfire.trial.saved import FileFacts, Saved, chosen, entrance_of, nothing, save_files, save_inputs
+from underfire.trial.forged import Forged
+from underfire.trial.saved import entrance_of, nothing, save_files, save_inputs
+from underfire.trial.smallest import smallest
 from underfire.trial.system import System
-
-
-@dataclass(frozen=True)
-class Forged:
-    """N adversarial images as read back from their files.
-
-    Args:
-        clean: the photos that they were made of; its errors say why others were not.
-        saved: the files, and what the classifier is shown of them.
-        steps: (N,) steps of the search.
-        passes: (N,) F of the search with all its own checks.
-        extras: further columns of the record, (N,) each.
-        alarms: what the defense says of the images; None without one.
-    """
-
-    clean: Batch
-    saved: Saved
-    steps: Tensor
-    passes: PerImage
-    extras: Mapping[str, PerImage] = field(default_factory=dict)
-    alarms: Alarms | None = None
-
-    @property
-    def files(self) -> tuple[bytes, ...]:
-        """(N,) the files."""
-        return self.saved.files
-
-    @property
-    def levels(self) -> Levels:
-        """(N, H, W, 3) what the classifier is shown of them."""
-        return self.saved.levels
-
-    @property
-    def linf(self) -> PerImage:
-        """(N,) largest change of a pixel, in levels of 255."""
-        return self.saved.linf
-
-    @property
-    def facts(self) -> tuple[FileFacts, ...]:
-        """(N,) what is known of forged files; empty where inputs were forged."""
-        return self.saved.facts
-
-    def without(self, errors: Mapping[int, str]) -> Forged:
-        """Set aside the images of ``errors`` (by place in the unit), as `Batch.without`."""
-        clean, keep = self.clean.without(errors), self.clean.outside(errors)
-        if bool(keep.all()):
-            return replace(self, clean=clean)
-        return Forged(
-            clean,
-            chosen(self.saved, keep.nonzero()[:, 0].tolist()),
-            self.steps[keep],
-            self.passes[keep],
-            {column: values[keep] for column, values in self.extras.items()},
-            self.alarms and self.alarms.select(keep),
-        )
 
 
 def forge(system: System, job: Job, cell: Cell, batch: Batch) -> Forged:
@@ -76,6 +31,8 @@ def forge(system: System, job: Job, cell: Cell, batch: Batch) -> Forged:
     able = batch if cell.against is None else batch.without(batch.goals[cell.against].errors)
     while len(able):
         try:
+            if cell.smallest:
+                return smallest(system, job, cell, able, _attacked)
             return _attacked(system, job, cell, able)
         except ImageErrors as e:
             if not e.by_row:
@@ -92,25 +49,26 @@ def forge(system: System, job: Job, cell: Cell, batch: Batch) -> Forged:
     return Forged(able, nothing(able.levels), none, none)
 
 
-def _attacked(system: System, job: Job, cell: Cell, able: Batch) -> Forged:
+def _attacked(system: System, job: Job, cell: Cell, able: Batch, resume: Resume | None = None) -> Forged:
     against = () if cell.against is None else (system.interpreters[cell.against],)
     goal = goal_of(job, able, () if cell.against is None else (cell.against,))
     seeds = [hashing.seed_of(job.seed, photo, cell.attack.name) for photo in able.photos]
     x = able.x.clone()  # an attack may write into it
     entrance = entrance_of(system, job, able, cell.attack.name)
     lanes = () if entrance is None else tuple(entrance.lanes)
+    more: dict[str, Any] = {} if resume is None else {"resume": resume}  # which other packages' attacks do not know
     with (
         torch.enable_grad(),  # whatever is around an audit in somebody's own program
         torch.autocast(x.device.type, torch.bfloat16, enabled=job.precision == "bf16"),
         system.classifier.meter.counting(len(able)) as spent,
     ):
-        found = cell.attack.run(Victim(system.classifier, against, entrance, system.watcher), x, goal, seeds)
+        found = cell.attack.run(Victim(system.classifier, against, entrance, system.watcher), x, goal, seeds, **more)
     _check_extras(cell, found)
     _check_finite(cell, found)
     saved = save_files(system, cell, able, found, lanes) if lanes else save_inputs(cell, able, found)
     _check_budget(cell, saved.linf)
     extras = {column: values.detach().cpu() for column, values in found.extras.items()}
-    return Forged(able, saved, found.steps.cpu(), spent.passes, extras)
+    return Forged(able, saved, found.steps.cpu(), spent.passes, extras, resume=found.resume)
 
 
 def goal_of(job: Job, able: Batch, against: tuple[str, ...]) -> Goal:

@@ -11,7 +11,7 @@ from typing import Any
 from underfire.core import Cell, ForgeUnit, Job, JudgeUnit, Photo, Record, Scale, ScaleUnit, Unit
 from underfire.trial.batch import Batch
 from underfire.trial.files import Names, cell_name, made_name, names_of
-from underfire.trial.forge import Forged
+from underfire.trial.forged import Forged
 from underfire.trial.judge import Judged, Judgement
 from underfire.trial.load import Loaded
 
@@ -249,6 +249,7 @@ def _forged(forged: Forged, n: int) -> dict[str, Any]:
         "steps": int(forged.steps[n]),
         "passes": float(forged.passes[n]),
         **{column: values[n].item() for column, values in forged.extras.items()},
+        **(forged.notes[n] if forged.notes else {}),
     }
 
 

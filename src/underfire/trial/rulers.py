@@ -14,6 +14,12 @@ from underfire.trial.trial import Trial
 from underfire.trial.yardstick import measure_scale
 
 
+def packaged_here(system: System, judge: Interpreter, plain: bool) -> dict[str, Ruler]:
+    """Find the packaged yardstick of an interpreter; empty where there is none. Arguments as of `rulers_here`."""
+    known = packaged.fitting(system.classifier.digest, judge.name, judge.digest, {}) if plain else None
+    return {} if known is None else {judge.name: Named(known.yardstick, known.digest[:NAME_LENGTH])}
+
+
 def rulers_here(system: System, judge: Interpreter, trial: Trial, plain: bool) -> dict[str, Ruler]:
     """Find the packaged yardstick of an interpreter, or make one from the images that were given.
 
@@ -26,9 +32,8 @@ def rulers_here(system: System, judge: Interpreter, trial: Trial, plain: bool) -
     Returns:
         Interpreter -> what its maps are judged with; empty where there are too few images.
     """
-    known = packaged.fitting(system.classifier.digest, judge.name, judge.digest, {}) if plain else None
-    if known is not None:
-        return {judge.name: Named(known.yardstick, known.digest[:NAME_LENGTH])}
+    if known := packaged_here(system, judge, plain):
+        return known
     if len(trial.loaded.rows) < FEWEST:
         return {}
     pgd = pgd_of(map(asdict, trial.records), judge.name)

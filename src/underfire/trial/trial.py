@@ -13,7 +13,8 @@ from dataclasses import replace
 from underfire.core import Cell, Job, Record
 from underfire.trial import files, rows
 from underfire.trial.alarms import alarms
-from underfire.trial.forge import Forged, forge
+from underfire.trial.forge import forge
+from underfire.trial.forged import Forged
 from underfire.trial.goal import look
 from underfire.trial.judge import Judged, judge
 from underfire.trial.load import Loaded

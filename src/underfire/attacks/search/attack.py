@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, ParamSpec
 
 from underfire.attacks.search.ball import Ball
@@ -12,9 +12,11 @@ from underfire.attacks.search.loop import search
 from underfire.attacks.search.objective import PredictionAlone, PredictionAndMap
 from underfire.attacks.search.rescue import Rescue
 from underfire.attacks.search.settings import SearchSettings
-from underfire.core import Found, Goal, Images, UnderfireError, Victim
+from underfire.core import Found, Goal, Images, Resume, UnderfireError, Victim
 
 P = ParamSpec("P")
+TENTHS = 10
+"""Shifts of bends are searched in tenths of a pixel."""
 
 
 @dataclass(frozen=True)
@@ -67,14 +69,34 @@ class SearchAttack:
         alone = 0.0 if self.rescue is None else self.rescue.bound()
         return self.settings.bound(self.objective.step_passes(step_passes)) + alone
 
-    def run(self, victim: Victim, x: Images, goal: Goal, seeds: Sequence[int]) -> Found:
+    @property
+    def bends(self) -> bool:
+        """Whether its budget is a shift."""
+        return isinstance(self.space, Flow)
+
+    @property
+    def budget(self) -> int:
+        """Its budget in whole levels, or in tenths of a pixel."""
+        return self.space.eps if isinstance(self.space, Ball) else int(TENTHS * self.space.max_shift + 1e-6)
+
+    def within(self, budget: int, share: float) -> SearchAttack:
+        """Return the same search with a smaller budget and a share of its steps, and without a rescue."""
+        settings = self.settings.shortened(share)
+        if isinstance(self.space, Ball):
+            return replace(self, space=replace(self.space, eps=budget), settings=settings, rescue=None)
+        return replace(self, space=replace(self.space, max_shift=budget / TENTHS), settings=settings, rescue=None)
+
+    def run(self, victim: Victim, x: Images, goal: Goal, seeds: Sequence[int], resume: Resume | None = None) -> Found:
         """Search adversarial images for the clean images ``x`` (N, 3, H, W); ``seeds`` are for starts that are drawn.
+
+        With ``resume`` it goes on from there, and says where another search can go on.
 
         Raises:
             UnderfireError: for a victim that the objective is not made for.
         """
         space = SeededFlow(self.space, tuple(seeds)) if isinstance(self.space, Flow) else self.space
-        return search(victim, x, goal, space, self.settings, self.objective.surrogate_for(victim), self.rescue)
+        surrogate = self.objective.surrogate_for(victim)
+        return search(victim, x, goal, space, self.settings, surrogate, self.rescue, resume)
 
     def spelling(self) -> tuple[str, dict[str, Any]]:
         """Give the name and the fields that digests know this attack by: each name had a class of its own once."""

@@ -10,7 +10,7 @@ The bounds are whole levels of the clean PNG, so rounding can never leave the ba
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -126,6 +126,14 @@ class BallWalk:
 
     def _at(self, share: PerImage) -> Tensor:
         return (self.position - share.view(-1, 1, 1, 1) * self._aimed).clamp(self.low, self.high)
+
+    def where(self, row: int) -> Tensor:
+        """Give the position of one image, (1, 3, H, W) in levels."""
+        return self.position[row : row + 1].clone()
+
+    def go_to(self, positions: Sequence[Tensor]) -> None:
+        """Go to the nearest positions in the ball."""
+        self.position = torch.cat(list(positions)).to(self.position).clamp(self.low, self.high)
 
     def select(self, keep: Tensor) -> None:
         """Keep only the rows ``keep`` (bool (N,))."""

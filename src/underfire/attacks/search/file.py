@@ -95,6 +95,16 @@ class FileWalk:
         """Return what was kept of each file, (1, 3, h, w) in 8-bit levels."""
         return self._kept
 
+    def where(self, row: int) -> Tensor:
+        """Give the position in one file."""
+        found: Tensor = self.walks[row].where(0)
+        return found
+
+    def go_to(self, positions: Sequence[Tensor]) -> None:
+        """Go to a position in each file."""
+        for walk, position in zip(self.walks, positions, strict=True):
+            walk.go_to([position])
+
     def select(self, keep: Tensor) -> None:
         """Keep only the rows ``keep`` (bool (N,))."""
         chosen = keep.nonzero()[:, 0].tolist()

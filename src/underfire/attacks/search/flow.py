@@ -216,6 +216,14 @@ class FlowWalk:
         cut: Tensor = flow * (bound / (flow / self.scale).norm(dim=1, keepdim=True).clamp_min(bound))
         return cut
 
+    def where(self, row: int) -> Tensor:
+        """Give the flow of one image, (1, 2, H, W) in px."""
+        return self.flow[row : row + 1].detach().clone()
+
+    def go_to(self, positions: Sequence[Tensor]) -> None:
+        """Go to these flows, cut to the bound."""
+        self.flow = self._inside(torch.cat(list(positions)).to(self.flow))
+
     def select(self, keep: Tensor) -> None:
         """Keep only the rows ``keep`` (bool (N,))."""
         self.x, self.flow = self.x[keep], self.flow.detach()[keep]

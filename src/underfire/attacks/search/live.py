@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -13,6 +12,7 @@ from underfire.attacks.search.file import FileWalk
 from underfire.attacks.search.finite import POSITION, NotFinite, origin, rows_of
 from underfire.attacks.search.halving import Bisecting, halve
 from underfire.attacks.search.settings import SearchSettings
+from underfire.attacks.search.walks import Keeping, Ranking, Resuming
 from underfire.core import (
     Goal,
     ImageErrors,
@@ -20,6 +20,7 @@ from underfire.core import (
     Maps,
     PerImage,
     Perturbation,
+    Resume,
     SearchWalk,
     Surrogate,
     Terms,
@@ -34,33 +35,6 @@ YIELD, RECOVER, SMALLEST_SHARE = 0.8, 1.1, 1e-3
 
 SMALLEST_UNIT = 1e-6
 """The smallest ℓ_int that λ is counted in: below it the map has not moved."""
-
-
-@runtime_checkable
-class Keeping(Protocol):
-    """A walk whose images are not all that is searched: it keeps what is behind the best of them itself."""
-
-    def keep(self, better: Tensor) -> None:
-        """Keep what is behind the last `images`, in the rows ``better`` (bool (N,))."""
-
-    def kept(self) -> Sequence[Tensor]:
-        """Return what was kept, for each image of the whole batch."""
-
-
-@runtime_checkable
-class Restarting(Protocol):
-    """A walk that may begin anew when the map begins to count."""
-
-    def begin_map(self) -> None:
-        """Hear that the map counts from here on."""
-
-
-@runtime_checkable
-class Ranking(Protocol):
-    """A surrogate that knows better than the maps' distance which iterate is the best."""
-
-    def ranked(self, x: Images) -> PerImage:
-        """Tell with the real interpreters how far ``x`` is from what is wanted: (N,) in [0, 1]."""
 
 
 class LiveBatch:
@@ -84,7 +58,9 @@ class LiveBatch:
         self.share = torch.ones(len(x), dtype=x.dtype, device=x.device)
         """Each image's own share of λ, in (0, 1]."""
         self.unit: PerImage | None = None
-        """Each image's own ℓ_int when the map began to count."""
+        """(N,) ℓ_int of each image of the whole batch when the map began to count."""
+        self.places: list[Tensor] | None = None
+        """(N,) where the best of each image is; None: nobody asks."""
         self.stopped = False
         """Whether whoever watches has ended the search."""
         self.maps: Mapping[str, Maps] = {}
@@ -190,7 +166,7 @@ class LiveBatch:
         if settings.relative and self.surrogate is not None:
             if self.unit is None:
                 self.unit = terms.loss.detach().clamp_min(SMALLEST_UNIT)
-            own = own / self.unit
+            own = own / self.unit[self.rows]
         return own
 
     def _alone(self, loss: PerImage) -> PerImage:
@@ -218,6 +194,9 @@ class LiveBatch:
 
     def keep(self, better: Tensor) -> None:
         """Keep what is behind the last images in the rows ``better`` (bool (n,)), where that is more than they are."""
+        if self.places is not None and isinstance(self.walk, Resuming):
+            for n in better.nonzero()[:, 0].tolist():
+                self.places[int(self.rows[n])] = self.walk.where(n)
         if isinstance(self.walk, Keeping):
             self.walk.keep(better)
 
@@ -229,6 +208,15 @@ class LiveBatch:
         """Move the surrogate's inner state after a step from ``x_hat``."""
         if self.surrogate is not None:
             self.surrogate.advance(x_hat, progress)
+
+    def go_on(self, resume: Resume) -> None:
+        """Go on where an earlier search was at its best, and remember where this one is."""
+        if not isinstance(self.walk, Resuming):
+            raise UnderfireError("This search space has no budget that can be made smaller: give a fixed one.")
+        if resume.positions:
+            self.walk.go_to(resume.positions)
+        self.unit = resume.unit
+        self.places = [self.walk.where(n) for n in range(len(self.rows))]
 
     def begin(self, space: Perturbation) -> None:
         """Begin anew at the clean images that are left, in another space and on the prediction alone."""
@@ -244,7 +232,6 @@ class LiveBatch:
             return
         self.rows, self.x, self.goal = self.rows[keep], self.x[keep], self.goal.select(keep)
         self.share = self.share[keep]
-        self.unit = None if self.unit is None else self.unit[keep]
         self.walk.select(keep)
         self.victim.classifier.meter.select(keep)
         if self.surrogate is not None:

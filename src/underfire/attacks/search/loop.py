@@ -16,12 +16,13 @@ from torch import Tensor
 
 from underfire.attacks.search.best import Best
 from underfire.attacks.search.file import FileWalk
-from underfire.attacks.search.live import LiveBatch, Restarting
+from underfire.attacks.search.live import LiveBatch
 from underfire.attacks.search.objective import MakeSurrogate
 from underfire.attacks.search.rescue import Rescue
 from underfire.attacks.search.settings import SearchSettings
 from underfire.attacks.search.success import Reached
-from underfire.core import Found, Goal, Images, PerImage, Perturbation, Victim
+from underfire.attacks.search.walks import Restarting
+from underfire.core import Found, Goal, Images, PerImage, Perturbation, Resume, Victim
 from underfire.core.watch import Glimpse
 
 
@@ -33,6 +34,7 @@ def search(
     settings: SearchSettings,
     make_surrogate: MakeSurrogate | None = None,
     rescue: Rescue | None = None,
+    resume: Resume | None = None,
 ) -> Found:
     """Search one batch.
 
@@ -44,19 +46,23 @@ def search(
         settings: how long and how hard.
         make_surrogate: the attacker's side of the interpreters; None attacks the prediction alone.
         rescue: what images get whose class is not reached in the end; None: nothing more.
+        resume: where to go on; then what is found says where another search can go on.
     """
     walk = space.walk(x) if victim.files is None else FileWalk(space, victim.files)
     best, live = Best(x, settings.success(make_surrogate is not None)), LiveBatch(victim, x, goal, walk)
+    if resume is not None:
+        live.go_on(resume)
     steps = _walked(live, best, settings, make_surrogate)
+    again = None if resume is None else Resume(live.places or (), live.unit)
     if rescue is None:
-        return Found(best.images, steps, best.extras, live.parts())
+        return Found(best.images, steps, best.extras, live.parts(), again)
     lost = ~best.reached
     if bool(lost.any()) and not live.stopped:
         live.select(lost[live.rows])
         live.begin(rescue.space)
         best.success = rescue.settings.success(with_map=False)
         steps += _walked(live, best, rescue.settings)
-    return Found(best.images, steps, best.extras | {"rescue": lost}, live.parts())
+    return Found(best.images, steps, best.extras | {"rescue": lost}, live.parts(), again)
 
 
 def _walked(

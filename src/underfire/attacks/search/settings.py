@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -171,6 +171,11 @@ class SearchSettings:
                 f"steps = {self.steps}, warmup = {self.warmup}, check = {self.check}: the warm-up is a part of the "
                 "steps, and checks are 1 step apart or more (0: none)."
             )
+
+    def shortened(self, share: float) -> SearchSettings:
+        """Give the same search in a share of its steps: all schedules are gone through, in larger strides."""
+        steps, warmup, check = (round(n * share) for n in (self.steps, self.warmup, self.check))
+        return replace(self, steps=steps, warmup=warmup, check=max(1, check) if self.check else 0)
 
     def success(self, with_map: bool) -> Success:
         """Give what counts as success, with a map to reach or without."""
