@@ -26,8 +26,10 @@ from underfire.core import Outcome, Quiet
 from underfire.store import STAGES, Store, encode
 from underfire.study.agenda import make_agenda
 from underfire.study.crossing import crossings
+from underfire.study.page import render
 from underfire.study.plan import read
 from underfire.study.planned import PlannedAudit, plan_audits
+from underfire.study.results import load
 
 HERE = Path(__file__).parent
 KEPT = HERE / "results/study"
@@ -67,7 +69,9 @@ def main() -> None:
     else:
         show_study(study, WORK, samples=0)
         PAGE.parent.mkdir(exist_ok=True)
-        shutil.copy(WORK / "study.html", PAGE)
+        PAGE.write_text(
+            render(load(WORK), samples=0), encoding="utf-8"
+        )  # without links to folders that are not beside it
         for one in planned:
             keep(one.audit.folder)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from urllib.parse import quote
 
 from underfire.core import LEVELS
 from underfire.metrics.decision import FEW
@@ -98,7 +99,17 @@ def levels(n: int) -> str:
     return f"{n} of {LEVELS} levels"
 
 
-FILTERS = (percent, share, sample, few, number, interval, share_interval, count, dash, levels)
+def first_name(name: str) -> str:
+    """Cut a class name to the first of its synonyms, as ImageNet lists them: 'cellular telephone, cellphone, …'."""
+    return name.partition(",")[0]
+
+
+def href(path: str) -> str:
+    """Write the path of a file of the folder as a relative link; a colon in it never makes it another scheme."""
+    return quote(path, safe="/")
+
+
+FILTERS = (percent, share, sample, few, number, interval, share_interval, count, dash, levels, first_name, href)
 """Filters of the templates, by these names."""
 PRETTY = {
     "pgd": "PGD",
