@@ -135,8 +135,12 @@ def columns() -> Iterable[str]:
             yield f"| `{ast.unparse(node.target)}` | {kind} | {' '.join(str(told).split())} |"
 
 
-
-TABLES: dict[str, Callable[[], Iterable[str]]] = {"short": short, "measured": measured, "trials": trials, "columns": columns}
+TABLES: dict[str, Callable[[], Iterable[str]]] = {
+    "short": short,
+    "measured": measured,
+    "trials": trials,
+    "columns": columns,
+}
 
 
 def filled(text: str) -> str:

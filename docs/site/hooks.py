@@ -50,7 +50,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that lie elsewhere, the notebooks and the help of the command line."""
     for name, page in PAGES.items():
         text = (ROOT / name).read_text(encoding="utf-8")
-        files.append(File.generated(config, page, content=_LINK.sub(lambda m: _from_root(m), text)))
+        files.append(File.generated(config, page, content=_LINK.sub(_from_root, text)))
     files.append(File.generated(config, "commands.md", content=commands()))
     for path in sorted((ROOT / "docs/notebooks").glob("*.ipynb")):
         files.append(File.generated(config, f"notebooks/{path.stem}.md", content=notebook(path)))

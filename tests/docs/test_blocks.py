@@ -1,7 +1,7 @@
 """What a page tells a reader to type works: Python blocks run, and command lines are ones that underfire has.
 
-A page's Python blocks run one after the other, as a reader would, with few steps of search. Pages whose blocks need what
-takes minutes to make are compiled only, and say here why.
+A page's Python blocks run one after the other, as a reader would, with few steps of search. Blocks that need what
+takes minutes to make are compiled only; why, stands here.
 """
 
 from __future__ import annotations
