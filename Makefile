@@ -21,7 +21,7 @@ check: .venv
 
 # The documentation as a site that loads nothing from anywhere; a warning is an error. Open site/index.html.
 docs: .venv
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "file://$(CURDIR)/site/index.html"
 
 # Made once; made again when what it holds has changed. An interrupted install leaves no stamp and is made again.

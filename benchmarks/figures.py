@@ -75,7 +75,10 @@ def _told(e: Estimate) -> str:
 
 def short() -> Iterable[str]:
     """Four lines for a stranger: what the attack on the prediction does, and what the joint attack does."""
-    yield "| explanation | photos | attacker’s class reached | map moved (L1), PGD → ADV² | forged, PGD → ADV² | wrong maps noticed |"
+    yield (
+        "| explanation | photos | attacker’s class reached "
+        "| map moved (L1), PGD → ADV² | forged, PGD → ADV² | wrong maps noticed |"
+    )
     yield "|---|---|---|---|---|---|"
     for name in INTERPRETERS:
         rows = rows_of(f"{name}-fast")
