@@ -295,6 +295,7 @@ def test_numbers_as_text() -> None:
     assert text.share_interval(Estimate(0.5, 0.25, 0.75, 10)) == "25–75\u00a0%"
     assert text.interval(Estimate(0.99, -0.2, 1.2, 10), 2, 0, 1) == "0\u2009–\u20091.0"
     assert text.interval(Estimate(0.5, None, None, 1)) == ""
+    assert text.interval(Estimate(1.0, 0.999, 1.0, 10), 2, 0, 1) == "", "it says nothing that the mean does not"
 
 
 def test_page_stays_small_with_many_rows(tmp_path: Path) -> None:

@@ -70,11 +70,12 @@ def sample(estimate: Estimate) -> str:
 
 
 def interval(estimate: Estimate, digits: int = 2, low: float = -math.inf, high: float | None = None) -> str:
-    """Write the 95 % interval of a mean, cut to the quantity's own bounds; empty where there is none."""
+    """Write the 95 % interval of a mean, cut to the quantity's own bounds; empty where there is none, or one number."""
     if estimate.low is None or estimate.high is None:
         return ""
     top = estimate.high if high is None else min(high, estimate.high)
-    return f"{number(max(low, estimate.low), digits)}\u2009–\u2009{number(top, digits)}"
+    ends = number(max(low, estimate.low), digits), number(top, digits)
+    return "" if ends[0] == ends[1] else "\u2009–\u2009".join(ends)
 
 
 def share_interval(estimate: Estimate, unit: str = f"{NBSP}%") -> str:
