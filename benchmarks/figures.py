@@ -21,7 +21,7 @@ from underfire.metrics import packaged
 from underfire.metrics.estimate import Estimate, mean, rate
 from underfire.metrics.summary import photos
 from underfire.metrics.verdict import Named, Ruler, verdict
-from underfire.report.text import number, percent, pretty, share_interval
+from underfire.report.text import interval, number, percent, pretty, share_interval
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/results"
@@ -68,6 +68,14 @@ def _mean(rows: list[Row], column: str) -> str:
     return number(found, 3 if column == "confidence" else 2)
 
 
+def _spread(rows: list[Row], column: str, low: float = 0.0, high: float = 1.0) -> str:
+    """A mean with its interval, where that says more."""
+    found = mean([row[column] for row in rows], photos(rows))
+    digits = 3 if column == "confidence" else 2
+    between = interval(found, digits, low, high)
+    return number(found.value, digits) + (f" ({between})" if between else "")
+
+
 def _told(e: Estimate) -> str:
     """A rate with its interval."""
     return f"{percent(e.value, e.n)} ({share_interval(e, '')})"
@@ -108,7 +116,7 @@ def _line(name: str, attack: str, of: list[Row]) -> str:
     flow = f", bends of {_mean(of, 'flow_mean_px')} px" if of[0].get("flow_mean_px") else ""
     return (
         f"| {pretty(name)} | {pretty(attack)} `{of[0]['preset']}`{flow} | {len(of)} | {_told(_rate(of, 'success'))} "
-        f"| {_mean(of, 'confidence')} | {_mean(of, 'map_l1')} | {_mean(of, 'map_iou')} "
+        f"| {_spread(of, 'confidence')} | {_spread(of, 'map_l1')} | {_spread(of, 'map_iou')} "
         f"| {_told(_rate(of, 'forged'))} | {_mean(of, 'passes')} |"
     )
 
