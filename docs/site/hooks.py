@@ -16,11 +16,16 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
+import underfire
+
 ROOT = Path(__file__).parents[2]
 PAGES = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md", "SECURITY.md": "security.md"}
 """Files beside the README that are pages of the site."""
 ELSEWHERE = {**PAGES, "README.md": "index.md"}
 _LINK = re.compile(r"(\]\()([^)\s:#]+)(#[^)\s]*)?(\))")
+
+_PUBLIC = re.compile(r"^::: underfire\.(\w+)$", re.MULTILINE)
+"""A public name: the page says `underfire.attack`, and its module is found where the package finds it."""
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -80,7 +85,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
             return f"{before}{posixpath.relpath(_listing(target, files, config), here or '.')}{after}"
         return f"{before}{posixpath.relpath(_copy(target, files, config), here or '.')}{after}"
 
-    return _LINK.sub(turned, markdown)
+    return _PUBLIC.sub(lambda m: f"::: underfire.{underfire._HOME[m[1]]}.{m[1]}", _LINK.sub(turned, markdown))
 
 
 def _copy(target: str, files: Files, config: MkDocsConfig) -> str:

@@ -12,6 +12,8 @@ from urllib.parse import unquote
 
 import pytest
 
+import underfire
+
 pytest.importorskip("mkdocs", reason="the extra 'docs' is not installed")
 pytest.importorskip("material", reason="the extra 'docs' is not installed")
 
@@ -63,6 +65,11 @@ def test_every_way_in_is_there(site: Path) -> None:
     missing = [name for name in (*WAYS_IN, "index", "commands", "changelog") if not (site / f"{name}.html").is_file()]
     assert missing == []
     assert (site / "notebooks/try.html").is_file()
+
+
+def test_the_reference_has_every_public_name(pages: dict[Path, _Links], site: Path) -> None:
+    found = {name.rpartition(".")[2] for name in pages[site / "reference.html"].ids}
+    assert set(underfire.__all__) <= found
 
 
 def test_no_link_is_broken(site: Path, pages: dict[Path, _Links]) -> None:
