@@ -42,9 +42,10 @@ from underfire.store import STAGES, Store, encode
 from underfire.study.agenda import Agenda, make_agenda
 from underfire.study.crossing import crossings
 from underfire.study.log import StudyLog
-from underfire.study.page import write_study
+from underfire.study.page import render
 from underfire.study.plan import Study
 from underfire.study.planned import PlannedAudit, plan_audits
+from underfire.study.results import load
 
 from study_tables import write_tables  # isort: skip
 
@@ -91,7 +92,8 @@ def main() -> None:
     else:
         show_study(study, WORK, samples=0)
         PAGE.parent.mkdir(exist_ok=True)
-        shutil.copy(WORK / "study.html", PAGE)
+        # Without links to folders that are not beside it.
+        PAGE.write_text(render(load(WORK), samples=0), encoding="utf-8")
         write_tables(WORK, PAGE.parent / "README.md")
         for one in planned:
             keep(one.audit.folder, given.kept)
@@ -136,7 +138,7 @@ def page(agenda: Agenda, planned: Sequence[PlannedAudit]) -> None:
     with contextlib.ExitStack() as stack:
         begin(planned, stack)
     StudyLog(agenda, planned, WORK)
-    shutil.copy(write_study(WORK, samples=0), PAGE)
+    PAGE.write_text(render(load(WORK), samples=0), encoding="utf-8")  # no links: the folders are not beside it
     write_tables(WORK, PAGE.parent / "README.md")
 
 

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from support.e2e import TOY, photo, photos, records, temporaries, underfire
+from underfire import __version__
 from underfire.core import Unit, UnitResult
 from underfire.trial.run import run_unit
 
@@ -46,6 +47,12 @@ def test_help_shows_an_example_and_every_default(words: list[str]) -> None:
     if words[0] in ("run", "plan"):
         assert "[default: fast]" in said.out
         assert "underfire " + words[0] + " --images photos" in said.out
+
+
+def test_the_version_is_told_and_nothing_is_run() -> None:
+    said = underfire("--version")
+    assert (said.code, said.err) == (0, "")
+    assert said.out == f"underfire {__version__}\n"
 
 
 def test_run_writes_plan_records_and_report_and_a_table_for_80_columns(

@@ -59,3 +59,12 @@ def test_a_failure_names_the_stage_that_it_happened_in(out: Path) -> None:
     assert "No time. judged again: ADV² against CAM under GRAD" in errors
     assert "No net. judged again: PGD under CAM on toy2" in errors
     assert "3 of 3 photos" in errors
+
+
+def test_without_failures_there_is_no_section_of_them(tmp_path: Path) -> None:
+    with Store(tmp_path).open() as store:
+        store.put("records", "u", [row(0, "pgd", None, "cam")], {}, {})
+    (tmp_path / "plan.yaml").write_text("{}\n", encoding="utf-8")
+    page = render(findings.load(tmp_path), 0)
+    assert 'id="results"' in page
+    assert "Photos without a result" not in page

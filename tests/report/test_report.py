@@ -10,6 +10,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
@@ -26,7 +27,7 @@ from underfire.report import findings, gallery, published, text
 from underfire.report.page import SECTIONS, render, write_report
 from underfire.store import Store, judged, schema
 
-VOID = {"meta", "link", "img", "br", "path", "circle"}
+VOID = {"meta", "link", "img", "br", "path", "circle", "input"}
 PLAN: dict[str, Any] = {
     "images": "photos",
     "classifier": "toynet",
@@ -112,7 +113,7 @@ class _Reader(HTMLParser):
         return [attrs for name, attrs in self.tags if name == tag]
 
 
-def test_page_nests_and_can_be_read_without_eyes(page: str) -> None:
+def test_page_nests_and_can_be_read_without_eyes(out: Path, page: str) -> None:
     reader = _Reader(page)
     ids = [attrs["id"] for _, attrs in reader.tags if "id" in attrs]
     assert len(ids) == len(set(ids))
@@ -121,13 +122,39 @@ def test_page_nests_and_can_be_read_without_eyes(page: str) -> None:
     assert reader.all("img")
     assert all(attrs["alt"] for attrs in reader.all("img"))
     assert len(reader.all("caption")) == len(reader.all("table"))
-    targets = {attrs["href"] for attrs in reader.all("a")}
-    assert targets <= {f"#{i}" for i in ids}
+    targets = {str(attrs["href"]) for attrs in reader.all("a")}
+    assert {t for t in targets if t.startswith("#")} <= {f"#{i}" for i in ids}
+    files = {t for t in targets if not t.startswith("#")}
+    assert {"plan.yaml", "records", "images", "images/u/0.png", "images/u/0.adv.png"} <= files
+    assert all((out / unquote(name)).exists() for name in files)
+
+
+@pytest.mark.parametrize("name", ["a b#c.png", "javascript:alert(1)", '"><script>.png'])
+def test_a_link_is_always_a_file_of_the_folder(name: str) -> None:
+    assert re.fullmatch(r"[\w%./-]+", text.href(name))
+    assert unquote(text.href(name)) == name
+
+
+def test_the_pictures_stand_before_the_words(page: str) -> None:
+    ids = re.findall(r'<section id="(\w+)"', page)
+    assert ids[:3] == ["headline", "samples", "results"]
+    assert page.index('class="hero"') < page.index('id="samples"')
+
+
+def test_a_forged_pair_flips_to_the_original_without_a_script(page: str) -> None:
+    shots = page.count('<figure class="turn">')
+    assert shots == page.count('<input type="checkbox"') > 6
+    assert page.count("--photo:url(data:image/jpeg;base64,") == 7, "each photo of the gallery, and the one at the top"
+
+
+def test_a_class_of_many_names_is_shown_by_its_first() -> None:
+    assert text.first_name("cellular telephone, cellular phone, cell") == "cellular telephone"
+    assert text.first_name("fox") == "fox"
 
 
 def test_page_is_self_contained(page: str) -> None:
-    assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
-    assert not re.search(r"https?://|@import|url\(|<script", page)
+    assert not re.findall(r'src="(?!data:)|href="(?!data:|#|plan|records|images)', page)
+    assert not re.search(r"https?://|@import|url\((?!data:)|<script", page)
 
 
 def test_every_section_stands_in_the_page(page: str) -> None:
@@ -164,8 +191,8 @@ def test_fewer_photos_than_planned_is_said(tmp_path: Path) -> None:
 
 
 def test_samples_are_counted_over_all_interpreters(out: Path, page: str) -> None:
-    assert page.count('<article class="sample">') == 6
-    assert '<article class="sample">' not in render(findings.load(out), 0)
+    assert page.count('<article class="sample"') == 6
+    assert '<article class="sample"' not in render(findings.load(out), 0)
 
 
 def test_lost_pictures_leave_a_word(tmp_path: Path) -> None:
@@ -268,6 +295,7 @@ def test_numbers_as_text() -> None:
     assert text.share_interval(Estimate(0.5, 0.25, 0.75, 10)) == "25–75\u00a0%"
     assert text.interval(Estimate(0.99, -0.2, 1.2, 10), 2, 0, 1) == "0\u2009–\u20091.0"
     assert text.interval(Estimate(0.5, None, None, 1)) == ""
+    assert text.interval(Estimate(1.0, 0.999, 1.0, 10), 2, 0, 1) == "", "it says nothing that the mean does not"
 
 
 def test_page_stays_small_with_many_rows(tmp_path: Path) -> None:
@@ -327,7 +355,7 @@ def test_a_miss_shows_how_sure_the_classifier_was(tmp_path: Path) -> None:
         store.put("records", "u", [row(0, "pgd", None, "cam", predicted_confidence=0.62, **miss)], {}, {})
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(PLAN), encoding="utf-8")
     page = write_report(tmp_path).read_text(encoding="utf-8")
-    assert "fox, 62\u00a0% (wanted class: 3\u00a0%)" in page
+    assert "fox</span>, 62\u00a0% (wanted class: 3\u00a0%)" in page
 
 
 @pytest.mark.parametrize(
@@ -341,7 +369,7 @@ def test_grad_stands_beside_its_published_cells(tmp_path: Path, classifier: str,
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(PLAN), encoding="utf-8")
     page = write_report(tmp_path).read_text(encoding="utf-8")
     lines = re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)</tr>', page.partition('id="results"')[2], re.DOTALL)
-    cells = {name: re.findall(r'pub">(.*?)</td>', cells) for name, cells in lines[:3]}
+    cells = {name: re.findall(r'pub"[^>]*>(.*?)</td>', cells) for name, cells in lines[:3]}
     assert cells == {
         "PGD": ["100\u00a0%<small>1.0</small>"] * 2,
         "ADV²": ["100\u00a0%<small>0.99</small>", "100\u00a0%<small>0.98</small>"],

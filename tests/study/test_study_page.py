@@ -87,7 +87,9 @@ def test_published_numbers_are_shown_and_never_mixed_with_ours(by_hand: Path, mo
 
     before = render(results.load(by_hand), 0)
     assert before.count('<tr class="pub">') == 4
-    assert re.search(r'ADV² <small>DenseNet-169</small></th>\n<td class="num pub">100\u00a0% \(0.98\)', before)
+    assert re.search(
+        r'ADV² <small>DenseNet-169</small></th>\n<td class="num pub" data-label="GRAD">100\u00a0% \(0.98\)', before
+    )
     cells = published.published()["success"]
     monkeypatch.setitem(published.published(), "success", [{**c, "success": 0.125, "confidence": 0.625} for c in cells])
     after = render(results.load(by_hand), 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from typing import Annotated
 
 import typer
 
@@ -24,6 +25,23 @@ for group in (audit, browser, inspect, survive, study, defense, yardstick, gate)
     app.add_typer(group.verbs)
 app.add_typer(train.train_app, name="train")
 app.add_typer(defense.defend_app, name="defend")
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        from underfire import __version__
+
+        typer.echo(f"underfire {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def about(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Stand before every verb; `--version` is answered by its callback."""
 
 
 def main() -> None:

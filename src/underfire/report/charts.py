@@ -104,7 +104,7 @@ def _steps(values: NDArray[np.float64]) -> list[Point]:
 def overlap(curves: Sequence[Sequence[float | None]], thresholds: Sequence[float], key: str, about: str) -> Markup:
     """Draw the mean IoU of the maps' parts above a threshold, one line for each attack."""
     x = Axis("threshold t on both maps", 0.05, 0.95, tuple((t, f"{t:g}") for t in thresholds))
-    y = Axis("mean IoU of the parts above t", 0, 1, tuple((v / 4, f"{v / 4:g}") for v in range(5)))
+    y = Axis("overlap (IoU) of the parts above t", 0, 1, tuple((v / 4, f"{v / 4:g}") for v in range(5)))
     lines = [Curve(list(zip(thresholds, c, strict=True)), i % COLOURS, dots=True) for i, c in enumerate(curves) if c]
     return _svg(lines, x, y, key=key, title="Overlap of the maps", about=about)
 

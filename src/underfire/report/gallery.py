@@ -5,7 +5,7 @@ Pictures on the page are compressed for display; the evidence is the PNGs beside
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -71,6 +71,26 @@ class Gallery:
     line: Line
     map_size: str | None
     samples: tuple[Sample, ...]
+
+
+@dataclass(frozen=True)
+class Hero:
+    """The pair that stands beside the finding: one photo before and after the strongest attack, and one of how many."""
+
+    sample: Sample
+    shot: Shot
+    interpreter: str
+    others: int
+
+
+def hero(shown: Sequence[Gallery]) -> Hero | None:
+    """Choose, under the first judge with a forged photo, the one that was recognised best before; None without one."""
+    for gallery in shown:
+        for sample in sorted(gallery.samples, key=lambda s: -(s.row["clean_confidence"] or 0.0)):
+            for shot in sample.shots:
+                if shot.label == gallery.line.label and shot.row["forged"]:
+                    return Hero(sample, shot, gallery.panel.interpreter, gallery.line.summary.n)
+    return None
 
 
 def galleries(found: Findings, samples: int) -> list[Gallery]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from underfire.core import UnderfireError
 from underfire.core.files import write_whole
 from underfire.core.place import Remote
 from underfire.report.findings import Findings
+from underfire.report.gallery import Gallery, galleries
 from underfire.report.text import FILTERS, pretty
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -31,6 +32,11 @@ class Context:
 
     found: Findings
     samples: int
+
+    @cached_property
+    def galleries(self) -> list[Gallery]:
+        """The photos with pictures, judge by judge; empty for a page without."""
+        return galleries(self.found, self.samples) if self.samples else []
 
 
 @dataclass(frozen=True)

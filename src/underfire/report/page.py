@@ -83,7 +83,8 @@ def headline(context: Context) -> Section:
     ends = [f(values, key=lambda e: e.value or 0.0) for f in (min, max)] if values else []
     silent = any(card["line"].summary.in_place for card in cards)
     broken = [check for check in sanity_of(context.found.out) if check.passed is False]
-    return Section("headline", "The finding", {"cards": cards, "ends": ends, "silent": silent, "broken": broken})
+    data = {"cards": cards, "ends": ends, "silent": silent, "broken": broken, "hero": gallery.hero(context.galleries)}
+    return Section("headline", "The finding", data)
 
 
 def _card(panel: Panel) -> dict[str, Any]:
@@ -194,9 +195,8 @@ def defense(context: Context) -> Section | None:
 
 def samples(context: Context) -> Section | None:
     """Show photos, maps and predictions before and after."""
-    galleries = gallery.galleries(context.found, context.samples) if context.samples else []
-    data = {"galleries": galleries, "legend": overlay.legend()}
-    return Section("samples", "See for yourself", data) if galleries else None
+    data = {"galleries": context.galleries, "legend": overlay.legend()}
+    return Section("samples", "See for yourself", data) if context.galleries else None
 
 
 def sanity(context: Context) -> Section | None:
@@ -222,15 +222,15 @@ def cost(context: Context) -> Section:
 
 SECTIONS: tuple[Callable[[Context], Section | None], ...] = (
     headline,
-    method,
+    samples,
+    files,
     results,
     smallest,
     distances,
     defense,
-    files,
-    samples,
     errors,
     sanity,
+    method,
     cost,
     understanding,
     settings,

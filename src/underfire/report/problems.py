@@ -19,14 +19,16 @@ PHOTOS_NAMED = 20
 """Photos that are named for each reason; the rest is counted."""
 
 
-def errors(context: Context) -> Section:
-    """List every photo without a result once, grouped by its reasons."""
+def errors(context: Context) -> Section | None:
+    """List every photo without a result once, grouped by its reasons; no section where every photo has one."""
     found = context.found
     places: dict[str, dict[str, list[str]]] = {}  # photo -> reason -> where it happened
     for image, error, where in _failures(found):
         reasons = places.setdefault(image, {}).setdefault(_reason(error, image), [])
         if where not in reasons:
             reasons.append(where)
+    if not places:
+        return None
     groups: dict[tuple[str, ...], list[str]] = {}
     for image in sorted(places):
         groups.setdefault(tuple(sorted(places[image])), []).append(image)

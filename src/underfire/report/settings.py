@@ -14,13 +14,28 @@ PATHS = frozenset({"images", "weights", "classes"})
 """Settings that hold a path, be it a relative one."""
 
 
+LONG = 40
+"""Longer values are digests and lists, which nobody reads before he needs them."""
+FILES = {
+    "plan.yaml": "the settings below",
+    "records": "one Parquet row for each judgement",
+    "images": "clean and forged pictures, and maps",
+    "classifier.json": "how the classifier is understood",
+}
+"""What an audit's folder holds for its readers."""
+
+
 def settings(context: Context) -> Section:
-    """List the plan as it stands in plan.yaml."""
-    return Section(
-        "settings",
-        "How it was run",
-        {"settings": [(name.removeprefix("resolved."), text) for name, text in flat(context.found.plan)]},
-    )
+    """List the plan as it stands in plan.yaml, what was left as it is apart, and link the files."""
+    listed = [(name.removeprefix("resolved."), told) for name, told in flat(context.found.plan)]
+    folded = [(name, told) for name, told in listed if _is_detail(name, told)]
+    shown = [pair for pair in listed if pair not in folded]
+    there = [(name, what) for name, what in FILES.items() if (context.found.out / name).exists()]
+    return Section("settings", "How it was run", {"settings": shown, "more": folded, "files": there})
+
+
+def _is_detail(name: str, told: str) -> bool:
+    return told in (text.MISSING, "False") or len(told) > LONG or "digest" in name or name.startswith("versions.")
 
 
 def flat(settings: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

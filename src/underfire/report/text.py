@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from urllib.parse import quote
 
 from underfire.core import LEVELS
 from underfire.metrics.decision import FEW
@@ -69,11 +70,12 @@ def sample(estimate: Estimate) -> str:
 
 
 def interval(estimate: Estimate, digits: int = 2, low: float = -math.inf, high: float | None = None) -> str:
-    """Write the 95 % interval of a mean, cut to the quantity's own bounds; empty where there is none."""
+    """Write the 95 % interval of a mean, cut to the quantity's own bounds; empty where there is none, or one number."""
     if estimate.low is None or estimate.high is None:
         return ""
     top = estimate.high if high is None else min(high, estimate.high)
-    return f"{number(max(low, estimate.low), digits)}\u2009–\u2009{number(top, digits)}"
+    ends = number(max(low, estimate.low), digits), number(top, digits)
+    return "" if ends[0] == ends[1] else "\u2009–\u2009".join(ends)
 
 
 def share_interval(estimate: Estimate, unit: str = f"{NBSP}%") -> str:
@@ -103,7 +105,17 @@ def budget(value: float | None) -> str:
     return "more" if value is None else f"{value:g}"
 
 
-FILTERS = (budget, percent, share, sample, few, number, interval, share_interval, count, dash, levels)
+def first_name(name: str) -> str:
+    """Cut a class name to the first of its synonyms, as ImageNet lists them: 'cellular telephone, cellphone, …'."""
+    return name.partition(",")[0]
+
+
+def href(path: str) -> str:
+    """Write the path of a file of the folder as a relative link; a colon in it never makes it another scheme."""
+    return quote(path, safe="/")
+
+
+FILTERS = (budget, percent, share, sample, few, number, interval, share_interval, count, dash, levels, first_name, href)
 """Filters of the templates, by these names."""
 PRETTY = {
     "pgd": "PGD",

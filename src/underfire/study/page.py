@@ -12,8 +12,8 @@ from typing import Any
 
 from underfire.core import IOU_THRESHOLDS
 from underfire.metrics.decision import FEW
-from underfire.report.bars import Group, bars
-from underfire.report.charts import overlap
+from underfire.report.charts import Axis, overlap
+from underfire.report.dots import LOG_L1, UNIT, Group, dots
 from underfire.report.html import fill, write
 from underfire.report.published import printed, published
 from underfire.report.text import number, pretty
@@ -38,11 +38,11 @@ def write_study(out: Path, samples: int = 2) -> Path:
     Raises:
         UnderfireError: no such folder, nothing in it yet, or it cannot be written.
     """
-    return write(out / PAGE, render(results.load(out), samples))
+    return write(out / PAGE, render(results.load(out), samples, linked=True))
 
 
-def render(study: StudyResults, samples: int) -> str:
-    """Render the page as text."""
+def render(study: StudyResults, samples: int, linked: bool = False) -> str:
+    """Render the page as text; ``linked`` to the audits' folders, where it lies beside them."""
     sections = (
         ("findings", "Findings", findings(study)),
         ("effectiveness", "Effectiveness", effectiveness(study)),
@@ -64,6 +64,7 @@ def render(study: StudyResults, samples: int) -> str:
         source=published()["source"],
         few=_few(study),
         broken=[(one.subject, check) for one in soundness(study) for check in one.failed],
+        folders=[audit["folder"] for audit in study.resolved["parts"]] if linked else [],
         failed=sorted(study.failed.items()),
         unfinished=study.unfinished,
         seconds=study.seconds,
@@ -100,7 +101,7 @@ def effectiveness(study: StudyResults) -> dict[str, Any]:
 
 
 def misinterpretation(study: StudyResults) -> dict[str, Any]:
-    """Show L1 and IoU against benign as bars, IoU over thresholds as curves, and both as a table."""
+    """Show L1 and IoU against benign as dots, IoU over thresholds as curves, and both as a table."""
     charts = []
     for i, subject in enumerate(study.subjects):
         for plain, joint in (("pgd", "adv2"), ("stadv", "adv2-stadv")):
@@ -114,21 +115,21 @@ def misinterpretation(study: StudyResults) -> dict[str, Any]:
 def _distances(subject: SubjectResults, pairs: Sequence[Sequence[Distance]], key: str) -> dict[str, Any]:
     """Chart a plain attack beside a joint one, a pair for each interpreter."""
 
-    def bar(column: str, title: str, top: float | None = None) -> str:
+    def plot(column: str, title: str, axis: Axis) -> str:
         groups: list[Group] = [(pretty(pair[0].interpreter), [getattr(d, column) for d in pair]) for pair in pairs]
         about = "; ".join(
             f"{pretty(d.interpreter)}, {pretty(d.attack)}: {number(getattr(d, column).value)}"
             for pair in pairs
             for d in pair
         )
-        return bars(groups, title, f"{key}-{column}", about, top)
+        return dots(groups, title, f"{key}-{column}", about, axis)
 
     return {
         "subject": subject,
         "keys": [pretty(d.attack) for d in pairs[0]],
         "lines": [(pair, numbers.nearer(pair[0].l1, pair[1].l1)) for pair in pairs],
-        "l1": bar("l1", "mean L1"),
-        "iou": bar("iou", "mean IoU of the brightest fifth", top=1.0),
+        "l1": plot("l1", "mean L1 (log scale)", LOG_L1),
+        "iou": plot("iou", "mean IoU of the brightest fifth", UNIT),
         "curves": [(pretty(pair[0].interpreter), _curves(pair, key)) for pair in pairs],
     }
 
@@ -141,7 +142,7 @@ def _curves(pair: Sequence[Distance], key: str) -> str:
 
 
 def random_class(study: StudyResults) -> dict[str, Any]:
-    """Show the prediction–interpretation gap, as bars and as a table."""
+    """Show the prediction–interpretation gap, as dots and as a table."""
     lines = [
         (subject, gap)
         for subject in study.subjects
@@ -154,7 +155,7 @@ def random_class(study: StudyResults) -> dict[str, Any]:
     letters = dict(zip(names, string.ascii_lowercase, strict=False)) if len(names) > 1 else {}
     groups = [(f"{pretty(gap.interpreter)} {letters.get(s.label, '')}".rstrip(), [gap.gap]) for s, gap in lines]
     about = "; ".join(f"{pretty(gap.interpreter)} on {s.name}: {number(gap.gap.value)}" for s, gap in lines)
-    chart = bars(groups, "share of the way to a random class’s map", "gap", about, top=1.0)
+    chart = dots(groups, "share of the way to a random class’s map", "gap", about)
     return {"lines": lines, "chart": chart, "letters": letters}
 
 
