@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -78,7 +79,7 @@ class Case:
 
 
 def peers(case: Case) -> Iterator[tuple[str, Callable[[], tuple[Tensor, Tensor]]]]:
-    import torchattacks  # noqa: PLC0415  only here, and it may lie elsewhere
+    import torchattacks  # type: ignore[import-not-found]  # noqa: PLC0415  only here, and it may lie elsewhere
 
     class Aimed(torchattacks.APGDT):  # type: ignore[misc]
         """APGD at one class for each photo, in place of each photo's likeliest ones."""
@@ -109,17 +110,17 @@ def peers(case: Case) -> Iterator[tuple[str, Callable[[], tuple[Tensor, Tensor]]
         return images
 
     for start in range(STARTS):
-        yield f"peer APGD-DLR, start {start}", lambda start=start: case.theirs(apgd(Aimed, start))
-        yield f"peer APGD-CE, start {start}", lambda start=start: case.theirs(apgd(AimedByEntropy, start))
+        yield f"peer APGD-DLR, start {start}", partial(case.theirs, apgd(Aimed, start))
+        yield f"peer APGD-CE, start {start}", partial(case.theirs, apgd(AimedByEntropy, start))
     yield "peer PGD", lambda: case.theirs(plain)
 
 
 def ours(case: Case, trials: bool) -> Iterator[tuple[str, Callable[[], tuple[Tensor, Tensor]]]]:
     for preset in ("fast", "thorough"):
-        yield f"PGD {preset}", lambda preset=preset: case.ours(preset)
+        yield f"PGD {preset}", partial(case.ours, preset)
     if trials:
         for start in range(1, STARTS + 1):
-            yield f"PGD thorough, start {start}", lambda start=start: case.ours("thorough", restart=start)
+            yield f"PGD thorough, start {start}", partial(case.ours, "thorough", restart=start)
         yield "PGD thorough, margin", lambda: case.ours("thorough", margin=20.0)
         yield (
             "PGD thorough, 2 levels",

@@ -114,7 +114,7 @@ def write(path: Path, columns: Sequence[str], rows: Iterator[Row]) -> list[Row]:
         with path.open(newline="") as file:
             return list(csv.DictReader(file))
     path.parent.mkdir(parents=True, exist_ok=True)
-    found = []
+    found: list[Row] = []
     unfinished = path.with_suffix(".part")
     with unfinished.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns)

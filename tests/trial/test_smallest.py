@@ -12,7 +12,7 @@ from PIL import Image
 
 import underfire
 from support import e2e, toys
-from underfire import api
+from underfire import Result
 from underfire.core import Record, UnderfireError
 from underfire.metrics.verdict import MapVerdict, OldScale, verdict
 
@@ -25,14 +25,14 @@ def photos(n: int) -> list[Image.Image]:
     return [e2e.photo(seed, 40 - seed, 30 + seed) for seed in range(n)]
 
 
-def attacked(given: Any, **how: Any) -> api.Result:
+def attacked(given: Any, **how: Any) -> Result:
     return underfire.attack(toys.toy(), "cam", given, **{**QUICK, **how})
 
 
 @pytest.fixture
 def ruled(monkeypatch: pytest.MonkeyPatch) -> None:
     """A yardstick for the toy's maps."""
-    monkeypatch.setattr(api, "packaged_here", lambda *_: {"cam": OldScale(LIMIT)})
+    monkeypatch.setattr("underfire.notebook.attacking.packaged_here", lambda *_: {"cam": OldScale(LIMIT)})
 
 
 def forged(record: Record) -> bool:
