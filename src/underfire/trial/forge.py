@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from underfire.core import COLUMNS, Cell, Found, Goal, ImageErrors, Job, PerImage, UnderfireError, Victim, hashing
+from underfire.core.precision import precision_against, searching
 from underfire.trial.alarms import Alarms
 from underfire.trial.batch import Batch
 from underfire.trial.load import Levels
@@ -101,7 +102,8 @@ def _attacked(system: System, job: Job, cell: Cell, able: Batch) -> Forged:
     lanes = () if entrance is None else tuple(entrance.lanes)
     with (
         torch.enable_grad(),  # whatever is around an audit in somebody's own program
-        torch.autocast(x.device.type, torch.bfloat16, enabled=job.precision == "bf16"),
+        torch.autocast(x.device.type, enabled=False),
+        searching(precision_against(job.precision, cell.against)),
         system.classifier.meter.counting(len(able)) as spent,
     ):
         found = cell.attack.run(Victim(system.classifier, against, entrance), x, goal, seeds)
