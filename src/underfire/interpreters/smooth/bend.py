@@ -161,8 +161,8 @@ class _BentBackward(torch.autograd.Function):
     """The gradient. Forward: g · slope(z). Backward: g′ · g · slope′(z) to z, and g′ · slope(z) to g.
 
     It is written out, since autograd would keep each of its element-wise steps for every activation of the network. It
-    keeps z, which `_Bent` has kept already, and finds slope′ anew: to keep that as well would be one more tensor of each
-    activation's size, and a quarter of the memory of a step.
+    keeps z, which `_Bent` has kept already, and finds slope′ anew: to keep that as well would be one more tensor of
+    each activation's size.
     """
 
     @staticmethod
