@@ -164,10 +164,10 @@ class _Measuring:
         if not words:
             return FULL
         found = dict(self._measured(step, [FULL, *words]))
-        full, best, gained = found.get(FULL), FULL, GAIN
-        for word in words if full is not None else []:
-            one = found.get(word)
-            kept, gain = (0.0, 0.0) if one is None else (full.kept(one), full.seconds / one.seconds)
+        best, gained = FULL, GAIN
+        for word in words if FULL in found else []:
+            kept = found[FULL].kept(found[word]) if word in found else 0.0
+            gain = found[FULL].seconds / found[word].seconds if word in found else 0.0
             self.facts[f"{name}, {word}"] = f"{gain:.2f} times as fast, {kept:.0%} of the descent"
             if kept >= KEPT and gain >= gained:
                 best, gained = word, gain
