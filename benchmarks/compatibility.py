@@ -1,6 +1,7 @@
 """Which networks underfire takes, and which interpreter fits which: docs/compatibility.md, from what really ran.
 
     python benchmarks/compatibility.py            every network without rows, then the page
+    python benchmarks/compatibility.py --workers 15    so many networks at a time, each on one thread
     python benchmarks/compatibility.py --page     the page alone, from the rows that are there
     python benchmarks/compatibility.py --again cam    one interpreter anew, on every network
     python benchmarks/compatibility.py resnet18   networks whose name has this word, anew
@@ -18,8 +19,10 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
-from importlib.metadata import version
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from importlib.metadata import PackageNotFoundError, version
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +51,9 @@ PACKAGES = ("torch", "timm", "torchvision", "transformers", "onnx", "onnx2torch"
 
 
 def interpreters() -> list[str]:
-    """Names of all interpreters that stand alone, as the registry has them."""
-    return [name for name in registry.names("interpreters") if name not in ALONE]
+    """Names of all interpreters that stand alone, as the registry has them; a library's name is no interpreter."""
+    names = registry.names("interpreters")
+    return [name for name in names if name not in ALONE and not registry.of_library("interpreters", name)]
 
 
 def tried(made: Made, folder: Path, names: list[str]) -> Iterator[dict[str, Any]]:
@@ -95,7 +99,9 @@ def misfit(classifier: Any, name: str) -> str:
         slope = torch.autograd.grad(terms.loss.sum(), near)[0]
     except Exception as e:
         return sentence(e)
-    return "" if bool(slope.isfinite().all()) and bool(slope.any()) else "the slope of its loss is zero or not finite"
+    if not bool(slope.isfinite().all()):
+        return "FAULT the slope of its loss is not finite"
+    return "" if bool(slope.any()) else "the slope of its loss is zero: this map of an untrained network stays"
 
 
 def sentence(error: Exception) -> str:
@@ -105,7 +111,14 @@ def sentence(error: Exception) -> str:
 
 
 def versions() -> str:
-    return " ".join(f"{package}={version(package)}" for package in PACKAGES)
+    return " ".join(f"{package}={found}" for package in PACKAGES if (found := version_of(package)))
+
+
+def version_of(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
 
 
 def stored() -> list[dict[str, str]]:
@@ -123,22 +136,45 @@ def kept(rows: list[dict[str, Any]]) -> None:
         writer.writerows(rows)
 
 
-def measure(words: list[str], again: list[str]) -> None:
+def measure(words: list[str], again: list[str], workers: int) -> None:
     """Try every network and interpreter without a row; the networks and interpreters that are named, anew."""
     old = [row for row in stored() if not any(word in row["network"] for word in words)]
     rows: list[dict[str, Any]] = [row for row in old if row["what"] not in again]
-    for made in networks():
-        have = {row["what"] for row in rows if row["network"] == made.name}
-        failed = any(row["network"] == made.name and row["what"] == LOADED and row["works"] != "True" for row in rows)
-        names = [name for name in interpreters() if name not in have]
-        if (words and not any(word in made.name for word in words)) or failed or (LOADED in have and not names):
-            continue
-        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            new = list(tried(made, Path(folder), names))
+    order = {made.name: n for n, made in enumerate(networks())}
+    for new in each(list(todo(rows, words)), workers):
+        have = {row["what"] for row in rows if row["network"] == new[0]["network"]}
         rows += [row for row in new if row["what"] not in have]
+        rows.sort(key=lambda row: order.get(row["network"], len(order)))
         kept(rows)
-        print(made.name, *(f"{row['what']}:{'yes' if row['works'] else 'no'}" for row in new), flush=True)
+        print(new[0]["network"], *(f"{row['what']}:{'yes' if row['works'] else 'no'}" for row in new), flush=True)
+
+
+def todo(rows: list[dict[str, Any]], words: list[str]) -> Iterator[tuple[str, list[str]]]:
+    """Yield the networks that lack rows, and the interpreters that they lack."""
+    for made in networks():
+        if words and not any(word in made.name for word in words):
+            continue
+        mine = {row["what"]: row for row in rows if row["network"] == made.name}
+        names = [name for name in interpreters() if name not in mine]
+        if LOADED not in mine or (names and mine[LOADED]["works"] == "True"):
+            yield made.name, names
+
+
+def each(jobs: list[tuple[str, list[str]]], workers: int) -> Iterable[list[dict[str, Any]]]:
+    """Try networks, several at a time where there are workers."""
+    if workers < 2:
+        return map(attempt, jobs)
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,), max_tasks_per_child=4)
+    return pool.map(attempt, jobs)
+
+
+def attempt(job: tuple[str, list[str]]) -> list[dict[str, Any]]:
+    """Try one network with these interpreters."""
+    name, names = job
+    made = next(one for one in networks() if one.name == name)
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return list(tried(made, Path(folder), names))
 
 
 # -- the page ---------------------------------------------------------------------------------------------------------
@@ -150,7 +186,7 @@ Made by `python benchmarks/compatibility.py` with
 
 Every line ran: the network with random weights, loaded by its name or file as a user would, on inputs of the size
 shown. An interpreter works (✓) if it explains an image and gives an attack a finite slope. A number is the reason why
-it does not, in its own words, below.
+it does not, in its own words, below. A dash: not tried yet.
 
 {networks} networks, {loaded} of them loaded; {cells} pairs of network and interpreter, {works} of them work.
 
@@ -161,12 +197,13 @@ Whatever is not here: `underfire.wrap` takes any PyTorch network whose output ha
 
 def page(rows: list[dict[str, Any]]) -> str:
     """Write the page: a table for each kind of network, and the reasons."""
+    rows = [row for row in rows if row["what"] in (LOADED, *interpreters())]
     names = [name for name in dict.fromkeys(row["what"] for row in rows) if name != LOADED]
     reasons: dict[str, int] = {}
     cells = [row for row in rows if row["what"] != LOADED]
     loads = [row for row in rows if row["what"] == LOADED]
     head = HEAD.format(
-        versions=rows[-1]["versions"].replace(" ", ", ").replace("=", " "),
+        versions="; or\n".join(said.replace(" ", ", ").replace("=", " ") for said in sets_of_versions(rows)),
         networks=len(loads),
         loaded=sum(row["works"] == "True" for row in loads),
         cells=len(cells),
@@ -175,6 +212,12 @@ def page(rows: list[dict[str, Any]]) -> str:
     tables = [table(kind, rows, names, reasons) for kind in dict.fromkeys(row["kind"] for row in rows)]
     listed = "\n".join(f"{n}. {reason}" for reason, n in reasons.items())
     return f"{head}\n" + "\n".join(tables) + f"\n## Reasons\n\n{listed}\n"
+
+
+def sets_of_versions(rows: list[dict[str, Any]]) -> list[str]:
+    """Which versions the rows were made with; a set that is a part of another is not said twice."""
+    said = {row["versions"]: set(row["versions"].split()) for row in rows}
+    return [text for text, one in said.items() if not any(one < other for other in said.values())]
 
 
 def table(kind: str, rows: list[dict[str, Any]], names: list[str], reasons: dict[str, int]) -> str:
@@ -201,10 +244,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("words", nargs="*", help="parts of names of networks to try anew")
     parser.add_argument("--again", action="append", default=[], metavar="NAME", help="an interpreter to try anew")
+    parser.add_argument("--workers", type=int, default=1, help="networks that are tried at the same time")
     parser.add_argument("--page", action="store_true", help="write the page alone")
     given = parser.parse_args()
     if not given.page:
-        measure(given.words, given.again)
+        measure(given.words, given.again, given.workers)
     PAGE.write_text(page(stored()))
 
 

@@ -1,4 +1,4 @@
-"""The figures of docs/defenses.md: an alarm and an adversarially trained interpreter, each under attackers who know it.
+"""Squeezing with maps, and RTSᴬ, each under attackers who know it: what `alarms.py` and `aid.py` do not measure.
 
     python benchmarks/defense.py                 every part that has no result yet, the cheapest first
     python benchmarks/defense.py benign adaptive-8 ...
@@ -27,8 +27,8 @@ import torch
 import measure
 from underfire import api
 from underfire.audit.run import run
-from underfire.defenses.ensemble.alarm import EnsembleAlarm
-from underfire.defenses.ensemble.calibrate import calibrate
+from underfire.defenses.alarm import Alarm
+from underfire.defenses.calibrate import calibrate
 from underfire.images import pixels
 from underfire.images.formats import decode_png
 from underfire.images.photos import Folder
@@ -155,16 +155,16 @@ def alarm_file(source: Path, part: str) -> Path:
     path = WORK / f"{kind}alarm.json"
     if not path.exists():
         members = WITH_MASK if kind else MEMBERS
-        known, _ = calibrate(api.classifier(), str(photos(source, f"{kind}calibrate")), members)
+        known, _ = calibrate(api.classifier(), str(photos(source, f"{kind}calibrate")), members, kind="squeeze")
         known.write(path)
         (RESULTS / f"defense-{kind}calibration.json").write_text(
-            json.dumps({"threshold": known.threshold, "mean": known.mean}, indent=1) + "\n"
+            json.dumps({"threshold": known.threshold, "mean": known.learnt["mean"]}, indent=1) + "\n"
         )
     return path
 
 
 def benign(part: str, source: Path) -> Iterator[dict[str, Any]]:
-    alarm = EnsembleAlarm(api.classifier(), str(alarm_file(source, part)))
+    alarm = Alarm(api.classifier(), str(alarm_file(source, part)))
     folder, held = photos(source, part), measure.unseen()
     for path in sorted(folder.iterdir()):
         verdict = alarm.check(path)

@@ -1,7 +1,7 @@
-"""How often one side of a 95 % interval is wrong: why the gate decides on the intervals that it decides on.
+"""How often one side of a 95 % interval is wrong: why the gate and the reports have the intervals that they have.
 
 Rates and paired rates are computed exactly, over all tables of n photos; means are simulated. A row for each interval,
-n and truth goes to results/intervals.csv.
+n and truth goes to results/intervals.csv. "mean, reports" is what tables of reports and the study show.
 
     python benchmarks/intervals.py
 """
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from underfire.gating.intervals import Z, scores, studentized_mean
+from underfire.metrics import estimate
 
 RESULTS = Path(__file__).parent / "results" / "intervals.csv"
 AUDITS = 1_000
@@ -69,6 +70,13 @@ def studentized(x: NDArray[np.float64]) -> Sequence[float]:
     return found.low, found.high
 
 
+def reports(x: NDArray[np.float64]) -> Sequence[float]:
+    found = estimate.mean(x.tolist())
+    assert found.low is not None
+    assert found.high is not None
+    return found.low, found.high
+
+
 METHODS: dict[str, Callable[[NDArray[np.float64]], Sequence[float]]] = {
     "mean, studentized bootstrap": studentized,
     "mean, Student": student,
@@ -80,13 +88,43 @@ TRUTHS: dict[str, tuple[Callable[[np.random.Generator, int], NDArray[np.float64]
 }
 
 
+CHEAP = {"mean, reports": reports, "mean, Student": student}
+SKEWED: dict[str, tuple[Callable[[np.random.Generator, int], NDArray[np.float64]], float]] = {
+    "exponential": (lambda rng, n: rng.exponential(1, n), 1.0),
+    "log-normal": (lambda rng, n: rng.lognormal(0, 1, n), float(np.exp(0.5))),
+    "one in four lost": (lambda rng, n: some_lost(rng, n, 0.25), 0.25 * 0.2 + 0.75 * 0.01),
+    "one in ten lost": (lambda rng, n: some_lost(rng, n, 0.1), 0.1 * 0.2 + 0.9 * 0.01),
+}
+"""One in ten: 14 % of 19 photos show none that is lost, so that no interval can know of them."""
+
+
+def some_lost(rng: np.random.Generator, n: int, share: float) -> NDArray[np.float64]:
+    """Draw map distances of 0.01 in the mean, and about 0.2 on a share of the photos."""
+    return np.where(rng.random(n) < share, rng.uniform(0.1, 0.3, n), rng.exponential(0.01, n))
+
+
 def means() -> Iterator[Row]:
     for n in (12, 32):
         for truth, (draw, mean) in TRUTHS.items():
             for method, interval in METHODS.items():
-                rng = np.random.default_rng(1)
-                ends = np.array([interval(draw(rng, n)) for _ in range(AUDITS)])
-                yield method, n, truth, float((ends[:, 0] > mean).mean()), float((ends[:, 1] < mean).mean())
+                yield method, n, truth, *misses(interval, draw, mean, n, AUDITS)
+    for n in (12, 19, 50, 200):
+        for truth, (draw, mean) in (TRUTHS | SKEWED).items():
+            for method, interval in CHEAP.items():
+                if method not in METHODS or n != 12 or truth not in TRUTHS:
+                    yield method, n, truth, *misses(interval, draw, mean, n, 10 * AUDITS)
+
+
+def misses(
+    interval: Callable[[NDArray[np.float64]], Sequence[float]],
+    draw: Callable[[np.random.Generator, int], NDArray[np.float64]],
+    mean: float,
+    n: int,
+    audits: int,
+) -> tuple[float, float]:
+    rng = np.random.default_rng(1)
+    ends = np.array([interval(draw(rng, n)) for _ in range(audits)])
+    return float((ends[:, 0] > mean).mean()), float((ends[:, 1] < mean).mean())
 
 
 def main() -> None:

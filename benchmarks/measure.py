@@ -3,6 +3,7 @@
     python benchmarks/measure.py                 every case that has no result yet
     python benchmarks/measure.py cam-fast ...    these cases
     python benchmarks/measure.py --list          the cases and, where measured, their numbers
+    python benchmarks/measure.py --table         the measured ones as rows of the documents' tables, with 95 % intervals
 
 Photos and models come from ../shared (see --shared); none of them goes into the results.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 import subprocess
 import sys
 import tempfile
@@ -22,6 +24,8 @@ from underfire.audit.run import run
 from underfire.images.photos import Folder
 from underfire.interpreters.rts.card import find, read_card
 from underfire.metrics import estimate, summary
+from underfire.metrics.packaged import packaged
+from underfire.metrics.yardstick import triple
 from underfire.plan.settings import Settings
 
 HERE = Path(__file__).parent
@@ -66,10 +70,13 @@ TINY = "data/tiny20/val"
 MASK = {"interpreter": "mask", "batch_size": 2}
 
 
-COMMIT = subprocess.run(
-    ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True, cwd=HERE
-).stdout.strip()
-"""Of the code that this process has loaded."""
+COMMIT = (
+    os.environ.get("COMMIT")
+    or subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False, cwd=HERE
+    ).stdout.strip()
+)
+"""Of the code that this process has loaded; a copy without its history is told."""
 
 
 def tiny(name: str) -> dict[str, Any]:
@@ -115,6 +122,15 @@ CASES: dict[str, dict[str, Any]] = {
     # Bends in place of changed levels.
     "stadv-cam": {"images": IMAGENET, "limit": 8, "attack": BENDS},
     "stadv-grad": {"images": IMAGENET, "limit": 4, "attack": BENDS, "interpreter": "grad"},
+    "stadv-cam-paper": {"images": IMAGENET, "limit": 8, "attack": BENDS, "preset": "paper"},
+    "stadv-rts-paper": {
+        "images": IMAGENET,
+        "limit": 8,
+        "attack": "adv2-stadv",
+        "interpreter": "rts",
+        "preset": "paper",
+    },
+    "stadv-grad-paper": {"images": IMAGENET, "limit": 4, "attack": BENDS[1:], "interpreter": "grad", "preset": "paper"},
     # Two photos at a time, or one, so that little is lost where a measurement is stopped.
     "mask-fast": {"images": IMAGENET, "limit": 12, **MASK},
     "mask-thorough": {"images": IMAGENET, "limit": 4, **MASK, "preset": "thorough", "attack": "adv2", "batch_size": 1},
@@ -172,12 +188,12 @@ def validation_photos(folder: Path) -> Path:
     return out
 
 
-def measure(name: str, shared: Path) -> None:
+def measure(name: str, shared: Path, results: Path) -> None:
     out = Path(tempfile.gettempdir()) / f"underfire-benchmark-{name}"
     audit = run(settings_of(CASES[name], shared), out)
     rows = audit.results.rows()
-    RESULTS.mkdir(exist_ok=True)
-    with (RESULTS / f"{name}.csv").open("w", newline="") as file:
+    results.mkdir(parents=True, exist_ok=True)
+    with (results / f"{name}.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, ("case", "commit", *COLUMNS), extrasaction="ignore")
         writer.writeheader()
         for row in rows:
@@ -185,8 +201,45 @@ def measure(name: str, shared: Path) -> None:
     show(name, rows)
 
 
+def summaries(rows: list[dict[str, Any]]) -> list[summary.Summary]:
+    return summary.summarise([{"iou_curve": [None] * 9, "image_sha256": row["image"], **row} for row in rows])
+
+
+def table(name: str, rows: list[dict[str, Any]]) -> None:
+    """Print a case as rows of Markdown: success, confidence, L1, IoU, forged by the packaged yardstick, passes."""
+    for s in summaries(rows):
+        mine = [row for row in rows if all(row.get(k) == s.cell[k] for k in ("attack", "interpreter", "against"))]
+        judged = [ruled(row) for row in mine]
+        forged = estimate.rate(judged, [row["image"] for row in mine]) if None not in judged else s.told
+        means = [around(e, digits) for e, digits in ((s.confidence, 3), (s.map_l1, 4), (s.map_iou, 2))]
+        cells = [name, s.cell["attack"], s.cell["interpreter"], s.success.independent, share(s.success), *means]
+        print("|", " | ".join(map(str, [*cells, share(forged), number(s.passes, 0)])), "|")
+
+
+def ruled(row: dict[str, Any]) -> bool | None:
+    """Judge a row by the packaged yardstick of its judge; None where there is none, or where it has no distances."""
+    made = [one for one in packaged() if (one.classifier, one.interpreter) == (row["classifier"], row["interpreter"])]
+    if row["error"] is not None:
+        return False
+    if not made or row["map_l1"] is None:
+        return None
+    d = triple(row["map_l1"], row["map_iou"], row.get("map_rank"))
+    return bool(row["success"]) and made[0].yardstick.untouched(d)
+
+
+def around(e: estimate.Estimate, digits: int) -> str:
+    ends = "" if e.low is None or e.high is None else f" ({max(0.0, e.low):.{digits}f}–{min(1.0, e.high):.{digits}f})"
+    return number(e, digits) + ends
+
+
+def share(e: estimate.Estimate) -> str:
+    if e.value is None or e.low is None or e.high is None:
+        return "–"
+    return f"{100 * e.value:.0f} % ({100 * e.low:.0f}–{100 * e.high:.0f})"
+
+
 def show(name: str, rows: list[dict[str, Any]]) -> None:
-    for s in summary.summarise([{"iou_curve": [None] * 9, "image_sha256": row["image"], **row} for row in rows]):
+    for s in summaries(rows):
         cell = s.cell
         print(
             f"{name:18} {cell['attack']:>10} {cell['preset']:9} judge {cell['interpreter']:5} n {s.n:3} (+{s.errors}) "
@@ -231,19 +284,21 @@ def main() -> None:
         "--shared", type=Path, default=HERE.parent.parent / "shared", help="folder with data/ and models/"
     )
     parser.add_argument("--list", action="store_true", help="show what is there")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of new results")
+    parser.add_argument("--table", action="store_true", help="as rows of Markdown, with intervals")
     given = parser.parse_args()
-    if given.list:
-        for name in CASES:
+    if given.list or given.table:
+        for name in given.cases or CASES:
             if (RESULTS / f"{name}.csv").exists():
-                show(name, stored(name))
-            else:
+                (table if given.table else show)(name, stored(name))
+            elif given.list:
                 print(f"{name:18} not measured yet")
         return
     if not (given.shared / "data").is_dir():
         sys.exit(f"No photos in '{given.shared}': give --shared.")
     for name in given.cases or CASES:
         if given.cases or not (RESULTS / f"{name}.csv").exists():
-            measure(name, given.shared)
+            measure(name, given.shared, given.out)
 
 
 if __name__ == "__main__":

@@ -179,7 +179,6 @@ def _configs() -> dict[str, dict[str, Any]]:
         "ViTMSN": vit,
         "Dinov2": vit,
         "Dinov2WithRegisters": vit,
-        "DINOv3ViT": vit,
         "Beit": vit,
         "Data2VecVision": vit,
         "Swin": stages,

@@ -37,8 +37,8 @@ def file_of(shared: Path) -> Path:
     return shared / "models" / "vit_small_dinov2_tiny20.safetensors"
 
 
-def by_name(shared: Path) -> Any:
-    return underfire.classifier(ARCHITECTURE, weights=str(file_of(shared)))
+def by_name(shared: Path, device: str = "cpu") -> Any:
+    return underfire.classifier(ARCHITECTURE, weights=str(file_of(shared)), device=device)
 
 
 def photos(folder: Path, n: int | None, policy: Any) -> Iterator[tuple[str, Tensor]]:
@@ -48,11 +48,11 @@ def photos(folder: Path, n: int | None, policy: Any) -> Iterator[tuple[str, Tens
 
 
 @torch.no_grad()
-def accuracy(shared: Path) -> Iterator[dict[str, Any]]:
-    classifier = by_name(shared)
+def accuracy(shared: Path, device: str) -> Iterator[dict[str, Any]]:
+    classifier = by_name(shared, device)
     right = n = 0
     for path, x in photos(shared / "data" / "tiny20" / "val", None, classifier.preprocess):
-        found = classifier.classes.ids[int(classifier.logits(x).argmax())]
+        found = classifier.classes.ids[int(classifier.logits(x.to(device)).argmax())]
         right, n = right + (found in path), n + 1
     yield {"what": "top-1", "name": ARCHITECTURE, "value": right / n, "photo": f"{n} photos"}
 
@@ -133,7 +133,7 @@ def as_script(classifier: Any, folder: Path) -> Any:
 
 
 @torch.no_grad()
-def names(shared: Path) -> Iterator[dict[str, Any]]:
+def names(shared: Path, device: str) -> Iterator[dict[str, Any]]:
     classifier = by_name(shared)
     x = torch.cat([x for _, x in photos(shared / "data" / "in1k-samples", 12, classifier.preprocess)])
     want = classifier.logits(x)
@@ -152,22 +152,27 @@ def names(shared: Path) -> Iterator[dict[str, Any]]:
             yield {"what": "largest difference of logits", "name": kind, "photo": f"{len(x)} photos", "value": apart}
 
 
-def attack(shared: Path) -> Iterator[dict[str, Any]]:
-    classifier = by_name(shared)
+def attack(shared: Path, device: str) -> Iterator[dict[str, Any]]:
+    classifier = by_name(shared, device)
     done = {(row["name"], row["photo"], row["attack"]) for row in stored()}
     with tempfile.TemporaryDirectory() as folder:
-        onnx = as_onnx(classifier, Path(folder))
-        for path, x in photos(shared / "data" / "in1k-samples", 12, classifier.preprocess):
-            for name, one in ((ARCHITECTURE, classifier), ("onnx", onnx)):
-                for kind in ("pgd", "adv2") if name != "onnx" else ("pgd",):
-                    if (name, path, kind) in done:
-                        continue
-                    record = underfire.attack(one, "grad", x, attack=kind).records[0]
-                    yield {
-                        **{"what": "attack on grad", "name": name, "photo": path, "attack": kind},
-                        **{"success": record.success, "confidence": record.confidence, "map_l1": record.map_l1},
-                        "passes": record.passes,
-                    }
+        onnx = as_onnx(by_name(shared), Path(folder)).to(device)
+        given = list(photos(shared / "data" / "in1k-samples", 12, classifier.preprocess))
+        for name, one, kind in (
+            (ARCHITECTURE, classifier, "pgd"),
+            ("onnx", onnx, "pgd"),
+            (ARCHITECTURE, classifier, "adv2"),
+        ):
+            left = [(path, x) for path, x in given if (name, path, kind) not in done]
+            if not left:
+                continue
+            result = underfire.attack(one, "grad", torch.cat([x for _, x in left]).to(device), attack=kind)
+            for (path, _), record in zip(left, result.records, strict=True):
+                yield {
+                    **{"what": "attack on grad", "name": name, "photo": path, "attack": kind},
+                    **{"success": record.success, "confidence": record.confidence, "map_l1": record.map_l1},
+                    "passes": record.passes,
+                }
 
 
 def stored() -> list[dict[str, str]]:
@@ -181,6 +186,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="*", default=["accuracy", "names", "attack"])
     parser.add_argument("--shared", type=Path, default=HERE.parent.parent / "shared")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     given = parser.parse_args()
     measured = {
         "accuracy": ("top-1", accuracy),
@@ -191,7 +197,7 @@ def main() -> None:
         what, run = measured[word]
         if word == "accuracy" and any(row["what"] == what for row in stored()):
             continue
-        for row in run(given.shared):
+        for row in run(given.shared, given.device):
             fresh = not ROWS.is_file()
             with ROWS.open("a", newline="") as file:
                 writer = csv.DictWriter(file, COLUMNS)

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 DOCS = Path(__file__).parents[1] / "docs" / "extend.md"
 PARTS = ("underfire_example/energy.py", "underfire_example/fgsm.py", "underfire_example/toy.py")
-SHOWN = ("pyproject.toml", *PARTS, "test_example.py")
+DETECTORS = ("underfire_example/jpeg.py", "underfire_example/lid.py")
+SHOWN = ("pyproject.toml", *PARTS, *DETECTORS, "test_example.py")
 
 
 @pytest.mark.parametrize("name", SHOWN)
@@ -35,7 +36,7 @@ def test_the_page_shows_the_package_that_is_tested(name: str) -> None:
     assert block[1] == (PLUGIN / name).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize("name", [*PARTS, *DETECTORS])
 def test_a_part_takes_at_most_thirty_lines_of_code(name: str) -> None:
     lines = (PLUGIN / name).read_text(encoding="utf-8").splitlines()
     assert sum(bool(line.strip()) for line in lines) <= 30
@@ -50,15 +51,28 @@ def test_an_installed_package_is_listed_run_and_reported(tmp_path: Path) -> None
         "    except SystemExit as e: assert not e.code, e.code\n"
     )
     photos(tmp_path / "photos", 3)
+    photos(tmp_path / "benign", 20)
     (tmp_path / "commands").write_text(
         "list\n"
         "run --images photos --classifier toy --interpreter cam --interpreter energy --attack adv2 --attack fgsm"
         " --set adv2.steps=2 --set fgsm.lam=3 --threads 1 --at input --out out\n"
+        "defend calibrate --kind jpeg --set jpeg.quality=50 --images benign --classifier toy --false-alarms 0.2"
+        " --threads 1 --out jpeg.json\n"
+        "defend calibrate --kind lid --set lid.neighbours=3 --images benign --classifier toy --false-alarms 0.2"
+        " --threads 1 --out lid.json\n"
+        "run --images photos --classifier toy --interpreter cam --attack adv2 --set adv2.steps=2 --threads 1"
+        " --defense lid.json --adaptive --out with-lid\n"
+        "run --images photos --classifier toy --interpreter cam --attack adv2 --set adv2.steps=2 --threads 1"
+        " --defense jpeg.json --adaptive --at input --out with-jpeg\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", command, "commands"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(installed()), "COLUMNS": "80"},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(installed()), os.environ.get("PYTHONPATH", "")]),
+            "COLUMNS": "80",
+        },
         capture_output=True,
         text=True,
         check=False,
@@ -74,4 +88,8 @@ def test_an_installed_package_is_listed_run_and_reported(tmp_path: Path) -> None
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "energy" in page.casefold()
     assert "fgsm" in page.casefold()
+    for kind in ("lid", "jpeg"):
+        defended = records(tmp_path / f"with-{kind}")
+        assert {(row["defense"], row["against"]) for row in defended} == {(kind, "cam"), (kind, "ensemble")}
+        assert all(row["error"] is None and row["alarm_bound"] > row["alarm_expected"] for row in defended)
     assert "fgsm:\n    lam: 3" in (tmp_path / "out" / "plan.yaml").read_text(encoding="utf-8")

@@ -12,19 +12,21 @@ Importing this package does not import torch.
 from __future__ import annotations
 
 import os
+import sys
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from underfire.api import Result, alarm, attack, classifier, interpreter
+    from underfire.api import alarm, attack, classifier, interpreter
     from underfire.audit.insight import inspect
     from underfire.audit.run import Audit, run
     from underfire.classifiers.base import wrap
     from underfire.core import Classifier, Interpreter, Record, UnderfireError
-    from underfire.defenses.ensemble.calibrate import calibrate
-    from underfire.defenses.ensemble.check import check
+    from underfire.defenses.calibrate import calibrate
+    from underfire.defenses.check import check
     from underfire.gating import gate
+    from underfire.notebook.result import Result
     from underfire.plan.make import make_plan
     from underfire.plan.settings import Settings
     from underfire.report.page import write_report
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
 # OpenMP threads that spin while they wait make a run on a busy machine nine times slower (measured with two threads on
 # two cores that other work used too). OpenMP reads this when torch is loaded, and the workers inherit it.
+OPENMP_SPINS = "torch" in sys.modules and os.environ.get("OMP_WAIT_POLICY", "").lower() != "passive"
+"""Whether it is too late for that: torch was loaded before."""
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 _HOME = {  # module of each name; it is imported when the name is used
@@ -41,7 +45,7 @@ _HOME = {  # module of each name; it is imported when the name is used
     "Classifier": "core",
     "Interpreter": "core",
     "Record": "core",
-    "Result": "api",
+    "Result": "notebook.result",
     "Settings": "plan.settings",
     "UnderfireError": "core",
     "alarm": "api",
@@ -52,8 +56,8 @@ _HOME = {  # module of each name; it is imported when the name is used
     "open_results": "store",
     "Results": "store",
     "run": "audit.run",
-    "calibrate": "defenses.ensemble.calibrate",
-    "check": "defenses.ensemble.check",
+    "calibrate": "defenses.calibrate",
+    "check": "defenses.check",
     "gate": "gating",
     "make_plan": "plan.make",
     "run_study": "study.run",

@@ -2,83 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from underfire import registry
-from underfire.core import (
-    LEVELS,
-    Cell,
-    Classifier,
-    ClassifierOptions,
-    Images,
-    Interpreter,
-    Job,
-    Maps,
-    Photo,
-    Record,
-    TargetMap,
-    UnderfireError,
-)
-from underfire.defenses.ensemble import calibration
-from underfire.defenses.ensemble.alarm import EnsembleAlarm
-from underfire.doors.platforms import habits
+from underfire.core import Classifier, ClassifierOptions, Images, Interpreter, UnderfireError
+from underfire.core.watch import Watcher
+from underfire.defenses import calibration
+from underfire.defenses.alarm import Alarm
 from underfire.executors.process import prepare
-from underfire.images import pixels, targets
-from underfire.images.saving import check_format
-from underfire.metrics.verdict import MapVerdict, Ruler, verdict
-from underfire.plan.attacks import attack_of, check_surrogate, taken
+from underfire.notebook.attacking import Wish, run_wish
+from underfire.notebook.result import Result
+from underfire.notebook.threads import at_most
 from underfire.plan.check import check
-from underfire.plan.files import FILE, INPUT, refuse_unable
-from underfire.plan.targets import class_of, target_map_of
-from underfire.trial.given import load_given
-from underfire.trial.load import Loaded, load
-from underfire.trial.rulers import rulers_here
 from underfire.trial.system import System
-from underfire.trial.trial import Trial
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
-    Given: TypeAlias = str | Path | NDArray[np.uint8] | Image.Image
-
-
-@dataclass(frozen=True)
-class Result:
-    """The result of `attack`; the tensors have a row for each image that could be attacked.
-
-    Example:
-        ``result = underfire.attack(classifier, "cam", ["photo.jpg"]); result.verdicts[0].forged``
-
-    Args:
-        clean: (N, 3, H, W) the clean images in [0, 1].
-        images: (N, 3, H, W) the adversarial images in [0, 1]: what the classifier is shown of the files below.
-        clean_maps: (N, h, w) maps in [0, 1] of the clean images for their own classes.
-        maps: (N, h, w) maps in [0, 1] of the adversarial images for the target classes.
-        records: one for each given image, in order; those with an ``error`` have no row in the tensors.
-        rulers: interpreter -> what its maps are judged with (`trial.rulers`); empty where that is not calibrated.
-        files: (N,) the adversarial pictures as files: of whole photos where these were forged, else PNGs of the input.
-    """
-
-    clean: Images
-    images: Images
-    clean_maps: Maps
-    maps: Maps
-    records: list[Record]
-    rulers: Mapping[str, Ruler]
-    files: tuple[bytes, ...] = ()
-
-    @property
-    def verdicts(self) -> list[MapVerdict]:
-        """The verdict on each record: whether the map is untouched, and the image forged (method, section 5.5)."""
-        return [verdict(asdict(record), self.rulers) for record in self.records]
+    Given: TypeAlias = str | Path | NDArray[np.uint8] | Image.Image | tuple[str, bytes]
+    Pictures: TypeAlias = Given | Sequence[Given] | Images | Sequence[Tensor]
 
 
 def classifier(name: str = "efficientnet-lite0", *, device: str = "cpu", **own: Any) -> Classifier:
@@ -115,7 +65,7 @@ def interpreter(name: str, classifier: Classifier, **options: Any) -> Interprete
     return registry.build_interpreter(name, classifier, options)
 
 
-def alarm(path: str | Path, classifier: Classifier | None = None) -> EnsembleAlarm:
+def alarm(path: str | Path, classifier: Classifier | None = None) -> Alarm:
     """Load an alarm from a file of ``underfire defend calibrate``.
 
     Example:
@@ -129,13 +79,19 @@ def alarm(path: str | Path, classifier: Classifier | None = None) -> EnsembleAla
         UnderfireError: there is no such file, or it is for another classifier.
     """
     named = classifier or registry.build_classifier(calibration.read(path).classifier, ClassifierOptions(), "cpu")
-    return EnsembleAlarm(named, str(path))
+    return Alarm(named, str(path))
 
 
+@overload
+def attack(classifier: Classifier, interpreter: Interpreter | str, images: Pictures, **settings: Any) -> Result: ...
+@overload
+def attack(
+    classifier: Classifier, interpreter: Sequence[Interpreter | str], images: Pictures, **settings: Any
+) -> dict[str, Result]: ...
 def attack(
     classifier: Classifier,
-    interpreter: Interpreter | str,
-    images: Given | Sequence[Given] | Images | Sequence[Tensor],
+    interpreter: Interpreter | str | Sequence[Interpreter | str],
+    images: Pictures,
     *,
     attack: str = "adv2",
     preset: str = "fast",
@@ -146,18 +102,21 @@ def attack(
     at: Literal["file", "input"] | None = None,
     save_as: str = "png",
     through: str = "",
+    progress: bool | Watcher | None = None,
+    threads: int | None = None,
     **options: Any,
-) -> Result:
+) -> Result | dict[str, Result]:
     """Attack images in this process, and judge the results as ``underfire run`` does.
 
     Example:
-        ``underfire.attack(underfire.classifier(), "cam", ["photo.jpg"], eps=4).images``
+        ``underfire.attack(underfire.classifier(), "cam", "photo.jpg", eps=4).images``
 
     Args:
         classifier: from `classifier` or `wrap`.
-        interpreter: an interpreter, or its name.
-        images: paths, arrays (H, W, 3) of 8-bit levels or Pillow images, which go through the classifier's front door;
-            or a tensor (N, 3, H, W) in [0, 1] of the input size, which is taken as it is.
+        interpreter: an interpreter, or its name; or several, each of which is attacked by itself.
+        images: a path, a folder, 'demo', an array (H, W, 3) of 8-bit levels or a Pillow image, or several of them or of
+            (name, content of the file), which go through the classifier's front door; or a tensor (N, 3, H, W) in
+            [0, 1] of the input size, which is taken as it is.
         attack: name of the attack.
         preset: paper, fast or thorough.
         eps: L∞ budget in whole levels of 255.
@@ -168,113 +127,31 @@ def attack(
             default files are forged, and of a tensor the tensor.
         save_as: how forged files are saved, as --save-as of ``underfire run``.
         through: what platforms will do to them, as --through.
+        progress: whether to show a bar, by default where somebody looks on; or a watcher of one's own.
+        threads: CPU threads while it attacks; by default those of torch, or one where torch came before underfire and
+            the machine is busy (`notebook.threads`).
         options: settings of the attack in place of the preset's, such as ``steps=20``.
+
+    Returns:
+        A result; of several interpreters a dictionary, by their names.
 
     Raises:
         UnderfireError: a mistake in the arguments, or no image could be attacked.
     """
-    by_name = isinstance(interpreter, str)
-    wish = Wish(attack, preset, eps, target, target_map, seed, options, by_name, at, save_as, through)
-    prepare(torch.get_num_threads())
-    device = str(getattr(classifier, "device", "cpu"))
-    check(classifier, device)
-    judge = registry.build_interpreter(interpreter, classifier, {}) if isinstance(interpreter, str) else interpreter
-    return _run(System(classifier, {judge.name: judge}, device), images, wish)
-
-
-@dataclass(frozen=True)
-class Wish:
-    """The arguments of `attack` that say what the attack shall do."""
-
-    attack: str
-    preset: str
-    eps: int
-    target: str | int
-    target_map: str
-    seed: int
-    options: Mapping[str, Any]
-    by_name: bool = True  # so the interpreter has its default settings
-    at: Literal["file", "input"] | None = None
-    save_as: str = "png"
-    through: str = ""
-
-    def __post_init__(self) -> None:
-        check_format(self.save_as)
-        habits(self.through)
-        if self.at not in (None, FILE, INPUT):
-            raise UnderfireError(f"at='{self.at}': give 'file' or 'input'.")
-        if not 1 <= self.eps <= LEVELS:
-            raise UnderfireError(f"eps={self.eps}: the budget must be a whole number of levels, from 1 to {LEVELS}.")
-
-
-def _run(system: System, images: Any, wish: Wish) -> Result:
-    classifier, (judge,) = system.classifier, system.interpreters.values()
-    wanted = target_map_of(wish.target_map, classifier)
-    cell = _cell(wish, judge, wanted)
-    loaded = load_given(images, system, None if wish.at == INPUT else wish.save_as)
-    if wish.at == FILE and loaded.rows and not loaded.files:
-        raise UnderfireError("at='file': a tensor is no file. Give paths, arrays or Pillow images, or at='input'.")
-    if loaded.files:
-        refuse_unable(cell)
-    job = _job(system, cell, wish, wanted, FILE if loaded.files else INPUT)
-    trial = Trial(system, job, "notebook", loaded, _references(wanted, wish.seed, loaded, system))
-    trial.run()
-    return _result(trial, judge, system, rulers_here(system, judge, trial, wish.by_name))
-
-
-def _cell(wish: Wish, judge: Interpreter, wanted: TargetMap) -> Cell:
-    maker: Any = registry.maker("attacks", wish.attack)
-    against = judge.name if maker.fools_interpreter else None
-    check_surrogate(wish.attack, wish.options, [judge])
-    own = taken(maker, drawn=wanted.drawn)
-    return Cell(attack_of(wish.attack, wish.preset, against, wish.eps, own, wish.options), against)
-
-
-def _job(system: System, cell: Cell, wish: Wish, wanted: TargetMap, at: str) -> Job:
-    return Job(
-        source="",
-        classifier=system.classifier.name,
-        options=ClassifierOptions(),
-        interpreters=tuple(system.interpreters),
-        interpreter_options={},
-        cells=(cell,),
-        preset=wish.preset,
-        eps=wish.eps,
-        target=class_of(str(wish.target), system.classifier),
-        target_map=wanted,
-        seed=wish.seed,
-        threads=torch.get_num_threads(),
-        precision="fp32",
-        device=system.device,
-        at=at,
-        save_as=wish.save_as,
-        through=wish.through if at == FILE else "",
-    )
-
-
-def _references(wanted: TargetMap, seed: int, loaded: Loaded, system: System) -> Loaded | None:
-    """Load the photos whose maps are the target maps, in the rows of the photos that want them; None without any."""
-    if wanted.kind != "image":
-        return None
-    if wanted.value != "random":
-        photo, content = Photo(str(wanted.value), wanted.digest), Path(str(wanted.value)).read_bytes()
-        return load([photo] * len(loaded.given), lambda _: content, system.door, system.classifier.preprocess)
-    index = {photo: n for n, photo in enumerate(loaded.photos)}
-    drawn = [targets.draw_photo(seed, p, list(index)) if p in index else p for p in loaded.given]
-    shown = [index[drawn[row]] for row in loaded.rows]
-    return Loaded(tuple(drawn), loaded.first, loaded.rows, loaded.levels[shown], loaded.errors)
-
-
-def _result(trial: Trial, judge: Interpreter, system: System, rulers: Mapping[str, Ruler]) -> Result:
-    ((forged, judged),) = trial.seen
-    if not len(judged.clean):
-        raise UnderfireError(f"None of the images could be attacked: {trial.records[0].error}")
-    return Result(
-        clean=judged.clean.x,
-        images=pixels.to_tensor(forged.levels).to(system.device),
-        clean_maps=judged.clean.goals[judge.name].benign.float(),
-        maps=judged.maps.float(),
-        records=trial.records,
-        rulers=rulers,
-        files=forged.files,
-    )
+    single = isinstance(interpreter, str) or not isinstance(interpreter, Sequence)
+    several: Sequence[Interpreter | str] = [interpreter] if single else interpreter  # type: ignore[assignment,list-item]
+    wish = Wish(attack, preset, eps, target, target_map, seed, options, True, at, save_as, through, progress)
+    found: dict[str, Result] = {}
+    with at_most(threads):
+        prepare(torch.get_num_threads())
+        device = str(getattr(classifier, "device", "cpu"))
+        check(classifier, device)
+        for one in several:
+            by_name = isinstance(one, str)
+            judge = registry.build_interpreter(one, classifier, {}) if isinstance(one, str) else one
+            found[judge.name] = run_wish(
+                System(classifier, {judge.name: judge}, device), images, replace(wish, by_name=by_name)
+            )
+    if not found:
+        raise UnderfireError("There is no interpreter to attack: give one, or its name.")
+    return next(iter(found.values())) if single else found

@@ -524,7 +524,7 @@ def test_an_attack_moves_the_prediction_and_adv2_also_keeps_the_map() -> None:
 def test_no_steps_give_the_clean_images_back() -> None:
     system, cam = victim()
     x = pictures(2)
-    found = adv2.make("fast", "cam", 8, steps=0).run(system, x, goal_for(cam, x), range(2))
+    found = adv2.make("fast", "cam", 8, steps=0, rescue=False).run(system, x, goal_for(cam, x), range(2))
     torch.testing.assert_close(found.images, x)
     assert found.steps.tolist() == [0, 0]
 

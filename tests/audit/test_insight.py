@@ -16,12 +16,14 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 import underfire
+from support.onnx_nets import exported
 from support.toys import CLASSES, KinkedNet, kinked, seeded, toy
 from underfire.audit.insight import grids, look, steps
 from underfire.audit.run import _blunt
+from underfire.classifiers import inputs
 from underfire.classifiers.base import TorchClassifier, wrap
 from underfire.cli.app import app
-from underfire.core import DamagedFileError, Preprocess, UnknownNameError
+from underfire.core import ClassifierOptions, DamagedFileError, Preprocess, UnknownNameError
 from underfire.core.insight import Insight
 from underfire.report.page import write_report
 from underfire.store.insight import FILE, LARGEST, dumped, read_insight
@@ -32,7 +34,7 @@ def test_the_facts_of_a_toy_are_its_own() -> None:
     found = underfire.inspect(built)
     assert found.problem == found.sharp == ""
     assert found.parameters == sum(p.numel() for p in built.module.parameters())
-    assert (found.outputs, found.classes, found.classes_from) == (CLASSES, built.classes.names, "numbers")
+    assert (found.outputs, found.classes, found.classes_from) == (CLASSES, built.classes.names, "given to wrap")
     assert found.head == "the logits are a linear function of the average of 6 maps of 6 × 6 of last (Softplus)"
     assert found.twin is not None
     assert (found.twin.kinks, found.twin.logits) == (0, 0)
@@ -65,6 +67,28 @@ def test_the_input_is_told_step_by_step() -> None:
     said = " / ".join(steps(Preprocess(64, 72, (0.1, 0.2, 0.3), (1, 1, 1), "nearest")))
     for words in ("72 px", "nearest", "64 × 64", "0.1 0.2 0.3"):
         assert words in said
+
+
+@pytest.mark.parametrize(
+    ("door", "words"),
+    [("timm:pad", "64 px on its longer side"), ("torch:squash", "on both sides"), ("mine.py:load", "asked as it is")],
+)
+def test_the_input_is_told_by_its_door(door: str, words: str) -> None:
+    said = " / ".join(steps(Preprocess(48, 64, (0.5,), (1,), width=96), door))
+    assert all(word in said for word in (words, door, "48 × 96", "grey"))
+    assert "by colour" not in said
+
+
+def test_the_names_of_classes_are_told_with_where_they_are_from(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("a\nb\n")
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()).eval()
+    exported(net, tmp_path / "net.onnx", (1, 3, 32, 32))
+    given: dict[str, Any] = {"classes": str(tmp_path / "names.txt")}
+    for options, said in (({}, "numbers"), (given, "the file ")):
+        named: Any = underfire.classifier(f"onnx:{tmp_path}/net.onnx", **options)
+        assert named.classes_from.startswith(said)
+    assert wrap(net, input_size=32, classes=["x", "y"]).classes_from == "given to wrap"
+    assert inputs.classes_from(1000, {}, ClassifierOptions()).startswith("those of ImageNet-1k")
 
 
 class Sharp(KinkedNet):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import underfire
@@ -151,7 +153,7 @@ BAD: dict[str, tuple[str, type[UnderfireError], str]] = {
     "two": ("two", UnderfireError, r"has the outputs first, second: say with --output"),
     "inputs": ("inputs", UnsuitableError, "has 2 inputs"),
     "quantised": ("quantised", MismatchError, r"is quantised \(DynamicQuantizeLinear\)"),
-    "grey": ("grey", UnsuitableError, "takes 1 channels"),
+    "four": ("four", UnsuitableError, "takes 4 channels"),
 }
 
 
@@ -160,6 +162,33 @@ def test_onnx_files_that_do_not_fit_are_told_why(tmp_path: Path, kind: str) -> N
     what, error, reason = BAD[kind]
     with pytest.raises(error, match=rf"net.onnx' .*{reason}"):
         named(graph(tmp_path / "net.onnx", what), **POLICY)
+
+
+def test_an_onnx_file_of_grey_and_oblong_inputs(tmp_path: Path) -> None:
+    layers = (nn.Conv2d(1, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
+    net = nn.Sequential(*layers).eval()
+    built = named(exported(net, tmp_path / "net.onnx", (1, 1, 48, 64)))
+    assert built.preprocess.shape == (1, 48, 64)
+    assert built.notes[0].startswith("Input: NCHW, GREY")
+    x = torch.rand(2, 1, 48, 64)
+    torch.testing.assert_close(built.logits(x), net((x - built._mean) / built._std), rtol=1e-3, atol=1e-4)
+    assert built.head.shape == (4, 8)
+    check(built)
+    open_size = named(exported(net, tmp_path / "open.onnx", (1, 1, 48, 64), vary=True), input_size=(48, 64))
+    assert open_size.preprocess.shape == (1, 48, 64)
+    with pytest.raises(UnderfireError, match=r"--input-size 32x32: this ONNX file takes 48 × 64 px"):
+        named(tmp_path / "net.onnx", input_size=32)
+
+
+def test_an_onnx_file_of_half_precision_is_attacked_as_a_copy_of_float32(tmp_path: Path) -> None:
+    net = Net().eval().half()
+    path = exported(net, tmp_path / "half.onnx", (1, 3, SIDE, SIDE), dtype=torch.float16)
+    built = named(path, **POLICY)
+    assert next(built.module.parameters()).dtype == torch.float32
+    assert "Its weights are float16: a float32 copy of them is attacked and judged." in built.notes
+    check(built)
+    want = net.float()(normalised(x01())).detach()
+    torch.testing.assert_close(built.logits(x01()), want, rtol=0, atol=0.01 * float(want.max() - want.min()))
 
 
 def test_the_user_says_which_output(tmp_path: Path) -> None:
@@ -248,6 +277,33 @@ def test_torchvisions_networks_by_name(tmp_path: Path, name: str, side: int) -> 
     assert (built.preprocess.input_size, built.preprocess.resize) == (224, {"resnet18": 256}.get(name, side))
     x = torch.rand(1, 3, 64, 64)
     torch.testing.assert_close(built.logits(x), net((x - built._mean) / built._std))
+
+
+def test_a_torchvision_network_loads_from_a_file_that_has_no_versions_and_another_order(tmp_path: Path) -> None:
+    """Safetensors sort by name, so the head comes first; and MNASNet asks for the version of its weights."""
+    import torchvision
+
+    net = torchvision.models.mnasnet0_5(num_classes=5).eval()
+    save_file({key: value.clone() for key, value in net.state_dict().items()}, tmp_path / "net.safetensors")
+    built: Any = underfire.classifier("torchvision:mnasnet0_5", weights=str(tmp_path / "net.safetensors"))
+    x = torch.rand(1, 3, 64, 64)
+    torch.testing.assert_close(built.logits(x), net((x - built._mean) / built._std))
+
+
+def test_torchvisions_own_files_of_densenets_and_vits_have_older_names() -> None:
+    from torchvision.models import densenet, vision_transformer
+
+    from underfire.classifiers.torchvision_models import _renamed
+
+    dense = densenet.DenseNet(4, (2, 2), 8).state_dict()
+    old = {re.sub(r"(norm|conv)([12])\.", r"\1.\2.", key): value for key, value in dense.items()}
+    assert old.keys() != dense.keys() == _renamed(old).keys()
+    vit = vision_transformer.VisionTransformer(32, 16, 1, 2, 8, 16)
+    was = {
+        key.replace("mlp.0", "mlp.linear_1").replace("mlp.3", "mlp.linear_2"): v for key, v in vit.state_dict().items()
+    }
+    vit.load_state_dict(dict(was))  # torchvision's own code knows these names
+    assert was.keys() != vit.state_dict().keys() == _renamed(was).keys()
 
 
 def test_unknown_torchvision_names_and_sets_are_told() -> None:

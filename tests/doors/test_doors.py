@@ -79,6 +79,53 @@ def test_nothing_outside_of_the_box_is_seen(word: str, how: str) -> None:
     assert np.array_equal(door.enter(photo), door.enter(other))
 
 
+# --- grey inputs, and such as are not square --------------------------------------------------------------------------
+
+SHAPED = {
+    "wide": Preprocess(SIZE, RESIZE, interpolation="bilinear", width=40),
+    "grey and tall": Preprocess(40, RESIZE, (0.5,), (0.25,), "bilinear", width=SIZE),
+}
+
+
+def grey_or_not(door: Any) -> Any:
+    return lambda image: door.enter(np.asarray(image))
+
+
+@pytest.mark.parametrize(
+    "word", ["pillow", "pillow:pad", "timm", "timm:squash", "torch", "torch:float", "opencv", "own"]
+)
+@pytest.mark.parametrize("shape", SHAPED)
+@pytest.mark.parametrize("size", [(50, 90), (91, 40)])
+def test_a_door_of_any_shape_is_its_matrices_and_its_way_back_the_transpose(
+    word: str, shape: str, size: tuple[int, int]
+) -> None:
+    policy, photo = SHAPED[shape], soft(*size)
+    kind, _, variant = word.partition(":")
+    known = maker("doors", "pillow" if kind == "own" else kind)("" if kind == "own" else variant, policy)
+    door: Any = FunctionDoor("mine", policy, grey_or_not(known)) if kind == "own" else known
+    entered, way = door.enter(photo), door.way(*size)
+    assert entered.shape == (*policy.size, policy.channels)
+    border = np.asarray(abs(way.down).sum(1)) * np.asarray(abs(way.across).sum(1)).T
+    assert np.abs(way.forward(photo) - entered)[border > 0.5].max() <= (2.6 if kind == "own" else 1.7)
+    rng = np.random.default_rng(3)
+    p, g = rng.standard_normal((*size, 3)), rng.standard_normal(entered.shape).astype(np.float32)
+    box = way.box
+    inside = p[box.top : box.bottom, box.left : box.right]
+    assert float((way.forward(p) * g).sum()) == pytest.approx(float((inside * way.back(g)).sum()), abs=1e-3)
+
+
+@settings(max_examples=10)
+@given(sizes)
+def test_timm_s_door_of_another_shape_is_timm_s(size: tuple[int, int]) -> None:
+    from timm.data.transforms import ResizeKeepRatio
+
+    policy, photo = SHAPED["wide"], Image.fromarray(noise(*size))
+    covered = (RESIZE, int(40 * RESIZE / SIZE))
+    resize = ResizeKeepRatio(covered, interpolation="bilinear", longest=0)
+    wanted = transforms.CenterCrop(policy.size)(resize(photo))
+    assert np.array_equal(maker("doors", "timm")("", policy).enter(np.asarray(photo)), np.asarray(wanted))
+
+
 # --- Pillow's weights, written out ------------------------------------------------------------------------------------
 
 

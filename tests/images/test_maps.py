@@ -68,3 +68,14 @@ def test_rank_of_a_monotone_change_is_one_and_of_a_reversal_minus_one() -> None:
     a = np.random.default_rng(0).random((4, 4))
     assert maps.rank(a, a**3) == pytest.approx(1)
     assert maps.rank(a, 1 - a) == pytest.approx(-1)
+
+
+def test_crossed_sees_the_edge_of_the_brightest_fifth_alone() -> None:
+    wanted = torch.arange(10.0).view(1, 1, 10) / 10  # the brightest fifth is 0.8 and 0.9, its edge 0.75
+    inside = wanted + torch.where(wanted > 0.75, 0.1, -0.1)
+    assert float(maps.crossed(inside, wanted)) == 0
+    out = wanted.clone()
+    out[..., 9], out[..., 0] = 0.55, 0.85  # one has fallen below the edge by 0.2, another has risen above it by 0.1
+    torch.testing.assert_close(maps.crossed(out, wanted), torch.tensor([(0.2**2 + 0.1**2) / 10]))
+    torch.testing.assert_close(maps.apart(out, wanted, 3.0), maps.l2(out, wanted) + 3 * maps.crossed(out, wanted))
+    assert torch.equal(maps.apart(out, wanted), maps.l2(out, wanted))

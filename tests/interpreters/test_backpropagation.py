@@ -12,12 +12,13 @@ from captum.attr import InputXGradient, IntegratedGradients, Saliency
 from PIL import Image
 
 from support import toys
-from support.attacked import distance, pooled
+from support.attacked import distance, goal_of, pooled
 from underfire import registry
 from underfire.attacks.adv2 import adv2
 from underfire.attacks.pgd import pgd
 from underfire.core import MismatchError, NotFoundError, UnknownNameError
-from underfire.interpreters.drawn import generators, normal
+from underfire.interpreters.backpropagation import SmoothGrad
+from underfire.interpreters.drawn import generator, normal
 
 Y = torch.tensor([2, 0, 1])
 
@@ -43,18 +44,22 @@ def test_input_times_gradient_is_captums() -> None:
 
 def test_smoothgrad_is_the_mean_of_captums_gradients_at_the_same_noise() -> None:
     classifier, x, got = case("smoothgrad", n=3, sigma=0.2)
-    started, saliency = generators(x, 0, "smoothgrad"), Saliency(classifier.logits)
-    noisy = [x + 0.2 * normal(started, (3, toys.WHOLE, toys.WHOLE), x) for _ in range(3)]
+    saliency = Saliency(classifier.logits)
+    noisy = [x + 0.2 * normal(generator(0, f"smoothgrad/{k}"), x) for k in range(3)]
     each = [saliency.attribute(one.requires_grad_(), target=Y, abs=False) for one in noisy]
     torch.testing.assert_close(got, pooled(torch.stack(each).mean(0).abs().amax(1)), rtol=0, atol=1e-6)
 
 
 def test_the_noise_is_that_of_the_seed_for_every_picture() -> None:
-    x = toys.pictures(2)
-    first, again, other = (normal(generators(x, seed, "a"), (4,), x) for seed in (0, 0, 1))
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
-    assert torch.equal(first[0], first[1])
+    classifier, x = toys.whole(), toys.pictures(2, 0, toys.WHOLE)
+    one, other = (SmoothGrad(classifier, seed=seed) for seed in (0, 1))
+    noise, again, theirs = (i.points(x).at(x, 3) - x for i in (one, one, other))
+    assert torch.equal(noise, again)
+    torch.testing.assert_close(noise[0], noise[1], rtol=0, atol=1e-6)
+    assert not torch.allclose(noise, theirs)
+    guessed = one.guessed(x)
+    assert not torch.allclose(guessed.at(x, 3) - x, noise)
+    assert not torch.allclose(guessed.at(x, 3), guessed.at(x, 3))
 
 
 def test_a_baseline_can_be_a_picture(tmp_path: Path) -> None:
@@ -86,3 +91,37 @@ def test_the_attack_brings_the_map_back(name: str, options: dict[str, Any]) -> N
     x = toys.pictures(3, 0, toys.SMALL)
     one = registry.build_interpreter(name, toys.small(), options)
     assert distance(adv2.make("fast", name, 16), one, x) < 0.7 * distance(pgd.make("fast", None, 16), one, x)
+
+
+@pytest.mark.parametrize(("name", "options"), [("ig", {"steps": 6}), ("smoothgrad", {"n": 6})])
+def test_an_attacker_who_looks_at_all_of_the_victims_points_sees_the_victims_map(
+    name: str, options: dict[str, Any]
+) -> None:
+    x = toys.pictures(2, 0, toys.SMALL)
+    one: Any = registry.build_interpreter(name, toys.small(), options)
+    goal = goal_of(one, x)
+    wanted = one.explain(x, goal.labels)
+    start = x.clone().requires_grad_()
+
+    def shown(**more: Any) -> torch.Tensor:
+        surrogate = one.surrogate(x, goal, draws=6, tau=1e-7, **more)
+        found: torch.Tensor = surrogate.terms(start).twin.detach()
+        return found
+
+    torch.testing.assert_close(shown(), wanted, rtol=0, atol=1e-4)
+    guessed = float((shown(known=False) - wanted).abs().amax())
+    assert (guessed > 1e-2) == (name == "smoothgrad")
+
+
+def test_the_latest_gradients_are_kept() -> None:
+    x = toys.pictures(2, 0, toys.SMALL)
+    one: Any = registry.build_interpreter("ig", toys.small(), {"steps": 8})
+    surrogate = one.surrogate(x, goal_of(one, x), draws=2, memory=5)
+    seen = []
+    for _ in range(4):
+        surrogate.terms(x.clone().requires_grad_())
+        seen.append(list(surrogate.last))
+    assert [len(kept) for kept in seen] == [2, 4, 5, 5]
+    assert sorted({k for kept in seen for k in kept[-2:]}) == list(range(8))  # all points come in turn
+    surrogate.select(torch.tensor([True, False]))
+    assert {len(g) for g in surrogate.last.values()} == {1}

@@ -19,6 +19,8 @@ from underfire.attacks.adv2 import adv2
 from underfire.attacks.pgd import pgd
 from underfire.core import ImageErrors, UnderfireError, UnknownNameError
 from underfire.images import maps
+from underfire.interpreters.drawn import stride
+from underfire.interpreters.mask.match import surplus
 
 Y = torch.tensor([2, 0])
 
@@ -128,3 +130,30 @@ def test_the_attack_brings_the_map_back(name: str) -> None:
     x = toys.pictures(3, 0, toys.SMALL)
     attack = adv2.make("fast", name, 24, surrogate={"stock": 64})
     assert distance(attack, one, x) < 0.8 * distance(pgd.make("fast", None, 24), one, x)
+
+
+@pytest.mark.parametrize("name", ["occlusion", "rise", "lime", "kernelshap"])
+def test_the_attacker_knows_the_victims_masks_unless_the_seed_is_secret(name: str) -> None:
+    one, x = made(name, **({} if name == "occlusion" else {"n": 12}))
+    goal = goal_of(one, x)
+    masks, known = one.masks(x), one.surrogate(x, goal)
+    for k in (1, 5):
+        z = one.classifier.logits(one.masked(x, masks.keep(k)))
+        own = goal.source[:, None]
+        odds = z.gather(1, own)[:, 0] - z.scatter(1, own, -torch.inf).logsumexp(1)
+        torch.testing.assert_close(known.benign[k], odds, rtol=0, atol=1e-4)
+    guessed = one.surrogate(x, goal, known=False, stock=9)
+    assert len(guessed.benign) == (masks.n if name == "occlusion" else 9)
+    if name != "occlusion":
+        assert not torch.allclose(guessed.benign, known.benign[:9])
+
+
+def test_certainty_beyond_sure_changes_no_score() -> None:
+    wanted, odds = torch.tensor([6.0, -6.0, 1.0]), torch.tensor([5.0, -9.0, 3.0])
+    assert surplus(odds, wanted, 4.0).tolist() == [0.0, 0.0, 2.0]
+    assert surplus(odds, wanted).tolist() == [-1.0, -3.0, 2.0]
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 16, 32, 226, 400])
+def test_a_stride_visits_every_place(n: int) -> None:
+    assert sorted(k * stride(n) % n for k in range(n)) == list(range(n))

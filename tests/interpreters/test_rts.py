@@ -14,7 +14,7 @@ from support.colours import SIZE, colours, started
 from underfire.classifiers.base import TorchClassifier
 from underfire.core import DamagedFileError, Goal, MismatchError, NotFoundError, OtherVersionError
 from underfire.interpreters.rts.card import Card, load, packaged, packed, read_card
-from underfire.interpreters.rts.rts import Rts
+from underfire.interpreters.rts.rts import LOSSES, Rts
 
 
 def test_the_mask_starts_as_the_evidence_of_cam() -> None:
@@ -123,3 +123,14 @@ def test_a_broken_file_is_told(tmp_path: Path) -> None:
         Rts(classifier, str(path))
     with pytest.raises(NotFoundError, match=r"none\.safetensors"):
         Rts(classifier, str(tmp_path / "none.safetensors"))
+
+
+def test_log_odds_see_the_order_of_what_is_black_and_the_square_does_not() -> None:
+    wanted = torch.tensor([[[0.001, 0.004], [0.5, 0.9]]])
+    turned = torch.tensor([[[0.004, 0.001], [0.5, 0.9]]])
+    square, both = (LOSSES[name](turned, wanted) for name in ("square", "odds"))
+    odds = torch.logit(turned) - torch.logit(wanted)
+    torch.testing.assert_close(both, square + odds.square().mean((1, 2)) / 64)
+    assert float(both) > 1000 * float(square)
+    below = torch.tensor([[[1e-6, 1e-9], [0.5, 0.9]]])
+    assert float(LOSSES["odds"](below, below.flip(-1).where(below < 0.1, below))) < 1e-9  # no order is asked for there

@@ -16,6 +16,8 @@ SHAPES: dict[str, tuple[Draw, float]] = {
     "normal": (lambda rng, n: rng.normal(size=n), 0.0),
     "skewed": (lambda rng, n: rng.exponential(size=n), 1.0),
     "bounded": (lambda rng, n: rng.beta(2, 5, size=n), 2 / 7),
+    "as map distances": (lambda rng, n: rng.beta(0.5, 5, size=n), 1 / 11),
+    "strongly skewed": (lambda rng, n: rng.lognormal(size=n), float(np.exp(0.5))),
 }
 TRUE = (0.1, 0.3, 0.5, 0.8, 0.95)
 

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from support.replicas.interpreters import some_distances
+from support.replicas.interpreters import some_excesses
 from underfire.core import UnderfireError
-from underfire.defenses.ensemble import score
+from underfire.defenses.squeezers import smoothed_copy
+from underfire.defenses.statistic import logarithm, one_sided, unlike
 from underfire.metrics import conformal
 from underfire.metrics.detection import auc, detection, roc
 
@@ -82,36 +83,35 @@ def test_the_threshold_keeps_its_promise_on_new_images() -> None:
 
 @pytest.mark.parametrize("seed", [2, 4])
 def test_more_disagreement_never_scores_less(seed: int) -> None:
-    d, mean, covariance = some_distances(torch.Generator().manual_seed(seed))
-    d.requires_grad_()
-    (slope,) = torch.autograd.grad(score.alarm_score(d, mean, covariance).sum(), d)
+    r, covariance = some_excesses(torch.Generator().manual_seed(seed))
+    r.requires_grad_()
+    (slope,) = torch.autograd.grad(one_sided(r, covariance).sum(), r)
     assert float(slope.min()) >= 0 and float(slope.max()) > 0
-    more = d.detach() + torch.rand(d.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    assert bool((score.alarm_score(more, mean, covariance) >= score.alarm_score(d, mean, covariance) - 1e-9).all())
+    more = r.detach() + torch.rand(r.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert bool((one_sided(more, covariance) >= one_sided(r, covariance) - 1e-9).all())
 
 
 def test_a_flat_map_agrees_with_none_and_has_a_gradient() -> None:
     flat = torch.zeros(1, 7, 7, dtype=torch.float64, requires_grad=True)
-    d = score.distances([flat], [torch.rand(1, 7, 7, dtype=torch.float64)], torch.zeros(1).double())
-    assert float(d.detach()[0, 1]) == pytest.approx(1.0)
+    d = unlike(flat, torch.rand(1, 7, 7, dtype=torch.float64))
+    assert float(d.detach()[0]) == pytest.approx(1.0)
     (slope,) = torch.autograd.grad(d.sum(), flat)
     assert bool(slope.isfinite().all())
 
 
 def test_what_stays_the_same_scores_nothing() -> None:
     m = torch.rand(4, 14, 14, dtype=torch.float64)
-    mean, covariance = torch.full((2,), -3.0).double(), torch.eye(2).double()
-    log_p = torch.zeros(4).double()
-    same = score.alarm_score(score.distances([m], [0.5 * m + 0.1], log_p), mean, covariance)
-    other = score.alarm_score(score.distances([m], [1 - m], log_p), mean, covariance)
+    same, other = (
+        one_sided(logarithm(unlike(m, again))[:, None] + 3, torch.eye(1).double()) for again in (0.5 * m + 0.1, 1 - m)
+    )
     assert float(same.max()) == 0 and float(other.min()) > 1
 
 
 def test_the_copy_is_a_little_smoother() -> None:
     x = torch.rand(1, 3, 64, 64, dtype=torch.float64)
-    copy = score.smoothed_copy(x)
+    copy = smoothed_copy(x)
     assert copy.shape == x.shape and float(copy.std()) < float(x.std())
-    torch.testing.assert_close(score.smoothed_copy(torch.full_like(x, 0.3)), torch.full_like(x, 0.3))
+    torch.testing.assert_close(smoothed_copy(torch.full_like(x, 0.3)), torch.full_like(x, 0.3))
 
 
 def test_a_photo_is_not_its_own_negative() -> None:

@@ -197,3 +197,16 @@ def test_another_networks_yardstick_is_an_error() -> None:
     for other in (("dx", "d2", {"layer": 2}), ("d1", "dx", {"layer": 2}), ("d1", "d2", {})):
         with pytest.raises(MismatchError, match=r"y\.json"):
             mine.refuse_other("y.json", *other)
+
+
+def test_where_weights_lie_is_no_setting_since_their_digest_is_known() -> None:
+    points = photos(20)
+    here = YardstickFile("net", "d1", "rts", Yardstick(points), {"weights": "/here/a.safetensors", "size": 3}, "w1")
+    for options in ({"weights": "/there/b.safetensors", "size": 3}, {"size": 3}):
+        assert here.fits("d1", "rts", "w1", options)
+    assert not here.fits("d1", "rts", "w2", here.options)
+    assert not here.fits("d1", "rts", "w1", {"weights": "/here/a.safetensors", "size": 4})
+    plain = YardstickFile("net", "d1", "own", Yardstick(points), {"weights": "light"})
+    assert not plain.fits("d1", "own", "", {"weights": "heavy"}), (
+        "an option like any other where no digest stands for it"
+    )

@@ -47,6 +47,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list
     }
     subject = TOY | {"images": str(photos(folder / "in", 3)), "options": few}
     counts = {"main": {"default": 3, "grad": 2}, "bends": {"default": 1, "grad": 0}, "random": 1, "budget": 2}
+    counts |= {"control": 0, "rerun": 0, "sanity": 0}
     plan = {"classifiers": [subject, subject | {"classifier": "toy2"}], "photos": counts, "threads": 1}
     (folder / "plan.yaml").write_text(yaml.safe_dump(plan))
     words: list[str | Path] = ["study", folder / "plan.yaml", "--out", folder / "out"]
@@ -131,11 +132,12 @@ def test_the_same_study_again_does_nothing_twice(whole: tuple[Path, list[str | P
     assert "study.html" in again.out
 
 
-def test_the_page_has_the_seven_sections_and_loads_nothing(whole: tuple[Path, list[str | Path]]) -> None:
+def test_the_page_has_its_sections_and_loads_nothing(whole: tuple[Path, list[str | Path]]) -> None:
     out, _ = whole
     page = (out / "study.html").read_text(encoding="utf-8")
     assert re.findall(r'<section id="(\w+)"', page) == [
-        *("effectiveness", "misinterpretation", "samples", "random_class", "transfer", "budget", "findings", "threat")
+        *("findings", "effectiveness", "misinterpretation", "samples", "random_class", "transfer", "budget"),
+        *("expected", "threat"),
     ]
     assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
     assert not re.search(r"https?://|@import|url\(|<script", page)

@@ -14,10 +14,14 @@ from underfire.metrics.estimate import mean
 from underfire.report.text import number
 from underfire.store import Store
 from underfire.study import matrix, numbers, results, verdicts
+from underfire.study.budget import _forged as judged_anew
 from underfire.study.budget import budget
 from underfire.study.expectations import expectations, published_success
 from underfire.study.page import render
 from underfire.study.verdicts import findings
+
+WORDS: dict[str, Any] = {"success": True, "confidence": 0.9, "passes": 3.0, "flow_mean_px": None, "error": None}
+"""Columns of a row that a cell is made of."""
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +148,14 @@ def test_the_smallest_budget_by_hand(by_hand: Path) -> None:
     assert {eps: c.forged.value for eps, (c, _) in found.cells.items()} == pytest.approx({1: 1 / 3, 2: 1 / 3, 8: 2 / 3})
 
 
+def test_budgets_are_judged_by_the_yardstick_where_there_is_one() -> None:
+    rows = [{"yardstick": name, "forged": False, "success": True, "map_l1": 0.01} for name in ("a1b2", "old scale")]
+    assert [one["forged"] for one in judged_anew(rows, 0.02)] == [False, True]
+    cells = [numbers.effectiveness_of([{**WORDS, "forged": f, "power": p}]) for f, p in ((True, 0.9), (True, 0.5))]
+    assert [cell.in_place for cell in cells] == ["", "this explanation cannot tell"]
+    assert numbers.effectiveness_of([{**WORDS, "forged": None, "power": None}]).in_place == "not calibrated"
+
+
 def test_verdicts_follow_the_numbers(by_hand: Path) -> None:
     found = results.load(by_hand)
     verdicts = findings(found)
@@ -151,7 +163,7 @@ def test_verdicts_follow_the_numbers(by_hand: Path) -> None:
     assert "1 of 2 cells" not in verdicts[1].number
     assert {c.met for c in expectations(found)} == {None}, "three photos decide nothing"
     page = render(found, 0)
-    assert "First look." in page and "Expected numbers: none resolved" in page
+    assert "First look." in page and "<h3>none resolved</h3>" in page
     assert 'class="tag yes"' not in page and "2 of 3" in page
 
 
@@ -231,7 +243,7 @@ def test_a_diagonal_that_is_not_the_smallest_says_why(tmp_path: Path) -> None:
         (
             "scale",
             {},
-            "smaller if made against GRAD (both move this judge’s maps no further than JPEG does)",
+            "smaller if made against GRAD (both leave this judge’s maps within the yardstick)",
         ),
         ("close", {}, "smaller if made against GRAD (0.10 of PGD’s distance, not 0.20)"),
         (

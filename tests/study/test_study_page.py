@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -17,6 +19,7 @@ from underfire.study import results
 from underfire.study.controls import controls
 from underfire.study.page import render, write_study
 from underfire.study.plan import Study, default_out
+from underfire.study.soundness import soundness, white_box
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +134,57 @@ def test_controls_stand_beside_the_attacks(tmp_path: Path) -> None:
     assert "Controls say what an attack owes to its aim" in render(study, 0)
 
 
-def test_a_plan_without_controls_keeps_its_folder() -> None:
-    assert default_out(Study()) == default_out(Study.parse({"photos": {"control": 0}}))
-    assert default_out(Study()) != default_out(Study.parse({"photos": {"control": 2}}))
+def test_usual_controls_do_not_rename_a_folder() -> None:
+    usual = {"control": {"default": 12, "mask": 4}, "sanity": 12}
+    assert default_out(Study()) == default_out(Study.parse({"photos": usual}))
+    assert default_out(Study()) != default_out(Study.parse({"photos": {"control": 3}}))
+
+
+def checked(out: Path, n: int, wins: int) -> list[dict[str, object]]:
+    """Write the checks of the attack, where PGD without a bound reaches its class on some of the photos."""
+    parts = []
+    for name, eps in (("step", 1), ("eps-8", 8), ("eps-255", 255), ("longer", 8)):
+        rows = [row(i, "noise", None, "cam", eps=eps, success=False, confidence=0.01) for i in range(n)]
+        hits = wins if name == "eps-255" else min(wins, n // 2)
+        rows += [row(i, "pgd", None, "cam", eps=eps, success=i < hits, confidence=0.2) for i in range(n)]
+        put(out / "net" / "sanity" / name, "records", rows)
+        parts.append(audit("sanity", f"net/sanity/{name}", ["cam"], eps))
+    return parts
+
+
+def test_the_page_begins_with_its_verdicts_below_a_failed_check(tmp_path: Path) -> None:
+    put(tmp_path / "m", "records", [row(i, "pgd", None, "cam", map_l1=0.3) for i in range(12)])
+    parts = [audit("main", "m", ["cam"]), *checked(tmp_path, 12, 11)]
+    page = render(results.load(noted(tmp_path, parts)), 0)
+    failed, verdicts = page.index("The attack failed a check of itself"), page.index("1. Findings")
+    assert failed < verdicts < page.index("2. Effectiveness")
+    assert "11 of 12 at ε = 255/255" in page and "no other classifier of the same classes" in page
+    parts = [audit("main", "m", ["cam"]), *checked(tmp_path / "b", 12, 12)]
+    for part in parts[1:]:
+        part["folder"] = f"b/{part['folder']}"
+    (found,) = soundness(results.load(noted(tmp_path, parts)))
+    assert [check.passed for check in found.checks] == [True] * 5 + [None]
+
+
+def test_few_photos_pass_and_fail_no_check(tmp_path: Path) -> None:
+    put(tmp_path / "m", "records", [row(i, "pgd", None, "cam", map_l1=0.3) for i in range(3)])
+    study = results.load(noted(tmp_path, [audit("main", "m", ["cam"]), *checked(tmp_path, 3, 2)]))
+    (found,) = soundness(study)
+    assert found.photos == 3 and {check.passed for check in found.checks} == {None}
+    assert "failed a check" not in render(study, 0)
+
+
+def test_a_white_box_must_beat_transfer(tmp_path: Path) -> None:
+    parts = []
+    for k, (name, other, own, theirs) in enumerate((("net", "web", 12, 3), ("web", "net", 1, 12))):
+        of: dict[str, Any] = {"classifier": name, "judge_classifier": name}
+        rows = [row(i, "pgd", None, "cam", map_l1=0.3, success=i < own) for i in range(12)]
+        put(tmp_path / name, "records", [replace(one, **of) for one in rows])
+        seen = [row(i, "pgd", None, "cam", map_l1=0.3, success=i < theirs) for i in range(12)]
+        put(tmp_path / name, "transfer", [replace(one, classifier=name, judge_classifier=other) for one in seen])
+        parts.append(audit("main", name, ["cam"], subject=k))
+    study = results.load(noted(tmp_path, parts, ("ImageNet", "ImageNet")))
+    net, web = (white_box(study, subject) for subject in study.subjects)
+    assert (net.passed, web.passed) == (False, False)
+    assert net.found == "12 of 12 by its own gradient, 12 by pictures that were made on another classifier"
+    assert web.found.startswith("1 of 12 by its own gradient, 3 by")

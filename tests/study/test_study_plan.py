@@ -7,10 +7,14 @@ from typing import Any
 
 import pytest
 
-from support.e2e import underfire
+import underfire
+from support.e2e import extended
+from support.e2e import underfire as command
 from support.study import TOY, agenda
 from underfire.core import UnderfireError
 from underfire.core.naming import DEMO
+from underfire.metrics.yardstick import PhotoDistances, Yardstick
+from underfire.metrics.yardstick_file import YardstickFile
 from underfire.plan.settings import Settings
 from underfire.study import plan as study
 from underfire.study.agenda import make_agenda
@@ -20,6 +24,7 @@ from underfire.study.results import INTERPRETERS
 
 def test_interpreters_with_as_many_photos_share_an_audit() -> None:
     counts = {"main": {"default": 6, "cam": 3}, "bends": {"default": 2, "cam": 0}, "random": 2, "budget": 4}
+    counts |= {"control": 0, "rerun": 0, "sanity": 0}
     audits = agenda(classifiers=[TOY | {"interpreter": ["grad", "cam", "energy"]}], photos=counts).audits
     said = {p.folder: (p.settings.interpreter, p.settings.limit, p.settings.attack) for p in audits}
     assert said == {
@@ -34,6 +39,34 @@ def test_interpreters_with_as_many_photos_share_an_audit() -> None:
     assert {p.settings.target_map for p in audits if p.experiment == "random"} == {"class:random"}
     assert [p.settings.eps for p in audits if p.experiment == "budget"] == [1, 2, 4]
     assert {p.settings.eps for p in audits if p.experiment != "budget"} == {8}
+
+
+def test_controls_and_checks_of_the_attack_come_by_default() -> None:
+    made = agenda(classifiers=[TOY], photos={"main": 2, "bends": 0, "random": 0, "budget": 0})
+    said = {p.folder: (p.settings.interpreter, p.settings.limit, p.settings.attack) for p in made.audits}
+    both, checks = ("grad", "cam"), ("pgd", "noise")
+    assert said["toy/control-12"] == (both, 12, ("noise", "adv2-control"))
+    assert said["toy/rerun-8"] == (both, 8, ("pgd", "adv2"))
+    (rerun,) = [p for p in made.audits if p.experiment == "rerun"]
+    assert rerun.settings.batch_size == 1, "other company than in the main audit"
+    sound = {p.folder: p.settings for p in made.audits if p.experiment == "sanity"}
+    levels = (1, 2, 4, 8, 16, 32, 64, 255)
+    assert set(sound) == {f"toy/sanity/{name}" for name in ("step", "longer", *(f"eps-{eps}" for eps in levels))}
+    assert all(s.attack == checks and s.limit == 12 and len(s.interpreter) == 1 for s in sound.values())
+    assert {s.eps for s in sound.values()} == set(levels)
+    assert Counts().control == {"default": 12, "mask": 4}
+
+
+def test_a_yardstick_goes_to_the_audits_of_its_interpreter(tmp_path: Path) -> None:
+    photos = tuple(PhotoDistances(f"{i}", ((0.1, 0.1, 0.1),), {}) for i in range(20))
+    with extended():
+        digest = underfire.classifier("toy").digest
+    YardstickFile("toy", digest, "cam", Yardstick(photos)).write(tmp_path / "y.json")
+    counts = {"main": {"default": 2, "cam": 3}, "bends": 0, "random": 2, "budget": 0, "control": 0, "rerun": 0}
+    made = agenda(classifiers=[TOY | {"yardstick": [str(tmp_path / "y.json")]}], photos=counts | {"sanity": 0})
+    named = {one.folder: one.settings.yardstick for one in made.audits}
+    mine = (str(tmp_path / "y.json"),)
+    assert named == {"toy/main-3": mine, "toy/main-2": None, "toy/random-2": mine}
 
 
 def test_the_papers_counts_are_the_default_and_quick_bends_nothing_under_mask() -> None:
@@ -67,7 +100,7 @@ def test_what_does_not_fit_is_left_out_and_said_unless_it_was_named() -> None:
 )
 def test_mistakes_in_a_plan_are_one_sentence(tmp_path: Path, content: str, said: str) -> None:
     (tmp_path / "plan.yaml").write_text(content)
-    ran = underfire("study", tmp_path / "plan.yaml", "--out", tmp_path / "out")
+    ran = command("study", tmp_path / "plan.yaml", "--out", tmp_path / "out")
     assert ran.code == 2
     assert said in ran.err
     assert "Traceback" not in ran.err
@@ -96,8 +129,8 @@ def test_rts_stands_beside_the_network_trained_against_the_attack_where_there_is
 
 
 def test_nothing_to_study_is_said() -> None:
-    assert "Nothing to study" in underfire("study").err
-    assert "study.yaml" in underfire("study", "missing/study.yaml").err
+    assert "Nothing to study" in command("study").err
+    assert "study.yaml" in command("study", "missing/study.yaml").err
 
 
 # -- a subject contains the settings of its audits ------------------------------------------------------------------
@@ -127,7 +160,7 @@ def test_the_name_of_a_study_s_folder_stays_what_it_was(words: dict[str, Any], d
 
 def test_the_benchmark_s_folder_keeps_its_name() -> None:
     plan = Path(__file__).resolve().parents[2] / "benchmarks" / "study.yaml"
-    assert study.default_out(study.read(plan)).name == "study-29d25a85"
+    assert study.default_out(study.read(plan)).name == "study-a036aa25"
     assert study.default_out(study.asked(plan, {"eps": 4}, quick=True)).name == "study-d4baee11"
 
 

@@ -35,9 +35,11 @@ from underfire.study.listener import QuietStudy
 from underfire.study.plan import Study, Subject
 from underfire.study.planned import PlannedAudit, plan_audits
 from underfire.study.run import run_study
+from underfire.study.soundness import soundness
 
 FEW = {"pgd": {"steps": 2}, "adv2": {"steps": 2, "warmup": 0}}
-SMALL = {"main": {"default": 2, "grad": 1}, "bends": 0, "random": {"default": 1, "grad": 0}, "budget": 0}
+PLAIN = {"control": 0, "rerun": 0, "sanity": 0}
+SMALL = {"main": {"default": 2, "grad": 1}, "bends": 0, "random": {"default": 1, "grad": 0}, "budget": 0} | PLAIN
 
 
 @pytest.fixture
@@ -117,7 +119,7 @@ def test_lanes_of_one_audit_are_judged_across(folder: Path) -> None:
     (first,) = sorted((folder / "in").iterdir())[:1]
     (folder / "in" / f"a-copy{first.suffix}").write_bytes(first.read_bytes())
     subject = TOY | {"images": str(folder / "in"), "options": small, "interpreter": ["grad", "cam", "mask"]}
-    plan = {"classifiers": [subject], "photos": {"main": 3, "bends": 0, "random": 0, "budget": 0}, "threads": 1}
+    plan = {"classifiers": [subject], "photos": {"main": 3, "bends": 0, "random": 0, "budget": 0} | PLAIN, "threads": 1}
     (folder / "plan.yaml").write_text(yaml.safe_dump(plan))
     ran = underfire("study", folder / "plan.yaml", "--out", folder / "out")
     assert ran.code == 0, ran.err + ran.out
@@ -146,12 +148,25 @@ def test_folders_of_classifiers_never_meet() -> None:
 
 def test_a_study_without_main_audits_shows_the_others(folder: Path) -> None:
     plan = yaml.safe_load((folder / "plan.yaml").read_text())
-    plan["photos"] = {"main": 0, "bends": 0, "random": 1, "budget": 2}
+    plan["photos"] = {"main": 0, "bends": 0, "random": 1, "budget": 2} | PLAIN
     (folder / "plan.yaml").write_text(yaml.safe_dump(plan))
     assert underfire("study", folder / "plan.yaml", "--out", folder / "out").code == 0
     page = (folder / "out" / "study.html").read_text(encoding="utf-8")
     assert '<h2 id="random_class-h">4. ' in page
-    assert '<h2 id="budget-h">6. ' in page
+    assert '<h2 id="budget-h">5. ' in page, "what is not there has no number"
+
+
+def test_the_attack_itself_is_checked(folder: Path) -> None:
+    plan = yaml.safe_load((folder / "plan.yaml").read_text())
+    plan["photos"] = {"main": 1, "bends": 0, "random": 0, "budget": 0} | PLAIN | {"sanity": 2}
+    (folder / "plan.yaml").write_text(yaml.safe_dump(plan))
+    assert underfire("study", folder / "plan.yaml", "--out", folder / "out").code == 0
+    (found,) = soundness(results.load(folder / "out"))
+    assert (found.photos, len(found.checks)) == (2, 6)
+    assert " at 255" in found.checks[1].found and found.checks[1].found.startswith(("0 of 2 at 1,", "1 of 2 at 1,"))
+    assert {check.passed for check in found.checks} == {None}, "two photos pass and fail nothing"
+    page = (folder / "out" / "study.html").read_text(encoding="utf-8")
+    assert "Is the attack sound?" in page and "of 2 with four times the steps" in page
 
 
 def test_rts_trained_against_the_attack_has_a_verdict_of_its_own(tmp_path: Path) -> None:

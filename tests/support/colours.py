@@ -96,7 +96,7 @@ def started(classifier: TorchClassifier, x: Tensor, y: Tensor, doubts: bool = Fa
 
 def few(**changes: object) -> TrainSettings:
     """Settings of a short training."""
-    return replace(TrainSettings(epochs=3, batch_size=8), **changes)  # type: ignore[arg-type]
+    return replace(TrainSettings(epochs=3, batch_size=8, test=0.0), **changes)  # type: ignore[arg-type]
 
 
 def fitted(photos: Path, settings: TrainSettings, out: Path, listener: TrainListener | None = None) -> Trained:

@@ -11,13 +11,21 @@ import torch
 from torch import nn
 
 
-def exported(net: nn.Module, path: Path, shape: tuple[int, ...], vary: bool = False) -> Path:
+def exported(
+    net: nn.Module, path: Path, shape: tuple[int, ...], vary: bool = False, dtype: torch.dtype = torch.float32
+) -> Path:
     """Export a network; ``vary`` leaves its batch, height and width open."""
     axes = {"x": {0: "n", 2: "h", 3: "w"}} if vary else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the older exporter needs no further package
         torch.onnx.export(
-            net, (torch.rand(shape),), str(path), input_names=["x"], dynamic_axes=axes, opset_version=17, dynamo=False
+            net,
+            (torch.rand(shape).to(dtype),),
+            str(path),
+            input_names=["x"],
+            dynamic_axes=axes,
+            opset_version=17,
+            dynamo=False,
         )
     return path
 
@@ -27,7 +35,7 @@ def graph(path: Path, kind: str, version: int = 17) -> Path:
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    channels = 1 if kind == "grey" else 3
+    channels = {"grey": 1, "four": 4}.get(kind, 3)
     draw = np.random.default_rng(0)
     weights = [numpy_helper.from_array(draw.normal(size=(channels, 4)).astype(np.float32), "w")]
     weights += [numpy_helper.from_array(np.array([2, 3]), "axes"), numpy_helper.from_array(np.float32(2.0), "two")]

@@ -62,6 +62,8 @@ class Alarm:
     """Raises an alarm for dark images, or for something else."""
 
     name, digest, passes = "dark", "", 1.0
+    expected: float | None = None
+    bound: float | None = None
 
     def __init__(self, change: Change | None = None, threshold: float = 0.5, passes: float = 1.0) -> None:
         self.classifier, self.change = toys.toy(), change

@@ -18,7 +18,7 @@ from underfire import registry, testing
 from underfire.classifiers import timm_models
 from underfire.classifiers.base import TorchClassifier
 from underfire.core import ClassifierOptions, Victim, Workplace
-from underfire.defenses.ensemble.calibration import Calibration, Member
+from underfire.defenses.calibration import Calibration, Member
 from underfire.interpreters.cam import Cam
 from underfire.interpreters.rts.card import Card, packed
 
@@ -34,7 +34,7 @@ ASKED: Mapping[str, Mapping[str, Any]] = {
     **{name: {"stock": 8, "looks": 4} for name in ("occlusion", "rise", "lime", "kernelshap")},
 }
 """Options of its surrogate, likewise."""
-NETWORKS = ("rts", "rts-a")
+NETWORKS = ("rts", "rts-a", "rts-aid")
 """Interpreters that want a trained network."""
 
 
@@ -103,22 +103,25 @@ def test_a_classifier_keeps_its_contract(name: str, monkeypatch: pytest.MonkeyPa
     testing.check_classifier(registry.build_classifier(VARIANTS.get(name, name), small, "cpu"))
 
 
-def alarm(classifier: TorchClassifier, path: Path) -> None:
-    """An ensemble's file, as if it had been calibrated."""
+def alarm(name: str, classifier: TorchClassifier, path: Path) -> None:
+    """An alarm's file, as if it had been calibrated."""
     members = (Member("cam", {}, ""), Member("grad", {}, ""))
-    usual, spread = (-3.0, -3.0, -3.0), ((1.0, 0.2, 0.1), (0.2, 2.0, 0.0), (0.1, 0.0, 3.0))
-    known = Calibration(classifier.name, classifier.digest, members, usual, spread, 1.0, 0.05, (0.5, 1.0), ("a", "b"))
+    k = 3 if name == "squeeze" else 1
+    learnt: dict[str, Any] = {
+        "mean": (-3.0,) * k,
+        "covariance": ((1.0, 0.2, 0.1), (0.2, 2.0, 0.0), (0.1, 0.0, 3.0))[:k],
+    }
+    learnt["covariance"] = tuple(row[:k] for row in learnt["covariance"])
+    known = Calibration(
+        *(classifier.name, classifier.digest, members, learnt, 1.0, 0.05, (0.5, 1.0), ("a", "b")), defense=name
+    )
     known.write(path)
-
-
-FILES = {"ensemble": alarm}
-"""What writes the file that a defense is built from."""
 
 
 @pytest.mark.parametrize("name", registry.names("defenses"))
 def test_a_defense_keeps_its_contract(name: str, tmp_path: Path) -> None:
     classifier = toys.toy()
-    FILES[name](classifier, tmp_path / "alarm.json")
+    alarm(name, classifier, tmp_path / "alarm.json")
     defense = registry.build_defense(str(tmp_path / "alarm.json"), classifier)
     assert defense.name == name
     testing.check_defense(defense, classifier, toys.pictures(3))

@@ -235,7 +235,16 @@ def test_the_pupil_is_judged_by_classes_that_the_teacher_did_not_learn_from() ->
 
 
 def test_what_adversarial_training_does_not_take(plain: Path, tmp_path: Path) -> None:
-    words = ("train", "rts", "--adversarial", "--images", plain / "photos", "--classifier", "efficientnet-lite0")
+    words = (
+        "train",
+        "rts",
+        "--adversarial",
+        "doubt",
+        "--images",
+        plain / "photos",
+        "--classifier",
+        "efficientnet-lite0",
+    )
     ran = underfire(*words, "--precision", "bf16", "--out", tmp_path / "a.safetensors")
     assert ran.code == 2 and "--precision bf16: --adversarial trains in float32 alone" in ran.err
     classifier = colours()
@@ -243,7 +252,7 @@ def test_what_adversarial_training_does_not_take(plain: Path, tmp_path: Path) ->
     x, y = torch.rand(3, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1)), torch.tensor([0, 1, 2])
     again.write_bytes(packed(started(classifier, x, y), Card("colours", classifier.digest, 0.5, kind="rts-a")))
     with pytest.raises(MismatchError, match=r"rts-a\.safetensors"):
-        train_rts(classifier, str(plain / "photos"), tmp_path / "b.safetensors", adversarial=True, plain=str(again))
+        train_rts(classifier, str(plain / "photos"), tmp_path / "b.safetensors", adversarial="doubt", plain=str(again))
 
 
 def test_the_public_function_trains_both(
@@ -253,7 +262,7 @@ def test_the_public_function_trains_both(
     listener, classifier = Noted(), colours()
     done = train_rts(
         *(classifier, str(plain / "photos")),
-        adversarial=True,
+        adversarial="doubt",
         plain=str(plain / "rts.safetensors"),
         limit=20,
         epochs=1,

@@ -34,6 +34,23 @@ def test_a_killed_training_goes_on_to_the_same_file(photos: Path, tmp_path: Path
     assert not list(tmp_path.glob("*.partial")) and not list(tmp_path.glob(".tmp-*"))
 
 
+def test_averaged_weights_are_judged_and_go_on_after_a_kill(photos: Path, tmp_path: Path) -> None:
+    settings = few(average=0.9)
+    found = Photos(str(photos), None, colours())
+    task = RtsTask(found, found.labelled(0.15, 0, 0.15), settings)
+    seen = [task.net.gate_shift.detach().clone()]
+    for _ in range(3):
+        task.step(0, task.train[:4])
+        seen.append(0.9 * seen[-1] + 0.1 * task.net.gate_shift.detach())
+    torch.testing.assert_close(task.judge().state["gate_shift"], seen[-1])
+    whole, parts = tmp_path / "whole.safetensors", tmp_path / "parts.safetensors"
+    fitted(photos, settings, whole)
+    with pytest.raises(KeyboardInterrupt):
+        fitted(photos, settings, parts, Noted(stop_after=1))
+    fitted(photos, settings, parts)
+    assert whole.read_bytes() == parts.read_bytes()
+
+
 def test_a_foreign_or_damaged_checkpoint_is_told(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "rts.safetensors"
     with pytest.raises(KeyboardInterrupt):
@@ -53,7 +70,8 @@ class Scored:
 
     def __init__(self, task: RtsTask, scores: list[float]) -> None:
         self.net, self.optimizer, self.evaluator = task.net, task.optimizer, task.evaluator
-        self.train, self.held, self.steps = task.train, task.held, task.steps
+        self.train, self.held, self.test, self.steps = task.train, task.held, task.test, task.steps
+        self.average = task.average
         self.scores, self.epochs, self.rates = scores, 0, list[tuple[int, int]]()
 
     def set_rate(self, step: int, total: int) -> None:

@@ -9,10 +9,14 @@ import torch
 from PIL import Image
 from torch import nn
 
-from support.colours import Colours, K, colours, squares, wrapped
+from support.colours import Colours, K, colours, few, squares, wrapped
 from underfire.classifiers.base import TorchClassifier
 from underfire.core import TooFewError, UnderfireError
 from underfire.train.photos import Photos
+from underfire.train.rts import RtsTask
+
+SPLITS = ((False, False), (True, False), (False, True))
+"""Of (validation, test): photos that teach, choose, judge."""
 
 
 def test_the_split_is_by_class_and_fixed(tmp_path: Path) -> None:
@@ -22,6 +26,20 @@ def test_the_split_is_by_class_and_fixed(tmp_path: Path) -> None:
     assert [p.validation for p in labelled] == [p.validation for p in again]
     held, kept = ({p.label for p in labelled if p.validation is v} for v in (True, False))
     assert held and kept and not held & kept
+
+
+def test_photos_that_judge_choose_nothing(tmp_path: Path) -> None:
+    photos = Photos(str(squares(tmp_path / "photos", 32)), None, colours())
+    labelled = photos.labelled(0.15, 0, test=0.3)
+    assert [p.validation for p in labelled] == [p.validation for p in photos.labelled(0.15, 0)]
+    groups = [{p.label for p in labelled if (p.validation, p.test) == group} for group in SPLITS]
+    assert all(groups) and sum(map(len, groups)) == len(set.union(*groups)), "whole classes, each in one split"
+    settings = few()
+    task = RtsTask(photos, labelled, settings)
+    assert {p.label for p in task.train} == groups[0]
+    t, figures = task.finish()
+    alone = task.evaluator.each(task.net, task.test, t)
+    assert figures["saliency_metric"] == pytest.approx(sum(alone) / len(alone), abs=1e-5)
 
 
 def test_photos_that_teach_nothing(tmp_path: Path) -> None:

@@ -51,18 +51,22 @@ def test_a_picture_of_validation_maps_lies_beside_the_file(photos: Path, tmp_pat
 
 def test_the_card_says_all(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "rts.safetensors"
-    done = fitted(photos, few(epochs=1), out)
+    done = fitted(photos, few(epochs=1, test=0.15), out)
     card = read_card(out)
     assert card == done.card or json.dumps(card.settings, default=list) == json.dumps(done.card.settings, default=list)
     assert {t.dtype for t in load_file(out).values()} == {torch.float16}
     assert {"saliency_metric", "saliency_metric_centre_blob", "drop_top", "drop_random", "drop_ratio"} <= set(
         card.figures
     )
-    assert len(card.validation) == card.figures["validation_photos"]
+    assert len(card.validation) == card.figures["validation_photos"] + card.figures["test_photos"]
+    lead = card.figures["saliency_metric_centre_blob"] - card.figures["saliency_metric"]
+    assert card.figures["lead"] == pytest.approx(lead, abs=1e-5), "photo by photo, the same mean"
+    assert card.figures["lead_low"] <= lead <= card.figures["lead_high"]
 
 
 def test_the_names_of_settings_are_data() -> None:
-    common = {"epochs", "batch_size", "rate", "validation", "patience", "seed", "limit", "precision", "lam"}
+    common = {"epochs", "batch_size", "rate", "validation", "test", "average", "patience", "seed", "limit", "lam"}
+    common |= {"precision"}
     assert set(vars(TrainSettings())) == common
     own = {"teacher", "share", "eps", "attack_steps", "learn_every", "forged", "benign"}
     assert set(vars(AdversarialSettings())) == common | own
@@ -97,9 +101,9 @@ def test_what_it_refuses(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(UnderfireError, match=r"--from p.safetensors: .* add --adversarial"):
         train_rts(classifier, source, out, plain="p.safetensors")
     with pytest.raises(UnderfireError, match="--precision bf16: --adversarial trains in float32 alone"):
-        train_rts(classifier, source, out, adversarial=True, precision="bf16")
+        train_rts(classifier, source, out, adversarial="doubt", precision="bf16")
     with pytest.raises(NotFoundError, match="'colours'"):
-        train_rts(classifier, source, out, adversarial=True)
+        train_rts(classifier, source, out, adversarial="doubt")
     with pytest.raises(UnderfireError, match="epochs = 0: training needs 1 or more"):
         train_rts(classifier, source, out, epochs=0)
     with pytest.raises(UnderfireError, match="precision = 'fp16'"):

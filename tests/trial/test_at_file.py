@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from torch import nn
 
 import underfire
 from support import e2e, toys
 from underfire.core import UnderfireError
 from underfire.images.pixels import forged_note
+from underfire.registry import door_of
 from underfire.store import open_results
 
 QUICK: dict[str, Any] = {"steps": 4}
@@ -64,8 +66,6 @@ def test_what_is_judged_is_the_file() -> None:
     classifier = toys.toy()
     result = underfire.attack(classifier, "cam", [photo(3), photo(4, 33, 50)], **QUICK)
     for content, x, record in zip(result.files, result.images, result.records, strict=True):
-        from underfire.registry import door_of
-
         levels = door_of(classifier).open(content, "file")
         assert np.array_equal(levels.transpose(2, 0, 1), (x * 255).round().numpy())
         p = classifier.logits(x[None]).double().softmax(1)[0]
@@ -146,7 +146,7 @@ def test_a_door_that_looks_at_metadata_is_told(tmp_path: Path) -> None:
     def careless(image: Image.Image) -> Image.Image:
         return image.convert("RGB").resize((size, size), 3)  # never turned upright
 
-    classifier.door = FunctionDoor("careless", classifier.preprocess, careless)  # type: ignore[attr-defined]
+    classifier.door = FunctionDoor("careless", classifier.preprocess, careless)
     exif = Image.Exif()
     exif[0x0112] = 6
     photo(7).save(tmp_path / "turned.jpg", exif=exif)
@@ -246,3 +246,51 @@ def test_a_budget_that_the_encoder_undoes_is_said(tmp_path: Path) -> None:
         "plan", "--images", e2e.photos(tmp_path / "in", 1), "--classifier", "toy", "--eps", "1", "--save-as", "jpeg"
     )
     assert "the encoder will undo most of it" in " ".join(said.out.split())
+
+
+# --- doors and inputs of one's own -----------------------------------------------------------------------------------
+
+
+def squashed(image: Image.Image) -> Image.Image:
+    return image.convert("RGB").resize((32, 32), Image.Resampling.BILINEAR)
+
+
+@pytest.mark.parametrize("door", ["timm:squash", squashed])
+def test_a_wrapped_network_has_a_door_of_its_own(door: Any) -> None:
+    module = toys.toy().module
+    built = underfire.wrap(module, input_size=32, door=door)
+    result = underfire.attack(built, "cam", [photo(0), photo(1, 25, 61)], **QUICK)
+    named = door if isinstance(door, str) else f"{__name__}:squashed"
+    assert [(r.door, r.error) for r in result.records] == [(named, None)] * 2
+    if callable(door):
+        shown = [np.asarray(squashed(Image.open(io.BytesIO(content)))) for content in result.files]
+        assert np.array_equal((result.images * 255).round().numpy().transpose(0, 2, 3, 1), np.stack(shown))
+    with pytest.raises(UnderfireError, match="give the name of a door"):
+        underfire.wrap(module, input_size=32, door=3)  # type: ignore[arg-type]
+
+
+def small(channels: int) -> nn.Module:
+    """A network of any input, with outputs that differ."""
+    head = nn.Linear(6, 4)
+    layers = (nn.Conv2d(channels, 6, 3, 2, 1), nn.Softplus(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
+    module: nn.Module = toys.seeded(nn.Sequential(*layers))
+    head.weight.data *= 3
+    return module
+
+
+@pytest.mark.parametrize("attack", ["adv2", "stadv"])
+@pytest.mark.parametrize(("channels", "size"), [(1, (32, 32)), (3, (24, 40)), (1, (40, 24))])
+def test_files_for_grey_and_oblong_inputs(attack: str, channels: int, size: tuple[int, int]) -> None:
+    built = underfire.wrap(small(channels), input_size=size, mean=0.5, std=0.25, channels=channels)
+    given = [photo(0), photo(1, 25, 61)]
+    result = underfire.attack(built, "cam", given, attack=attack, eps=3, **QUICK)
+    for image, content, x, record in zip(given, result.files, result.images, result.records, strict=True):
+        assert (record.at, record.error) == ("file", None)
+        levels = door_of(built).open(content, "file")
+        assert np.array_equal(levels.transpose(2, 0, 1), (x * 255).round().numpy())
+        change = np.abs(decoded(content) - np.asarray(image, np.int16))
+        assert change.max() == record.linf_levels
+        assert 0 < change.max() <= (3 if attack == "adv2" else 255)
+        left, top, right, bottom = (int(side or 0) for side in record.seen or [])
+        change[top:bottom, left:right] = 0
+        assert change.max() == 0

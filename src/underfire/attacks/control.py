@@ -64,11 +64,18 @@ class Noise:
 
 @register("attacks", "adv2-control")
 @maker_of(PredictionAndMap)
-def adv2_control(preset: str, against: str | None, eps: int, drawn: bool = False, **overrides: object) -> SearchAttack:
+def adv2_control(
+    preset: str,
+    against: str | None,
+    eps: int,
+    drawn: bool = False,
+    rescue: bool | None = None,
+    **overrides: object,
+) -> SearchAttack:
     """Search as adv2 does, with λ = 0: the map does not count. A control, not an attack.
 
     The best iterate is chosen as adv2 chooses it, so what remains is what the term λ ℓ_int does.
     """
-    chosen = adv2_maker.make(preset, against, eps, drawn=drawn, **overrides)
+    chosen = adv2_maker.make(preset, against, eps, drawn=drawn, rescue=rescue, **overrides)
     settings = dataclasses.replace(chosen.settings, lam=Schedule(0.0), yields=False, bisect=0)
     return dataclasses.replace(chosen, name="adv2-control", settings=settings)

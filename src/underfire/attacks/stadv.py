@@ -5,7 +5,7 @@ min_f  ℓ_prd(f(x̂), c_t) + λ ℓ_int(g(x̂; f), m_t) + smooth · roughness(f
 
 from __future__ import annotations
 
-from underfire.attacks.presets import options_of
+from underfire.attacks.presets import options_of, rescue_of
 from underfire.attacks.search import Flow, PredictionAlone, PredictionAndMap, SearchAttack, maker_of
 from underfire.registry import register
 
@@ -34,13 +34,15 @@ def adv2_stadv(
     eps: int,
     max_shift: float = MAX_SHIFT,
     drawn: bool = False,
+    rescue: bool | None = None,
     **overrides: object,
 ) -> SearchAttack:
     """Reach the target class and the target map by bending the picture.
 
     The budget is ``max_shift``, px at an input of 224 px; ``eps`` does not matter. ``drawn`` says that the target map
-    is a shape or a file, the map of no image.
+    is a shape or a file, the map of no image; ``rescue`` is as in adv2, with StAdv for PGD.
     """
     chosen = options_of("adv2-stadv", against, preset, overrides, Flow, drawn)
     objective = PredictionAndMap(chosen.surrogate)
-    return SearchAttack("adv2-stadv", Flow(max_shift, **chosen.space), objective, chosen.settings)
+    alone = rescue_of(stadv.make(preset, None, eps, max_shift), "adv2-stadv", preset, rescue)
+    return SearchAttack("adv2-stadv", Flow(max_shift, **chosen.space), objective, chosen.settings, alone)

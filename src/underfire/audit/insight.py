@@ -18,11 +18,21 @@ from underfire.images import overlay, pixels
 from underfire.images.photos import Folder
 from underfire.interpreters.smooth import twin_of
 from underfire.plan.check import answers, check
+from underfire.registry.parts import DEFAULT_DOOR
+from underfire.trial.saved import rounded
 
 CHEAP = 10
 """Passes up to which a map is timed by making it; else by the time of a pass."""
 NAMED = 5
 """Class names that are kept."""
+OWN_CODE = ("hf", "function")
+"""Doors that are somebody else's code."""
+FITTED = {
+    "crop": "resized to {resize} px on its shorter side",
+    "squash": "resized to {resize} px on both sides",
+    "pad": "resized to {resize} px on its longer side, with a border in the colour of the mean",
+}
+"""How a door fits a photo."""
 SLOPES = ("black", "white", "photo")
 Pixels = Any
 
@@ -46,7 +56,7 @@ def look(
     """
     start = time.perf_counter()
     module: Any = getattr(classifier, "module", None)
-    name, levels = photo or photo_of(DEMO, classifier.preprocess)
+    name, levels = photo or photo_of(DEMO, classifier)
     device = str(getattr(classifier, "device", "cpu"))
     x = _images(levels).to(device)
     with classifier.meter.aside():
@@ -63,7 +73,7 @@ def look(
         taken_off=getattr(classifier, "taken_off", ""),
         classes=classifier.classes.names[:NAMED],
         classes_from=_classes_from(classifier),
-        steps=tuple(steps(classifier.preprocess)),
+        steps=tuple(steps(classifier.preprocess, registry.door_of(classifier).name)),
         device=device,
         twin=twin,
         sharp=sharp,
@@ -92,24 +102,35 @@ def inspect(classifier: Classifier, *, interpreter: Sequence[str] | None = None)
     return look(classifier, names=interpreter)
 
 
-def photo_of(source: str, policy: Preprocess) -> tuple[str, Pixels]:
-    """Read the first photo of a folder as a classifier is shown it.
+def photo_of(source: str, classifier: Classifier) -> tuple[str, Pixels]:
+    """Read the first photo of a folder as a classifier is shown it, through its front door.
 
     Raises:
         UnderfireError: there is none, or it cannot be read.
     """
     folder = Folder(source)
     (first,) = folder.photos(1)
-    return first.path, pixels.load(folder.bytes(first.path), first.path, policy)
+    return first.path, rounded(registry.door_of(classifier).open(folder.bytes(first.path), first.path))
 
 
-def steps(policy: Preprocess) -> Iterator[str]:
-    """Say step by step how a photo becomes the network's input."""
-    yield "decoded, turned upright, made RGB; transparency becomes white"
-    yield f"resized to {policy.resize} px on its shorter side, {policy.interpolation}"
-    yield f"cropped to the middle {policy.input_size} × {policy.input_size} px, rounded to 8 bits, divided by 255"
+def steps(policy: Preprocess, door: str = DEFAULT_DOOR) -> Iterator[str]:
+    """Say step by step how a photo becomes the network's input.
+
+    Args:
+        policy: the sizes of its input.
+        door: name of its front door.
+    """
+    kind, _, words = door.partition(":")
+    own, size = kind in OWN_CODE, f"{policy.size[0]} × {policy.size[1]}"
+    yield f"decoded, turned upright, made {'RGB' if policy.channels == 3 else 'grey'}; transparency becomes white"
+    if own or kind not in registry.names("doors"):
+        yield f"brought to {size} px by the door '{door}', which is asked as it is"
+    else:
+        fit = next((how for word, how in FITTED.items() if word in words.split(",")), FITTED["crop"])
+        yield fit.format(resize=policy.resize) + f", {policy.interpolation}, by the door '{door}'"
+        yield f"cropped to the middle {size} px, rounded to 8 bits, divided by 255"
     mean, std = (" ".join(f"{v:.4g}" for v in values) for values in (policy.mean, policy.std))
-    yield f"minus mean {mean}, divided by std {std}, by colour"
+    yield f"minus mean {mean}, divided by std {std}" + (", by colour" if policy.channels == 3 else "")
 
 
 def _images(levels: Pixels) -> Images:
@@ -140,10 +161,7 @@ def _head(classifier: Classifier) -> str:
 
 
 def _classes_from(classifier: Classifier) -> str:
-    known = getattr(classifier, "classes_from", "")
-    if known:
-        return str(known)
-    return "numbers" if classifier.classes.names[:1] == ("class 0",) else "names that came with it or were given"
+    return str(getattr(classifier, "classes_from", "")) or "the classifier does not say where its names are from"
 
 
 def _twin(classifier: Classifier, x: Images) -> tuple[TwinFacts | None, str]:

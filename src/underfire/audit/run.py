@@ -94,7 +94,7 @@ def _seen(plan: Plan) -> Insight:
     job, settings = plan.job, plan.settings
     classifier = VICTIMS.classifier(job.classifier, job.options, devices(settings)[1])
     with contextlib.suppress(UnderfireError):  # a photo that cannot be read is an error of its own, later
-        photo = photo_of(settings.images, classifier.preprocess)
+        photo = photo_of(settings.images, classifier)
         return look(classifier, photo, job.interpreters, job.interpreter_options)
     return look(classifier, None, job.interpreters, job.interpreter_options)
 

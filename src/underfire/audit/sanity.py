@@ -7,6 +7,7 @@ OUT/sanity/NAME is an ordinary audit. What they say is read by report/sanity.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from underfire import registry
@@ -31,11 +32,24 @@ def checks(plan: Plan, photos: int) -> dict[str, Settings]:
         plan: of the audit that is checked.
         photos: how many of its photos are attacked.
     """
-    s = plan.settings
     judge = min(plan.lanes, key=lambda lane: lane.passes).interpreters[0]
+    s = plan.settings
+    return variants(s, judge, photos, str(plan.job.target), (s.eps, 2 * s.eps, 4 * s.eps, LEVELS))
+
+
+def variants(s: Settings, judge: str, photos: int, target: str, budgets: Iterable[int]) -> dict[str, Settings]:
+    """Name the settings of each small audit.
+
+    Args:
+        s: of the audit that is checked.
+        judge: an interpreter, the cheapest one: only predictions are of interest.
+        photos: how many are attacked.
+        target: the class that is wanted, or how it is chosen.
+        budgets: ε, in levels; the audit's own is among them.
+    """
     shared: dict[str, Any] = {
         **{"limit": photos, "interpreter": (judge,), "attack": ("pgd", "noise"), "seeds": None, "sanity": None},
-        **{"target": str(plan.job.target), "target_map": "benign", "defense": None, "adaptive": False, "resolved": {}},
+        **{"target": target, "target_map": "benign", "defense": None, "adaptive": False, "resolved": {}},
     }
     own = {part: chosen for part, chosen in s.options.items() if part in (judge, "pgd")}
 
@@ -44,7 +58,7 @@ def checks(plan: Plan, photos: int) -> dict[str, Settings]:
         return s.model_copy(update={**shared, "eps": eps, "options": options})
 
     found = {"step": variant(1, steps=1, step=1.0)}
-    for eps in dict.fromkeys(min(LEVELS, eps) for eps in (s.eps, 2 * s.eps, 4 * s.eps, LEVELS)):
+    for eps in dict.fromkeys(min(LEVELS, eps) for eps in budgets):
         found[f"eps-{eps}"] = variant(eps)
     return found | {"longer": variant(s.eps, steps=LONGER * _steps(s))}
 

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from underfire.classifiers import given, inputs
 from underfire.classifiers.apart import apart
 from underfire.classifiers.digest import weights_digest
 from underfire.classifiers.ending import as_written, bare
-from underfire.classifiers.given import asked, channels_found, names_of, policy_of, shown_to, whole_precision
-from underfire.classifiers.head import Features, FoundHead, find
-from underfire.classifiers.headless import why
+from underfire.classifiers.head import Features, FoundHead
+from underfire.classifiers.headless import found_or_told
 from underfire.classifiers.layers import Layered
 from underfire.classifiers.meter import PassMeter
 from underfire.classifiers.picked import pick, plain
@@ -28,10 +28,10 @@ from underfire.core import (
     Images,
     Meter,
     Preprocess,
-    UnderfireError,
     UnsuitableError,
-    refused,
 )
+from underfire.core.door import Door
+from underfire.doors.function import given_door
 
 
 class TorchClassifier(Layered):
@@ -52,6 +52,7 @@ class TorchClassifier(Layered):
         notes: what was found in the file of the network, or done to it: sentences, shown wherever the input policy is.
         fit: how its own preprocessing makes photos square: 'crop', 'squash' or 'pad'.
         ending: what was taken off the network's end, so that it returns logits: 'softmax', 'log-softmax' or ''.
+        classes_from: where the names of the classes are from; '' where nobody says.
     """
 
     def __init__(
@@ -69,13 +70,16 @@ class TorchClassifier(Layered):
         notes: Sequence[str] = (),
         fit: str = "crop",
         ending: str = "",
+        classes_from: str = "",
     ) -> None:
         self.module = module.eval()
         for p in module.parameters():
             p.requires_grad_(False)
         self.name, self.preprocess, self.classes, self.entry = name, preprocess, classes, entry
         self.head_kind, self.notes, self.fit, self.taken_off = head, tuple(notes), fit, ending
+        self.classes_from = classes_from
         self.meter: Meter = PassMeter()
+        self.door: Door | None = None
         self._features, self._scores, self._pyramid = features, scores, pyramid
         self._head: FoundHead | None = None
         self.digest = weights_digest(module, preprocess, head)
@@ -155,26 +159,9 @@ class TorchClassifier(Layered):
     def found_head(self) -> FoundHead:
         """Find the head, by measuring; the first time it takes some passes. UnderfireError as in `features`."""
         if self._head is None:
-            self._head = self._find_head()
+            known = (self._features, self._scores)
+            self._head = found_or_told(self.name, self._flat, self.module, self._two_images(), known)
         return self._head
-
-    def _find_head(self) -> FoundHead:
-        x, size = self._two_images(), self.preprocess.size
-        try:
-            with torch.no_grad():
-                logits = self._flat(x)
-            if not bool(logits.isfinite().all()):
-                raise UnderfireError(f"'{self.name}' returns values that are not finite: check the weights and policy.")
-            found = find(self._flat, self.module, x, (self._features, self._scores))
-            if found is not None and max(found.shape[1:]) > 1:
-                return found
-            reason = why(self._flat, x) if found is None else f"its last feature maps have one place at {size} px"
-        except FAILURES as e:
-            raise refused(self.name, size, e) from e
-        raise UnsuitableError(
-            f"'{self.name}' has no class activation map: {reason}. Choose another interpreter for it, such as grad or "
-            "mask, or a classifier whose logits are a linear function of averaged feature maps."
-        )
 
     def _flat(self, x: Tensor) -> Tensor:
         """Compute the outputs (N, K) of normalised images, also of a network that leaves K out where it is 1."""
@@ -183,10 +170,7 @@ class TorchClassifier(Layered):
 
     def _two_images(self) -> Tensor:
         """Make two normalised images that differ much: noise, and large coloured spots."""
-        (c, h, w), seeded = self.preprocess.shape, torch.Generator().manual_seed(0)
-        noise, few = torch.rand(1, c, h, w, generator=seeded), torch.rand(1, c, 4, 4, generator=seeded)
-        spots = torch.nn.functional.interpolate(few, (h, w), mode="nearest")
-        return (torch.cat([noise, spots]).to(self.device) - self._mean) / self._std
+        return (given.noise_and_spots(self.preprocess).to(self.device) - self._mean) / self._std
 
     def without_softmax(self) -> TorchClassifier:
         """Take a softmax or log-softmax off the network's end, where there is one, and return the classifier."""
@@ -210,6 +194,7 @@ def wrap(
     scores: Features | None = None,
     pyramid: Callable[[Tensor], Sequence[Tensor]] | None = None,
     output: str | int | None = None,
+    door: str | Callable[..., Any] | Door | None = None,
 ) -> TorchClassifier:
     """Make a classifier of your own network.
 
@@ -235,25 +220,24 @@ def wrap(
         pyramid: function to the feature maps at strides 4 to 32, for RTS; the last ones are those of ``features``.
         output: which of several outputs the logits are, by name or counted from 0; by default the one that is called
             logits, or the only one (N, K).
+        door: its front door, through which files are forged and judged: a name as for --door, a function from a Pillow
+            image to what --door takes of one, or a `Door`; by default 'pillow'.
 
     Raises:
         UnderfireError: it is no module that returns logits, or sizes that do not fit together.
     """
-    ours, (features, scores, pyramid) = apart(_checked(module), name, [features, scores, pyramid])
-    notes = whole_precision(ours)
-    policies = partial(policy_of, input_size, resize, mean, std, interpolation)
-    policy = policies(channels_found(ours, policies, name) if channels is None else channels_of(channels))
-    ours = plain(ours, shown_to(ours, policy)[0], None if output is None else str(output), name)
-    found = asked(ours, policy, head, name)
-    named = names_of(found, classes, name)
+    ours, (features, scores, pyramid) = apart(given.a_module(module), name, [features, scores, pyramid])
+    notes = given.whole_precision(ours)
+    policies = partial(given.policy_of, input_size, resize, mean, std, interpolation)
+    policy = policies(given.channels_found(ours, policies, name) if channels is None else channels_of(channels))
+    ours = plain(ours, given.shown_to(ours, policy)[0], None if output is None else str(output), name)
+    found = given.asked(ours, policy, head, name)
     own: dict[str, Any] = {"features": features, "scores": scores, "pyramid": pyramid, "notes": (*notes, *found.notes)}
-    classifier = TorchClassifier(ours, name=name, preprocess=policy, classes=named, head=found.head, **own)
+    own |= {"classes": given.names_of(found, classes, name), "head": found.head}
+    own["classes_from"] = "given to wrap" if classes is not None else inputs.NUMBERS
+    classifier = TorchClassifier(ours, name=name, preprocess=policy, **own)
     with contextlib.suppress(*FAILURES):  # what fails on images is told by `check`, with a hint
         classifier.without_softmax()
+    if door is not None:
+        classifier.door = given_door(door, classifier)
     return classifier
-
-
-def _checked(module: object) -> nn.Module:
-    if not isinstance(module, nn.Module):
-        raise UnderfireError(f"wrap takes a torch module, not a {type(module).__name__}.")
-    return module

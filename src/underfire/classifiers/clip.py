@@ -69,6 +69,7 @@ def clip(variant: str, options: ClassifierOptions) -> TorchClassifier:
         name=name,
         preprocess=inputs.policy(base, {}, options),
         classes=prompts,
+        classes_from=f"the prompts in {options.classes}",
         notes=[f"Its {len(prompts)} classes are the prompts in '{options.classes}'."],
         fit=FITS[RESIZES[cfg["resize_mode"]]],
     )

@@ -15,6 +15,20 @@ from underfire.core import FAILURES, ClassNames, Preprocess, UnderfireError, ref
 HALF = (torch.float16, torch.bfloat16)
 
 
+def a_module(given: object) -> nn.Module:
+    """Return what is a module; anything else is an UnderfireError."""
+    if not isinstance(given, nn.Module):
+        raise UnderfireError(f"wrap takes a torch module, not a {type(given).__name__}.")
+    return given
+
+
+def noise_and_spots(policy: Preprocess) -> Tensor:
+    """Make two images (2, C, H, W) in [0, 1] that differ much: noise, and large coloured spots."""
+    (c, h, w), seeded = policy.shape, torch.Generator().manual_seed(0)
+    noise, few = torch.rand(1, c, h, w, generator=seeded), torch.rand(1, c, 4, 4, generator=seeded)
+    return torch.cat([noise, nn.functional.interpolate(few, (h, w), mode="nearest")])
+
+
 def policy_of(size: Any, resize: int | None, mean: Any, std: Any, interpolation: str, channels: int) -> Preprocess:
     """Make the input policy of a network.
 

@@ -6,29 +6,64 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from underfire.classifiers.calls import Call, Spot, innermost, name_of, tensors
-from underfire.classifiers.head import LOUD, trace
+from underfire.classifiers.head import LOUD, FoundHead, find, trace
+from underfire.core import FAILURES, UnderfireError, UnsuitableError, refused
 
 MIX, BENT = 0.3, 1e-4
 """A mixture of two images' tensors; difference from the same mixture of the results, as a share of the largest."""
 
 
-def why(call: Call, x: Tensor) -> str:
+def found_or_told(
+    name: str, call: Call, module: nn.Module, x: Tensor, known: tuple[Call | None, Call | None]
+) -> FoundHead:
+    """Find the head of a network, or say why there is none.
+
+    Args:
+        name: the network's name in an error.
+        call: from normalised images to outputs (N, K).
+        module: the network.
+        x: two normalised images (2, C, H, W) that differ.
+        known: features and scores where the owner says them; see `underfire.classifiers.head.find`.
+
+    Raises:
+        UnderfireError: the logits are no linear function of averaged maps, or the network fails.
+    """
+    size = (int(x.shape[2]), int(x.shape[3]))
+    try:
+        with torch.no_grad():
+            finite = bool(call(x).isfinite().all())
+        if not finite:
+            raise UnderfireError(f"'{name}' returns values that are not finite: check the weights and policy.")
+        found = find(call, module, x, known)
+        if found is not None and max(found.shape[1:]) > 1:
+            return found
+        reason = why(call, x, module) if found is None else f"its last feature maps have one place at {size} px"
+    except FAILURES as e:
+        raise refused(name, size, e) from e
+    raise UnsuitableError(
+        f"'{name}' has no class activation map: {reason}. Choose another interpreter for it, such as grad or mask, or "
+        "a classifier whose logits are a linear function of averaged feature maps."
+    )
+
+
+def why(call: Call, x: Tensor, module: nn.Module) -> str:
     """Say it in words that go on after 'because'.
 
     Args:
         call: from normalised images to logits (N, K).
-        x: two or more normalised images (N, 3, H, W) that differ.
+        x: two or more normalised images (N, C, H, W) that differ.
+        module: the network.
     """
     seen = trace(call, x)
     if not seen.z.requires_grad:
         return "its logits have no gradient to the input"
     found = [one for one in seen.found if one[1].shape != x.shape]
     if not found:
-        return "no feature maps of two places or more can be seen in it: scripted code hides them, or it has none"
+        return _unseen(module)
     spot, t, slope = found[0]
     last = f"the last feature maps ({' × '.join(map(str, t.shape[1:]))} numbers)"
     with torch.no_grad(), _Behind(spot) as behind:
@@ -39,6 +74,15 @@ def why(call: Call, x: Tensor) -> str:
     if len(places) == 1 and t.shape[1] > 1:
         return f"its logits read one token of {t.shape[1]} (number {places[0]}), not an average over the picture"
     return f"its logits are no function of the average of {last}: each place has a weight of its own"
+
+
+def _unseen(module: nn.Module) -> str:
+    """Say why no feature maps can be seen."""
+    if getattr(module, "single", False):
+        return "it takes one image at a time, and they are found with two: export it with a batch that may vary"
+    if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
+        return "scripted code hides its feature maps"
+    return "it has no feature maps of two places or more"
 
 
 class _Behind(TorchFunctionMode):

@@ -49,13 +49,15 @@ def hugging_face(variant: str, options: ClassifierOptions) -> TorchClassifier:
     policy = inputs.policy(door.policy, {}, options)
     config: dict[str, Any] = model.config.to_dict()
     multi = config.get("problem_type") == "multi_label_classification"
+    k, said = int(model.config.num_labels), _labels(model.config)
     built = TorchClassifier(
         Fronted(model, "nchw", door.channels, options.output, name),
         name=name,
         preprocess=policy,
-        classes=inputs.class_names(int(model.config.num_labels), _labels(model.config), options),
+        classes=inputs.class_names(k, said, options),
+        classes_from=inputs.classes_from(k, said, options),
         notes=list(_found(door, multi)),
-        head=kind_for(int(model.config.num_labels), options.head or ("multilabel" if multi else None), name),
+        head=kind_for(k, options.head or ("multilabel" if multi else None), name),
         fit=door.fit,
     )
     function = {key: value for key, value in config.items() if key not in NOT_FUNCTION}

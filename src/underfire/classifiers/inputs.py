@@ -146,6 +146,19 @@ def class_names(k: int, metadata: Mapping[str, str], options: ClassifierOptions)
     return names
 
 
+NUMBERS = "numbers"
+"""Where the names of classes are from that nobody names."""
+
+
+def classes_from(k: int, metadata: Mapping[str, str], options: ClassifierOptions) -> str:
+    """Say where the names that `class_names` gives are from; the same arguments."""
+    if options.classes is not None:
+        return f"the file {options.classes}"
+    if "classes" in metadata:
+        return "the network's own file"
+    return "those of ImageNet-1k, since it has 1,000 outputs" if named_outputs(k) == 1000 else NUMBERS
+
+
 def prompts(options: ClassifierOptions) -> ClassNames:
     """Read the texts that stand for the classes of a zero-shot classifier, one on each line.
 

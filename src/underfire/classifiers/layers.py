@@ -99,8 +99,8 @@ class LayeredSelf(Network, Protocol):
 def no_attention(name: str) -> UnsuitableError:
     """Make the error for a network whose tokens do not all attend to each other."""
     return UnsuitableError(
-        f"'{name}' has no attention between all of its tokens (a vision transformer has), so there is no attention "
-        "map: choose another interpreter for it, such as gradcam."
+        f"No attention between all tokens of one patch grid was found in '{name}' (a plain vision transformer has it "
+        "in each block), so there is no attention map: choose another interpreter for it, such as gradcam."
     )
 
 

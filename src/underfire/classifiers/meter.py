@@ -56,6 +56,10 @@ class PassMeter:
             if count is not None:
                 self._counts[threading.get_ident()] = count
 
+    def so_far(self) -> PerImage | None:
+        """Return the F spent on each image so far; None where this thread does not count."""
+        return None if self._count is None else self._count.so_far
+
     def select(self, keep: Tensor) -> None:
         """Keep only some of the live images."""
         if self._count is not None:
@@ -89,6 +93,11 @@ class Count:
         if not self.over:
             raise RuntimeError("Passes are still being counted: read them after the with block.")
         return self._passes
+
+    @property
+    def so_far(self) -> PerImage:
+        """F spent on each image until now."""
+        return self._passes.clone()
 
     def select(self, keep: Tensor) -> None:
         """Keep only some of the live images."""

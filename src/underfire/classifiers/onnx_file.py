@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from underfire.classifiers.onnx_half import BFLOAT, FLOAT, HALF, half_of, widened
 from underfire.core import DamagedFileError, MismatchError, NotFoundError, UnderfireError, UnsuitableError, unknown
 
 ENDINGS = {"Softmax": "softmax", "LogSoftmax": "log-softmax", "Sigmoid": "sigmoid"}
 """Operators at the end of a network that logits lie before."""
 QUANTISED = ("QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger")
 """Operators of quantised networks; their steps have no gradient."""
-FLOAT, UINT8, HALF, BFLOAT = 1, 2, 10, 16
+FLOATS, UINT8 = (FLOAT, HALF, BFLOAT), 2
 """Types of elements, in ONNX's numbers."""
 IMAGENET_BGR = (103.5, 116.3, 123.7)
 """The mean of ImageNet's colours in levels, blue first."""
@@ -32,11 +33,14 @@ class OnnxFile:
         layout: 'nchw' or 'nhwc'.
         channels: 'rgb' or 'bgr'.
         scale: the number that is white before what the network subtracts itself; None where nothing says so.
-        side: of its square input, px; None where it may vary.
+        planes: channels of its input: 3 colours or 1 grey; None where the file does not say.
+        size: height and width of its input, px; None where they may vary.
         single: whether it takes one image at a time only.
         levels: whether its input is 8-bit integers.
         ending: what was taken off its end: 'softmax', 'log-softmax', 'sigmoid' or ''.
         classes: names of classes among its metadata, or ''.
+        half: the half precision that the file has: 'float16' or 'bfloat16'; the model is its copy in float32.
+        as_given: the file's own model of half precision, without what does not lead to the logits; b"" without it.
     """
 
     model: Any
@@ -44,11 +48,14 @@ class OnnxFile:
     layout: str
     channels: str
     scale: float | None
-    side: int | None
+    planes: int | None
+    size: tuple[int, int] | None
     single: bool
     levels: bool
     ending: str
     classes: str
+    half: str = ""
+    as_given: bytes = b""
 
 
 def read(path: str, output: str | None = None) -> OnnxFile:
@@ -72,10 +79,11 @@ def read(path: str, output: str | None = None) -> OnnxFile:
     if len(given) != 1:
         raise UnsuitableError(f"'{path}' has {len(given)} inputs: a network that takes pictures alone is needed.")
     shape, kind = _shape(given[0]), given[0].type.tensor_type.elem_type
-    if kind in (HALF, BFLOAT):
-        raise UnsuitableError(f"'{path}' computes in half precision: export it in float32.")
-    layout, side = _layout(shape, path)
-    ending = _cut(graph, _chosen(graph, output, path))
+    layout, planes, size = _layout(shape, path)
+    ending, half = _cut(graph, _chosen(graph, output, path)), half_of(model)
+    as_given = model.SerializeToString() if half else b""
+    if half:
+        widened(model)
     props = {prop.key: prop.value for prop in model.metadata_props}
     return OnnxFile(
         model,
@@ -83,11 +91,14 @@ def read(path: str, output: str | None = None) -> OnnxFile:
         layout,
         _channels(props, graph, given[0].name),
         255.0 if kind == UINT8 else _scale(props, graph, given[0].name),
-        side,
+        planes,
+        size,
         shape[0] == 1,
         kind == UINT8,
         ending,
         props.get("classes") or props.get("names") or "",
+        half,
+        as_given,
     )
 
 
@@ -110,8 +121,8 @@ def _shape(value: Any) -> list[int | None]:
     return [d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim]
 
 
-def _layout(shape: list[int | None], path: str) -> tuple[str, int | None]:
-    """Tell the order of the axes, and the side of the input."""
+def _layout(shape: list[int | None], path: str) -> tuple[str, int | None, tuple[int, int] | None]:
+    """Tell the order of the axes, the channels, and the size of the input."""
     shown = " × ".join("?" if size is None else str(size) for size in shape)
     if len(shape) != 4:
         raise UnsuitableError(f"'{path}' takes {shown or 'a number'}: a network that takes pictures is needed.")
@@ -119,11 +130,11 @@ def _layout(shape: list[int | None], path: str) -> tuple[str, int | None]:
         raise UnsuitableError(f"'{path}' takes {shape[0]} pictures at a time: export it with a batch that may vary.")
     layout = "nhwc" if shape[3] in (1, 3) and shape[1] not in (1, 3) else "nchw"
     channels, (high, wide) = (shape[3], shape[1:3]) if layout == "nhwc" else (shape[1], shape[2:])
-    if channels not in (3, None):
-        raise UnsuitableError(f"'{path}' takes {channels} channels ({shown}): one that takes three colours is needed.")
-    if high != wide:
-        raise UnsuitableError(f"'{path}' takes {high} × {wide} px: one with a square input is needed.")
-    return layout, high
+    if channels not in (1, 3, None):
+        raise UnsuitableError(
+            f"'{path}' takes {channels} channels ({shown}): one that takes three colours, or grey, is needed."
+        )
+    return layout, channels, None if high is None or wide is None else (high, wide)
 
 
 def _chosen(graph: Any, output: str | None, path: str) -> str:
@@ -137,7 +148,7 @@ def _chosen(graph: Any, output: str | None, path: str) -> str:
         raise unknown(f"output of '{path}'", output, names)
     if len(names) == 1:
         return names[0]
-    flat = [str(one.name) for one in graph.output if one.type.tensor_type.elem_type == FLOAT and len(_shape(one)) == 2]
+    flat = [str(one.name) for one in graph.output if one.type.tensor_type.elem_type in FLOATS and len(_shape(one)) == 2]
     if len(flat) == 1:
         return flat[0]
     raise UnderfireError(f"'{path}' has the outputs {', '.join(names)}: say with --output which one the classes are.")

@@ -14,7 +14,7 @@ ASKED = ("chelsea.png", "coffee.png", "rocket.jpg", "astronaut.png")
 
 
 def photographs(policy: Preprocess, names: tuple[str, ...] = ASKED) -> Images:
-    """Load photos (N, 3, H, W) as a classifier's input, normalised."""
+    """Load photos (N, C, H, W) as a classifier's input, normalised."""
     folder = Folder(DEMO)
     x = pixels.to_tensor([pixels.load(folder.bytes(name), name, policy) for name in names])
-    return (x - torch.tensor(policy.mean).view(1, 3, 1, 1)) / torch.tensor(policy.std).view(1, 3, 1, 1)
+    return (x - torch.tensor(policy.mean).view(1, -1, 1, 1)) / torch.tensor(policy.std).view(1, -1, 1, 1)

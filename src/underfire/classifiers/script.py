@@ -57,6 +57,7 @@ def script(variant: str, options: ClassifierOptions) -> TorchClassifier:
         name=name,
         preprocess=policy,
         classes=inputs.class_names(k, {}, options),
+        classes_from=inputs.classes_from(k, {}, options),
         notes=[pixels_said(own["layout"], own["channels"], policy.mean, policy.std, how)],
         head=head,
     )

@@ -140,6 +140,7 @@ def classifier(
         name=name,
         preprocess=inputs.policy(base, metadata, options),
         classes=inputs.class_names(k, metadata, options),
+        classes_from=inputs.classes_from(k, metadata, options),
         features=getattr(module, "forward_features", None),
         scores=getattr(module, "forward_head", None),
         pyramid=_pyramid(module),

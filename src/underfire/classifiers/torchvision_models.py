@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from typing import Any
 
+import torch
 import torchvision
 from torch import nn
 
@@ -11,8 +14,15 @@ from underfire.classifiers import hub, inputs, weights
 from underfire.classifiers.base import TorchClassifier
 from underfire.classifiers.checkpoints import ENTRY, State
 from underfire.classifiers.outputs import kind_for
-from underfire.core import ClassifierOptions, Preprocess, UnderfireError, unknown
+from underfire.core import ClassifierOptions, Preprocess, unknown
 from underfire.registry import register
+
+OLD_NAMES = (
+    (re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\."), r"\1\2."),
+    (re.compile(r"(mlp\.)linear_1\."), r"\g<1>0."),
+    (re.compile(r"(mlp\.)linear_2\."), r"\g<1>3."),
+)
+"""What torchvision's own files still call layers of DenseNets and ViTs -> what its networks call them now."""
 
 
 @register("classifiers", "torchvision")
@@ -24,14 +34,15 @@ def torchvision_network(variant: str, options: ClassifierOptions) -> TorchClassi
         raise unknown("torchvision network", architecture, known)
     entry, name = _entry(architecture, tag), f"torchvision:{variant}"
     state, metadata = weights.read(options.weights, options.key) if options.weights else (_fetched(entry, name), {})
-    module = _built(architecture, state)
+    module, state = _built(architecture, state), _renamed(state)
     metadata = weights.fit(module, state, options.weights or variant, name) | metadata
-    k = _outputs(state)
+    k = _outputs(architecture, state)
     return TorchClassifier(
         module,
         name=name,
         preprocess=inputs.policy(_policy(entry), metadata, options),
         classes=inputs.class_names(k, metadata, options),
+        classes_from=inputs.classes_from(k, metadata, options),
         entry=metadata.get(ENTRY, ""),
         head=kind_for(k, options.head, name),
         notes=[metadata[weights.FOUND]] if weights.FOUND in metadata else [],
@@ -55,8 +66,19 @@ def _fetched(entry: Any, name: str) -> State:
     return state
 
 
+def _renamed(state: State) -> State:
+    """Give weights the names that torchvision's networks have now."""
+    return {_new_name(key): value for key, value in state.items()}
+
+
+def _new_name(key: str) -> str:
+    for old, new in OLD_NAMES:
+        key = old.sub(new, key)
+    return key
+
+
 def _built(architecture: str, state: State) -> nn.Module:
-    own: dict[str, Any] = {"num_classes": _outputs(state)}
+    own: dict[str, Any] = {"num_classes": _outputs(architecture, state)}
     if architecture in ("inception_v3", "googlenet"):
         # Their weights expect the normalisation of TensorFlow, which the network makes of ImageNet's itself.
         auxiliary = any("aux" in key.lower() for key in state)
@@ -65,12 +87,17 @@ def _built(architecture: str, state: State) -> nn.Module:
     return module
 
 
-def _outputs(state: State) -> int:
-    """Read K off the last weight of a file, which is the head's; auxiliary heads come earlier."""
-    heads = [value for key, value in state.items() if value.dim() > 1 and "aux" not in key.lower()]
-    if not heads:
-        raise UnderfireError("The weights' file holds no matrix, so it has no head.")
-    return int(heads[-1].shape[0])
+def _outputs(architecture: str, state: State) -> int:
+    """Read K off the head's weight in a file, whatever the order of the file; 1,000 where it has none.
+
+    The head is the last weight of the network that is no auxiliary head's; in the file its name may have a prefix.
+    """
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on the initial weights of two networks, which are not used
+        own: State = torchvision.models.get_model(architecture, weights=None).state_dict()
+    head = [key for key, value in own.items() if value.dim() > 1 and "aux" not in key.lower()][-1]
+    names = [key for key in state if f".{key}".endswith(f".{head}")]
+    return int((state[min(names, key=len)] if names else own[head]).shape[0])
 
 
 def _policy(entry: Any) -> Preprocess:

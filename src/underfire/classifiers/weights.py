@@ -6,6 +6,7 @@ import argparse
 import pickle
 import re
 import warnings
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -105,10 +106,17 @@ def fit(module: nn.Module, state: State, path: str, architecture: str) -> dict[s
             f"'{path}' does not fit {architecture}: {'; '.join(problems)}. Give --classifier with the architecture "
             "that was trained."
         )
-    module.load_state_dict(aligned.state, strict=False)
+    module.load_state_dict(_as_own(aligned.state, module), strict=False)
     averaged = "ema" in aligned.prefix or "averaged" in aligned.prefix
     said = {FOUND: " ".join(aligned.found), ENTRY: aligned.prefix.rstrip(".") if averaged else ""}
     return {**aligned.normaliser, **{key: word for key, word in said.items() if word}}
+
+
+def _as_own(state: State, module: nn.Module) -> State:
+    """Give weights that fit the versions of the module's own parts: safetensors hold none, and some modules ask."""
+    own = OrderedDict(state)
+    own._metadata = getattr(module.state_dict(), "_metadata", {})  # type: ignore[attr-defined]
+    return own
 
 
 def _misfits(own: State, state: State) -> Iterator[tuple[str, list[str]]]:

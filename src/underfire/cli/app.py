@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from underfire.cli import audit, defense, gate, inspect, study, survive, train, yardstick
+from underfire.cli import audit, browser, defense, gate, inspect, study, survive, train, yardstick
 from underfire.cli.flags import MISTAKE, STOPPED
 from underfire.cli.streams import forgiving, plain
 from underfire.core import UnderfireError
@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for group in (audit, inspect, survive, study, defense, yardstick, gate):
+for group in (audit, browser, inspect, survive, study, defense, yardstick, gate):
     app.add_typer(group.verbs)
 app.add_typer(train.train_app, name="train")
 app.add_typer(defense.defend_app, name="defend")

@@ -136,9 +136,9 @@ def report(
         typer.echo(f"Table: {table}")
         return
     if (Path(folder) / "study.yaml").is_file():
-        from underfire.study.page import write_study
+        from underfire.study.explanations_page import write_page
 
-        typer.echo(f"The study: {write_study(Path(folder), 2 if samples is None else samples)}")
+        typer.echo(f"The study: {write_page(Path(folder), 2 if samples is None else samples)}")
         return
     from underfire.report.page import write_report
 

@@ -18,8 +18,10 @@ defend_app = typer.Typer(help="Set up a defense.", no_args_is_help=True, rich_ma
     "calibrate",
     epilog=examples(
         "underfire defend calibrate --images benign --out alarm.json",
-        "underfire defend calibrate --images benign --interpreter cam --interpreter rts --false-alarms 0.01 "
-        "--out alarm.json",
+        "underfire defend calibrate --kind ensemble --images benign --interpreter cam --interpreter rts "
+        "--confidence 0.95 --out ensemble.json",
+        "underfire defend calibrate --set squeeze.by=blur,bits --set squeeze.maps=false --images benign "
+        "--out squeeze.json",
     ),
 )
 @takes(
@@ -31,22 +33,42 @@ def calibrate(
     flags: Flags,
     members: Annotated[
         list[str] | None,
-        typer.Option("--interpreter", metavar="NAME", help="A member; repeat. \\[default: cam, grad, rts]"),
+        typer.Option("--interpreter", metavar="NAME", help="A member; repeat. \\[default: those of the kind]"),
     ] = None,
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--kind",
+            metavar="squeeze|ensemble|NAME",
+            help="squeeze: a picture against squeezed copies of it; ensemble: maps of several interpreters against "
+            "each other; or a detector of another package.",
+        ),
+    ] = "squeeze",
     false_alarms: Annotated[
         float,
         typer.Option("--false-alarms", metavar="SHARE", help="Share of benign images that may raise an alarm."),
     ] = 0.05,
+    confidence: Annotated[
+        float | None,
+        typer.Option(
+            "--confidence",
+            metavar="SHARE",
+            help="How sure this rate is of this calibration, such as 0.95. \\[default: on average over calibrations]",
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The alarm's file.")],
 ) -> None:
-    """Learn from benign photos how much interpreters disagree: where they disagree more, the alarm is raised."""
+    """Learn from benign photos what is normal, such as how far interpreters disagree; beyond it an alarm is raised."""
     from underfire.cli.show_defense import show_calibration
+    from underfire.defenses.calibrate import Wanted
 
     if "images" not in flags:
         raise UnderfireError(
             "Nothing to calibrate on: give --images DIR, benign photos such as the classifier will see."
         )
-    if not show_calibration(settings_of(None, flags), members, false_alarms, out):
+    settings = settings_of(None, flags)
+    wanted = Wanted(kind, false_alarms, confidence, members, settings.options)
+    if not show_calibration(settings, wanted, out):
         raise typer.Exit(SOME_FAILED)
 
 
@@ -86,7 +108,8 @@ def check(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on each line.")] = False,
     save: Annotated[
-        Path | None, typer.Option("--save", metavar="DIR", help="Write each member's map over the image, as PNGs.")
+        Path | None,
+        typer.Option("--save", metavar="DIR", help="Write the maps over the image, and where it is unusual, as PNGs."),
     ] = None,
 ) -> None:
     """Ask an alarm about images. Exit status: 0 no alarm, 1 an alarm, 2 bad input (the other images are still checked).
@@ -94,7 +117,7 @@ def check(
     The classifier is the one that FILE names; give its own weights and sizes again.
     """
     from underfire.cli.show_defense import show_checks
-    from underfire.defenses.ensemble import calibration
+    from underfire.defenses import calibration
 
     settings = settings_of(None, {"images": images[0], "classifier": calibration.read(defense).classifier, **flags})
     raised, readable = show_checks(images, defense, settings, members, as_json, save)

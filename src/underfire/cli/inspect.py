@@ -24,6 +24,7 @@ verbs = typer.Typer()
 )
 @takes(
     *("classifier", "weights", "input_size", "resize", "mean", "std", "interpolation", "classes"),
+    *("door", "head", "channels", "layout", "order", "scale", "output", "key"),
     *("images", "interpreter", "set_", "device", "threads"),
 )
 def inspect(
@@ -46,7 +47,7 @@ def inspect(
 
     settings = Settings.parse({"images": DEMO, **flags})
     classifier = classifier_of(settings)
-    photo = photo_of(settings.images, classifier.preprocess)
+    photo = photo_of(settings.images, classifier)
     names: Any = settings.interpreter if "interpreter" in flags else None
     found = look(classifier, photo, names, settings.options)
     if out is not None:

@@ -9,6 +9,7 @@ import json
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import typer
 from rich import box
@@ -22,10 +23,11 @@ from underfire.cli.streams import plain
 from underfire.core import HEADS, ClassifierOptions, Quiet, UnderfireError
 from underfire.core.files import write_whole
 from underfire.core.place import slug
-from underfire.defenses.ensemble.alarm import EnsembleAlarm, Verdict
-from underfire.defenses.ensemble.calibrate import calibrate
-from underfire.defenses.ensemble.calibration import Calibration
-from underfire.defenses.ensemble.check import Checked, check
+from underfire.defenses.alarm import Alarm
+from underfire.defenses.calibrate import Wanted, calibrate
+from underfire.defenses.calibration import CONFIDENCE, Calibration
+from underfire.defenses.check import Checked, check
+from underfire.defenses.verdict import Verdict
 from underfire.heads import kind_of
 from underfire.images.overlay import over
 from underfire.images.photos import Folder
@@ -37,13 +39,12 @@ ENOUGH = 100
 """Number of photos from which the statistics are no longer rough; a guess from first results (docs/defenses.md)."""
 
 
-def show_calibration(settings: Settings, members: Sequence[str] | None, false_alarms: float, out: Path) -> bool:
+def show_calibration(settings: Settings, wanted: Wanted, out: Path) -> bool:
     """Learn an alarm from benign photos, write its file, and print how good it is.
 
     Args:
         settings: the classifier, the photos, and the options of the members.
-        members: names of the interpreters; by default three with cheap maps.
-        false_alarms: share of benign photos that may raise an alarm.
+        wanted: what kind of alarm.
         out: the file.
 
     Returns:
@@ -53,7 +54,17 @@ def show_calibration(settings: Settings, members: Sequence[str] | None, false_al
     classifier = classifier_of(settings)
     with Progress("photos") as listener:
         known, skipped = calibrate(
-            classifier, settings.images, members, settings.options, false_alarms, settings.limit, listener
+            *(
+                classifier,
+                settings.images,
+                wanted.members,
+                wanted.options,
+                wanted.false_alarms,
+                settings.limit,
+                listener,
+            ),
+            kind=wanted.kind,
+            confidence=wanted.confidence,
         )
     known.write(out)
     for sentence in Folder(settings.images).left_out:
@@ -68,12 +79,17 @@ def show_calibration(settings: Settings, members: Sequence[str] | None, false_al
 
 def _say_calibrated(known: Calibration) -> None:
     raised = sum(score > known.threshold for score in known.scores) + known.unexplained
+    members = f", members {', '.join(known.names)}" if known.names else ""
     say(
-        f"{len(known.photos)} benign photos, members {', '.join(known.names)}: threshold {known.threshold:.3f}; "
-        f"{raised} of the {len(known.scores) + known.unexplained} photos that it was chosen on raise an alarm."
+        f"{len(known.photos)} benign photos{members}, {known.defense}: threshold {known.threshold:.3f}; {raised} of "
+        f"the {len(known.scores) + known.unexplained} photos that it was chosen on raise an alarm."
+    )
+    say(
+        f"False alarms on photos of the same kind: {known.expected:.1%} on average over calibrations; of this one "
+        f"{known.bound:.1%} at most, with {CONFIDENCE:.0%} confidence."
     )
     if len(known.photos) < ENOUGH:
-        say(f"The rate of false alarms is kept, but with {ENOUGH} photos or more the alarm would find more attacks.")
+        say(f"These rates are kept, but with {ENOUGH} photos or more the alarm would find more attacks.")
 
 
 def _classifier_flags(own: ClassifierOptions) -> str:
@@ -107,7 +123,7 @@ def show_checks(
     Returns:
         Whether an alarm was raised, and whether all images could be read.
     """
-    alarm = EnsembleAlarm(classifier_of(settings), defense, members, settings.options)
+    alarm = Alarm(classifier_of(settings), defense, members, settings.options)
     if save is not None:
         _make(save)
     table, used, raised, bad = _verdicts(), set[str](), False, False
@@ -129,7 +145,7 @@ def show_checks(
     return raised, not bad
 
 
-def _say_head(alarm: EnsembleAlarm) -> None:
+def _say_head(alarm: Alarm) -> None:
     """Say what a prediction is, where it is not the usual first choice of several classes."""
     kind = kind_of(alarm.classifier)
     if kind != "softmax":
@@ -147,8 +163,8 @@ def _show(verdict: Verdict, save: Path | None, used: set[str], as_json: bool) ->
 
 def _verdicts() -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("image", "prediction", "confidence", "score", "threshold", "verdict"):
-        text = name in ("image", "prediction", "verdict")
+    for name in ("image", "prediction", "confidence", "score", "threshold", "verdict", "most unusual"):
+        text = name in ("image", "prediction", "verdict", "most unusual")
         table.add_column(name, justify="left" if text else "right", overflow="fold" if text else "ellipsis")
     return table
 
@@ -173,18 +189,29 @@ def _cells(v: Verdict) -> list[str]:
         score,
         f"{v.threshold:.3f}",
         verdict,
+        "" if v.finding is None else escape(plain(f"{v.finding.what} ({v.finding.unusual:+.1f} σ)")),
     ]
 
 
 def _save(verdict: Verdict, folder: Path, used: set[str]) -> None:
-    """Write each member's map over the image as FOLDER/IMAGE.MEMBER.png; a second image of that name is IMAGE-2."""
+    """Write each map over the image as FOLDER/IMAGE.MEMBER.png; a second image of that name is IMAGE-2."""
     stem = slug(verdict.image)
     numbered = (f"{stem}-{i}" for i in itertools.count(2))
     name = next(n for n in itertools.chain([stem], numbered) if n not in used)
     used.add(name)
     with _writing_into(folder):
-        for member, m in verdict.maps.items():
+        for member, m in _pictures(verdict).items():
             write_whole(folder / f"{name}.{member}.png", encode_png(over(verdict.levels, m)))
+
+
+def _pictures(verdict: Verdict) -> dict[str, Any]:
+    """Give the members' maps, the combined map, and where the picture is unusual."""
+    shown = dict(verdict.maps)
+    if verdict.combined is not None:
+        shown["combined"] = verdict.combined
+    if verdict.finding is not None:
+        shown["where"] = verdict.finding.where
+    return shown
 
 
 def _make(folder: Path) -> None:

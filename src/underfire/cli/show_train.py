@@ -13,13 +13,13 @@ from underfire.cli.show import ERRORS_SHOWN
 from underfire.images.photos import Folder
 from underfire.plan.settings import Settings
 from underfire.train.forged import JUDGED_STEPS
-from underfire.train.run import Trained, train_rts
+from underfire.train.run import Trained, train_rts, training_of
 
 
 def show_training(
     settings: Settings,
     out: Path | None,
-    adversarial: bool,
+    adversarial: str | None,
     plain: str | None,
     epochs: int | None,
     patience: int | None,
@@ -29,7 +29,7 @@ def show_training(
     Args:
         settings: the classifier, the photos and the machine.
         out: the file to write.
-        adversarial: whether RTSᴬ is trained, on forged images too, starting from a plain network.
+        adversarial: 'aid' or 'doubt': on forged images too, starting from a plain network.
         plain: the file of this network; by default the packaged one.
         epochs: epochs at most.
         patience: epochs without a better one after which the training stops.
@@ -37,12 +37,13 @@ def show_training(
     Returns:
         False where some photos could not be used.
     """
+    how = training_of(adversarial)
     with TrainProgress() as listener:
         done = train_rts(
             classifier_of(settings),
             settings.images,
             out,
-            adversarial=adversarial,
+            adversarial=how,
             plain=plain,
             epochs=epochs,
             patience=patience,
@@ -64,10 +65,12 @@ def _say_trained(done: Trained) -> None:
     figures, kind = done.card.figures, done.card.kind
     if not done.fresh:
         say(f"'{done.path}' is trained already, with these photos and settings.")
-    adversarial = kind == "rts-a"
+    adversarial = kind != "rts"
     beside = ("plain", "plain_saliency_metric") if adversarial else ("a centre blob", "saliency_metric_centre_blob")
+    n = figures.get("test_photos") or figures["validation_photos"]
+    chose = "" if figures.get("test_photos") else ", which chose the epoch too"
     say(
-        f"On {figures['validation_photos']:.0f} photos of classes not trained on: saliency metric "
+        f"On {n:.0f} photos of classes not trained on{chose}: saliency metric "
         f"{figures['saliency_metric']:+.3f} ({beside[0]} {figures[beside[1]]:+.3f}); without the map's top 20 % the "
         f"class loses {figures['drop_top']:.3f}, without a random 20 % {figures['drop_random']:.3f}."
     )

@@ -20,6 +20,7 @@ verbs = typer.Typer()
         "underfire study --images photos --out paper",
         "underfire study study.yaml",
         "underfire study paper",
+        "underfire study --explanations --images photos",
     )
 )
 @takes(
@@ -36,6 +37,7 @@ verbs = typer.Typer()
         "head",
         "classes",
         "interpreter",
+        "yardstick",
     ),
     *("preset", "eps", "max_shift", "seed", "batch_size", "workers", "threads", "device", "precision", "set_"),
 )
@@ -50,6 +52,13 @@ def study(
     flags: Flags,
     quick: Annotated[
         bool, typer.Option("--quick", help="A first look: two photos for each cell, one for MASK.")
+    ] = False,
+    explanations: Annotated[
+        bool,
+        typer.Option(
+            "--explanations",
+            help="How far each explanation of the classifier can be trusted: a league table of all that fit it.",
+        ),
     ] = False,
     out: OutFlag = None,
     samples: Annotated[
@@ -66,7 +75,7 @@ def study(
         from underfire.cli.show_study import show_study
         from underfire.study.plan import asked, home
 
-        wanted = asked(plan, flags, quick)
+        wanted = asked(plan, flags, quick, explanations)
         folder = Path(out) if out else (home(plan) if plan else None)
         ran = show_study(wanted, folder, samples)
     except KeyboardInterrupt:

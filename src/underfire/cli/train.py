@@ -14,7 +14,12 @@ train_app = typer.Typer(
     help="Train the networks of learned interpreters.", no_args_is_help=True, rich_markup_mode="rich"
 )
 AdversarialFlag = Annotated[
-    bool, typer.Option("--adversarial", help="Train RTSᴬ: on forged images too, starting from a plain network.")
+    str | None,
+    typer.Option(
+        "--adversarial",
+        metavar="aid|doubt",
+        help="Train on forged images too, starting from a plain network: as the paper does (aid), or RTSᴬ (doubt).",
+    ),
 ]
 FromFlag = Annotated[
     str | None,
@@ -26,17 +31,21 @@ EpochsFlag = Annotated[
         "--epochs",
         metavar="N",
         min=1,
-        help="Passes over the photos at most; with --adversarial, over an eighth of them. \\[default: 24 or 16]",
+        help="Passes over the photos at most; doubt: over an eighth of them. \\[default: 24, aid 12, doubt 16]",
     ),
 ]
 PatienceFlag = Annotated[
     int | None,
     typer.Option(
-        "--patience", metavar="N", min=1, help="Stop after N epochs without a better one. \\[default: 8 or 16]"
+        "--patience",
+        metavar="N",
+        min=1,
+        help="Stop after N epochs without a better one. \\[default: 8, aid 12, doubt 16]",
     ),
 ]
 NetworkFlag = Annotated[
-    Path | None, typer.Option("--out", metavar="FILE", help="\\[default: rts-CLASSIFIER.safetensors, or rts-a-…]")
+    Path | None,
+    typer.Option("--out", metavar="FILE", help="\\[default: rts-CLASSIFIER.safetensors, or rts-a-…, rts-aid-…]"),
 ]
 
 
@@ -46,7 +55,8 @@ NetworkFlag = Annotated[
         "underfire train rts --classifier resnet50 --weights mine.pt --images photos --out mine-rts.safetensors",
         "underfire run --images photos --classifier resnet50 --weights mine.pt --interpreter rts "
         "--set rts.weights=mine-rts.safetensors",
-        "underfire train rts --adversarial --images photos",
+        "underfire train rts --adversarial doubt --images photos",
+        "underfire train rts --adversarial aid --images photos",
     )
 )
 @takes(
@@ -56,7 +66,7 @@ NetworkFlag = Annotated[
 def rts(
     *,
     flags: Flags,
-    adversarial: AdversarialFlag = False,
+    adversarial: AdversarialFlag = None,
     plain: FromFlag = None,
     epochs: EpochsFlag = None,
     patience: PatienceFlag = None,

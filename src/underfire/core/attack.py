@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from underfire.core.door import Files
 from underfire.core.protocols import Classifier, Goal, Interpreter
 from underfire.core.types import Images, PerImage
+from underfire.core.watch import Watcher
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,11 +23,13 @@ class Victim:
         classifier: what is attacked.
         interpreters: who explains it.
         files: the files that are forged, behind the classifier's front door; None where its input is forged.
+        watcher: who watches the search; an attack of one's own may pass it over.
     """
 
     classifier: Classifier
     interpreters: tuple[Interpreter, ...] = ()
     files: Files | None = None
+    watcher: Watcher | None = None
 
 
 class SearchWalk(Protocol):

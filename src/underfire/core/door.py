@@ -34,7 +34,7 @@ class Way(Protocol):
         """Width and height, in the photo's pixels, of what fills the input."""
 
     def back(self, gradient: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Carry a gradient (H, W, 3) at the input back to the whole of ``box``, (h, w, 3): R_vᵀ · g · R_h."""
+        """Carry a gradient (H, W, C) at the input back to the whole of ``box``, (h, w, 3): R_vᵀ · g · R_h."""
 
 
 class Door(Protocol):
@@ -54,7 +54,7 @@ class Door(Protocol):
             limits: how many pixels it may have.
 
         Returns:
-            (H, W, 3) levels, 0 to 255; floats where the door does not round.
+            (H, W, C) levels, 0 to 255, C = 3 colours or 1 grey; floats where the door does not round.
 
         Raises:
             UnderfireError: no picture that the door takes.
@@ -87,14 +87,14 @@ class Files(Protocol):
         """Whether what the classifier is shown of the same pixels is drawn anew each time."""
 
     def shown(self, parts: Sequence[Tensor]) -> Images:
-        """Give what the classifier is shown, (N, 3, H, W) in [0, 1], of files with these parts.
+        """Give what the classifier is shown, (N, C, H, W) in [0, 1], of files with these parts.
 
         Args:
             parts: (N,) of them, (1, 3, h, w) in 8-bit levels (uint8) or in [0, 1].
         """
 
     def back(self, gradient: Images) -> list[Tensor]:
-        """Carry a gradient (N, 3, H, W) at what was last shown back to the parts, (1, 3, h, w) each."""
+        """Carry a gradient (N, C, H, W) at what was last shown back to the parts, (1, 3, h, w) each."""
 
     def select(self, keep: Tensor) -> None:
         """Keep only the rows ``keep`` (bool (N,)) of the batch."""

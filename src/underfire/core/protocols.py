@@ -34,6 +34,9 @@ class Meter(Protocol):
     def aside(self) -> AbstractContextManager[None]:
         """Count nothing inside, also inside of `counting`: what is done once for a classifier is no image's cost."""
 
+    def so_far(self) -> PerImage | None:
+        """Return the F spent on each image so far, in the count of this thread; None where it does not count."""
+
     def select(self, keep: Tensor) -> None:
         """Keep only the rows ``keep`` (bool (N,)) of the live images: the others cost nothing from here on."""
 
@@ -188,6 +191,14 @@ class Defense(Protocol):
     """Every score above it is an alarm."""
     passes: float
     """F of a look at one image."""
+
+    @property
+    def expected(self) -> float | None:
+        """Share of benign images that raise an alarm, on average over calibrations; None: not known."""
+
+    @property
+    def bound(self) -> float | None:
+        """Share that do at most, with 95 % confidence in its own calibration; None: not known."""
 
     def scores(self, x: Images) -> tuple[Tensor, PerImage, Mapping[str, Any]]:
         """Compute the logits (N, K), the scores (N,), and whatever it has looked at.

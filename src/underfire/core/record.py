@@ -141,6 +141,14 @@ class Record:
     """Mean difference, likewise."""
     seen: list[float | None] | None = None
     """Left, top, right and bottom of the part of the file that the classifier sees, px; None at the input."""
+    rescue: bool | None = None
+    """Whether the search on prediction and map ended without the class, and the photo went on for the class alone. None
+    for attacks that do not do so, and for rows of before."""
+    alarm_expected: float | None = None
+    """Share of benign photos that raise an alarm, on average over calibrations; None without a defense. Rows of before
+    that were defended by 'ensemble' have None too: their defense is what is called 'squeeze' now."""
+    alarm_bound: float | None = None
+    """Share of benign photos that raise an alarm at most, with 95 % confidence in the calibration at hand."""
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ class Lane:
         return pixels
 
     def enter(self, part: Tensor) -> NDArray[Any]:
-        """Bring a file with this part to the classifier: (H, W, 3) levels."""
+        """Bring a file with this part to the classifier: (H, W, C) levels."""
         pixels = self.photo.saver.through(self.whole(part))
         self._steps = []
         for step in self.draw.next() if self.draw else ():
@@ -63,7 +63,7 @@ class Lane:
         return self.door.enter(pixels)
 
     def back(self, gradient: NDArray[np.float32]) -> Tensor:
-        """Carry a gradient (H, W, 3) back to the part, through what `enter` did last: (1, 3, h, w)."""
+        """Carry a gradient (H, W, C) back to the part, through what `enter` did last: (1, 3, h, w)."""
         at = self._last.back(gradient)
         if self._steps:
             at = self._seen(self._through_steps(at))
@@ -117,7 +117,7 @@ class Entrance:
         return torch.from_numpy(levels).permute(0, 3, 1, 2).contiguous().to(self.like) / LEVELS
 
     def back(self, gradient: Images) -> list[Tensor]:
-        """Carry a gradient (N, 3, H, W) back to the parts."""
+        """Carry a gradient (N, C, H, W) back to the parts."""
         at = gradient.detach().permute(0, 2, 3, 1).float().cpu().numpy()
         return _each(Lane.back, self.lanes, list(at))
 

@@ -9,16 +9,17 @@ import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from PIL import Image
 
-from underfire.core import Limits, Preprocess, UnderfireError
+from underfire.core import Classifier, Limits, Preprocess, UnderfireError
+from underfire.core.door import Door
 from underfire.doors.geometry import Geometry, matrix
 from underfire.doors.measured import MeasuredDoor, as_levels
 from underfire.images import pixels
-from underfire.registry import register
+from underfire.registry import build_door, register
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,7 +54,7 @@ class FunctionDoor(MeasuredDoor):
             answer = self.function(picture)
         except Exception as e:  # it is the user's code
             raise UnderfireError(f"--door {self.name} failed: {type(e).__name__}: {e}.") from e
-        return as_levels(answer, self.policy.input_size, self.name)
+        return as_levels(answer, self.policy, self.name)
 
     def _measured(self, height: int, width: int) -> Geometry:
         declared = getattr(self.function, "geometry", None)
@@ -61,18 +62,36 @@ class FunctionDoor(MeasuredDoor):
             return super()._measured(height, width)
         left, top, right, bottom = (float(side) for side in declared(width, height))
         noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-        way = Geometry(self._between(height, top, bottom), self._between(width, left, right))
+        tall, wide = self.policy.size
+        down, across = self._between(height, top, bottom, tall), self._between(width, left, right, wide)
+        way = Geometry(down, across, self.policy.channels == 1)
         return self._tried(way, noise)
 
-    def _between(self, n: int, first: float, last: float) -> Any:
+    def _between(self, n: int, first: float, last: float, size: int) -> Any:
         """Resize the part of ``n`` pixels that the function says it resizes, as Pillow does."""
-        size, method = self.policy.input_size, Image.Resampling[self.policy.interpolation.upper()]
+        method = Image.Resampling[self.policy.interpolation.upper()]
 
         def line(rows: NDArray[np.float32]) -> NDArray[np.float32]:
             box = (first, 0, last, len(rows))
             return np.asarray(Image.fromarray(rows).resize((size, len(rows)), method, box))
 
         return matrix(n, line)
+
+
+def given_door(given: str | Callable[..., Any] | Door, classifier: Classifier) -> Door:
+    """Make a classifier's front door of what its owner says: a name, a function, or a door.
+
+    Raises:
+        UnderfireError: an unknown name, or something else.
+    """
+    if isinstance(given, str):
+        return build_door(given, classifier)
+    if all(callable(getattr(given, verb, None)) for verb in ("open", "enter", "way")):
+        return cast("Door", given)
+    if not callable(given):
+        raise UnderfireError(f"door={given!r}: give the name of a door, or a function of a Pillow image.")
+    name = getattr(given, "__qualname__", type(given).__name__)
+    return FunctionDoor(f"{getattr(given, '__module__', '')}:{name}", classifier.preprocess, given)
 
 
 def found(word: str) -> Callable[..., Any]:

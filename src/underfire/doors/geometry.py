@@ -26,6 +26,8 @@ BLOCK = 1 << 21
 """Pixels that are resized together while a matrix is read off."""
 NOTHING = 1e-6
 """Weights below it are float32's rounding."""
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+"""What red, green and blue are of grey (ITU-R 601), as photos become grey for a classifier of grey images."""
 
 
 def matrix(n: int, line: Line) -> Any:
@@ -58,10 +60,12 @@ class Geometry:
     Args:
         down: R_v, (H, h) sparse.
         across: R_h, (W, w) sparse.
+        grey: whether the input is the luma of the photo: C is 1, else 3.
     """
 
     down: Any
     across: Any
+    grey: bool = False
 
     @cached_property
     def box(self) -> Box:
@@ -83,20 +87,21 @@ class Geometry:
         return sparse.csr_matrix(down.T.astype(np.float32)), sparse.csr_matrix(across.T.astype(np.float32))
 
     def back(self, gradient: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Carry a gradient (H, W, 3) at the input back to the box, (h, w, 3): R_vᵀ · g · R_h."""
+        """Carry a gradient (H, W, C) at the input back to the box, (h, w, 3): R_vᵀ · g · R_h."""
         down, across = self._back
         height, width, colours = gradient.shape
         wide = across @ gradient.transpose(1, 0, 2).reshape(width, height * colours)
         turned = wide.reshape(-1, height, colours).transpose(1, 0, 2).reshape(height, -1)
         found: NDArray[np.float32] = (down @ turned).reshape(down.shape[0], across.shape[0], colours)
-        return found
+        return found * LUMA if self.grey else found
 
     def forward(self, pixels: NDArray[Any]) -> NDArray[np.float64]:
-        """Compute R_v · p · R_hᵀ of a photo (h, w, 3), without any rounding."""
+        """Compute R_v · p · R_hᵀ of a photo (h, w, 3), without any rounding: (H, W, C)."""
+        pixels = pixels @ LUMA[:, None] if self.grey else pixels
         tall = self.down.astype(np.float64) @ pixels.reshape(len(pixels), -1).astype(np.float64)
         turned = tall.reshape(-1, *pixels.shape[1:]).transpose(1, 0, 2).reshape(pixels.shape[1], -1)
         found: NDArray[np.float64] = self.across.astype(np.float64) @ turned
-        return found.reshape(-1, self.down.shape[0], 3).transpose(1, 0, 2)
+        return found.reshape(-1, self.down.shape[0], pixels.shape[-1]).transpose(1, 0, 2)
 
 
 def _support(of: Any) -> tuple[int, int]:

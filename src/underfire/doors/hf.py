@@ -46,11 +46,7 @@ class HfDoor(MeasuredDoor):
         except Exception as e:  # processors raise whatever they like
             raise UnderfireError(f"--door {self.name} failed: {type(e).__name__}: {e}.") from e
         values = np.asarray(made["pixel_values"])
-        return as_levels(values if values.dtype == np.uint8 else values / np.float32(LEVELS), self._size, self.name)
-
-    @property
-    def _size(self) -> int:
-        return self.policy.input_size
+        return as_levels(values if values.dtype == np.uint8 else values / np.float32(LEVELS), self.policy, self.name)
 
 
 def _loaded(folder: Path, name: str) -> Any:

@@ -68,7 +68,7 @@ class LinearDoor:
         self._ways = Ways()
 
     def resize(self, picture: NDArray[np.uint8], height: int, width: int) -> NDArray[Any]:
-        """Resize a photo (h, w, 3) with the library itself."""
+        """Resize a photo (h, w, C) with the library itself."""
         raise NotImplementedError
 
     def line(self, rows: NDArray[np.float32], size: int) -> NDArray[np.float32]:
@@ -82,7 +82,8 @@ class LinearDoor:
     def enter(self, picture: NDArray[np.uint8]) -> NDArray[Any]:
         """Do the same with upright RGB pixels (h, w, 3)."""
         to = self._layout(*picture.shape[:2])
-        return to.placed(self.resize(picture, to.height, to.width), fill_of(self.policy))
+        resized = self.resize(pixels.in_channels(picture, self.policy.channels), to.height, to.width)
+        return to.placed(resized.reshape(to.height, to.width, -1), fill_of(self.policy))
 
     def way(self, height: int, width: int) -> Geometry:
         """Read the two matrices off the library, once for each size."""
@@ -90,8 +91,9 @@ class LinearDoor:
 
     def _measured(self, height: int, width: int) -> Geometry:
         to = self._layout(height, width)
-        down, across = self._along(height, to.height, to.top, to.size), self._along(width, to.width, to.left, to.size)
-        return Geometry(down, across)
+        down = self._along(height, to.height, to.top, to.size[0])
+        across = self._along(width, to.width, to.left, to.size[1])
+        return Geometry(down, across, self.policy.channels == 1)
 
     def _along(self, n: int, m: int, first: int, size: int) -> Any:
         return placed(matrix(n, lambda rows: self.line(rows, m)), first, size)

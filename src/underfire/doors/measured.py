@@ -71,7 +71,7 @@ class MeasuredDoor:
                 f"--door {self.name} answers differently when asked twice: switch off what is random in it, or search "
                 "with --at input."
             )
-        return self._tried(measure(self.enter, height, width), noise)
+        return self._tried(measure(self.enter, height, width, self.policy.channels == 1), noise)
 
     def _tried(self, way: Geometry, noise: NDArray[np.uint8]) -> Geometry:
         """Return a geometry that explains what the door makes of noise."""
@@ -86,9 +86,9 @@ class MeasuredDoor:
         return way
 
 
-def measure(call: Call, height: int, width: int) -> Geometry:
+def measure(call: Call, height: int, width: int, grey: bool = False) -> Geometry:
     """Measure R_v and R_h of a door on photos (height, width, 3)."""
-    return Geometry(_axis(call, height, width, 0), _axis(call, height, width, 1))
+    return Geometry(_axis(call, height, width, 0), _axis(call, height, width, 1), grey)
 
 
 def _axis(call: Call, height: int, width: int, axis: int) -> Any:
@@ -96,7 +96,7 @@ def _axis(call: Call, height: int, width: int, axis: int) -> Any:
     n = (height, width)[axis]
 
     def ask(profile: NDArray[Any]) -> NDArray[np.float64]:
-        """Show a photo that varies along the axis alone, and return the answer along it (m, m)."""
+        """Show a photo that varies along the axis alone, and return the answer along it (m, other side)."""
         shape = (n, 1, 1) if axis == 0 else (1, n, 1)
         shown = np.broadcast_to(np.rint(profile).astype(np.uint8).reshape(shape), (height, width, 3))
         answer: NDArray[np.float64] = call(np.ascontiguousarray(shown)).astype(np.float64).mean(2)
@@ -143,29 +143,32 @@ def _scaled(weights: Any, sums: NDArray[np.float64]) -> Any:
     return sparse.csr_matrix(sparse.diags(factor) @ weights).astype(np.float32)
 
 
-def as_levels(answer: Any, size: int, name: str) -> NDArray[Any]:
+def as_levels(answer: Any, policy: Preprocess, name: str) -> NDArray[Any]:
     """Read what a door of somebody else's returns.
 
     Args:
-        answer: a Pillow image, 8-bit levels (size, size, 3), or floats in [0, 1] or 8-bit levels (3, size, size), as an
-            array or a tensor, also as a batch of one.
-        size: side of the classifier's input, px.
+        answer: a Pillow image, 8-bit levels (H, W, C), or floats in [0, 1] or 8-bit levels (C, H, W), as an array or a
+            tensor, also as a batch of one; (H, W) where the classifier takes grey.
+        policy: the sizes and channels of the classifier's input.
         name: the door's, in an error.
 
     Returns:
-        (size, size, 3) levels.
+        (H, W, C) levels.
 
     Raises:
         UnderfireError: anything else.
     """
     found = np.asarray(answer.detach().cpu() if hasattr(answer, "detach") else answer)
     found = found[0] if found.ndim == 4 and len(found) == 1 else found
-    if found.shape == (3, size, size):
+    shape = (*policy.size, policy.channels)
+    if found.shape == policy.shape:
         found = found.transpose(1, 2, 0)
-    if found.shape != (size, size, 3):
+    elif policy.channels == 1 and found.shape == policy.size:
+        found = found[..., None]
+    if found.shape != shape:
         raise UnderfireError(
-            f"--door {name} returns {found.shape}, but the classifier takes ({size}, {size}, 3): give --input-size, or "
-            "let the door return a Pillow image, an array or a tensor of that size."
+            f"--door {name} returns {found.shape}, but the classifier takes {shape}: give --input-size, or let the "
+            "door return a Pillow image, an array or a tensor of that size."
         )
     if found.dtype == np.uint8:
         return np.ascontiguousarray(found)

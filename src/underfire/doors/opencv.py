@@ -42,7 +42,7 @@ class OpenCvDoor(LinearDoor):
         self.method = "INTER_AREA" if AREA in self.chosen else METHODS[policy.interpolation]
 
     def resize(self, picture: NDArray[np.uint8], height: int, width: int) -> NDArray[Any]:
-        """Resize a photo (h, w, 3)."""
+        """Resize a photo (h, w, C)."""
         return self._resized(np.ascontiguousarray(picture), height, width)
 
     def line(self, rows: NDArray[np.float32], size: int) -> NDArray[np.float32]:

@@ -11,6 +11,7 @@ from underfire.core import Preprocess
 from underfire.doors.geometry import matrix, placed
 from underfire.doors.linear import LinearDoor
 from underfire.images import pixels
+from underfire.images.formats import picture as as_picture
 from underfire.registry import register
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ class PillowDoor(LinearDoor):
         self.method = Image.Resampling[policy.interpolation.upper()]
 
     def resize(self, picture: NDArray[np.uint8], height: int, width: int) -> NDArray[Any]:
-        """Resize a photo (h, w, 3)."""
-        return np.asarray(Image.fromarray(picture).resize((width, height), self.method))
+        """Resize a photo (h, w, C)."""
+        return np.asarray(as_picture(picture).resize((width, height), self.method))
 
     def line(self, rows: NDArray[np.float32], size: int) -> NDArray[np.float32]:
         """Resize each row of floats (b, n) by itself to (b, size)."""

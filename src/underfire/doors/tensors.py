@@ -31,7 +31,7 @@ class TorchDoor(LinearDoor):
             )
 
     def resize(self, picture: NDArray[np.uint8], height: int, width: int) -> NDArray[Any]:
-        """Resize a photo (h, w, 3): 8 bits again, or floats."""
+        """Resize a photo (h, w, C): 8 bits again, or floats."""
         import torch  # noqa: PLC0415 (the report reads names of doors without torch)
 
         x = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))

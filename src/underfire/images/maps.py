@@ -61,6 +61,20 @@ def l2(a: Maps, b: Maps) -> PerImage:
     return (a - b).square().mean((1, 2))
 
 
+def apart(a: Maps, wanted: Maps, top: float = 0.0) -> PerImage:
+    """Compute `l2`, and ``top`` times how far places have crossed the edge of the wanted map's brightest fifth."""
+    return l2(a, wanted) + (top * crossed(a, wanted) if top else 0.0)
+
+
+def crossed(a: Maps, wanted: Maps, share: float = TOP_SHARE) -> PerImage:
+    """Compute the mean square (N,) of how far places of ``a`` lie on the wrong side of the top edge of ``wanted``."""
+    flat = wanted.flatten(1)
+    k = max(1, round(share * flat.shape[1]))
+    edge = flat.topk(k + 1, 1).values[:, -2:].mean(1)[:, None, None]
+    below, above = (edge - a).clamp_min(0), (a - edge).clamp_min(0)
+    return torch.where(wanted > edge, below, above).square().mean((1, 2))
+
+
 def top_weights(m: NDArray[np.floating], share: float = TOP_SHARE) -> NDArray[np.float64]:
     """Weight each pixel of a map (h, w): 1 for the top ``k = round(share · h · w)``, else 0.
 

@@ -55,6 +55,11 @@ class Folder:
         self.root = root if root.is_dir() else root.parent
         self._file = None if root.is_dir() else root.name
 
+    @property
+    def whole(self) -> bool:
+        """Whether it is a folder, and not one file of it."""
+        return self._file is None
+
     @cached_property
     def paths(self) -> list[str]:
         """Paths of all photos, sorted.

@@ -76,6 +76,11 @@ def as_opened(content: bytes, path: str, limits: Limits = Limits()) -> Image.Ima
     return picture
 
 
+def in_channels(levels: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
+    """Give RGB levels (h, w, 3) in a classifier's channels: as they are, or their luma (h, w, 1)."""
+    return levels if channels == 3 else np.array(Image.fromarray(levels).convert("L"))[..., None]
+
+
 def fitted(rgb: Image.Image, policy: Preprocess) -> NDArray[np.uint8]:
     """Resize the shorter side of a photo and crop its centre: (H, W, C) levels of the input."""
     shown = _cropped(rgb if policy.channels == 3 else rgb.convert("L"), policy)

@@ -7,6 +7,7 @@ of its copy would differ by the noise of the draw. The authors of RISE draw thei
 from __future__ import annotations
 
 import hashlib
+import math
 
 import numpy as np
 import torch
@@ -23,10 +24,25 @@ def generators(x: Images, seed: int, purpose: str) -> list[np.random.Generator]:
         seed: the interpreter's.
         purpose: what is drawn, such as 'rise/'.
     """
+    return [generator(seed, purpose) for _ in x]
+
+
+def generator(seed: int, purpose: str) -> np.random.Generator:
+    """Start one generator."""
     digest = hashlib.sha256(f"{seed}/{purpose}/".encode()).digest()
-    return [np.random.default_rng(int.from_bytes(digest[:8], "big")) for _ in x]
+    return np.random.default_rng(int.from_bytes(digest[:8], "big"))
 
 
-def normal(started: list[np.random.Generator], shape: tuple[int, ...], like: Tensor) -> Tensor:
-    """Draw standard normal numbers (N, *shape), each image from its own generator."""
-    return torch.from_numpy(np.stack([g.standard_normal(shape, np.float32) for g in started])).to(like)
+def normal(rng: np.random.Generator, like: Tensor) -> Tensor:
+    """Draw standard normal numbers (1, ...) for one of the images ``like`` (N, ...)."""
+    return torch.from_numpy(rng.standard_normal((1, *like.shape[1:]), np.float32)).to(like)
+
+
+GOLDEN = (5**0.5 - 1) / 2
+"""A number whose multiples, modulo 1, fill the unit interval evenly: nothing random is needed."""
+
+
+def stride(n: int) -> int:
+    """Find a step that visits all of ``n`` places in turn, modulo n, and fills them evenly on the way."""
+    near = max(1, round(n * GOLDEN))
+    return next(k for k in range(near, 0, -1) if math.gcd(k, n) == 1)

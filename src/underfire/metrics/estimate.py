@@ -104,7 +104,8 @@ def mean(values: Sequence[float], photos: Photos = None) -> Estimate:
 def _hall(x: NDArray[np.float64]) -> tuple[float, float]:
     """Give Student's interval, its t transformed for the skewness of ``x`` (Hall 1992, J. R. Statist. Soc. B 54).
 
-    Map distances are skewed: of 95 % intervals of 19 exponential values Student's hold 92 %, these 95 %.
+    Map distances are skewed: of 95 % intervals of 19 log-normal values Student's hold 86 %, these 93 %
+    (`benchmarks/intervals.py`).
     """
     n, middle, sd = len(x), float(x.mean()), float(x.std(ddof=1))
     reach = float(stats.t.ppf(0.975, n - 1)) / math.sqrt(n)
@@ -117,12 +118,17 @@ def _hall(x: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def _skewness(x: NDArray[np.float64]) -> float:
-    """Estimate the skewness; 0 for values that are all the same, or too few to tell."""
+    """Estimate the skewness; 0 for values that are all the same, or too few to tell.
+
+    Few values seldom show the tail, so that theirs is too small. The factor 1 + 6/n gives both ends of an interval of
+    19 skewed values about the same share of misses.
+    """
     n, away = len(x), x - x.mean()
     spread = float(np.mean(away**2))
     if n < SHAPELESS or spread <= (1e-12 * float(np.abs(x).max())) ** 2:
         return 0.0
-    return float(np.mean(away**3)) / math.sqrt(spread) ** 3 * math.sqrt(n * (n - 1)) / (n - 2)
+    plain = float(np.mean(away**3)) / math.sqrt(spread) ** 3
+    return plain * math.sqrt(n * (n - 1)) / (n - 2) * (1 + 6 / n)
 
 
 def _photo_means(values: Sequence[float], photos: Photos) -> NDArray[np.float64]:

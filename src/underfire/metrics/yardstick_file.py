@@ -90,8 +90,9 @@ class YardstickFile:
 
     def fits(self, classifier_digest: str, interpreter: str, interpreter_digest: str, options: Any) -> bool:
         """Tell whether it was made for this classifier and this interpreter."""
-        theirs = (classifier_digest, interpreter, interpreter_digest, _seal_of(options or {}))
-        return theirs == (self.classifier_digest, self.interpreter, self.interpreter_digest, _seal_of(self.options))
+        theirs = (classifier_digest, interpreter, interpreter_digest, _seal_of(said(options or {}, interpreter_digest)))
+        own = said(self.options, self.interpreter_digest)
+        return theirs == (self.classifier_digest, self.interpreter, self.interpreter_digest, _seal_of(own))
 
     def refuse_other(self, path: str, classifier_digest: str, interpreter_digest: str, options: Any) -> None:
         """Check that the file ``path`` was made for this classifier, and for the interpreter as it is set here.
@@ -108,6 +109,11 @@ class YardstickFile:
         raise MismatchError(
             f"--yardstick '{path}' was made for {what}: leave it out, or make one with `underfire yardstick`."
         )
+
+
+def said(options: Mapping[str, Any], interpreter_digest: str) -> dict[str, Any]:
+    """Leave out where an interpreter's weights lie: its digest stands for them, wherever that is."""
+    return {name: value for name, value in options.items() if name != "weights" or not interpreter_digest}
 
 
 def read(path: str | Path) -> YardstickFile:

@@ -209,4 +209,6 @@ def _adaptive(settings: Settings) -> Settings:
     if "ensemble" not in chosen:
         return settings
     own = {"defense": settings.defense, **settings.options.get("ensemble", {})}
+    if not registry.compares(settings.defense) and "members" not in own:  # then the maps under attack are the plan's
+        own["members"] = [name for name in chosen if name != "ensemble"]
     return settings.model_copy(update={"interpreter": chosen, "options": {**settings.options, "ensemble": own}})

@@ -69,8 +69,8 @@ def _found(value: str, root: Path | None) -> Path:
     return path
 
 
-DRAWN = ("random", "least-likely", "nearest")
-"""Rules that give each photo a target class of its own."""
+DRAWN = ("random", "least-likely", "nearest", "own")
+"""Rules that give each photo a target class of its own; 'own' is the class that it has, for noise that is no attack."""
 
 
 def targets_of(word: str, classifier: Classifier) -> tuple[str | int, ...]:
@@ -97,7 +97,7 @@ def class_of(word: str, classifier: Classifier, flag: str = "--target ") -> str 
     """Read the user's word for a target class.
 
     Args:
-        word: 'random', 'least-likely', 'nearest', an index, a WordNet id or a unique part of a name.
+        word: 'random', 'least-likely', 'nearest', 'own', an index, a WordNet id or a unique part of a name.
         classifier: the classifier whose classes are meant.
         flag: the flag before the word, for the error.
 

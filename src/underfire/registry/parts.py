@@ -185,17 +185,17 @@ def build_defense(path: str, classifier: Classifier) -> Defense:
     Raises:
         UnderfireError: there is no such file, or it is for another classifier.
     """
-    built: Defense = maker("defenses", _kind_of_alarm(path))(classifier, path)
+    built: Defense = importlib.import_module("underfire.defenses.alarm").Alarm(classifier, path)
     return built
 
 
-def _kind_of_alarm(path: str) -> str:
-    """Read the key ``defense`` of an alarm's file. A bad file goes to the ensemble alarm, which says what is wrong."""
+def compares(path: str) -> bool:
+    """Tell whether the alarm of a file compares interpreters; so does a bad file, whose reader says what is bad."""
     try:
         content = json.loads(Path(path).expanduser().read_bytes())
     except (OSError, ValueError):
-        return "ensemble"
-    return str(content.get("defense", "ensemble")) if isinstance(content, dict) else "ensemble"
+        return True
+    return bool(content.get("members", True)) if isinstance(content, dict) else True
 
 
 def _import_file(kind: str, name: str) -> None:

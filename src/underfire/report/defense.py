@@ -19,7 +19,7 @@ from underfire.report.text import number, pretty
 RATES = (0.05, 0.01)
 """Shares of false alarms at which detection is told, where there are enough original photos."""
 KNOWING = "ensemble"
-"""The interpreter that an adaptive attack is made against."""
+"""The interpreter that an adaptive attack is made against, whatever the defense."""
 THUMBNAIL = 96
 """Side of a verdict's picture, px."""
 
@@ -39,6 +39,8 @@ def defended(found: Findings) -> dict[str, Any] | None:
         "kind": ", ".join(found.distinct("defense")),
         "threshold": rows["alarm_threshold"][0].as_py(),
         "passes": pc.mean(rows["alarm_passes"]).as_py(),
+        "expected": rows["alarm_expected"][0].as_py(),
+        "bound": rows["alarm_bound"][0].as_py(),
         "false_alarms": rate(benign["clean_alarm"]),
         "panels": panels,
         "rates": RATES,

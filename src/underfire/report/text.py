@@ -112,6 +112,7 @@ PRETTY = {
     "mask": "MASK",
     "rts": "RTS",
     "rts-a": "RTSᴬ",
+    "rts-aid": "RTS-AID",
     "ensemble": "Ensemble",
 }
 """Names as the paper writes them; every other name is shown as its author wrote it."""

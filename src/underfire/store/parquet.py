@@ -22,8 +22,10 @@ _LATER: dict[str, Any] = {
     **dict.fromkeys(("head", "target", "copies", "impostors")),
     **{"at": "input", "door": None, "saved_as": None, "saved_instead": None, "through": None, "file_sha256": None},
     **{"file_width": None, "file_height": None, "decoded_linf": None, "decoded_mean": None, "seen": None},
+    "rescue": None,
+    **{"alarm_expected": None, "alarm_bound": None},
 }
-"""Columns that came after version 4, and what earlier rows have there."""
+"""Columns that came after version 4, or into version 5 itself, and what earlier rows have there."""
 _ARROW: dict[Any, pa.DataType] = {
     str: pa.string(),
     int: pa.int64(),
@@ -128,9 +130,10 @@ def fitted(table: pa.Table, fixed: pa.Schema, where: str) -> pa.Table:
         )
     if version < SCHEMA_VERSION:
         table = table.drop_columns([name for name in table.column_names if name in _DROPPED])
-        for name in [name for name in fixed.names if name in _LATER and name not in table.column_names]:
-            values = pa.array([_LATER[name]] * table.num_rows, fixed.field(name).type)
-            table = table.append_column(fixed.field(name), values)
+    table = _renamed(table)
+    for name in [name for name in fixed.names if name in _LATER and name not in table.column_names]:
+        values = pa.array([_LATER[name]] * table.num_rows, fixed.field(name).type)
+        table = table.append_column(fixed.field(name), values)
     if sorted(table.column_names) != sorted(fixed.names):
         odd = sorted(set(table.column_names) ^ set(fixed.names))
         raise OtherVersionError(f"The part {where} has other columns than underfire writes ({', '.join(odd)}).")
@@ -141,6 +144,15 @@ def fitted(table: pa.Table, fixed: pa.Schema, where: str) -> pa.Table:
         raise OtherVersionError(f"The part {where} has columns of other types than underfire writes.") from e
     _refuse_strange_names(table, where)
     return table
+
+
+def _renamed(table: pa.Table) -> pa.Table:
+    """Call a defense of before by its name of today: what was 'ensemble' then is squeezing."""
+    if "defense" not in table.column_names or "alarm_bound" in table.column_names:
+        return table
+    at, values = table.column_names.index("defense"), table["defense"]
+    now = pc.if_else(pc.equal(values, "ensemble"), "squeeze", values)
+    return table.set_column(at, "defense", now)
 
 
 def _refuse_strange_names(table: pa.Table, where: str) -> None:

@@ -177,13 +177,20 @@ class Store:
         Raises:
             UnderfireError: a part is damaged, or of a version that cannot be read.
         """
-        done, before = self.done(stage), self._failed_before(stage)
+        done = self.done(stage)
+        tables = self.tables(stage, done) | self.failures(stage, done)
+        return pa.concat_tables([schema(STAGES[stage]).empty_table(), *(tables[unit] for unit in sorted(tables))])
+
+    def tables(self, stage: str, units: set[str]) -> dict[str, pa.Table]:
+        """Read the rows of some finished units of a stage, by unit; raises as `table`."""
+        return self._tables(stage, units, schema(STAGES[stage]))
+
+    def failures(self, stage: str, done: set[str]) -> dict[str, pa.Table]:
+        """Read the rows of the units of a stage that have failed and are not ``done`` since; raises as `table`."""
+        before, fixed = self._failed_before(stage), schema(STAGES[stage])
         failed = self.failed(stage) - before
-        fixed = schema(STAGES[stage])
-        tables = self._tables(stage, done, fixed)
-        tables |= self._tables(f"{FAILED}/{stage}", failed - done, fixed)
-        tables |= self._tables(FAILED, before - done - failed, fixed)
-        return pa.concat_tables([fixed.empty_table(), *(tables[unit] for unit in sorted(tables))])
+        found = self._tables(f"{FAILED}/{stage}", failed - done, fixed)
+        return found | self._tables(FAILED, before - done - failed, fixed)
 
     def _tables(self, folder: str, units: set[str], fixed: pa.Schema) -> dict[str, pa.Table]:
         tables = {}

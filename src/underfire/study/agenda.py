@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from underfire import core
-from underfire.core import UnderfireError
+from underfire.audit.sanity import FOLDER as SANITY
+from underfire.audit.sanity import variants
+from underfire.core import LEVELS, UnderfireError
 from underfire.core.place import slug
+from underfire.metrics import yardstick_file
 from underfire.plan.device import choose_device
 from underfire.plan.settings import Settings
+from underfire.study.families import EXPLANATIONS
 from underfire.study.plan import Count, Counts, Study
 from underfire.study.results import INTERPRETERS, TRAINED
 from underfire.study.subjects import ResolvedSubject, resolve
@@ -20,6 +24,8 @@ BUDGETS = (1, 2, 4)
 """ε of the audits that are compared with the main one."""
 BUDGET_INTERPRETERS = ("cam", "rts")
 """MASK costs too much for four budgets, and GRAD's untouched scale tells little (docs/grad.md)."""
+SOUND_TARGET = "random"
+"""Classes that the attack is checked with."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,7 @@ class StudyAudit:
     """One audit of a study.
 
     Args:
-        experiment: main, bends, random, budget, control, rerun or trained.
+        experiment: main, bends, random, budget, control, rerun, noise, trained or sanity.
         folder: below the study's.
         settings: of this audit.
         subject: index of its classifier among the agenda's subjects.
@@ -73,8 +79,9 @@ def make_agenda(study: Study) -> Agenda:
         raise UnderfireError(f"A study takes each classifier once, not {', '.join(names)}: run another study.")
     device = choose_device(study.device)
     named = zip(study.classifiers, folder_names(names), strict=True)
-    subjects = tuple(resolve(subject, folder, device) for subject, folder in named)
-    known = {"default", *INTERPRETERS, *itertools.chain(*(subject.interpreters for subject in subjects))}
+    usual = EXPLANATIONS if study.explanations else INTERPRETERS
+    subjects = tuple(resolve(subject, folder, device, usual) for subject, folder in named)
+    known = {"default", *usual, *itertools.chain(*(subject.interpreters for subject in subjects))}
     audits: list[StudyAudit] = []
     for i, subject in enumerate(subjects):
         counts = subject.asked.photos or study.photos
@@ -105,7 +112,7 @@ def _audits(study: Study, subject: ResolvedSubject, i: int, counts: Counts) -> I
         yield audit("bends", "bends", group, n, attack=("stadv", "adv2-stadv"))
     for n, group in _groups(names, counts.random):
         yield audit("random", "random", group, n, target_map="class:random")
-    for n, group in _groups([name for name in names if name in BUDGET_INTERPRETERS], counts.budget):
+    for n, group in _groups([i for i in names if study.explanations or i in BUDGET_INTERPRETERS], counts.budget):
         for eps in BUDGETS:
             if eps < study.eps:
                 yield audit("budget", f"eps{eps}", group, n, eps=eps, attack=("adv2",))
@@ -113,9 +120,27 @@ def _audits(study: Study, subject: ResolvedSubject, i: int, counts: Counts) -> I
         yield audit("control", "control", group, n, attack=("noise", "adv2-control"))
     for n, group in _groups(names, counts.rerun):
         yield audit("rerun", "rerun", group, n, batch_size=1)
+    for n, group in _groups(names, counts.noise):
+        yield audit("noise", "noise", group, n, attack=("noise",), target="own")
     for n, group in _groups(names, counts.main):
-        if "rts" in group and subject.has_trained:
+        if "rts" in group and subject.has_trained and not study.explanations:
             yield audit("trained", "trained", (TRAINED,), n, attack=("adv2",))
+    yield from _checks(study, subject, i, counts.sanity)
+
+
+def _checks(study: Study, subject: ResolvedSubject, i: int, photos: int) -> Iterator[StudyAudit]:
+    """The audits that check the attack itself."""
+    if photos:
+        judge = min(subject.interpreters, key=lambda name: subject.map_passes[name])
+        base = _settings(study, subject, (judge,), {"limit": photos})
+        for name, settings in variants(base, judge, photos, SOUND_TARGET, _levels(study.eps)).items():
+            yield StudyAudit("sanity", f"{subject.folder}/{SANITY}/{name}", settings, i)
+
+
+def _levels(eps: int) -> list[int]:
+    """The budgets at which the attack itself is checked: up to the study's, beyond it, and no bound."""
+    smaller = (small for small in BUDGETS if small < eps)
+    return sorted({*smaller, *(min(LEVELS, times * eps) for times in (1, 2, 4, 8)), LEVELS})
 
 
 def _settings(study: Study, subject: ResolvedSubject, interpreters: tuple[str, ...], more: dict[str, Any]) -> Settings:
@@ -127,7 +152,8 @@ def _settings(study: Study, subject: ResolvedSubject, interpreters: tuple[str, .
     }
     audit = {"interpreter": interpreters, "attack": ("pgd", "adv2")} | more
     options = {k: v for k, v in own.options.items() if k in (*interpreters, *audit["attack"])}
-    return own.model_copy(update=shared | audit | {"options": options})
+    judged = tuple(path for path in own.yardstick or () if yardstick_file.read(path).interpreter in interpreters)
+    return own.model_copy(update=shared | audit | {"options": options, "yardstick": judged or None})
 
 
 def _groups(names: Sequence[str], count: Count) -> Iterator[tuple[int, tuple[str, ...]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from underfire.metrics.verdict import OLD
 from underfire.study.numbers import Distance, Effectiveness, average, effectiveness_of
 from underfire.study.results import Row, SubjectResults, on_photos
 
@@ -33,7 +34,8 @@ class Budget:
 def budget(subject: SubjectResults, interpreter: str) -> Budget | None:
     """Compare ADV² on the photos that were tried at every ε; None where there are none.
 
-    An audit of few photos has a scale of its own. Here the main audit's holds for all ε, so that forged rates compare.
+    Audits from before there were yardsticks have a scale of their own each. Of these the main audit's holds for all ε,
+    so that forged rates compare.
     """
     tried = _tried(subject, interpreter)
     of = [frozenset(row["image_sha256"] for row in rows) for rows in tried.values()]
@@ -66,8 +68,14 @@ def _tried(subject: SubjectResults, interpreter: str) -> dict[int, list[Row]]:
 
 
 def _forged(rows: Iterable[Row], scale: float | None) -> list[Row]:
-    """Judge rows anew by one scale: a success whose map moved no further is forged."""
-    return [{**row, "forged": None if scale is None else row["success"] and row["map_l1"] <= scale} for row in rows]
+    """Judge rows that no yardstick has judged anew by one scale: a success whose map moved no further is forged."""
+
+    def judged(row: Row) -> bool | None:
+        if row.get("yardstick") != OLD:
+            return None if row["forged"] is None else bool(row["forged"])
+        return None if scale is None else bool(row["success"] and row["map_l1"] <= scale)
+
+    return [{**row, "forged": judged(row)} for row in rows]
 
 
 def _distance(interpreter: str, rows: Sequence[Row]) -> Distance:

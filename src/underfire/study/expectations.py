@@ -127,7 +127,7 @@ def _why(subject: SubjectResults, cells: Mapping[tuple[str, str], Exposure], bes
     won = numbers.success(rows).value
     scale = max((row["untouched_l1"] or 0.0 for row in rows), default=0.0)
     if own.l1 is not None and own.l1 <= scale:
-        return " (both move this judge’s maps no further than JPEG does)"
+        return " (both leave this judge’s maps within the yardstick)"
     if won is not None and won < 1:
         return f" (ADV² against {pretty(judge)} reaches the target class on only {percent(won, len(rows))})"
     if own.relative is not None and own.relative > HALF:

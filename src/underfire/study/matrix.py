@@ -100,6 +100,12 @@ def _across(made: SubjectResults, judge: SubjectResults, name: str) -> Across | 
     return Across(made, judge, name, *rates, exposure(adv2, pgd))
 
 
+def by_others(made: SubjectResults, judge: SubjectResults) -> dict[str, bool]:
+    """Tell of each photo whether PGD's picture that was made on one classifier reaches its class on another one."""
+    rows = [row for name in made.interpreters for row in _judged(made, judge.name, name)]
+    return {row["image_sha256"]: row["success"] for row in _moved(rows) if row["attack"] == "pgd"}
+
+
 def _moved(rows: Sequence[Row]) -> list[Row]:
     """Rows of photos that the judge does not take for the attacker's class already."""
     return [row for row in rows if row["source_class"] != row["target_class"]]

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from underfire.metrics.decision import Decision, at_least, paired
 from underfire.metrics.estimate import NOTHING, Estimate, mean, mean_curve, rate
-from underfire.metrics.summary import forged, photos
+from underfire.metrics.summary import CANNOT_TELL, NOT_CALIBRATED, forged, photos
+from underfire.metrics.yardstick import TELLS
 from underfire.study.results import ATTACKS, BENT, PLAIN, TRAINED, Row, SubjectResults, on_photos
 
 LEVEL = 1 / 255
@@ -51,6 +52,7 @@ class Effectiveness:
         forged: share that is a success with an untouched map.
         passes: mean F of the search.
         flow: mean way of a pixel, px at an input of 224 px; of attacks that bend.
+        power: the share of wrong maps that the judge's yardstick rejects; None where that was not measured.
     """
 
     success: Estimate
@@ -58,6 +60,14 @@ class Effectiveness:
     forged: Estimate
     passes: Estimate
     flow: Estimate
+    power: float | None = None
+
+    @property
+    def in_place(self) -> str:
+        """What is printed in place of a forged rate; '' where the rate is."""
+        if self.success.n and self.forged.value is None:
+            return NOT_CALIBRATED
+        return CANNOT_TELL if self.power is not None and self.power < TELLS else ""
 
 
 def effectiveness_of(rows: Sequence[Row]) -> Effectiveness:
@@ -68,6 +78,7 @@ def effectiveness_of(rows: Sequence[Row]) -> Effectiveness:
         rate(forged(rows), photos(rows)),
         average(rows, "passes"),
         average(rows, "flow_mean_px"),
+        next((row["power"] for row in rows if row.get("power") is not None), None),
     )
 
 

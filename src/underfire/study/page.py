@@ -23,6 +23,7 @@ from underfire.study.controls import controls as controls_of
 from underfire.study.expectations import DIAGONAL, expectations
 from underfire.study.numbers import Distance
 from underfire.study.results import StudyResults, SubjectResults
+from underfire.study.soundness import soundness
 
 PAGE = "study.html"
 
@@ -43,23 +44,26 @@ def write_study(out: Path, samples: int = 2) -> Path:
 def render(study: StudyResults, samples: int) -> str:
     """Render the page as text."""
     sections = (
+        ("findings", "Findings", findings(study)),
         ("effectiveness", "Effectiveness", effectiveness(study)),
         ("misinterpretation", "Misinterpretation", misinterpretation(study)),
         ("samples", "Samples", panels.samples(study, samples)),
         ("random_class", "Random-class interpretation", random_class(study)),
         ("transfer", "Transfer", transfer(study)),
         ("budget", "Budget", budget(study)),
-        ("findings", "Findings", findings(study)),
         ("controls", "Controls", controls(study)),
+        ("sanity", "Is the attack sound?", sanity(study)),
+        ("expected", "Expected numbers", expected(study)),
     )
     return fill(
         "study.html.j2",
-        sections=[(n, *section) for n, section in enumerate(sections, 1) if section[2]],
+        sections=[(n, *section) for n, section in enumerate((one for one in sections if one[2]), 1)],
         subjects=study.subjects,
         plan=study.plan,
         resolved={"failed": [], **study.resolved},
         source=published()["source"],
         few=_few(study),
+        broken=[(one.subject, check) for one in soundness(study) for check in one.failed],
         failed=sorted(study.failed.items()),
         unfinished=study.unfinished,
         seconds=study.seconds,
@@ -192,10 +196,20 @@ def budget(study: StudyResults) -> dict[str, Any]:
 
 
 def findings(study: StudyResults) -> dict[str, Any]:
-    """Show the paper's three findings, and what was expected of this study."""
+    """Show the paper's three findings, each with a verdict: the page begins with them."""
+    return {"verdicts": verdicts.findings(study)}
+
+
+def sanity(study: StudyResults) -> dict[str, Any]:
+    """Say whether the attack itself is sound, classifier by classifier."""
+    found = soundness(study)
+    return {"subjects": found} if found else {}
+
+
+def expected(study: StudyResults) -> dict[str, Any]:
+    """Show what was expected of this study, and what was found."""
     found = expectations(study)
     return {
-        "verdicts": verdicts.findings(study),
         "expectations": found,
         "met": sum(one.met is True for one in found),
         "missed": sum(one.met is False for one in found),

@@ -27,7 +27,7 @@ Count = Annotated[int, Field(ge=0, le=100_000)] | dict[str, Annotated[int, Field
 OF_SUBJECT = (
     *("images", "classifier", "weights", "input_size", "resize", "mean", "std", "interpolation", "channels", "head"),
     "classes",
-    *("interpreter", "options", "batch_size", "precision"),
+    *("interpreter", "options", "yardstick", "batch_size", "precision"),
 )
 """The settings that a study has for each classifier; all others are the same for all of its audits."""
 
@@ -44,14 +44,44 @@ class Counts(BaseModel):
     bends: Count = Field(default_factory=lambda: {"default": 8, "mask": 2})
     random: Count = Field(default_factory=lambda: {"default": 8, "mask": 4})
     budget: Count = 12
-    control: Count = 0
-    rerun: Count = 0
+    control: Count = Field(default_factory=lambda: {"default": 12, "mask": 4})
+    rerun: Count = Field(default_factory=lambda: {"default": 8, "mask": 2})
+    sanity: Annotated[int, Field(ge=0, le=100_000)] = 12
+    noise: Count = 0
 
 
 QUICK = Counts(
-    main={"default": 2, "mask": 1}, bends={"default": 2, "mask": 0}, random={"default": 2, "mask": 1}, budget=2
+    main={"default": 2, "mask": 1},
+    bends={"default": 2, "mask": 0},
+    random={"default": 2, "mask": 1},
+    budget=2,
+    control={"default": 2, "mask": 0},
+    rerun=0,
+    sanity=2,
 )
 """Counts for a first look."""
+LATER = ("control", "rerun", "sanity", "noise")
+"""Counts that earlier versions did not have."""
+
+
+DEAR = ("mask", "occlusion", "rise", "lime", "kernelshap")
+"""Interpreters whose map costs hundreds of passes."""
+_24: Count = {"default": 24, "mask": 12}
+EXPLANATIONS = Counts(
+    main=_24,
+    bends=0,
+    random=0,
+    budget={"default": 12, **dict.fromkeys(DEAR, 4)},
+    noise=_24,
+    control=0,
+    rerun=0,
+    sanity=0,
+)
+"""Counts of a study of explanations: a yardstick of an audit's own takes 19 photos."""
+_2: Count = {"default": 2, **dict.fromkeys(DEAR, 0), "rise": 1}
+_1: Count = {"default": 0, "cam": 1, "gradcam": 1, "grad": 1}
+QUICK_EXPLANATIONS = Counts(main=_2, bends=0, random=0, budget=_1, noise=_2, control=0, rerun=0, sanity=0)
+"""The same for a first look."""
 
 
 class Subject(BaseModel):
@@ -102,7 +132,11 @@ def _fields(words: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Study(BaseModel):
-    """What the user asks for: the classifiers, the counts of photos, and settings that all audits share."""
+    """What the user asks for: the classifiers, the counts of photos, and settings that all audits share.
+
+    Args:
+        explanations: a study of how far each explanation can be trusted, in place of the paper's evaluation.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -117,6 +151,7 @@ class Study(BaseModel):
     threads: Annotated[int, Field(ge=1)] | None = None
     workers: Annotated[int, Field(ge=1)] = 1
     device: str = "auto"
+    explanations: bool = False
 
     @field_validator("classifiers", mode="before")
     @classmethod
@@ -142,7 +177,10 @@ class Study(BaseModel):
     def as_plan(self) -> dict[str, Any]:
         """Write the study as a plan has it; None for what was not said."""
         subjects = [subject.as_plan() for subject in self.classifiers]
-        return {"classifiers": subjects} | self.model_dump(mode="json", exclude={"classifiers"})
+        known = self.model_dump(mode="json", exclude={"classifiers"})
+        if not self.explanations:  # a plan of the paper's evaluation does not know the word
+            del known["explanations"]
+        return {"classifiers": subjects} | known
 
 
 def read(path: Path) -> Study:
@@ -183,8 +221,9 @@ def default_out(study: Study) -> Path:
     if study.target == "random":
         del given["target"]
     for counts in (given["photos"], *(subject["photos"] for subject in given["classifiers"])):
-        for later in ("control", "rerun"):  # earlier versions did not have them: folders keep their names
-            if counts and counts[later] == 0:
+        usual = [counts_of.model_dump(mode="json") for counts_of in (Counts(), QUICK)]
+        for later in LATER if counts else ():  # folders of what is usual keep their names
+            if counts[later] in [one[later] for one in usual]:
                 del counts[later]
     return Path(DEFAULT_OUT) / f"study-{digest_of(given)[:8]}"
 
@@ -195,13 +234,14 @@ def home(plan: Path) -> Path | None:
     return folder if (plan.is_dir() or plan.name == FILE) and audits_in(folder) else None
 
 
-def asked(plan: Path | None, flags: Mapping[str, Any], quick: bool) -> Study:
+def asked(plan: Path | None, flags: Mapping[str, Any], quick: bool, explanations: bool = False) -> Study:
     """Put together the study that a plan file and the flags beside it mean; flags win.
 
     Args:
         plan: a file, or the folder of an earlier study; None: flags alone.
         flags: settings of the study, and of its classifier where there is one.
         quick: a first look, with its own counts of photos.
+        explanations: how far each explanation can be trusted, in place of the paper's evaluation.
 
     Raises:
         UnderfireError: a mistake in either, or no photos are named.
@@ -219,7 +259,11 @@ def asked(plan: Path | None, flags: Mapping[str, Any], quick: bool) -> Study:
             "the plan, not beside it."
         )
     subjects = [merged(subject, of_subject) for subject in subjects]
+    if explanations:
+        of_study["explanations"] = True
+    if (explanations or said.get("explanations")) and "photos" not in said:
+        of_study["photos"] = EXPLANATIONS
     if quick:
-        of_study["photos"] = QUICK
+        of_study["photos"] = QUICK_EXPLANATIONS if explanations or said.get("explanations") else QUICK
         subjects = [{k: v for k, v in subject.items() if k != "photos"} for subject in subjects]
     return Study.parse(said | of_study | {"classifiers": subjects})

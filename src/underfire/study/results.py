@@ -18,6 +18,7 @@ from underfire.core.place import Place, is_below
 from underfire.metrics.summary import made
 from underfire.report.published import network_of
 from underfire.store import Store, open_results
+from underfire.study.families import EXPLANATIONS
 
 FILE = "study.yaml"
 IMAGENET = "ImageNet"
@@ -112,11 +113,8 @@ class SubjectResults:
         """Those of its audits in the paper's order, without RTSᴬ where it is only there to be set beside RTS."""
         audits = (audit for audit in self.audits if audit.experiment != "trained")
         found = dict.fromkeys(name for audit in audits for name in audit.interpreters)
-        return tuple(
-            sorted(
-                found, key=lambda name: (INTERPRETERS.index(name) if name in INTERPRETERS else len(INTERPRETERS), name)
-            )
-        )
+        usual = (*INTERPRETERS, *(name for name in EXPLANATIONS if name not in INTERPRETERS))
+        return tuple(sorted(found, key=lambda name: (usual.index(name) if name in usual else len(usual), name)))
 
     @property
     def plain(self) -> list[str]:

@@ -18,9 +18,9 @@ from underfire.report.page import write_report
 from underfire.store import Store
 from underfire.study.agenda import make_agenda
 from underfire.study.crossing import crossings, missing_judgements
+from underfire.study.explanations_page import write_page
 from underfire.study.listener import QuietStudy, StudyListener
 from underfire.study.log import StudyLog
-from underfire.study.page import write_study
 from underfire.study.plan import Study, default_out
 from underfire.study.planned import PlannedAudit, plan_audits
 from underfire.study.results import Row
@@ -82,7 +82,7 @@ def run_study(
     rows = [row for one in planned for stage in stages for row in Store(out / one.audit.folder).rows(stage)]
     errors = tuple(row for row in rows if row["error"] is not None)
     good = len(rows) - len(errors)
-    return StudyRun(out, write_study(out, samples) if good else None, log.stopped, errors, good)
+    return StudyRun(out, write_page(out, samples) if good else None, log.stopped, errors, good)
 
 
 def _run_audits(planned: Sequence[PlannedAudit], log: StudyLog, listener: StudyListener) -> None:

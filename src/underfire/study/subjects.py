@@ -43,20 +43,21 @@ class ResolvedSubject:
         return TRAINED in self.map_passes and TRAINED not in self.interpreters
 
 
-def resolve(asked: Subject, folder: str, device: str) -> ResolvedSubject:
+def resolve(asked: Subject, folder: str, device: str, usual: Sequence[str] = INTERPRETERS) -> ResolvedSubject:
     """Build the classifier and its interpreters once, to see which of them fit.
 
     Args:
         asked: with absolute paths.
         folder: of its audits.
         device: what to build on.
+        usual: the interpreters where none is named.
 
     Raises:
         UnderfireError: an interpreter that was named does not fit, or none does.
     """
     settings = asked.settings
     classifier = registry.build_classifier(settings.classifier, settings.classifier_options, device)
-    names = asked.named or INTERPRETERS
+    names = asked.named or tuple(usual)
     _check_options(asked, names)
     passes: dict[str, float] = {}
     left_out: dict[str, str] = {}

@@ -15,6 +15,7 @@ from underfire.testing.attacks import check_attack
 from underfire.testing.classifiers import check_classifier
 from underfire.testing.contract import ContractError, pictures
 from underfire.testing.defenses import check_defense
+from underfire.testing.detectors import check_detector
 from underfire.testing.executors import check_executor
 from underfire.testing.interpreters import check_interpreter
 
@@ -23,6 +24,7 @@ __all__ = [
     "check_attack",
     "check_classifier",
     "check_defense",
+    "check_detector",
     "check_executor",
     "check_interpreter",
     "pictures",

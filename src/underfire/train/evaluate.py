@@ -76,12 +76,16 @@ class Evaluator:
         self, net: MaskNet, photos: Sequence[LabelledPhoto], thresholds: Sequence[float], blob: bool = False
     ) -> dict[float, float]:
         """Compute the mean saliency metric for each t; of a blob in the centre in place of the maps if ``blob``."""
-        metrics: dict[float, list[PerImage]] = {t: [] for t in thresholds}
+        return _means({t: [torch.tensor(self.each(net, photos, t, blob))] for t in thresholds})
+
+    @torch.no_grad()
+    def each(self, net: MaskNet, photos: Sequence[LabelledPhoto], t: float, blob: bool = False) -> list[float]:
+        """Compute the saliency metric of each photo; of a blob in the centre in place of the maps if ``blob``."""
+        found: list[float] = []
         for _, x, y, maps in self.maps(net, photos):
             m = centre_blob(len(maps), (maps.shape[1], maps.shape[2])).to(maps) if blob else maps
-            for t in thresholds:
-                metrics[t].append(saliency_metric(self.classifier.logits, x, y, m, t))
-        return _means(metrics)
+            found += saliency_metric(self.classifier.logits, x, y, m, t).tolist()
+        return found
 
     def picture(self, net: MaskNet, photos: Sequence[LabelledPhoto]) -> bytes:
         """Draw a few of the photos and their maps, as PNG."""

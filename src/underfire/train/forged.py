@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from underfire.attacks.adv2 import adv2
@@ -9,6 +11,7 @@ from underfire.core import Classifier, Goal, Images, Labels, PerImage, Victim
 from underfire.images.maps import l1
 from underfire.interpreters.rts.net import MaskNet
 from underfire.interpreters.rts.rts import RtsA, maps_of
+from underfire.train.photos import LabelledPhoto, seed_of
 
 JUDGED_STEPS = 20
 """Steps of the attack; what a patient one does is measured elsewhere (docs/defenses.md)."""
@@ -43,8 +46,18 @@ def forged_figures(
     return {"benign_l1": l1(m, m_teacher), "forged_l1": moved * reached, "forged_success": reached.float()}
 
 
+def wanted_classes(photos: Sequence[LabelledPhoto], among: Sequence[int], purpose: str, seed: int = 0) -> Labels:
+    """Draw for each photo a class (N,) that is another than its own, ``among`` these, which the attacker wants."""
+    wanted = []
+    for p in photos:
+        others = [c for c in among if c != p.label]
+        wanted.append(others[seed_of(seed, purpose, "target", p.photo.sha256) % len(others)])
+    return torch.tensor(wanted)
+
+
 @torch.enable_grad()
 def _attacked(judge: RtsA, x: Images, goal: Goal, eps: int) -> Images:
     """Forge images by ADV² with the masks' cross-entropy, which has a slope where the square has none."""
-    attack = adv2.make("fast", judge.name, eps, steps=JUDGED_STEPS, surrogate={"loss": "cross-entropy"})
+    surrogate = {"loss": "cross-entropy"}
+    attack = adv2.make("fast", judge.name, eps, steps=JUDGED_STEPS, surrogate=surrogate, rescue=False)
     return attack.run(Victim(judge.classifier, (judge,)), x, goal, [0] * len(x)).images

@@ -87,7 +87,11 @@ class Task(Protocol):
     train: Sequence[LabelledPhoto]
     """Photos that the network learns from."""
     held: Sequence[LabelledPhoto]
-    """Photos of other classes, for the final figures."""
+    """Photos of other classes, which choose the best epoch."""
+    test: Sequence[LabelledPhoto]
+    """Photos of still others, which choose nothing, for the final figures; empty: `held` is for these too."""
+    average: MaskNet | None
+    """The network's weights averaged over the last steps, where these are what counts."""
     steps: int
     """Batches of an epoch."""
 
@@ -158,6 +162,7 @@ class TrainingLoop:
         content = {
             "fingerprint": fingerprint,
             "net": self.task.net.state_dict(),
+            "average": None if self.task.average is None else self.task.average.state_dict(),
             "best_net": self.best_state,
             "optimizer": self.task.optimizer.state_dict(),
             "epoch": self.epoch,
@@ -182,6 +187,8 @@ class TrainingLoop:
                 "again, or give another --out."
             )
         self.task.net.load_state_dict(content["net"])
+        if self.task.average is not None:
+            self.task.average.load_state_dict(content["average"])
         self.best_state = content["best_net"]
         self.task.optimizer.load_state_dict(content["optimizer"])
         self.epoch, self.best, self.best_epoch = content["epoch"], content["best"], content["best_epoch"]

@@ -7,7 +7,7 @@ photos of a class fall on one side of the split, so the figures are of classes t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -44,12 +44,14 @@ class LabelledPhoto:
     Args:
         photo: path and digest.
         label: the class that the classifier predicts.
-        validation: whether the network is judged by it, and does not learn from it.
+        validation: whether the best epoch is chosen by it; the network does not learn from it.
+        test: whether the network is judged by it in the end; it neither teaches nor chooses.
     """
 
     photo: Photo
     label: int
     validation: bool
+    test: bool = False
 
 
 class Photos:
@@ -97,20 +99,23 @@ class Photos:
             rows.append(_augment(x, self.policy.input_size, seed_of(purpose, p.photo.sha256)))
         return torch.cat(rows).to(self.classifier.head.device)
 
-    def labelled(self, share: float, seed: int) -> list[LabelledPhoto]:
+    def labelled(self, share: float, seed: int, test: float = 0.0) -> list[LabelledPhoto]:
         """Label every readable photo, and split them; reasons for the others go to `skipped`.
 
         Args:
             share: of the photos, in whole classes, for validation.
             seed: of the split.
+            test: share of the photos, in other whole classes, for the figures.
 
         Raises:
             UnderfireError: too few photos, too few classes, or photos that the classifier does not recognise.
         """
         predicted = self._predicted()
         _check(self, predicted)
-        held = _held_back([label for label, _ in predicted.values()], share, seed)
-        return [LabelledPhoto(photo, label, label in held) for photo, (label, _) in predicted.items()]
+        labels = [label for label, _ in predicted.values()]
+        held = _held_back(labels, share, seed)
+        judged = _held_back(labels, test, seed, held) if test else set()
+        return [LabelledPhoto(photo, label, label in held, label in judged) for photo, (label, _) in predicted.items()]
 
     @torch.no_grad()
     def _predicted(self) -> dict[Photo, tuple[int, float]]:
@@ -150,9 +155,10 @@ def _check(photos: Photos, predicted: Mapping[Photo, tuple[int, float]]) -> None
         )
 
 
-def _held_back(labels: Sequence[int], share: float, seed: int) -> set[int]:
-    """Choose classes for validation, in the order of their digests, until they hold ``share`` of the photos."""
-    order = sorted(set(labels), key=lambda c: hashlib.sha256(f"{seed}/class/{c}".encode()).hexdigest())
+def _held_back(labels: Sequence[int], share: float, seed: int, taken: Set[int] = frozenset()) -> set[int]:
+    """Choose classes that are not ``taken``, in the order of their digests, until they hold ``share`` of the photos."""
+    free = set(labels) - taken
+    order = sorted(free, key=lambda c: hashlib.sha256(f"{seed}/class/{c}".encode()).hexdigest())
     held: set[int] = set()
     for c in order[:-2]:
         if sum(label in held for label in labels) >= share * len(labels):

@@ -44,7 +44,7 @@ def cropped(x: Images, boxes: Sequence[tuple[float, float, float, float]]) -> Im
 
 def saliency_metric(logits: Callable[[Images], Tensor], x: Images, y: Labels, m: Maps, t: float) -> PerImage:
     """Compute log max(a, 0.05) − log p_c(crop), where a is the area share of the tightest box; lower is better."""
-    boxes = [tight_box(one, t) for one in m]
+    boxes = [tight_box(one, t) for one in m.cpu()]  # a GPU would be waited for several times for each photo
     shares = torch.tensor([(b - a) * (d - c) for a, c, b, d in boxes], device=x.device)
     log_p = logits(cropped(x, boxes)).log_softmax(1).gather(1, y[:, None])[:, 0]
     return shares.clamp_min(SMALLEST_AREA).log() - log_p

@@ -29,12 +29,13 @@ from torch import Tensor
 from underfire.attacks.search import Ball, Schedule
 from underfire.core import Classifier, Images, Labels, Maps, PerImage, SearchWalk, evenly
 from underfire.images.maps import l1
+from underfire.interpreters.rts.net import MaskNet
 from underfire.interpreters.rts.rts import RtsA, cross_entropy, maps_of
 from underfire.train.doubt import KEPT, doubt_of, doubting, lowered, optimizer_of, set_rates
 from underfire.train.evaluate import Evaluator
-from underfire.train.forged import forged_figures
+from underfire.train.forged import forged_figures, wanted_classes
 from underfire.train.loop import EpochResult, descend
-from underfire.train.photos import LabelledPhoto, Photos, seed_of
+from underfire.train.photos import LabelledPhoto, Photos
 from underfire.train.rts import EPOCH_THRESHOLDS
 from underfire.train.settings import AdversarialSettings
 from underfire.train.teacher import Teacher, resplit
@@ -97,6 +98,7 @@ class AdversarialTask:
         self.evaluator = Evaluator(photos, settings.batch_size, settings.seed)
         labelled = resplit(labelled, teacher.validation)
         self.held: Sequence[LabelledPhoto] = [p for p in labelled if p.validation]
+        self.test: Sequence[LabelledPhoto] = ()
         train = [p for p in labelled if not p.validation]
         # Only classes that are shown too: one that is only ever forged would teach that it never is there.
         self.classes = sorted({p.label for p in train})
@@ -105,6 +107,7 @@ class AdversarialTask:
         judged = {p.photo.sha256 for p in self.judged}
         self.train: Sequence[LabelledPhoto] = [p for p in train if p.photo.sha256 not in judged]
         self.net = doubting(teacher.net, settings.seed).to(self.classifier.head.device)
+        self.average: MaskNet | None = None
         self.optimizer = optimizer_of(doubt_of(self.net), settings.rate)
 
     def set_rate(self, step: int, total: int) -> None:
@@ -159,11 +162,7 @@ class AdversarialTask:
 
     def _wanted(self, photos: Sequence[LabelledPhoto], among: Sequence[int], purpose: str) -> Labels:
         """Draw for each photo another class ``among`` these, which the attacker wants."""
-        wanted = []
-        for p in photos:
-            others = [c for c in among if c != p.label]
-            wanted.append(others[seed_of(self.settings.seed, purpose, "target", p.photo.sha256) % len(others)])
-        return torch.tensor(wanted, device=self.classifier.head.device)
+        return wanted_classes(photos, among, purpose, self.settings.seed).to(self.classifier.head.device)
 
     # -- figures ------------------------------------------------------------------------------------------------------
 

@@ -12,21 +12,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 
-from underfire.core import Classifier, MismatchError, UnderfireError
+from underfire.core import Classifier, MismatchError, UnderfireError, unknown
 from underfire.core.files import write_whole
 from underfire.core.place import slug
 from underfire.interpreters.rts.card import Card, packed, read_card
+from underfire.train.aid import AidTask
 from underfire.train.loop import Nobody, Task, TrainingLoop, TrainListener
 from underfire.train.photos import LabelledPhoto, Photos, refuse_unsuitable
 from underfire.train.rts import RtsTask
 from underfire.train.rts_a import AdversarialTask
-from underfire.train.settings import AdversarialSettings, TrainSettings
+from underfire.train.settings import AdversarialSettings, AidSettings, TrainSettings
 from underfire.train.teacher import load_teacher
 
+Adversarial: TypeAlias = Literal["aid", "doubt"]
+"""Trainings on forged images: the paper's, and RTSᴬ's."""
 StartTask: TypeAlias = Callable[[Photos, Sequence[LabelledPhoto]], Task]
 
 
@@ -54,7 +57,7 @@ def train_rts(
     images: str,
     out: Path | None = None,
     *,
-    adversarial: bool = False,
+    adversarial: Adversarial | None = None,
     plain: str | None = None,
     epochs: int | None = None,
     patience: int | None = None,
@@ -62,6 +65,7 @@ def train_rts(
     seed: int = 0,
     precision: str = "fp32",
     listener: TrainListener | None = None,
+    **options: Any,
 ) -> Trained:
     """Train the network of RTS, or of RTSᴬ, for a classifier; the same call goes on where a kill stopped it.
 
@@ -71,14 +75,16 @@ def train_rts(
     Args:
         classifier: whose predictions shall be explained; one with a feature pyramid and a linear head.
         images: photos without labels: a folder, or 'demo'. Some 500 or more, of the kind the classifier was trained on.
-        out: the file to write; by default rts-CLASSIFIER.safetensors or rts-a-CLASSIFIER.safetensors.
-        adversarial: train RTSᴬ, on forged images too, starting from a plain network.
+        out: the file to write; by default rts-CLASSIFIER.safetensors, or rts-a-… (doubt), or rts-aid-….
+        adversarial: train on forged images too, starting from a plain network: 'aid' as the paper does, or 'doubt', for
+            RTSᴬ.
         plain: that network's file, with ``adversarial`` alone; by default the packaged one.
-        epochs: at most so many; by default 24, and 16 of RTSᴬ, whose epoch is an eighth of the photos.
-        patience: stop after so many epochs without a better one; by default 8, and 16 of RTSᴬ.
+        epochs: at most so many; by default 24; 12 of AID; 16 of RTSᴬ, whose epoch is an eighth of the photos.
+        patience: stop after so many epochs without a better one; by default 8; 12 of AID and 16 of RTSᴬ.
         limit: photos used, evenly spaced over the sorted paths; by default all.
         seed: of every random choice.
-        precision: of the classifier's passes, 'fp32' or 'bf16'; RTSᴬ is trained in 'fp32' alone.
+        precision: of the classifier's passes, 'fp32' or 'bf16'; on forged images 'fp32' alone.
+        options: settings of the training in place of its own, such as ``apart=1.0`` of AID.
         listener: who hears how it goes on.
 
     Raises:
@@ -87,9 +93,9 @@ def train_rts(
     """
     out = out or default_out(classifier.name, adversarial)
     out_folder_writable(out)
-    chosen: dict[str, Any] = {"limit": limit, "seed": seed, "precision": precision}
+    chosen: dict[str, Any] = {"limit": limit, "seed": seed, "precision": precision, **options}
     chosen |= {name: n for name, n in (("epochs", epochs), ("patience", patience)) if n is not None}
-    settings, start = _adversarial(classifier, plain, chosen) if adversarial else _plain(plain, chosen)
+    settings, start = _adversarial(classifier, plain, adversarial, chosen) if adversarial else _plain(plain, chosen)
     return fit(classifier, images, settings, start, out, listener)
 
 
@@ -101,18 +107,31 @@ def _plain(plain: str | None, chosen: Mapping[str, Any]) -> tuple[TrainSettings,
 
 
 def _adversarial(
-    classifier: Classifier, plain: str | None, chosen: Mapping[str, Any]
+    classifier: Classifier, plain: str | None, how: Adversarial, chosen: Mapping[str, Any]
 ) -> tuple[TrainSettings, StartTask]:
+    training_of(how)
     if chosen["precision"] != "fp32":
         raise UnderfireError(f"--precision {chosen['precision']}: --adversarial trains in float32 alone; leave it out.")
     teacher = load_teacher(classifier, plain)
+    if how == "aid":
+        aid = AidSettings(teacher=teacher.digest, **chosen)
+        return aid, partial(AidTask, settings=aid, teacher=teacher)
     settings = AdversarialSettings(teacher=teacher.digest, **chosen)
     return settings, partial(AdversarialTask, settings=settings, teacher=teacher)
 
 
-def default_out(classifier: str, adversarial: bool) -> Path:
+def training_of(word: str | None) -> Adversarial | None:
+    """Turn a user's word into a training on forged images; UnderfireError for one that there is not."""
+    known: tuple[Adversarial | None, ...] = (None, *get_args(Adversarial))
+    if word not in known:
+        raise unknown("adversarial training", str(word), get_args(Adversarial))
+    return known[known.index(word)]
+
+
+def default_out(classifier: str, adversarial: Adversarial | None) -> Path:
     """Name a network's file after its classifier."""
-    return Path(f"{'rts-a' if adversarial else 'rts'}-{slug(classifier)}.safetensors")
+    kind = {"aid": AidTask.kind, "doubt": AdversarialTask.kind}.get(adversarial or "", RtsTask.kind)
+    return Path(f"{kind}-{slug(classifier)}.safetensors")
 
 
 def out_folder_writable(out: Path) -> None:
@@ -149,7 +168,7 @@ def fit(
     fingerprint = _fingerprint(photos, settings)
     if out.exists():
         return _finished(out, fingerprint)
-    task = start(photos, photos.labelled(settings.validation, settings.seed))
+    task = start(photos, photos.labelled(settings.validation, settings.seed, settings.test))
     loop = TrainingLoop(task, settings)
     partly, picture = out.with_name(out.name + ".partial"), _picture_of(out)
     if partly.exists():
@@ -177,7 +196,7 @@ def _finish(loop: TrainingLoop, fingerprint: str) -> Card:
     t, figures = loop.finish()
     classifier = loop.task.evaluator.classifier
     known = {"fingerprint": fingerprint, "best_epoch": loop.best_epoch, "epochs_run": loop.epoch}
-    held = tuple(p.photo.sha256 for p in loop.task.held)
+    held = tuple(p.photo.sha256 for p in (*loop.task.held, *loop.task.test))
     settings = asdict(loop.settings) | known
     return Card(classifier.name, classifier.digest, t, settings, figures, held, loop.task.kind)
 

@@ -18,7 +18,10 @@ class TrainSettings:
         epochs: at most so many passes over the photos.
         batch_size: photos a step.
         rate: the largest learning rate.
-        validation: share of the photos, whole classes at a time, that the network does not learn from.
+        validation: share of the photos, whole classes at a time, that the network does not learn from: the best epoch
+            is chosen by them.
+        test: share of the photos, likewise, that choose nothing either: the figures are theirs.
+        average: of the weights over the last steps, the decay of each step; 0: the weights themselves are judged.
         patience: the training stops after so many epochs without a better figure.
         seed: of every random choice, together with the photo's digest.
         limit: photos used, evenly spaced over the sorted paths; None: all.
@@ -33,6 +36,8 @@ class TrainSettings:
     batch_size: int = 16
     rate: float = 2e-3
     validation: float = 0.15
+    test: float = 0.15
+    average: float = 0.0
     patience: int = 8
     seed: int = 0
     limit: int | None = None
@@ -63,6 +68,7 @@ class AdversarialSettings(TrainSettings):
 
     epochs: int = 16
     rate: float = 3e-3
+    test: float = 0.0
     patience: int = 16
     teacher: str = ""
     share: float = 0.125
@@ -71,3 +77,23 @@ class AdversarialSettings(TrainSettings):
     learn_every: int = 1
     forged: float = 1.0
     benign: float = 10.0
+
+
+@dataclass(frozen=True)
+class AidSettings(TrainSettings):
+    """Settings of AID, which goes on training plain RTS.
+
+    Args:
+        teacher: SHA-256 of the plain network's file.
+        eps: ε of the forged images, in levels of 255.
+        attack_steps: steps of PGD.
+        apart: a, the weight of the distance between the map of an image and of its forgery.
+    """
+
+    epochs: int = 12
+    rate: float = 5e-4
+    patience: int = 12
+    teacher: str = ""
+    eps: int = 8
+    attack_steps: int = 10
+    apart: float = 5.0

@@ -10,7 +10,7 @@ from underfire.core import Classifier, MismatchError
 from underfire.core.hashing import digest_of
 from underfire.interpreters.rts.card import find, load, read_card
 from underfire.interpreters.rts.net import MaskNet
-from underfire.interpreters.rts.rts import RtsA
+from underfire.interpreters.rts.rts import Rts
 from underfire.train.photos import LabelledPhoto
 
 
@@ -41,7 +41,7 @@ def load_teacher(classifier: Classifier, plain: str | None) -> Teacher:
     Raises:
         UnderfireError: there is none, or it is another classifier's or adversarially trained itself.
     """
-    if plain and read_card(Path(plain).expanduser()).kind == RtsA.name:
+    if plain and read_card(Path(plain).expanduser()).kind != Rts.name:
         raise MismatchError(f"--from {plain}: this network is of an adversarial training; start from a plain one.")
     path = find(classifier, plain)
     card = read_card(path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,11 +21,15 @@ class Alarms:
         scores: (N,) not finite where an alarm needs no score.
         threshold: a score above it is an alarm.
         passes: (N,) F spent on each look.
+        expected: share of benign photos that raise an alarm, on average over calibrations; None: not known.
+        bound: share that do at most, with 95 % confidence in this calibration.
     """
 
     scores: PerImage
     threshold: float
     passes: PerImage
+    expected: float | None = None
+    bound: float | None = None
 
     @property
     def raised(self) -> Tensor:
@@ -38,7 +42,7 @@ class Alarms:
 
     def select(self, keep: Tensor) -> Alarms:
         """The alarms of the images ``keep`` (bool (N,) or int indices)."""
-        return Alarms(self.scores[keep], self.threshold, self.passes[keep])
+        return replace(self, scores=self.scores[keep], passes=self.passes[keep])
 
 
 def alarms(system: System, levels: Levels) -> Alarms | None:
@@ -48,4 +52,5 @@ def alarms(system: System, levels: Levels) -> Alarms | None:
     x = pixels.to_tensor(levels).to(system.device)
     with torch.autocast(x.device.type, enabled=False), system.classifier.meter.counting(len(x)) as spent:
         scores = system.alarm.scores(x)[1].cpu() if len(x) else x.new_zeros(0).cpu()
-    return Alarms(scores, system.alarm.threshold, spent.passes)
+    alarm = system.alarm
+    return Alarms(scores, alarm.threshold, spent.passes, alarm.expected, alarm.bound)

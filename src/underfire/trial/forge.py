@@ -106,7 +106,7 @@ def _attacked(system: System, job: Job, cell: Cell, able: Batch) -> Forged:
         searching(precision_against(job.precision, cell.against)),
         system.classifier.meter.counting(len(able)) as spent,
     ):
-        found = cell.attack.run(Victim(system.classifier, against, entrance), x, goal, seeds)
+        found = cell.attack.run(Victim(system.classifier, against, entrance, system.watcher), x, goal, seeds)
     _check_extras(cell, found)
     _check_finite(cell, found)
     saved = save_files(system, cell, able, found, lanes) if lanes else save_inputs(cell, able, found)

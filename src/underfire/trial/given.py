@@ -24,8 +24,8 @@ def load_given(given: Any, system: System, save_as: str | None = None) -> Loaded
     """Load images that were given in Python, as the classifier is shown them.
 
     Args:
-        given: one or several paths, arrays (H, W, 3) of 8-bit levels or Pillow images; or a tensor (N, 3, H, W) in
-            [0, 1] of the input size, or several.
+        given: one or several paths, folders, 'demo', arrays (H, W, 3) of 8-bit levels or Pillow images, or several
+            names with the content of their files; or a tensor (N, 3, H, W) in [0, 1] of the input size, or several.
         system: the classifier and its front door.
         save_as: how forged files are saved; None: inputs are forged. A tensor is an input whatever this says.
 
@@ -42,7 +42,7 @@ def load_given(given: Any, system: System, save_as: str | None = None) -> Loaded
         levels = as_shown(images, classifier.preprocess, classifier.name)
         photos = tuple(_photo(f"image-{i}.png", pixels.encode_png(one)) for i, one in enumerate(levels))
         return Loaded(photos, 0, tuple(range(len(photos))), levels, {})
-    files = [_file(i, one) for i, one in enumerate(images)]
+    files = [file for i, one in enumerate(images) for file in _files(i, one)]
     contents = {_photo(*file): file[1] for file in files}
     return load(
         [_photo(*file) for file in files], contents.__getitem__, system.door, classifier.preprocess, save_as=save_as
@@ -56,10 +56,16 @@ def _stacked(images: Sequence[Tensor]) -> Tensor:
     return torch.stack(tuple(images)) if len(min(shapes)) == 3 else torch.cat(tuple(images))
 
 
-def _file(i: int, one: Any) -> tuple[str, bytes]:
-    if isinstance(one, str | Path):
-        return str(one), Folder(str(one)).bytes(Path(one).name)
-    return f"image-{i}.png", as_file(one, f"images[{i}]")
+def _files(i: int, one: Any) -> list[tuple[str, bytes]]:
+    """Read the files of one thing that was given: a folder has several."""
+    if isinstance(one, tuple) and [type(part) for part in one] == [str, bytes]:
+        return [one]
+    if not isinstance(one, str | Path):
+        return [(f"image-{i}.png", as_file(one, f"images[{i}]"))]
+    folder = Folder(str(one))
+    if folder.whole:
+        return [(f"{one}/{path}", folder.bytes(path)) for path in folder.paths]
+    return [(str(one), folder.bytes(Path(one).name))]
 
 
 def _photo(path: str, content: bytes) -> Photo:

@@ -60,7 +60,7 @@ def _aim(system: System, job: Job, photo: Photo, z: Tensor, source: int) -> tupl
     if not bool(z.isfinite().all()):
         return source, f"The classifier's scores of '{photo.path}' are not finite."
     target = target_class(job, photo, head_of(system.classifier), z, source)
-    if target == source:
+    if target == source and job.target != "own":
         name = system.classifier.classes.names[source]
         return target, f"'{photo.path}' is already classified as {name} ({source}): give another --target."
     return target, ""
@@ -73,6 +73,8 @@ def target_class(job: Job, photo: Photo, head: Head, z: Tensor, source: int) -> 
     """
     if isinstance(job.target, int):
         return job.target
+    if job.target == "own":
+        return source
     if job.target == "least-likely":
         return int(z.argmin())
     if job.target == "nearest":

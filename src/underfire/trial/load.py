@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from underfire.core import Limits, Photo, Preprocess, UnderfireError, UnsuitableError
+from underfire.core import Limits, Photo, Preprocess, UnderfireError
 from underfire.core.door import Door
 from underfire.images.photos import PhotoLostError
 from underfire.images.saving import FilePhoto, file_photo
@@ -70,11 +70,6 @@ def load(
     Raises:
         PhotoLostError: a file has gone or changed, which is no property of the photo, but a mistake to be mended.
     """
-    if save_as is not None and (policy.channels != 3 or policy.width is not None):
-        raise UnsuitableError(
-            f"Files are forged for square inputs of three colours, and this one is {policy.channels} × "
-            f"{' × '.join(map(str, policy.size))}: give --at input."
-        )
     shown, files, errors = dict[int, Levels](), list[FilePhoto](), dict[int, str]()
     for row, photo in enumerate(photos, first):
         try:

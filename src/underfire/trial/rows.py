@@ -248,7 +248,7 @@ def _forged(forged: Forged, n: int) -> dict[str, Any]:
         "linf_levels": int(forged.linf[n]),
         "steps": int(forged.steps[n]),
         "passes": float(forged.passes[n]),
-        **{column: float(values[n]) for column, values in forged.extras.items()},
+        **{column: values[n].item() for column, values in forged.extras.items()},
     }
 
 
@@ -280,6 +280,8 @@ def _alarms(forged: Forged, n: int) -> dict[str, Any]:
         "alarm": bool(after.raised[n]),
         "alarm_threshold": after.threshold,
         "alarm_passes": float(after.passes[n]),
+        "alarm_expected": after.expected,
+        "alarm_bound": after.bound,
     }
 
 

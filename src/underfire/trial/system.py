@@ -8,6 +8,7 @@ from functools import cached_property
 
 from underfire.core import Classifier, Defense, Interpreter, Job
 from underfire.core.door import Door
+from underfire.core.watch import Watcher
 from underfire.registry import VICTIMS, Victims, door_of
 
 
@@ -21,6 +22,7 @@ class System:
         device: what it runs on.
         alarm: what the defender deploys beside it, if anything.
         entry: the classifier's front door, where it is known already.
+        watcher: who watches the searches against it.
     """
 
     classifier: Classifier
@@ -28,6 +30,7 @@ class System:
     device: str = "cpu"
     alarm: Defense | None = None
     entry: Door | None = None
+    watcher: Watcher | None = None
 
     @cached_property
     def door(self) -> Door:

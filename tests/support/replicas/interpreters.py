@@ -13,7 +13,7 @@ from torch import Tensor
 from support.replicas import drawn, normal, replicates, uniform
 from support.replicas.maps import correlation, unit_scale
 from support.toys import CLASSES, kinked, toy
-from underfire.defenses.ensemble import score
+from underfire.defenses import statistic
 from underfire.interpreters.cam import Cam
 from underfire.interpreters.grad import POOL, Grad
 
@@ -60,20 +60,10 @@ def saliency(one: Grad, x: Tensor, y: Tensor) -> list[list[float]]:
 # -- the ensemble's alarm ---------------------------------------------------------------------------------------------
 
 
-def looks(g: torch.Generator) -> tuple[list[Tensor], list[Tensor], Tensor]:
-    """Maps of three sizes, those of the copies, and log-probabilities."""
-    shown, again = ([uniform(g, 3, side, side) for side in (7, 14, 56)] for _ in "ab")
-    return shown, again, -uniform(g, 3)
-
-
-@replicates(score.distances, drawn(looks), atol=1e-6, examples=5)
-def distances(shown: list[Tensor], again: list[Tensor], log_p: Tensor) -> list[list[float]]:
-    """−log p, then 1 − the correlation of each member's two maps, averaged over 7×7 cells."""
-    found = []
-    for k in range(len(log_p)):
-        agreement = (correlation(coarse(a[k]), coarse(b[k])) for a, b in zip(shown, again, strict=True))
-        found.append([-float(log_p[k]), *(1 - r for r in agreement)])
-    return found
+@replicates(statistic.unlike, drawn(lambda g: (uniform(g, 3, 14, 14), uniform(g, 3, 56, 56))), atol=1e-6, examples=5)
+def unlike(a: Tensor, b: Tensor) -> list[float]:
+    """1 − the correlation of two maps, averaged over 7×7 cells."""
+    return [1 - correlation(coarse(one), coarse(other)) for one, other in zip(a, b, strict=True)]
 
 
 def coarse(m: Tensor) -> list[float]:
@@ -82,25 +72,29 @@ def coarse(m: Tensor) -> list[float]:
     return [float(m[i * side : (i + 1) * side, j * side : (j + 1) * side].mean()) for i, j in product(cells, cells)]
 
 
-@replicates(score.statistics, drawn(lambda g: (uniform(g, 40, 3),)))
-def statistics(d: Tensor) -> tuple[list[float], list[float]]:
-    """Mean and covariance of log(d + 0.02), each variance a tenth larger."""
-    v = np.log(d.numpy() + 0.02)
+@replicates(statistic.moments, drawn(lambda g: (uniform(g, 40, 3),)))
+def moments(of: Tensor) -> tuple[list[float], list[float]]:
+    """Mean and covariance, each variance a tenth larger."""
+    v = of.numpy()
     covariance = np.cov(v.T)
     return v.mean(0).tolist(), (covariance + np.diag(0.1 * np.diag(covariance) + 1e-6)).ravel().tolist()
 
 
-def some_distances(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Distances (20, k) about usual ones, with the usual ones' mean and a covariance that is far from diagonal."""
+def some_excesses(g: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Excesses (20, k) over a mean, and a covariance that is far from diagonal."""
     k = int(torch.randint(1, 6, (), generator=g))
-    mean, root = uniform(g, k) - 2, uniform(g, k, k)
-    covariance = root @ root.T + 0.02 * torch.eye(k, dtype=torch.float64)
-    return ((mean + 2 * normal(g, 20, k)).exp() - score.FLOOR).clamp_min(1e-3), mean, covariance
+    root = uniform(g, k, k)
+    return 2 * normal(g, 20, k), root @ root.T + 0.02 * torch.eye(k, dtype=torch.float64)
 
 
-@replicates(score.alarm_score, drawn(some_distances), atol=1e-7, examples=20)
-def alarm_score(d: Tensor, mean: Tensor, covariance: Tensor) -> list[float]:
-    """The least Mahalanobis distance to all that agrees as well, by non-negative least squares."""
-    r = np.log(d.numpy() + 0.02) - mean.numpy()
+@replicates(statistic.two_sided, drawn(some_excesses), atol=1e-7, examples=5)
+def two_sided(r: Tensor, covariance: Tensor) -> list[float]:
+    """The Mahalanobis distance, by the inverse."""
+    return [float(one @ np.linalg.inv(covariance.numpy()) @ one) for one in r.numpy()]
+
+
+@replicates(statistic.one_sided, drawn(some_excesses), atol=1e-7, examples=20)
+def one_sided(r: Tensor, covariance: Tensor) -> list[float]:
+    """The least Mahalanobis distance to all that is no larger, by non-negative least squares."""
     root = np.linalg.cholesky(np.linalg.inv(covariance.numpy())).T  # rᵀ Σ⁻¹ r = ‖root · r‖²
-    return [float(nnls(-root, root @ one)[1] ** 2) for one in r]
+    return [float(nnls(-root, root @ one)[1] ** 2) for one in r.numpy()]

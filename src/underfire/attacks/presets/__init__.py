@@ -6,9 +6,9 @@
 `thorough`  what a patient attacker gets.
 """
 
-from underfire.attacks.presets.options import Chosen, options_of
+from underfire.attacks.presets.options import Chosen, options_of, rescue_of
 from underfire.attacks.presets.row import Preset
 from underfire.attacks.presets.table import DRAWN, PRESETS
 from underfire.core.presets import PRESET_NAMES
 
-__all__ = ["DRAWN", "PRESETS", "PRESET_NAMES", "Chosen", "Preset", "options_of"]
+__all__ = ["DRAWN", "PRESETS", "PRESET_NAMES", "Chosen", "Preset", "options_of", "rescue_of"]

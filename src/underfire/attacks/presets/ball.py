@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from underfire.attacks.presets.families import rows_of
 from underfire.attacks.presets.row import (
     BESIDE,
@@ -63,10 +65,14 @@ OF_WHOLE_MAPS = {
     ),
 }
 """CAM, RTS and RTSᴬ: their maps come with the prediction."""
-WHOLE_MAPS = ("cam", "rts", "rts-a")
+WHOLE_MAPS = ("cam", "rts-a", "rts-aid")
+OF_MASKS = {preset: replace(row, surrogate={"loss": "odds"}) for preset, row in OF_WHOLE_MAPS.items()}
+"""RTS: its masks are black nearly everywhere, and a square does not see the order of what is black. By the packaged
+yardstick the square was forged on 44 % of 48 attacks, this on 81 %, at the same passes; twice the steps add nothing."""
 
 ON_BOTH: Rows = {
     **rows_of("adv2", SETTLING, SETTLING_SECOND_ORDER, MATCHING),
+    **{("adv2", "rts", preset): row for preset, row in OF_MASKS.items()},
     ("adv2", None, "paper"): Preset(
         PUBLISHED_STEP,
         {"steps": 1600, "warmup": 400, "lam": PUBLISHED_LAM},

@@ -65,21 +65,24 @@ def _families(
     gradient = {**RELATIVE, "warmup": steps(10), "lam": EVEN, "smoothing": 0.01}
     yield AT_THE_IMAGE, Preset(second_order, {**gradient, "steps": steps(120)}, why="As GRAD, 7 F a step.")
     of_ig = {**gradient, "steps": steps(120), "check": steps(20), "once": 690.0}
-    yield ("ig",), Preset(second_order, of_ig, why="Two points a step, 17 F, and seven looks at the real map.")
+    yield (
+        ("ig",),
+        Preset(second_order, of_ig, why="Two points a step, 17 F, and seven looks at the real map."),
+    )
     yield (
         ("smoothgrad",),
         Preset(
             second_order,
             {**gradient, "steps": steps(90), "check": steps(20), "step_passes": 31.0, "once": 260.0},
             {"draws": 4},
-            why="Four draws a step, 31 F: the victim's noise is new for each picture, so only the mean can be moved.",
+            why="Four of the victim's copies a step, 31 F: so all 16 are seen within four steps.",
         ),
     )
     yield (
         BY_REMOVAL,
         Preset(
             matching,
-            {**RELATIVE, "steps": steps(120), "warmup": steps(5), "lam": EVEN, "check": steps(40), "once": 1900.0},
-            why="Eight masks a step, 27 F, the benign side of the stock, and four looks at the real map.",
+            {**RELATIVE, "steps": steps(120), "warmup": steps(5), "lam": EVEN, "check": steps(40), "once": 2100.0},
+            why="Eight masks a step, 27 F, the benign side of all masks, and four looks at the real map.",
         ),
     )

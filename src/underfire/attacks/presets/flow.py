@@ -61,7 +61,7 @@ OF_WHOLE_MAPS = {
     ),
 }
 """CAM, RTS and RTSᴬ, and the ensemble, which has no rows of its own here."""
-WHOLE_MAPS = ("cam", "rts", "rts-a", "ensemble")
+WHOLE_MAPS = ("cam", "rts", "rts-a", "rts-aid", "ensemble")
 
 ON_BOTH: Rows = {
     **rows_of("adv2-stadv", BENDING, BENDING_SECOND_ORDER, BENDING_MATCHING, longer=1.5),

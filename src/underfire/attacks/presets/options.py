@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any, NamedTuple
 
 from underfire.attacks.presets.table import DRAWN, PRESETS
-from underfire.attacks.search import Ball, Flow, Schedule, SearchSettings
+from underfire.attacks.search import Ball, Flow, Rescue, Schedule, SearchAttack, SearchSettings
 from underfire.core import UnderfireError, unknown
 from underfire.core.presets import PRESET_NAMES
 
@@ -67,6 +67,24 @@ def options_of(
     if "steps" in overrides and "warmup" not in overrides and isinstance(search["steps"], int):
         search["warmup"] = min(search.get("warmup", 0), search["steps"])  # the user shortens the search, not its rest
     return Chosen(space, SearchSettings(**search), tuple(sorted(surrogate.items())))
+
+
+def rescue_of(alone: SearchAttack, attack: str, preset: str, given: bool | None) -> Rescue | None:
+    """Give an attack on both the rescue of the photos whose class it loses: the attack on the prediction alone.
+
+    Args:
+        alone: that attack, with the same preset and budget.
+        attack: name of the attack on both.
+        preset: paper has no rescue: the published protocol knows none.
+        given: what the user wants; None: as the preset has it.
+
+    Raises:
+        UnderfireError: ``given`` is neither true nor false.
+    """
+    if given is not None and not isinstance(given, bool):
+        raise UnderfireError(f"{attack}.rescue={given}: give true or false.")
+    wanted = preset != "paper" if given is None else given
+    return Rescue(alone.space, alone.settings) if wanted else None
 
 
 def _mapping(told: str, value: object) -> Mapping[str, Any]:

@@ -7,6 +7,7 @@ from underfire.attacks.search.flow import Flow, FlowWalk
 from underfire.attacks.search.live import LiveBatch
 from underfire.attacks.search.loop import how_far, search
 from underfire.attacks.search.objective import PredictionAlone, PredictionAndMap
+from underfire.attacks.search.rescue import Rescue
 from underfire.attacks.search.settings import Schedule, SearchSettings, Stages
 from underfire.attacks.search.success import Reached, Success
 
@@ -21,6 +22,7 @@ __all__ = [
     "PredictionAlone",
     "PredictionAndMap",
     "Reached",
+    "Rescue",
     "Schedule",
     "SearchAttack",
     "SearchSettings",

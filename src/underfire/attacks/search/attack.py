@@ -10,6 +10,7 @@ from underfire.attacks.search.ball import Ball
 from underfire.attacks.search.flow import Flow, SeededFlow
 from underfire.attacks.search.loop import search
 from underfire.attacks.search.objective import PredictionAlone, PredictionAndMap
+from underfire.attacks.search.rescue import Rescue
 from underfire.attacks.search.settings import SearchSettings
 from underfire.core import Found, Goal, Images, UnderfireError, Victim
 
@@ -25,6 +26,7 @@ class SearchAttack:
         space: where adversarial images are searched, with its budget.
         objective: what they shall reach.
         settings: how long and how hard to search.
+        rescue: what photos get whose class is not reached in the end; None: nothing more.
 
     Raises:
         UnderfireError: for halved steps in a space, or on an objective, that has none.
@@ -36,6 +38,7 @@ class SearchAttack:
     space: Ball | Flow
     objective: PredictionAlone | PredictionAndMap
     settings: SearchSettings
+    rescue: Rescue | None = None
 
     def __post_init__(self) -> None:
         if self.settings.bisect and not (isinstance(self.space, Ball) and self.fools_interpreter):
@@ -61,7 +64,8 @@ class SearchAttack:
 
     def bound(self, step_passes: float) -> float:
         """Give the most F that an image can cost, where a step on prediction and map costs ``step_passes``."""
-        return self.settings.bound(self.objective.step_passes(step_passes))
+        alone = 0.0 if self.rescue is None else self.rescue.bound()
+        return self.settings.bound(self.objective.step_passes(step_passes)) + alone
 
     def run(self, victim: Victim, x: Images, goal: Goal, seeds: Sequence[int]) -> Found:
         """Search adversarial images for the clean images ``x`` (N, 3, H, W); ``seeds`` are for starts that are drawn.
@@ -70,13 +74,14 @@ class SearchAttack:
             UnderfireError: for a victim that the objective is not made for.
         """
         space = SeededFlow(self.space, tuple(seeds)) if isinstance(self.space, Flow) else self.space
-        return search(victim, x, goal, space, self.settings, self.objective.surrogate_for(victim))
+        return search(victim, x, goal, space, self.settings, self.objective.surrogate_for(victim), self.rescue)
 
     def spelling(self) -> tuple[str, dict[str, Any]]:
         """Give the name and the fields that digests know this attack by: each name had a class of its own once."""
         budget = {} if self.eps is None else {"eps": self.eps}
         space = {self.space.spelled.lower(): self.space}
         content = {**budget, **space, "settings": self.settings, **vars(self.objective)}
+        content |= {} if self.rescue is None else {"rescue": self.rescue}
         return self.name.title().replace("-", ""), content
 
 

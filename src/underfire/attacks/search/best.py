@@ -24,6 +24,8 @@ class Best:
         self.success = success
         self.images = x.detach().clone()
         self.rank = torch.full((len(x),), math.inf, dtype=torch.float64, device=x.device)
+        self.reached = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        """(N,) whether what is kept has reached the target class."""
         self.extras: dict[str, Tensor] = {}
 
     def offer(
@@ -44,7 +46,7 @@ class Best:
         rank = ranking(reached, far, self.success)
         better = rank < self.rank[rows]
         rows = rows[better]
-        self.images[rows], self.rank[rows] = x_hat[better], rank[better]
+        self.images[rows], self.rank[rows], self.reached[rows] = x_hat[better], rank[better], reached.top[better]
         for name, measured in measures.items():
             column = self.extras.setdefault(name, torch.zeros(len(self.images), device=measured.device))
             column[rows] = measured[better].to(column)

@@ -33,17 +33,20 @@ class FileWalk:
 
     def __init__(self, space: Perturbation, files: Files) -> None:
         self.files = files
-        walk_in = getattr(space, "walk_in", None)
-        if walk_in is None:
-            raise UnderfireError(f"{type(space).__name__} cannot walk in files (it has no 'walk_in'): give --at input.")
-        self.walks: list[Any] = [
-            walk_in(part, view, row) for row, (part, view) in enumerate(zip(files.clean, files.views, strict=True))
-        ]
-        self.rows = list(range(len(self.walks)))
+        self.rows = list(range(len(files.clean)))
         """Which files of the whole batch these are."""
+        self.begin(space)
         self._kept = [(part * LEVELS).round().byte().cpu() for part in files.clean]
         self._parts: list[Tensor] = []
         self._shown = torch.zeros(0)
+
+    def begin(self, space: Perturbation) -> None:
+        """Begin anew at the clean files that are left, in another space; what was kept stays kept."""
+        walk_in = getattr(space, "walk_in", None)
+        if walk_in is None:
+            raise UnderfireError(f"{type(space).__name__} cannot walk in files (it has no 'walk_in'): give --at input.")
+        each = zip(self.files.clean, self.files.views, self.rows, strict=True)
+        self.walks: list[Any] = [walk_in(part, view, row) for part, view, row in each]
 
     def images(self) -> Images:
         """Give what the classifier is shown of the files as they would be saved, as a leaf."""

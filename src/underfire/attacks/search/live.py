@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from underfire.attacks.search.file import FileWalk
 from underfire.attacks.search.finite import POSITION, NotFinite, origin, rows_of
 from underfire.attacks.search.halving import Bisecting, halve
 from underfire.attacks.search.settings import SearchSettings
@@ -18,6 +19,7 @@ from underfire.core import (
     Images,
     Maps,
     PerImage,
+    Perturbation,
     SearchWalk,
     Surrogate,
     Terms,
@@ -84,6 +86,10 @@ class LiveBatch:
         """Each image's own share of λ, in (0, 1]."""
         self.unit: PerImage | None = None
         """Each image's own ℓ_int when the map began to count."""
+        self.stopped = False
+        """Whether whoever watches has ended the search."""
+        self.maps: Mapping[str, Maps] = {}
+        """The real maps (n, h, w) that the last `see` measured, by interpreter; empty where it saw none."""
 
     def see(self, x_hat: Images, look: bool) -> tuple[Terms, PerImage | None]:
         """Run one forward pass, and find out how far the real maps are where this step tells.
@@ -99,6 +105,7 @@ class LiveBatch:
             ImageErrors: for images without a map, or with scores, a loss or a map that are not finite, by their rows in
                 the whole batch.
         """
+        self.maps = {}
         looked = self._look(x_hat.detach()) if look else None  # before this step's graph takes its memory
         terms = self._terms(x_hat)
         self._shown = x_hat
@@ -147,6 +154,7 @@ class LiveBatch:
 
     def _distance(self, found: Mapping[str, Maps]) -> PerImage:
         """Measure map_l1 as the judge does, averaged over the interpreters attacked."""
+        self.maps = found
         return torch.stack([maps.l1(m, self.goal.maps[name]) for name, m in found.items()]).mean(0)
 
     def yield_lambda(self, confident: Tensor) -> None:
@@ -222,6 +230,14 @@ class LiveBatch:
         """Move the surrogate's inner state after a step from ``x_hat``."""
         if self.surrogate is not None:
             self.surrogate.advance(x_hat, progress)
+
+    def begin(self, space: Perturbation) -> None:
+        """Begin anew at the clean images that are left, in another space and on the prediction alone."""
+        self.surrogate = None
+        if isinstance(self.walk, FileWalk):
+            self.walk.begin(space)
+        else:
+            self.walk = space.walk(self.x)
 
     def select(self, keep: Tensor) -> None:
         """Keep only the images ``keep`` (bool (N,)) under attack; the others cost nothing from here on."""

@@ -4,6 +4,7 @@
              loss = ℓ_prd(f(x̂), c_t) + λ ℓ_int(g(x̂), m_t)
              keep x̂ if it is the best so far;  drop the images that are done
              walk.step(loss)
+    then:    images that have not reached their class go through it once more, for the class alone   (rescue.py)
 
 Searching at the rounded image makes every step's logits the judge's own, so keeping the best costs nothing extra.
 """
@@ -11,14 +12,17 @@ Searching at the rounded image makes every step's logits the judge's own, so kee
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from underfire.attacks.search.best import Best
 from underfire.attacks.search.file import FileWalk
 from underfire.attacks.search.live import LiveBatch, Restarting
 from underfire.attacks.search.objective import MakeSurrogate
+from underfire.attacks.search.rescue import Rescue
 from underfire.attacks.search.settings import SearchSettings
 from underfire.attacks.search.success import Reached
 from underfire.core import Found, Goal, Images, PerImage, Perturbation, Victim
+from underfire.core.watch import Glimpse
 
 
 def search(
@@ -28,6 +32,7 @@ def search(
     space: Perturbation,
     settings: SearchSettings,
     make_surrogate: MakeSurrogate | None = None,
+    rescue: Rescue | None = None,
 ) -> Found:
     """Search one batch.
 
@@ -38,12 +43,29 @@ def search(
         space: the search space.
         settings: how long and how hard.
         make_surrogate: the attacker's side of the interpreters; None attacks the prediction alone.
+        rescue: what images get whose class is not reached in the end; None: nothing more.
     """
-    success = settings.success(with_map=make_surrogate is not None)
     walk = space.walk(x) if victim.files is None else FileWalk(space, victim.files)
-    best, live = Best(x, success), LiveBatch(victim, x, goal, walk)
-    changing = victim.files is not None and victim.files.changes
-    steps = torch.zeros(len(x), dtype=torch.int64)
+    best, live = Best(x, settings.success(make_surrogate is not None)), LiveBatch(victim, x, goal, walk)
+    steps = _walked(live, best, settings, make_surrogate)
+    if rescue is None:
+        return Found(best.images, steps, best.extras, live.parts())
+    lost = ~best.reached
+    if bool(lost.any()) and not live.stopped:
+        live.select(lost[live.rows])
+        live.begin(rescue.space)
+        best.success = rescue.settings.success(with_map=False)
+        steps += _walked(live, best, rescue.settings)
+    return Found(best.images, steps, best.extras | {"rescue": lost}, live.parts())
+
+
+def _walked(
+    live: LiveBatch, best: Best, settings: SearchSettings, make_surrogate: MakeSurrogate | None = None
+) -> Tensor:
+    """Walk until all live images are done; return the steps of each image (N,), 0 for those that were not live."""
+    success, files, watcher = best.success, live.victim.files, live.victim.watcher
+    changing = files is not None and files.changes
+    steps = torch.zeros(len(best.images), dtype=torch.int64)
     for step in range(settings.steps + 1):
         if make_surrogate and step == settings.warmup:
             live.surrogate = make_surrogate(live.x, live.goal)
@@ -59,7 +81,10 @@ def search(
         if far is not None:
             live.keep(best.offer(live.rows, x_hat.detach(), reached, far, live.walk.measures()))
         done = torch.zeros_like(reached.top) if changing else success.done(reached, distance)
-        if step == settings.steps or bool(done.all()):
+        seen = x_hat.detach(), live.goal, terms.logits.detach(), reached.top, live.maps
+        if watcher is not None:
+            live.stopped = watcher.see(Glimpse(step, settings.steps, live.rows, *seen))
+        if step == settings.steps or bool(done.all()) or live.stopped:
             break
         if settings.yields:
             live.yield_lambda(success.counts(reached))
@@ -67,7 +92,7 @@ def search(
         del terms  # or this step's graph would still be there while the next one is built
         live.advance(x_hat.detach(), settings.progress(step))
         live.select(~done)
-    return Found(best.images, steps, best.extras, live.parts())
+    return steps
 
 
 def how_far(reached: Reached, distance: PerImage | None, with_map: bool, left_unseen: float | None) -> PerImage | None:

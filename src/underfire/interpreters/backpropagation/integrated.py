@@ -8,7 +8,6 @@ In pixels: x and the baseline x′ lie in [0, 1], and the normalisation belongs 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated
 
 import torch
@@ -17,12 +16,9 @@ from torch import Tensor
 
 from underfire.core import Classifier, Images
 from underfire.interpreters.backpropagation.baseline import baseline_of
-from underfire.interpreters.backpropagation.points import Draw, PointMap
+from underfire.interpreters.backpropagation.points import PointMap, Points
 from underfire.interpreters.square import square_side
 from underfire.registry import register
-
-GOLDEN = (5**0.5 - 1) / 2
-"""A number whose multiples, modulo 1, fill the unit interval evenly: nothing random is needed."""
 
 
 @register("interpreters", "ig")
@@ -47,49 +43,34 @@ class IntegratedGradients(PointMap):
         self.steps = steps
         self.start, self.digest = baseline_of(baseline, square_side(classifier, self.name))
 
-    def at(self, x: Images, alpha: float) -> Images:
-        """Compute the point x′ + α (x − x′)."""
-        start = self.start.to(x)
-        return start + alpha * (x - start)
-
-    def points(self, x: Images) -> Iterator[Images]:
-        """Yield the points of the path, from the baseline to the image."""
-        return (self.at(x, (k + 0.5) / self.steps) for k in range(self.steps))
-
-    def draw(self, x: Images) -> Draw:
-        """Start to draw points of the path."""
-        return AlongPath(self)
+    def points(self, x: Images) -> Points:
+        """Make the points of the path, from the baseline to the image."""
+        return Path(self.start.to(x), self.steps)
 
     def evidence(self, gradient: Tensor, x: Images) -> Tensor:
         """Compute |Σ colours (x − x′) ⊙ gradient|."""
         return ((x - self.start.to(x)) * gradient).sum(1).abs()
 
 
-class AlongPath(Draw):
-    """Points of the path in an order that fills it evenly."""
+class Path(Points):
+    """Points x′ + α (x − x′) at the middles of ``n`` equal steps, from the baseline ``start``."""
 
-    def __init__(self, ig: IntegratedGradients) -> None:
-        self.ig, self.taken = ig, 0
+    def __init__(self, start: Tensor, n: int) -> None:
+        self.start, self.n = start, n
 
-    def next(self, x: Images) -> Images:
-        """Take one of the victim's points."""
-        self.taken += 1
-        k = int(self.taken * GOLDEN % 1 * self.ig.steps)
-        return self.ig.at(x, (k + 0.5) / self.ig.steps)
-
-    def select(self, keep: Tensor) -> None:
-        """Do nothing: all images are at the same place of their paths."""
+    def at(self, x: Images, k: int) -> Images:
+        """Compute the k-th point of the path."""
+        return self.start + (k + 0.5) / self.n * (x - self.start)
 
 
-class Itself(Draw):
+class Itself(Points):
     """The image itself."""
 
-    def next(self, x: Images) -> Images:
+    n = 1
+
+    def at(self, x: Images, k: int) -> Images:
         """Return the image."""
         return x
-
-    def select(self, keep: Tensor) -> None:
-        """Do nothing."""
 
 
 @register("interpreters", "inputxgrad")
@@ -106,12 +87,8 @@ class InputXGradient(PointMap):
     def __init__(self, classifier: Classifier) -> None:
         super().__init__(classifier, 1)
 
-    def points(self, x: Images) -> Iterator[Images]:
-        """Yield the image."""
-        yield x
-
-    def draw(self, x: Images) -> Draw:
-        """Return the image, again and again."""
+    def points(self, x: Images) -> Points:
+        """Return the image, its only point."""
         return Itself()
 
     def evidence(self, gradient: Tensor, x: Images) -> Tensor:

@@ -5,16 +5,14 @@ m = min-max scaled  mean over 4×4 px of  max over colours |mean over n of ∂z_
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from underfire.core import Classifier, Images
-from underfire.interpreters.backpropagation.points import Draw, PointMap
-from underfire.interpreters.drawn import generators, normal
+from underfire.interpreters.backpropagation.points import PointMap, Points
+from underfire.interpreters.drawn import generator, normal
 from underfire.registry import register
 
 
@@ -26,7 +24,7 @@ class SmoothGrad(PointMap):
         classifier: any differentiable classifier.
         n: number of noisy copies.
         sigma: standard deviation of the noise, in units of the range [0, 1] of a pixel.
-        seed: seed of the noise, together with the image's pixels.
+        seed: seed of the noise.
     """
 
     name = "smoothgrad"
@@ -41,36 +39,34 @@ class SmoothGrad(PointMap):
         super().__init__(classifier, n)
         self.n, self.sigma, self.seed = n, sigma, seed
 
-    def points(self, x: Images) -> Iterator[Images]:
-        """Yield the noisy copies, which may leave [0, 1]."""
-        noise = Noise(self, x, "smoothgrad")
-        return (noise.next(x) for _ in range(self.n))
+    def points(self, x: Images) -> Points:
+        """Make the noisy copies, which may leave [0, 1]."""
+        return Noise(self, "smoothgrad")
 
-    def draw(self, x: Images) -> Draw:
-        """Start the attacker's own noise: he cannot know the victim's, which hangs on the picture that he makes."""
-        return Noise(self, x, "smoothgrad/attack")
+    def guessed(self, x: Images) -> Points:
+        """Make noise of the same kind that is new each time."""
+        return Noise(self, "smoothgrad/attack", anew=True)
 
     def evidence(self, gradient: Tensor, x: Images) -> Tensor:
         """Compute the largest absolute value over the colours."""
         return gradient.abs().amax(1)
 
 
-class Noise(Draw):
-    """Noisy copies, for each image from a generator of its own.
+class Noise(Points):
+    """Noisy copies, with the same noise for every picture; each is drawn by its number, so none is kept.
 
     Args:
         smoothgrad: the interpreter.
-        x: images (N, 3, H, W) that the generators are started from.
         purpose: whose noise it is.
+        anew: whether each look at a copy draws new noise.
     """
 
-    def __init__(self, smoothgrad: SmoothGrad, x: Images, purpose: str) -> None:
-        self.sigma, self.started = smoothgrad.sigma, generators(x, smoothgrad.seed, purpose)
+    def __init__(self, smoothgrad: SmoothGrad, purpose: str, anew: bool = False) -> None:
+        self.n, self.sigma, self.seed = smoothgrad.n, smoothgrad.sigma, smoothgrad.seed
+        self.purpose, self.anew, self.looks = purpose, anew, 0
 
-    def next(self, x: Images) -> Images:
-        """Draw a noisy copy."""
-        return x + self.sigma * normal(self.started, tuple(x.shape[1:]), x)
-
-    def select(self, keep: Tensor) -> None:
-        """Keep only the generators of the rows ``keep``."""
-        self.started = [self.started[n] for n in torch.arange(len(self.started))[keep.cpu()].tolist()]
+    def at(self, x: Images, k: int) -> Images:
+        """Compute the k-th noisy copy."""
+        self.looks += 1
+        rng = generator(self.seed, f"{self.purpose}/{self.looks if self.anew else k}")
+        return x + self.sigma * normal(rng, x)

@@ -171,10 +171,10 @@ class Shadow:
             self.walk, self.length = self.process.start(x), next(self.lengths)
 
 
-def surplus(odds: PerImage, wanted: PerImage) -> PerImage:
-    """Compute by how much log-odds (N,) miss the wanted ones; where these are beyond ±9, any value beyond ±9 fits."""
-    miss = odds - wanted.clamp(-SURE, SURE)
-    return torch.where(wanted > SURE, miss.clamp_max(0), torch.where(wanted < -SURE, miss.clamp_min(0), miss))
+def surplus(odds: PerImage, wanted: PerImage, sure: float = SURE) -> PerImage:
+    """Compute by how much log-odds (N,) miss the wanted ones; where these are beyond ±sure, any value beyond fits."""
+    miss = odds - wanted.clamp(-sure, sure)
+    return torch.where(wanted > sure, miss.clamp_max(0), torch.where(wanted < -sure, miss.clamp_min(0), miss))
 
 
 def huber(e: Tensor) -> Tensor:

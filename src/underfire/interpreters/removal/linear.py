@@ -39,7 +39,7 @@ class LinearMap(RemovalMap):
         n: number of sets of segments.
         segments: 'grid' or 'superpixels' (SLIC of scikit-image).
         number: of segments.
-        seed: of the sets, together with the image's pixels.
+        seed: of the sets.
         fill: colour of what is removed.
 
     Raises:
@@ -64,7 +64,7 @@ class LinearMap(RemovalMap):
         return Sets(self, x, self.n, self.name)
 
     def draws(self, x: Images, n: int) -> Masks:
-        """Draw the attacker's own sets, of the clean picture's segments."""
+        """Draw sets of the same kind, of the clean picture's segments."""
         return Sets(self, x, n, f"{self.name}/attack")
 
     @abstractmethod

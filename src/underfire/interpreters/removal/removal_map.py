@@ -75,7 +75,7 @@ class RemovalMap(ABC):
 
     @abstractmethod
     def draws(self, x: Images, n: int) -> Masks:
-        """Draw ``n`` masks of the victim's kind for the attacker, who starts from clean images ``x``."""
+        """Draw ``n`` masks of the victim's kind, for an attacker who does not know the victim's."""
 
     def masked(self, x: Images, keep: Tensor) -> Images:
         """Compute M ⊙ x + (1 − M) · fill."""

@@ -31,7 +31,7 @@ class Rise(RemovalMap):
         n: number of masks; the authors take 4,000 or more.
         cells: cells of a mask a side, before it is enlarged.
         p: probability of a cell to be kept.
-        seed: seed of the masks, together with the image's pixels.
+        seed: seed of the masks.
         fill: colour of what is removed.
 
     Raises:
@@ -59,7 +59,7 @@ class Rise(RemovalMap):
         return Enlarged(self, x, self.n, "rise")
 
     def draws(self, x: Images, n: int) -> Masks:
-        """Draw the attacker's own masks: he cannot know the victim's, which hang on the picture that he makes."""
+        """Draw masks of the same kind."""
         return Enlarged(self, x, n, "rise/attack")
 
 

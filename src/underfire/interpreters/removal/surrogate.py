@@ -17,13 +17,11 @@ from torch import Tensor
 
 from underfire.core import Images, Labels, Terms
 from underfire.heads import head_of
-from underfire.interpreters.mask.match import huber, surplus
+from underfire.interpreters.drawn import stride
+from underfire.interpreters.mask.match import SURE, huber, surplus
 
 if TYPE_CHECKING:
     from underfire.interpreters.removal.removal_map import RemovalMap
-
-GOLDEN = (5**0.5 - 1) / 2
-"""A number whose multiples, modulo 1, fill the unit interval evenly: nothing random is needed."""
 
 
 class RemovalSurrogate:
@@ -34,8 +32,10 @@ class RemovalSurrogate:
         x: reference images (N, 3, H, W): the clean images, or those whose maps are the target maps.
         y: target classes (N,).
         source: classes of the references (N,).
-        looks: masks that a step looks at.
-        stock: masks that the benign log-odds are known for; the steps take them in turn.
+        looks: masks that a step looks at, in turn.
+        known: whether the attacker knows the victim's masks; else he draws masks of the same kind.
+        stock: masks that he draws then.
+        sure: log-odds beyond which more certainty changes no score.
     """
 
     shows = False
@@ -47,10 +47,13 @@ class RemovalSurrogate:
         y: Labels,
         source: Labels,
         looks: Annotated[int, Field(ge=1)] = 8,
+        known: bool = True,
         stock: Annotated[int, Field(ge=1)] = 256,
+        sure: Annotated[float, Field(gt=0)] = SURE,
     ) -> None:
         self.interpreter, self.y, self.looks, self.taken = interpreter, y, looks, 0
-        self.masks = interpreter.draws(x.detach(), stock)
+        self.sure = sure
+        self.masks = interpreter.masks(x.detach()) if known else interpreter.draws(x.detach(), stock)
         self.rows = torch.arange(len(x), device=x.device)
         self.head = head_of(interpreter.classifier)
         with torch.no_grad():
@@ -65,14 +68,14 @@ class RemovalSurrogate:
         z = self.interpreter.classifier.logits(torch.cat([x, images]))
         odds = self.head.log_odds(z[len(x) :], self.y.repeat(len(some))).view(len(some), -1)
         wanted = self.benign[some][:, self.rows]
-        return Terms(z[: len(x)], huber(surplus(odds, wanted)).mean(0), None)
+        return Terms(z[: len(x)], huber(surplus(odds, wanted, self.sure)).mean(0), None)
 
     def _next(self) -> list[int]:
         """Take the next masks, spread evenly over the stock."""
         n = len(self.benign)
         taken = range(self.taken, self.taken + min(self.looks, n))
         self.taken += len(taken)
-        return [int(k * GOLDEN % 1 * n) for k in taken]
+        return [k * stride(n) % n for k in taken]
 
     def _of_rows(self, keep: Tensor) -> Tensor:
         return keep if len(keep) == 1 else keep[self.rows]

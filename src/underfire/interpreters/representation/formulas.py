@@ -30,6 +30,7 @@ def grad_cam_plus_plus(a: Tensor, g: Tensor) -> Tensor:
     """Compute relu(Σ_k w_k A_k) with w_k = Σ_ij α_k relu(G_k) (Chattopadhay et al. 2018).
 
     α_k = G_k² / (2 G_k² + Σ A_k · G_k³ + 1e-6): the library takes the logit's gradients for those of its exponential.
+    The divisor is 0 where Σ A_k · G_k = −2, so the map has poles behind layers with values below 0.
     """
     square = g * g
     divisor = 2 * square + a.sum((2, 3), keepdim=True) * square * g + TINY

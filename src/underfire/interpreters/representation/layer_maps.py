@@ -120,9 +120,9 @@ class LayerMap:
             self._kinked = behind.kinks > 0
         return self._kinked
 
-    def surrogate(self, x: Images, goal: Goal, tau: float = 1e-2) -> LayerMapSurrogate:
+    def surrogate(self, x: Images, goal: Goal, **options: Any) -> LayerMapSurrogate:
         """Start the attacker's side; options are those of `LayerMapSurrogate`."""
-        return LayerMapSurrogate(self, x, goal, tau)
+        return LayerMapSurrogate(self, x, goal, **options)
 
 
 class Behind:
@@ -155,9 +155,18 @@ class LayerMapSurrogate:
         x: clean images (N, 3, H, W).
         goal: the target classes and maps.
         tau: τ of the smooth slopes.
+        top: weight of the edge of the brightest fifth (`maps.crossed`).
     """
 
-    def __init__(self, interpreter: LayerMap, x: Images, goal: Goal, tau: Annotated[float, Field(gt=0)] = 1e-2) -> None:
+    def __init__(
+        self,
+        interpreter: LayerMap,
+        x: Images,
+        goal: Goal,
+        tau: Annotated[float, Field(gt=0)] = 1e-2,
+        top: Annotated[float, Field(ge=0)] = 0.0,
+    ) -> None:
+        self.top = top
         self.interpreter, self.goal = interpreter, goal
         self.behind = Behind(interpreter.classifier, x, Slope(tau=tau))
         self.shows = not interpreter.kinked(x)
@@ -169,7 +178,8 @@ class LayerMapSurrogate:
         one.classifier.meter.charge(len(x), 4 * one.layer.behind)
         z, a = one.classifier.activations(x, one.layer, self.behind)
         m = maps.unit_scale(one.evidence(z, a, self.goal.labels, create_graph=True))
-        return Terms(z, maps.l2(m, self.goal.maps[one.name]), m.detach() if self.shows else None, m)
+        loss = maps.apart(m, self.goal.maps[one.name], self.top)
+        return Terms(z, loss, m.detach() if self.shows else None, m)
 
     def advance(self, x: Images, progress: float) -> None:
         """Do nothing: there is no inner state."""

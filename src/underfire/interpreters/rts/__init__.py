@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from underfire.interpreters.rts.rts import Rts, RtsA
+from underfire.interpreters.rts.rts import Rts, RtsA, RtsAid
 
-__all__ = ["Rts", "RtsA"]
+__all__ = ["Rts", "RtsA", "RtsAid"]

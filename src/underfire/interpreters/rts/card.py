@@ -18,6 +18,8 @@ from underfire.interpreters.rts.net import MaskNet
 
 PACKAGED = Path(__file__).parent / "weights"
 """Folder of the networks that come with underfire."""
+TRAINED_BY = {"rts-a": "underfire train rts --adversarial doubt", "rts-aid": "underfire train rts --adversarial aid"}
+"""Kind -> the command that makes such networks."""
 FORMAT = "underfire rts 1"
 """Version of the file."""
 
@@ -33,7 +35,7 @@ class Card:
         settings: settings of the training.
         figures: measurements on photos of classes that were not trained on.
         validation: SHA-256 of the files of those photos.
-        kind: 'rts', or 'rts-a' where it was trained on forged images too.
+        kind: 'rts', or 'rts-a' and 'rts-aid' where it was trained on forged images too.
     """
 
     classifier: str
@@ -106,12 +108,12 @@ def find(classifier: Classifier, weights: str | None, kind: str = "rts") -> Path
     Args:
         classifier: the classifier that is explained.
         weights: the file; None means the packaged one that was trained for exactly this classifier.
-        kind: 'rts' or 'rts-a'.
+        kind: 'rts', 'rts-a' or 'rts-aid'.
 
     Raises:
         UnderfireError: there is none, or it was trained for another classifier or is of another kind.
     """
-    how = "underfire train rts --adversarial" if kind == "rts-a" else "underfire train rts"
+    how = TRAINED_BY.get(kind, "underfire train rts")
     if weights is None:
         for path in packaged():
             card = read_card(path)

@@ -33,7 +33,7 @@ class Rts:
 
     name = "rts"
     family = "model"
-    attack_options: ClassVar[Mapping[str, Any]] = {"loss": Literal["square", "cross-entropy"]}
+    attack_options: ClassVar[Mapping[str, Any]] = {"loss": Literal["square", "cross-entropy", "logit", "odds"]}
 
     def __init__(self, classifier: Classifier, weights: str | None = None) -> None:
         self.classifier, self.head = classifier, classifier.head
@@ -94,6 +94,18 @@ class RtsA(Rts):
     name = "rts-a"
 
 
+@register("interpreters", "rts-aid")
+class RtsAid(Rts):
+    """RTS trained with the paper's adversarial interpretation distillation (method, section 6.3).
+
+    Args:
+        classifier: one with a feature pyramid and a linear head.
+        weights: a file from `underfire train rts --adversarial aid` for this classifier.
+    """
+
+    name = "rts-aid"
+
+
 def cross_entropy(m: Maps, wanted: Maps) -> PerImage:
     """Compute the mean cross-entropy (N,) of masks to target maps. Unlike the square it has a slope at 0 and at 1."""
     tiny = torch.finfo(m.dtype).tiny
@@ -101,7 +113,35 @@ def cross_entropy(m: Maps, wanted: Maps) -> PerImage:
     return -(wanted * kept + (1 - wanted) * left).mean((1, 2))
 
 
-LOSSES: dict[str, Callable[[Maps, Maps], PerImage]] = {"square": maps.l2, "cross-entropy": cross_entropy}
+def logit_distance(m: Maps, wanted: Maps) -> PerImage:
+    """Compute the mean distance (N,) of masks before their sigmoid, in tens: its slope is the same at 0, ½ and 1."""
+    z, z_wanted = (one.clamp(SATURATED, 1 - SATURATED).logit() for one in (m, wanted))
+    return (z - z_wanted).abs().mean((1, 2)) / 10
+
+
+SATURATED = 1e-6
+"""A mask this near to 0 or 1 is there: float32 tells none apart that is nearer to 1."""
+DARK = 1e-4
+"""Values of a mask, and of what is left to 1, below which their order is not asked for."""
+
+
+def odds(m: Maps, wanted: Maps) -> PerImage:
+    """Compute the mean square (N,) of the differences of masks, and that of their log-odds.
+
+    Most of a mask is nearly black. There the square sees nothing, and whoever compares ranks sees everything.
+    """
+    a, b = (torch.logit(one.clamp(DARK, 1 - DARK)) for one in (m, wanted))
+    return maps.l2(m, wanted) + ODDS * maps.l2(a, b)
+
+
+ODDS = 1 / 64
+"""Weight of the log-odds: a quarter of the square's where a mask is ½, where log-odds change four times as fast."""
+LOSSES: dict[str, Callable[[Maps, Maps], PerImage]] = {
+    "square": maps.l2,
+    "cross-entropy": cross_entropy,
+    "logit": logit_distance,
+    "odds": odds,
+}
 """Distances of a mask from the target map that the attacker can choose."""
 
 

@@ -1,0 +1,64 @@
+"""The Python and the command line that do the same as the page did."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import fields
+from typing import Any
+
+from underfire.app.form import Form
+from underfire.app.outcome import settings_of
+from underfire.core import ClassifierOptions
+from underfire.images.photos import DEMO_PHOTOS
+
+OPTIONS = tuple(f.name for f in fields(ClassifierOptions))
+
+
+def python(wish: Form, name: str, target: int | str, options: ClassifierOptions, whole: bool) -> str:
+    """Write the Python that forges the same file.
+
+    Args:
+        wish: what was wanted.
+        name: the photo's file.
+        target: the wanted class.
+        options: of the classifier.
+        whole: whether files are forged.
+    """
+    own = {key: value for key in OPTIONS if (value := getattr(options, key)) is not None}
+    build = ", ".join([repr(wish.classifier), *(f"{key}={value!r}" for key, value in own.items())])
+    given = {**settings_of(wish, whole), "target": target}
+    words = ", ".join(["classifier", repr(wish.interpreter), "photo", *(f"{k}={v!r}" for k, v in given.items())])
+    photo = repr(name)
+    lines = ["import underfire", ""]
+    if name in DEMO_PHOTOS:
+        lines[:1] = ["import underfire", "from underfire.images.photos import Folder"]
+        photo = f'Folder("demo").root / {name!r}'
+    return "\n".join(
+        [
+            *lines,
+            f"classifier = underfire.classifier({build})",
+            f"photo = {photo}",
+            f"result = underfire.attack({words})",
+            "result.show()",
+            'result.save("forged")',
+        ]
+    )
+
+
+def command(wish: Form, name: str, target: int | str, options: ClassifierOptions, whole: bool) -> str:
+    """Write the command line that forges the same file; arguments as in `python`."""
+    words = ["underfire", "run", "--images", name]
+    own = {key: value for key in OPTIONS if (value := getattr(options, key)) is not None}
+    given: dict[str, Any] = {
+        "classifier": wish.classifier,
+        **own,
+        "interpreter": wish.interpreter,
+        "attack": wish.attack,
+    }
+    given |= {"preset": wish.preset, "eps": wish.eps, "target": target}
+    given |= {"save_as": wish.save_as} if whole and wish.save_as != "png" else {}
+    given |= {} if whole else {"at": "input"}
+    for key, value in given.items():
+        shown = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        words += [f"--{key.replace('_', '-')}", shown]
+    return shlex.join(words)

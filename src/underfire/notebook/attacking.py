@@ -1,0 +1,140 @@
+"""One call of `underfire.attack`: its arguments become a trial, and what comes of it a result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from underfire import registry
+from underfire.core import LEVELS, Cell, ClassifierOptions, Interpreter, Job, Photo, TargetMap, UnderfireError
+from underfire.core.watch import Watcher
+from underfire.doors.platforms import habits
+from underfire.images import pixels, targets
+from underfire.images.saving import check_format
+from underfire.metrics.verdict import Ruler
+from underfire.notebook.progress import StepBar, someone_looks
+from underfire.notebook.result import Result
+from underfire.plan.attacks import attack_of, check_surrogate, taken
+from underfire.plan.files import FILE, INPUT, refuse_unable
+from underfire.plan.targets import class_of, target_map_of
+from underfire.trial.given import load_given
+from underfire.trial.load import Loaded, load
+from underfire.trial.rulers import rulers_here
+from underfire.trial.system import System
+from underfire.trial.trial import Trial
+
+
+@dataclass(frozen=True)
+class Wish:
+    """The arguments of `underfire.attack` that say what the attack shall do."""
+
+    attack: str
+    preset: str
+    eps: int
+    target: str | int
+    target_map: str
+    seed: int
+    options: Mapping[str, Any]
+    by_name: bool = True  # so the interpreter has its default settings
+    at: Literal["file", "input"] | None = None
+    save_as: str = "png"
+    through: str = ""
+    progress: bool | Watcher | None = None
+
+    def __post_init__(self) -> None:
+        check_format(self.save_as)
+        habits(self.through)
+        if self.at not in (None, FILE, INPUT):
+            raise UnderfireError(f"at='{self.at}': give 'file' or 'input'.")
+        if not 1 <= self.eps <= LEVELS:
+            raise UnderfireError(f"eps={self.eps}: the budget must be a whole number of levels, from 1 to {LEVELS}.")
+
+
+def run_wish(system: System, images: Any, wish: Wish) -> Result:
+    """Attack images with one interpreter; arguments and errors as in `underfire.attack`."""
+    classifier, (judge,) = system.classifier, system.interpreters.values()
+    wanted = target_map_of(wish.target_map, classifier)
+    cell = _cell(wish, judge, wanted)
+    loaded = load_given(images, system, None if wish.at == INPUT else wish.save_as)
+    if wish.at == FILE and loaded.rows and not loaded.files:
+        raise UnderfireError("at='file': a tensor is no file. Give paths, arrays or Pillow images, or at='input'.")
+    if loaded.files:
+        refuse_unable(cell)
+    job = _job(system, cell, wish, wanted, FILE if loaded.files else INPUT)
+    with ExitStack() as stack:
+        watched = replace(system, watcher=_watcher(wish, judge, len(loaded.rows), stack))
+        trial = Trial(watched, job, "notebook", loaded, _references(wanted, wish.seed, loaded, system))
+        trial.run()
+    return _result(trial, judge, system, rulers_here(system, judge, trial, wish.by_name))
+
+
+def _watcher(wish: Wish, judge: Interpreter, n: int, stack: ExitStack) -> Watcher | None:
+    """Choose who watches the search: the user's own watcher, a bar, or nobody."""
+    if not isinstance(wish.progress, bool | None):
+        return wish.progress
+    if not (someone_looks() if wish.progress is None else wish.progress):
+        return None
+    return stack.enter_context(StepBar(f"{wish.attack} on {judge.name}", n))
+
+
+def _cell(wish: Wish, judge: Interpreter, wanted: TargetMap) -> Cell:
+    maker: Any = registry.maker("attacks", wish.attack)
+    against = judge.name if maker.fools_interpreter else None
+    check_surrogate(wish.attack, wish.options, [judge])
+    own = taken(maker, drawn=wanted.drawn)
+    return Cell(attack_of(wish.attack, wish.preset, against, wish.eps, own, wish.options), against)
+
+
+def _job(system: System, cell: Cell, wish: Wish, wanted: TargetMap, at: str) -> Job:
+    return Job(
+        source="",
+        classifier=system.classifier.name,
+        options=ClassifierOptions(),
+        interpreters=tuple(system.interpreters),
+        interpreter_options={},
+        cells=(cell,),
+        preset=wish.preset,
+        eps=wish.eps,
+        target=class_of(str(wish.target), system.classifier),
+        target_map=wanted,
+        seed=wish.seed,
+        threads=torch.get_num_threads(),
+        precision="fp32",
+        device=system.device,
+        at=at,
+        save_as=wish.save_as,
+        through=wish.through if at == FILE else "",
+    )
+
+
+def _references(wanted: TargetMap, seed: int, loaded: Loaded, system: System) -> Loaded | None:
+    """Load the photos whose maps are the target maps, in the rows of the photos that want them; None without any."""
+    if wanted.kind != "image":
+        return None
+    if wanted.value != "random":
+        photo, content = Photo(str(wanted.value), wanted.digest), Path(str(wanted.value)).read_bytes()
+        return load([photo] * len(loaded.given), lambda _: content, system.door, system.classifier.preprocess)
+    index = {photo: n for n, photo in enumerate(loaded.photos)}
+    drawn = [targets.draw_photo(seed, p, list(index)) if p in index else p for p in loaded.given]
+    shown = [index[drawn[row]] for row in loaded.rows]
+    return Loaded(tuple(drawn), loaded.first, loaded.rows, loaded.levels[shown], loaded.errors)
+
+
+def _result(trial: Trial, judge: Interpreter, system: System, rulers: Mapping[str, Ruler]) -> Result:
+    ((forged, judged),) = trial.seen
+    if not len(judged.clean):
+        raise UnderfireError(f"None of the images could be attacked: {trial.records[0].error}")
+    return Result(
+        clean=judged.clean.x,
+        images=pixels.to_tensor(forged.levels).to(system.device),
+        clean_maps=judged.clean.goals[judge.name].benign.float(),
+        maps=judged.maps.float(),
+        records=trial.records,
+        rulers=rulers,
+        files=forged.files,
+    )
