@@ -79,7 +79,7 @@ class Case:
 
 
 def peers(case: Case) -> Iterator[tuple[str, Callable[[], tuple[Tensor, Tensor]]]]:
-    import torchattacks  # type: ignore[import-not-found]  # noqa: PLC0415  only here, and it may lie elsewhere
+    import torchattacks  # noqa: PLC0415  only here, and it may lie elsewhere
 
     class Aimed(torchattacks.APGDT):  # type: ignore[misc]
         """APGD at one class for each photo, in place of each photo's likeliest ones."""

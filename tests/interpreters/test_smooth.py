@@ -178,11 +178,26 @@ def test_written_out_slopes_equal_the_readable_ones_over_many_chunks(kind: str) 
     kinks, slope = Kinks(0.1, (0.0, 6.0), (0.9, -1.0)), Slope(kind, 3e-3)
     z = torch.randn(3, bend.CHUNK // 2 + 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 4
     h, dh = (sum(g * of(z - at) for at, g in zip(kinks.at, kinks.gain, strict=True)) for of in (slope.h, slope.dh))
-    bent, steep = bend.slopes_at(z, kinks, slope, twice=True)
+    bent = bend.slopes_at(z, kinks, slope)
     torch.testing.assert_close(bent, kinks.base + h)
-    torch.testing.assert_close(steep, dh)
-    alone, nothing = bend.slopes_at(z, kinks, slope, twice=False)
-    assert torch.equal(alone, bent) and nothing is None
+    g, other = torch.rand_like(z), torch.rand_like(z)
+    to_z, to_g = bend.curved(z, g, bent, other, kinks, slope)
+    torch.testing.assert_close(to_z, dh * g * other)
+    torch.testing.assert_close(to_g, bent * other)
+
+
+def test_slopes_keep_the_layout_and_do_not_depend_on_it() -> None:
+    kinks, slope = Kinks(0.0, (0.0, 6.0), (1.0, -1.0)), Slope()
+    z, g, other = torch.randn(3, 2, 5, 4, 3, generator=torch.Generator().manual_seed(0)).unbind()
+    last = z.contiguous(memory_format=torch.channels_last)
+    h, h_last = (bend.slopes_at(t, kinks, slope) for t in (z, last))
+    assert h_last.stride() == last.stride() and torch.equal(h, h_last)
+    for one, same in zip(
+        bend.curved(z, g, h, other, kinks, slope), bend.curved(last, g, h, other, kinks, slope), strict=True
+    ):
+        assert same.stride() == last.stride() and torch.equal(one, same)
+    gaps = torch.randn(2, 5, 4, 6)[..., ::2]
+    assert torch.equal(bend.slopes_at(gaps, kinks, slope), bend.slopes_at(gaps.clone(), kinks, slope))
 
 
 # -- second derivatives ------------------------------------------------------------------------------------------------

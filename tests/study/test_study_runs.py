@@ -56,11 +56,11 @@ def folder(tmp_path: Path) -> Path:
 def test_a_study_stopped_in_the_middle_goes_on_from_its_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, begun = run.run, list[Path]()
 
-    def stopped(settings: Any, out: Path, watcher: Any) -> Any:
+    def stopped(settings: Any, out: Path, watcher: Any, plan: Any) -> Any:
         if begun:
             raise KeyboardInterrupt
         begun.append(out)
-        return whole(settings, out, watcher)
+        return whole(settings, out, watcher, plan)
 
     monkeypatch.setattr(run, "run", stopped)
     ran = underfire("study", folder / "plan.yaml", "--out", folder / "out")
@@ -224,10 +224,10 @@ def test_a_section_that_cannot_be_is_left_out_with_its_reason_and_the_rest_goes_
 def test_an_audit_that_breaks_stops_no_other(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = run.run
 
-    def broken(settings: Any, out: Path, watcher: Any) -> Any:
+    def broken(settings: Any, out: Path, watcher: Any, plan: Any) -> Any:
         if out.name == "main-1":
             raise UnderfireError("The moon is in the way.")
-        return whole(settings, out, watcher)
+        return whole(settings, out, watcher, plan)
 
     monkeypatch.setattr(run, "run", broken)
     ran = underfire("study", folder / "plan.yaml", "--out", folder / "out")

@@ -9,13 +9,13 @@ from underfire import registry
 from underfire.audit.desk import Desk
 from underfire.audit.folder import default_out, refuse_other_plan, stored_plan, write_yardsticks
 from underfire.audit.insight import look, photo_of
+from underfire.audit.speed import plan_of
 from underfire.core import Executor, Listener, Quiet, UnderfireError, Workplace
 from underfire.core.insight import Insight
 from underfire.core.place import Place, Remote
 from underfire.executors import process
 from underfire.plan.check import check
 from underfire.plan.device import devices
-from underfire.plan.make import make_plan
 from underfire.plan.settings import Settings
 from underfire.plan.units import Plan
 from underfire.registry import VICTIMS
@@ -41,7 +41,9 @@ class Audit:
         return open_results(self.out)
 
 
-def run(settings: Settings, out: Place | None = None, listener: Listener | None = None) -> Audit:
+def run(
+    settings: Settings, out: Place | None = None, listener: Listener | None = None, plan: Plan | None = None
+) -> Audit:
     """Run what is missing of an audit, and nothing twice.
 
     Example:
@@ -51,13 +53,14 @@ def run(settings: Settings, out: Place | None = None, listener: Listener | None 
         settings: what to audit.
         out: the output folder, or a URL that fsspec knows; by default a folder that is named after the settings.
         listener: hears how it goes on.
+        plan: the plan of these settings, where it has been made already.
 
     Raises:
         UnderfireError: a mistake of the user's, or ``out`` holds another plan's results.
     """
     out = out or default_out(settings)
     stored = stored_plan(out)
-    plan = make_plan(settings, VICTIMS, stored)
+    plan = plan or plan_of(settings, stored)
     refuse_other_plan(out, stored, plan)
     name = _checked(plan)
     seen = None if (out / FILE).is_file() else _seen(plan)

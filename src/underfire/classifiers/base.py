@@ -19,6 +19,7 @@ from underfire.classifiers.headless import found_or_told
 from underfire.classifiers.layers import Layered
 from underfire.classifiers.meter import PassMeter
 from underfire.classifiers.picked import pick, plain
+from underfire.classifiers.precise import Precise, laid, whole
 from underfire.classifiers.sound import channels_of
 from underfire.core import (
     FAILURES,
@@ -84,6 +85,7 @@ class TorchClassifier(Layered):
         self.digest = weights_digest(module, preprocess, head)
         self.module = as_written(module)  # after the digest, in which the names of the weights are as they are given
         self._run: Features = self.module
+        self._precise = Precise(self.module)
         self._to_device()
 
     def _to_device(self) -> None:
@@ -96,6 +98,7 @@ class TorchClassifier(Layered):
     def to(self, device: torch.device | str) -> TorchClassifier:
         """Move the weights to a device, and return the classifier."""
         self.module.to(device)
+        self._precise = Precise(self.module)
         self._to_device()
         return self
 
@@ -106,7 +109,8 @@ class TorchClassifier(Layered):
 
     def logits(self, x: Images) -> Tensor:
         """Compute the logits (N, K) of images (N, 3, H, W) in [0, 1]."""
-        return self._paired(pick(self._run(self._normalised(x)), None, self.name))
+        with self._precise.passing(self.device):
+            return self._paired(whole(pick(self._run(self._normalised(x)), None, self.name)))
 
     def _paired(self, z: Tensor) -> Tensor:
         """Make the logits (−z/2, z/2) of two classes of one output z; other outputs are logits as they are.
@@ -121,7 +125,9 @@ class TorchClassifier(Layered):
         Raises:
             UnderfireError: the network has none of whose average the logits are a linear function.
         """
-        return self.found_head().features(self._normalised(x))
+        features = self.found_head().features
+        with self._precise.passing(self.device):
+            return whole(features(self._normalised(x)))
 
     def scores(self, features: Tensor) -> Tensor:
         """Compute the logits (N, K) of last feature maps (N, C, h, w)."""
@@ -138,7 +144,8 @@ class TorchClassifier(Layered):
                 f"'{self.name}' has no feature pyramid: use a timm classifier ('timm:NAME'), or wrap yours with "
                 "pyramid=."
             )
-        return list(self._pyramid(self._normalised(x)))
+        with self._precise.passing(self.device):
+            return [whole(level) for level in self._pyramid(self._normalised(x))]
 
     @property
     def head(self) -> Tensor:
@@ -147,7 +154,7 @@ class TorchClassifier(Layered):
         return self._sides[:, None] * weight if self.head_kind == "binary" else weight
 
     def _normalised(self, x: Images) -> Tensor:
-        return (self.meter.tap(x) - self._mean) / self._std
+        return laid((self.meter.tap(x) - self._mean) / self._std)
 
     def found_head(self) -> FoundHead:
         """Find the head, by measuring; the first time it takes some passes. UnderfireError as in `features`."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from underfire.classifiers.attention import Recording, global_ones
 from underfire.classifiers.listing import Listing, Network, listing_of, tensor_of
+from underfire.classifiers.precise import whole
 from underfire.core import Images, Layer, UnsuitableError, unknown
 
 
@@ -131,10 +132,12 @@ def _caught(module: nn.Module, behind: Callable[[], AbstractContextManager[objec
             a = tensor_of(out)
             assert a is not None  # the listing has seen it
             a = a if a.requires_grad else a.detach().requires_grad_()
+            type_there, a = a.dtype, whole(a)
             if behind is not None and not caught:
                 stack.enter_context(behind())
             caught.append(a)
-            return a.clone() if isinstance(out, Tensor) else type(out)((a.clone(), *out[1:]))
+            copy = a.to(type_there, copy=True)
+            return copy if isinstance(out, Tensor) else type(out)((copy, *out[1:]))
 
         hook = module.register_forward_hook(catch)
         stack.callback(hook.remove)

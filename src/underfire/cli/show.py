@@ -131,14 +131,20 @@ def _smallest(s: Summary) -> str:
     return f"{median}{unit}{by}\n[dim]{first}–{third}[/]"
 
 
+def _precision(plan: Plan) -> str:
+    """The precision of the search, and why it is that."""
+    why = plan.shown.get("speed", {}).get("why", "")
+    return f"Search in {plan.job.precision}{f' ({why})' if why else ''}, judged in fp32."
+
+
 def show_plan(settings: Settings, out: Place) -> None:
     """Print the tasks, passes and time of a run; the passes are timed for a second."""
+    from underfire.audit.speed import plan_of
     from underfire.executors.process import seconds_a_pass
     from underfire.plan.device import devices
-    from underfire.plan.make import make_plan
     from underfire.registry import VICTIMS
 
-    plan = make_plan(settings, VICTIMS, stored_plan(out))
+    plan = plan_of(settings, stored_plan(out))
     classifier = VICTIMS.classifier(plan.job.classifier, plan.job.options, devices(plan.settings)[1])
     s, job = plan.settings, plan.job
     scale = sum(plan.scale_passes * len(unit.photos) for unit in plan.scale_units()) / max(1, len(job.interpreters))
@@ -146,6 +152,7 @@ def show_plan(settings: Settings, out: Place) -> None:
     for sentence in plan.left_out:
         say(sentence)
     say(_front_door(plan))
+    say(_precision(plan))
     units = list(plan.units())
     done = Store(out).done("records")
     missing = [unit for unit in units if unit.name not in done]

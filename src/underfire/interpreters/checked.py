@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from underfire.core import ImageErrors, Images, Interpreter, Labels, Maps, UnderfireError
+from underfire.core.precision import judging
 from underfire.images.maps import flat
 
 
@@ -57,7 +58,7 @@ def spread(maps: Maps, keep: Tensor, n: int) -> Maps:
 
 
 def _asked(interpreter: Interpreter, x: Images, y: Labels) -> Maps:
-    with torch.autocast(x.device.type, enabled=False):  # the judge is float32, also inside an autocast
+    with judging(), torch.autocast(x.device.type, enabled=False):  # float32, also in somebody's own autocast
         m = interpreter.explain(x, y)
     if m.dim() != 3 or len(m) != len(x):
         raise UnderfireError(

@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 from underfire.core import ClassifierOptions, Limits, UnderfireError
 from underfire.core.naming import DEMO, absolute_name, key_name
 from underfire.core.place import FILES, absolute, absolute_files, is_url
+from underfire.core.precision import mistake_in
 from underfire.plan.mistakes import sentence
 from underfire.plan.values import Colours, HeadKind, Numbers, Size, SmallestEps, SmallestShift, smallest_or_fixed
 
@@ -214,8 +215,13 @@ class Settings(BaseModel):
         flag(MACHINE, "T", "CPU threads of each worker.", "cores / workers"),
     ] = None
     precision: Annotated[
-        Literal["fp32", "bf16"] | None,
-        flag(MACHINE, "auto|fp32|bf16", "Precision of the search; the judge is always float32.", "auto"),
+        str | None,
+        flag(
+            MACHINE,
+            "auto|fp32|bf16|bf16-last",
+            "Precision of the search; the judge is always float32. -last: channels last in memory.",
+            "the fastest that agrees",
+        ),
     ] = None
     device: Annotated[str, flag(MACHINE, "auto|cpu|cuda|mps", "What the workers compute on.")] = "auto"
     workers: Annotated[int, Field(ge=1), flag(MACHINE, "N", "Number of worker processes.")] = 1
@@ -238,6 +244,13 @@ class Settings(BaseModel):
     @classmethod
     def _auto_is_none(cls, value: Any) -> Any:
         return None if value == "auto" else value
+
+    @field_validator("precision")
+    @classmethod
+    def _known_precision(cls, value: str | None) -> str | None:
+        if value is not None and (mistake := mistake_in(value)):
+            raise PydanticCustomError("precision", "{mistake}", {"mistake": mistake})
+        return value
 
     @field_validator("interpreter", "attack", mode="before")
     @classmethod

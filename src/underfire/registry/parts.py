@@ -83,6 +83,10 @@ def maker(kind: str, name: str) -> Any:
     Raises:
         UnderfireError: an unknown name; the error gives the nearest known one.
     """
+    if name not in MAKERS[kind]:
+        _import_file(kind, name)
+    if name in MAKERS[kind]:
+        return MAKERS[kind][name]
     _import_folder(kind)
     if name in MAKERS[kind]:
         return MAKERS[kind][name]
@@ -192,6 +196,18 @@ def compares(path: str) -> bool:
     except (OSError, ValueError):
         return True
     return bool(content.get("members", True)) if isinstance(content, dict) else True
+
+
+def _import_file(kind: str, name: str) -> None:
+    """Import the one file that registers a name, where there is one: its neighbours take seconds."""
+    said = f'@register("{kind}", "{name}")'
+    for folder in FOLDERS.get(kind, (kind,)) if kind not in _imported else ():
+        root = Path(__file__).parent.parent / folder
+        for file in sorted(root.rglob("*.py")):
+            if said in file.read_text("utf-8"):
+                module = file.relative_to(root.parent).with_suffix("").parts
+                importlib.import_module(".".join(("underfire", *module)).removesuffix(".__init__"))
+                return
 
 
 def _import_folder(kind: str) -> None:

@@ -137,7 +137,8 @@ def fitted(table: pa.Table, fixed: pa.Schema, where: str) -> pa.Table:
         odd = sorted(set(table.column_names) ^ set(fixed.names))
         raise OtherVersionError(f"The part {where} has other columns than underfire writes ({', '.join(odd)}).")
     try:
-        table = table.select(fixed.names).cast(fixed)
+        same = table.schema.equals(fixed)
+        table = table.replace_schema_metadata(fixed.metadata) if same else table.select(fixed.names).cast(fixed)
     except (pa.ArrowException, ValueError) as e:
         raise OtherVersionError(f"The part {where} has columns of other types than underfire writes.") from e
     _refuse_strange_names(table, where)

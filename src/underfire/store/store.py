@@ -17,7 +17,6 @@ only when it is whole. Each part has the SHA-256 of its own bytes in its footer.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import re
 import shutil
@@ -229,7 +228,8 @@ def _units(folder: Place) -> set[str]:
 
 
 def _content(stage: str, rows: Sequence[Any], meta: Mapping[str, str]) -> bytes:
-    table = pa.Table.from_pylist([dataclasses.asdict(row) for row in rows], schema(STAGES[stage]))
+    fixed = schema(STAGES[stage])
+    table = pa.Table.from_pydict({name: [getattr(row, name) for row in rows] for name in fixed.names}, fixed)
     return encode(table.replace_schema_metadata({"underfire": str(SCHEMA_VERSION), **meta}))
 
 

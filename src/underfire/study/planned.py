@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from underfire.audit.folder import refuse_other_plan, stored_plan
+from underfire.audit.speed import Choice, choose, is_open, with_precision
 from underfire.core import UnderfireError
 from underfire.executors import process
 from underfire.plan.device import devices
 from underfire.plan.make import make_plan
+from underfire.plan.settings import Settings
 from underfire.plan.units import Plan
 from underfire.registry import VICTIMS
 from underfire.store import Store
@@ -49,10 +51,8 @@ def plan_audits(agenda: Agenda, out: Path) -> list[PlannedAudit]:
     _refuse_another(agenda, out)
     seconds: dict[int, float] = {}
     found = []
-    for audit in agenda.audits:
+    for audit, stored, plan in zip(agenda.audits, *_plans(agenda, out), strict=True):
         folder = out / audit.folder
-        stored = stored_plan(folder)
-        plan = make_plan(audit.settings, VICTIMS, stored)
         refuse_other_plan(folder, stored, plan, f"underfire study '{out}'")
         if audit.subject not in seconds:
             size = plan.settings.batch_size or 1
@@ -62,6 +62,24 @@ def plan_audits(agenda: Agenda, out: Path) -> list[PlannedAudit]:
         busy = max(1, min(plan.settings.workers, len(costs)))
         found.append(PlannedAudit(audit, plan, sum(costs), seconds[audit.subject] / busy))
     return found
+
+
+def _plans(agenda: Agenda, out: Path) -> tuple[list[Settings | None], list[Plan]]:
+    """Read the plans that are there, and make all of them; the audits of a classifier share one precision.
+
+    It is chosen once for all of them, where it is open; a study that goes on takes that of the plans that are there.
+    """
+    stored = [stored_plan(out / audit.folder) for audit in agenda.audits]
+    plans = [make_plan(audit.settings, VICTIMS, there) for audit, there in zip(agenda.audits, stored, strict=True)]
+    for subject in range(len(agenda.subjects)):
+        own = [i for i, audit in enumerate(agenda.audits) if audit.subject == subject]
+        left = [i for i in own if is_open(agenda.audits[i].settings, stored[i])]
+        if left:
+            said = {there.precision for i in own if (there := stored[i]) is not None and there.precision is not None}
+            choice = Choice(min(said)) if said else choose([plans[i] for i in left])
+            for i in left:
+                plans[i] = with_precision(plans[i], choice)
+    return stored, plans
 
 
 def _refuse_another(agenda: Agenda, out: Path) -> None:

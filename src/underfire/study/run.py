@@ -90,7 +90,7 @@ def _run_audits(planned: Sequence[PlannedAudit], log: StudyLog, listener: StudyL
         folder, relay = log.out / one.audit.folder, _Relay(listener)
         listener.step(n, len(planned) + 1, one.audit.folder)
         with log.step(one.audit.folder):
-            audit_run.run(one.audit.settings, folder, relay)
+            audit_run.run(one.audit.settings, folder, relay, one.plan)
             if relay.worked or not (folder / "report.html").is_file():
                 write_report(folder)
 

@@ -19,6 +19,7 @@ from underfire.core import (
     Victim,
     hashing,
 )
+from underfire.core.precision import precision_against, searching
 from underfire.trial.batch import Batch
 from underfire.trial.forged import Forged
 from underfire.trial.saved import entrance_of, nothing, save_files, save_inputs
@@ -59,7 +60,8 @@ def _attacked(system: System, job: Job, cell: Cell, able: Batch, resume: Resume 
     more: dict[str, Any] = {} if resume is None else {"resume": resume}  # which other packages' attacks do not know
     with (
         torch.enable_grad(),  # whatever is around an audit in somebody's own program
-        torch.autocast(x.device.type, torch.bfloat16, enabled=job.precision == "bf16"),
+        torch.autocast(x.device.type, enabled=False),
+        searching(precision_against(job.precision, cell.against)),
         system.classifier.meter.counting(len(able)) as spent,
     ):
         found = cell.attack.run(Victim(system.classifier, against, entrance, system.watcher), x, goal, seeds, **more)

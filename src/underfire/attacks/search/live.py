@@ -27,6 +27,7 @@ from underfire.core import (
     UnderfireError,
     Victim,
 )
+from underfire.core.precision import judging
 from underfire.heads import head_of
 from underfire.images import maps
 
@@ -120,7 +121,7 @@ class LiveBatch:
             return None
         surrogate: object = self.surrogate
         try:
-            with torch.autocast(x_hat.device.type, enabled=False):  # as the judge looks
+            with judging():
                 if isinstance(surrogate, Ranking):
                     return surrogate.ranked(x_hat)
                 return self._distance({i.name: i.explain(x_hat, self.goal.labels) for i in self.victim.interpreters})

@@ -21,6 +21,7 @@ from pydantic import Field
 from torch import Tensor
 
 from underfire.core import Images, Labels, Maps, Terms
+from underfire.core.precision import judging
 from underfire.images import maps
 from underfire.interpreters.mask.blend import Blend
 from underfire.interpreters.mask.walk import Process, Walk, at_least
@@ -72,7 +73,7 @@ class Bilevel:
         real = None
         if self.shows:
             self.walk = self.process.start(x)
-            with torch.autocast(x.device.type, enabled=False):  # as the judge looks
+            with judging():
                 _follow(self.process, x, self.y, self.walk, self.process.steps)
             real = 1 - self.walk.m
         self.looks += 1

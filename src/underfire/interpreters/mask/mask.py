@@ -52,6 +52,8 @@ class Mask:
     family = "removal"
     digest = ""
     step_passes = 20.0
+    quick: ClassVar[Mapping[str, Any]] = {"record": 4}
+    """Options of a surrogate that starts at once, for a look at how long its steps take."""
     attack_options: ClassVar[Mapping[str, Any]] = {
         "kind": Literal["match", "bilevel"],
         **hints_of(Bilevel, but=GIVEN),

@@ -149,55 +149,78 @@ class _Bent(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
         (z,) = ctx.saved_tensors
-        twice = torch.is_grad_enabled()
         # A second-order step comes here twice: the slope is kept from the first time to the second, and no longer.
-        h, dh = ctx.known.pop() if ctx.known else slopes_at(z.detach(), ctx.kinks, ctx.slope, twice)
-        if twice:
-            ctx.known.append((h, dh))
-        grad: Tensor = _BentBackward.apply(z, grads[0], h, dh)
+        h = ctx.known.pop() if ctx.known else slopes_at(z.detach(), ctx.kinks, ctx.slope)
+        if torch.is_grad_enabled():
+            ctx.known.append(h)
+        grad: Tensor = _BentBackward.apply(z, grads[0], h, ctx.kinks, ctx.slope)
         return grad, None, None, None, None
 
 
 class _BentBackward(torch.autograd.Function):
     """The gradient. Forward: g · slope(z). Backward: g′ · g · slope′(z) to z, and g′ · slope(z) to g.
 
-    It is written out, since autograd would keep each of its element-wise steps for every activation of the network.
+    It is written out, since autograd would keep each of its element-wise steps for every activation of the network. It
+    keeps z, which `_Bent` has kept already, and finds slope′ anew: to keep that as well would be one more tensor of
+    each activation's size.
     """
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, g: Tensor, h: Tensor, dh: Tensor | None) -> Tensor:
-        ctx.save_for_backward(g, h, dh)
+    def forward(ctx: Any, z: Tensor, g: Tensor, h: Tensor, kinks: Kinks, slope: Slope) -> Tensor:
+        ctx.save_for_backward(z, g, h)
+        ctx.kinks, ctx.slope = kinks, slope
         return g * h
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        g, h, dh = ctx.saved_tensors
-        return dh * (g * grads[0]), h * grads[0], None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        z, g, h = ctx.saved_tensors
+        return *curved(z.detach(), g, h, grads[0], ctx.kinks, ctx.slope), None, None, None
 
 
-def slopes_at(z: Tensor, kinks: Kinks, slope: Slope, twice: bool) -> tuple[Tensor, Tensor | None]:
-    """Compute the slope base + Σ gain · h(z − at) and, if ``twice``, its derivative Σ gain · h′(z − at); else None.
+def slopes_at(z: Tensor, kinks: Kinks, slope: Slope) -> Tensor:
+    """Compute the slope base + Σ gain · h(z − at) of each element of ``z``.
 
-    These are the formulas of `Slope`, chunk by chunk and in place. Both share √(z²+τ), the slowest step of each.
+    This and `curved` are the formulas of `Slope`, chunk by chunk and in place, in the order in which z lies in memory.
     """
     half = 0.5 if slope.kind == "monotone" else 1.0
-    z = z.contiguous()
-    tau = z.new_full((1,), slope.tau)
-    h = torch.full_like(z, kinks.base + (half * sum(kinks.gain) if slope.kind == "monotone" else 0.0))
-    dh = torch.zeros_like(z) if twice else None
-    dhs = [None] * len(_chunks(z)) if dh is None else _chunks(dh)
-    for h_part, z_part, dh_part in zip(_chunks(h), _chunks(z), dhs, strict=True):
+    (z,), tau = _laid_out(z), z.new_full((1,), slope.tau)
+    h = torch.empty_like(z)
+    for part, z_part in zip(_chunks(h), _chunks(z), strict=True):
+        part.fill_(kinks.base + (half * sum(kinks.gain) if slope.kind == "monotone" else 0.0))
         for at, gain in zip(kinks.at, kinks.gain, strict=True):
             u = z_part - at if at else z_part
             if slope.kind == "published":
-                h_part.add_(u < 0, alpha=gain)
+                part.add_(u < 0, alpha=gain)
+            part.addcmul_(u, torch.addcmul(tau, u, u).rsqrt_(), value=half * gain)
+    return h
+
+
+def curved(z: Tensor, g: Tensor, h: Tensor, other: Tensor, kinks: Kinks, slope: Slope) -> tuple[Tensor, Tensor]:
+    """Compute slope′(z) · g · g′, with slope′(z) = Σ gain · h′(z − at), and h · g′, of tensors of one shape."""
+    half = 0.5 if slope.kind == "monotone" else 1.0
+    (z, g, h, other), tau = _laid_out(z, g, h, other), z.new_full((1,), slope.tau)
+    to_z, to_g = torch.empty_like(z), torch.empty_like(z)
+    for part, beside, *given in zip(*map(_chunks, (to_z, to_g, z, g, h, other)), strict=True):
+        z_part, g_part, h_part, other_part = given
+        part.zero_()
+        for at, gain in zip(kinks.at, kinks.gain, strict=True):
+            u = z_part - at if at else z_part
             r = torch.addcmul(tau, u, u).rsqrt_()
-            h_part.addcmul_(u, r, value=half * gain)
-            if dh_part is not None:
-                dh_part.addcmul_(r, r * r, value=half * slope.tau * gain)
-    return h, dh
+            part.addcmul_(r, r * r, value=half * slope.tau * gain)
+        part.mul_(g_part * other_part)
+        torch.mul(h_part, other_part, out=beside)
+    return to_z, to_g
+
+
+def _laid_out(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Lay tensors of one shape out like the first one, without gaps: with the channels last where it has them there."""
+    z = tensors[0]
+    last = z.dim() == 4 and not z.is_contiguous() and z.is_contiguous(memory_format=torch.channels_last)
+    form = torch.channels_last if last else torch.contiguous_format
+    return tuple(t.contiguous(memory_format=form) for t in tensors)
 
 
 def _chunks(t: Tensor) -> tuple[Tensor, ...]:
-    flat = t.view(-1)
-    return torch.split(flat, CHUNK) if t.device.type == "cpu" else (flat,)
+    """Cut a tensor without gaps as it lies in memory; only a CPU has a cache that gains by it."""
+    line = (t if t.is_contiguous() else t.permute(0, 2, 3, 1)).view(-1)
+    return torch.split(line, CHUNK) if t.device.type == "cpu" else (line,)

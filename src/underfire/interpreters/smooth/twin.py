@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from underfire.core import Classifier, Images, UnderfireError
+from underfire.core.precision import judging
 from underfire.interpreters.smooth.bend import Slope
 from underfire.interpreters.smooth.inspect import Inspector
 from underfire.interpreters.smooth.mode import Smoothed, entered, smoothed
@@ -49,7 +50,7 @@ class Twin:
         self.found: dict[str, float] = {}
         """The measured differences: 'logits', 'gradient', 'second'."""
         x = _trial_images(like)
-        with classifier.meter.aside(), torch.enable_grad():
+        with classifier.meter.aside(), judging(), torch.enable_grad():
             self._measure(classifier, x)
 
     def smoothed(

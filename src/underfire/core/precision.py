@@ -1,0 +1,64 @@
+"""The precision of the passes of a search: a word of the plan, and what is in force here and now.
+
+    fp32        float32, as the judge computes
+    bf16        convolutions and matrix products in bfloat16, all else in float32
+    …-last      the same, with the channels last in memory
+
+A plan may name one for each interpreter that is attacked: ``bf16-last,grad:fp32``. The judge is always float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+
+FULL = "fp32"
+"""The precision of the judge, and of all that says nothing else."""
+PRECISIONS = (FULL, "fp32-last", "bf16", "bf16-last")
+"""What there is."""
+_now: ContextVar[str] = ContextVar("precision", default=FULL)
+
+
+def precision() -> str:
+    """Return the precision in force: `FULL`, unless this is the search of an audit that has another one."""
+    return _now.get()
+
+
+@contextmanager
+def searching(word: str) -> Iterator[None]:
+    """Put a precision, one of `PRECISIONS`, in force for the time of a `with` block, in this thread."""
+    token = _now.set(word)
+    try:
+        yield
+    finally:
+        _now.reset(token)
+
+
+def judging() -> AbstractContextManager[None]:
+    """Put the judge's precision in force for the time of a `with` block, also in a search."""
+    return searching(FULL)
+
+
+def precision_against(words: str, against: str | None) -> str:
+    """Find the precision of the attacks against an interpreter (None: on the prediction alone).
+
+    Example:
+        ``precision_against("bf16-last,grad:fp32", "grad")`` is ``"fp32"``.
+    """
+    usual, own = _read(words)
+    return own.get(against, usual) if against is not None else usual
+
+
+def mistake_in(words: str) -> str:
+    """Say what is wrong with what should be precisions, as `precision_against` reads them; '' where nothing is."""
+    usual, own = _read(words)
+    unknown = next((word for word in (usual, *own.values()) if word not in PRECISIONS), None)
+    if unknown is None:
+        return ""
+    return f"There is no precision '{unknown}'. Known: auto, {', '.join(PRECISIONS)}; as in bf16-last,grad:fp32"
+
+
+def _read(words: str) -> tuple[str, dict[str, str]]:
+    usual, *more = words.split(",")
+    return usual, {name: word for name, _, word in (one.partition(":") for one in more)}
