@@ -69,14 +69,7 @@ def measure(case: str, precision: str, given: argparse.Namespace) -> None:
     own = {k: v for k, v in NETWORKS[network].items() if v is not None}
     asked: dict[str, Any] = own | {k: str(given.shared / own[k]) for k in own if k in ("images", "weights")}
     photos = min(given.photos, MASK_PHOTOS) if interpreter == "mask" else given.photos
-    asked: dict[str, Any] = {
-        **own,
-        **paths,
-        "interpreter": interpreter,
-        "limit": photos,
-        "precision": precision,
-        "sanity": 0,
-    }
+    asked |= {"interpreter": interpreter, "limit": photos, "precision": precision, "sanity": 0}
     asked |= {"threads": given.threads, "device": given.device, "batch_size": given.batch_size}
     with tempfile.TemporaryDirectory() as out:
         rows = run(Settings.parse(asked), Path(out)).results.rows()
