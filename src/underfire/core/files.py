@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from underfire.core.errors import UnderfireError
 from underfire.core.place import ANSWERS, Place, Remote
 
 TOGETHER = 256
@@ -100,6 +101,23 @@ def write_whole(file: Place, content: bytes) -> None:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_or_say(file: Place, content: bytes, hint: str) -> None:
+    """Write a file, whole or not at all.
+
+    Args:
+        file: where.
+        content: the whole of it.
+        hint: what the user can do if it fails, such as 'give another --out'.
+
+    Raises:
+        UnderfireError: it cannot be written.
+    """
+    try:
+        write_whole(file, content)
+    except OSError as e:
+        raise UnderfireError(f"Cannot write '{file}' ({e.strerror or e}): {hint}.") from e
 
 
 def temporary_name() -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from underfire import core
 from underfire.core import DamagedFileError, NotFoundError, OtherVersionError, UnderfireError
-from underfire.core.files import write_whole
+from underfire.core.files import write_or_say
 from underfire.metrics import conformal
 
 FORMAT = "underfire alarm 3"
@@ -105,10 +105,7 @@ class Calibration:
         Raises:
             UnderfireError: it cannot be written.
         """
-        try:
-            write_whole(path, self.dump())
-        except OSError as e:
-            raise UnderfireError(f"Cannot write '{path}' ({e.strerror or e}): give another --out.") from e
+        write_or_say(path, self.dump(), "give another --out")
 
 
 def seal_of(content: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ from underfire.core import (
     TooFewError,
     UnderfireError,
 )
-from underfire.core.files import write_whole
+from underfire.core.files import write_or_say
 from underfire.metrics.yardstick import IMPOSTORS, PhotoDistances, Triple, Yardstick
 
 FORMAT = "underfire yardstick 1"
@@ -83,10 +83,7 @@ class YardstickFile:
         Raises:
             UnderfireError: it cannot be written.
         """
-        try:
-            write_whole(path, self.dump())
-        except OSError as e:
-            raise UnderfireError(f"Cannot write '{path}' ({e.strerror or e}): give another --out.") from e
+        write_or_say(path, self.dump(), "give another --out")
 
     def fits(self, classifier_digest: str, interpreter: str, interpreter_digest: str, options: Any) -> bool:
         """Tell whether it was made for this classifier and this interpreter."""

@@ -10,8 +10,7 @@ from typing import Any, TypeVar
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from underfire.core import UnderfireError
-from underfire.core.files import write_whole
+from underfire.core.files import write_or_say
 from underfire.core.place import Remote
 from underfire.report.findings import Findings
 from underfire.report.gallery import Gallery, galleries
@@ -68,10 +67,7 @@ def write(path: P, page: str) -> P:
     Raises:
         UnderfireError: it cannot be written.
     """
-    try:
-        write_whole(path, page.encode())
-    except OSError as e:
-        raise UnderfireError(f"Cannot write '{path}' ({e.strerror or e}): make space or mend its permissions.") from e
+    write_or_say(path, page.encode(), "make space or mend its permissions")
     return path
 
 

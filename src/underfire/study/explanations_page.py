@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from underfire.images import overlay
-from underfire.metrics.decision import FEW
 from underfire.report import gallery
 from underfire.report.html import fill, write
 from underfire.study import explanations, results
@@ -18,6 +17,7 @@ from underfire.study.families import FAMILIES
 from underfire.study.matrix import matrix
 from underfire.study.page import PAGE, write_study
 from underfire.study.results import Row, StudyResults, SubjectResults
+from underfire.study.small import few_photos
 
 Shot = tuple[str, str | None, Row | None]
 """What a map is of, the drawn map, and the attack's row."""
@@ -61,20 +61,13 @@ def render(study: StudyResults, samples: int) -> str:
         subjects=study.subjects,
         plan=study.plan,
         resolved={"failed": [], **study.resolved},
-        few=_few(study),
+        few=few_photos(study.subjects, "main"),
         failed=sorted(study.failed.items()),
         unfinished=study.unfinished,
         seconds=study.seconds,
         version="; ".join(study.made_with("underfire_version")),
         hardware="; ".join(study.made_with("hardware")),
     )
-
-
-def _few(study: StudyResults) -> int | None:
-    """Count the photos of the largest audit; None where there are enough for rates."""
-    audits = (audit for subject in study.subjects for audit in subject.of("main"))
-    most = max((len({row["image_sha256"] for row in audit.rows}) for audit in audits), default=0)
-    return most if most < FEW else None
 
 
 def _eps(study: StudyResults) -> list[int]:

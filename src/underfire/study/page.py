@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from underfire.core import IOU_THRESHOLDS
-from underfire.metrics.decision import FEW
 from underfire.report.charts import Axis, overlap
 from underfire.report.dots import LOG_L1, UNIT, Group, dots
 from underfire.report.html import fill, write
@@ -23,6 +22,7 @@ from underfire.study.controls import controls as controls_of
 from underfire.study.expectations import DIAGONAL, expectations
 from underfire.study.numbers import Distance
 from underfire.study.results import StudyResults, SubjectResults
+from underfire.study.small import few_photos
 from underfire.study.soundness import soundness
 
 PAGE = "study.html"
@@ -62,7 +62,7 @@ def render(study: StudyResults, samples: int, linked: bool = False) -> str:
         plan=study.plan,
         resolved={"failed": [], **study.resolved},
         source=published()["source"],
-        few=_few(study),
+        few=few_photos(study.subjects),
         broken=[(one.subject, check) for one in soundness(study) for check in one.failed],
         folders=[audit["folder"] for audit in study.resolved["parts"]] if linked else [],
         failed=sorted(study.failed.items()),
@@ -71,13 +71,6 @@ def render(study: StudyResults, samples: int, linked: bool = False) -> str:
         version="; ".join(study.made_with("underfire_version")),
         hardware="; ".join(study.made_with("hardware")),
     )
-
-
-def _few(study: StudyResults) -> int | None:
-    """Count the photos of the largest experiment; None where there are enough for verdicts."""
-    audits = (audit for subject in study.subjects for audit in subject.audits)
-    most = max((len({row["image_sha256"] for row in audit.rows}) for audit in audits), default=0)
-    return most if most < FEW else None
 
 
 def effectiveness(study: StudyResults) -> dict[str, Any]:
