@@ -14,7 +14,7 @@ from support.audits import audit_of, put
 from support.toys import pictures, toy
 from underfire.app import browse
 from underfire.app.browse import PAGE, Query, Shelf
-from underfire.app.line import LONGEST, Line
+from underfire.app.line import LONGEST, Queue
 from underfire.app.live import Abandoned, Frame, LiveView
 from underfire.core import BusyError, UnderfireError
 from underfire.interpreters.cam import Cam
@@ -38,7 +38,7 @@ class Told:
 
 def test_one_at_a_time_in_the_order_they_came() -> None:
     done: list[str] = []
-    line, tasks = Line(), [Told(name, done) for name in "abcd"]
+    line, tasks = Queue(), [Told(name, done) for name in "abcd"]
     line.start()
     for task in tasks:
         line.put(task)
@@ -56,7 +56,7 @@ def test_one_at_a_time_in_the_order_they_came() -> None:
 
 
 def test_a_line_has_an_end() -> None:
-    line = Line()
+    line = Queue()
     for _ in range(LONGEST):
         line.put(Told("", []))
     with pytest.raises(BusyError, match="wait already"):

@@ -10,7 +10,7 @@ import yaml
 from torch import Tensor, nn
 
 from underfire.audit import speed
-from underfire.audit.speed import Choice, plan_of, with_precision
+from underfire.audit.speed import ChosenPrecision, plan_of, with_precision
 from underfire.classifiers.base import wrap
 from underfire.plan.make import make_plan
 from underfire.plan.settings import Settings
@@ -35,17 +35,19 @@ class Flat(nn.Module):
         return out
 
 
-def chosen(monkeypatch: pytest.MonkeyPatch, by: float, seconds: dict[str, float], passes: float = 1e9) -> Choice:
+def chosen(
+    monkeypatch: pytest.MonkeyPatch, by: float, seconds: dict[str, float], passes: float = 1e9
+) -> ChosenPrecision:
     """What is chosen where a step in each precision takes so many seconds."""
-    asked = speed._Measuring._asked
+    asked = speed._Timing._asked
 
     def timed(self: Any, step: Any, word: str) -> Any:
         found = asked(self, step, word)
         return speed._Step(seconds[word], found.loss, found.gradient)
 
-    monkeypatch.setattr(speed._Measuring, "_asked", timed)
+    monkeypatch.setattr(speed._Timing, "_asked", timed)
     system = System(wrap(Flat(by), input_size=32, mean=0.0, std=1.0), {})
-    return speed._Measuring(system, X, passes).choice([])
+    return speed._Timing(system, X, passes).choice([])
 
 
 FAST = {"fp32": 1.0, "bf16-last": 0.5, "fp32-last": 0.7}
@@ -91,7 +93,7 @@ def test_an_open_plan_of_float32_has_the_key_of_a_plan_that_says_so() -> None:
 
 def test_the_choice_is_in_the_key_and_an_earlier_plan_keeps_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     before = make_plan(Settings.parse({**SMALL, "precision": "fp32"}))
-    plan = with_precision(before, Choice("bf16-last", {"why": "it is faster"}))
+    plan = with_precision(before, ChosenPrecision("bf16-last", {"why": "it is faster"}))
     assert plan.digest != before.digest
     assert all(unit.job.precision == "bf16-last" for unit in plan.units())
     stored = Settings.parse(yaml.safe_load(plan.dump()))

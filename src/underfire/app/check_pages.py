@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from underfire.app.album import LIMITS, Given, clean_name, too_large
 from underfire.app.checking import Answer, Checking
-from underfire.app.line import Line
+from underfire.app.line import Queue
 from underfire.app.networks import Networks
 from underfire.app.pages import body, fill, page, told
 from underfire.core import NotFoundError, UnderfireError
@@ -45,7 +45,7 @@ class CheckPages:
         UnderfireError: a file is no alarm.
     """
 
-    def __init__(self, networks: Networks, line: Line, alarms: Sequence[Path]) -> None:
+    def __init__(self, networks: Networks, line: Queue, alarms: Sequence[Path]) -> None:
         self.networks, self.line = networks, line
         self.alarms: dict[str, Known] = {}
         for path in alarms:

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from underfire.app.album import LIMITS, Album, clean_name, too_large
 from underfire.app.forgery import Forgery
 from underfire.app.form import ATTACKS, FORMATS, PRESETS, Form
-from underfire.app.line import Line
+from underfire.app.line import Queue
 from underfire.app.networks import Networks
 from underfire.app.pages import body, fields, fill, page, told
 from underfire.core import NotFoundError
@@ -43,7 +43,7 @@ class ForgePages:
         line: where forgeries wait.
     """
 
-    def __init__(self, networks: Networks, line: Line) -> None:
+    def __init__(self, networks: Networks, line: Queue) -> None:
         self.networks, self.line = networks, line
         self.album = Album()
         self.forgeries: dict[str, Forgery] = {}

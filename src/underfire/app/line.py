@@ -14,7 +14,7 @@ GRACE = 5.0
 """Seconds that the end of the app waits for the task that runs."""
 
 
-class Task(Protocol):
+class QueuedTask(Protocol):
     """Work for the worker."""
 
     def run(self) -> None:
@@ -25,13 +25,13 @@ class Task(Protocol):
         """Whether nobody waits for it any more."""
 
 
-class Line:
+class Queue:
     """One worker, a thread, and the tasks that wait for it in order."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Task] = deque()
+        self._waiting: deque[QueuedTask] = deque()
         self._change = threading.Condition()
-        self._now: Task | None = None
+        self._now: QueuedTask | None = None
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="underfire", daemon=True)
 
@@ -39,7 +39,7 @@ class Line:
         """Start the worker."""
         self._thread.start()
 
-    def put(self, task: Task) -> None:
+    def put(self, task: QueuedTask) -> None:
         """Let a task wait.
 
         Raises:
@@ -51,7 +51,7 @@ class Line:
             self._waiting.append(task)
             self._change.notify_all()
 
-    def ahead(self, task: Task) -> int:
+    def ahead(self, task: QueuedTask) -> int:
         """Count the tasks that come before a task that waits, with the one that runs."""
         with self._change:
             before = list(self._waiting).index(task) if task in self._waiting else 0
@@ -70,7 +70,7 @@ class Line:
             if not task.unwanted:
                 task.run()
 
-    def _next(self) -> Task | None:
+    def _next(self) -> QueuedTask | None:
         with self._change:
             self._now = None
             while not self._waiting and not self._closed:

@@ -20,7 +20,7 @@ from underfire.app.browse_pages import BrowsePages
 from underfire.app.check_pages import CheckPages
 from underfire.app.forge_pages import ForgePages
 from underfire.app.guard import Guard
-from underfire.app.line import GRACE, Line
+from underfire.app.line import GRACE, Queue
 from underfire.app.networks import Networks
 from underfire.app.pages import HERE
 from underfire.core import BusyError, ClassifierOptions, UnderfireError
@@ -62,7 +62,7 @@ def application(choice: Choice, port: int | None) -> Starlette:
     Raises:
         UnderfireError: the folder is no audit, or a file no alarm.
     """
-    networks, line = Networks(choice.classifier, choice.options, choice.device), Line()
+    networks, line = Networks(choice.classifier, choice.options, choice.device), Queue()
     forge = ForgePages(networks, line)
     check = CheckPages(networks, line, choice.alarms)
     browse = BrowsePages(choice.audit)

@@ -55,7 +55,7 @@ Step = Callable[[Images], PerImage]
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenPrecision:
     """The precision of a search.
 
     Args:
@@ -78,29 +78,29 @@ def is_open(settings: Settings, stored: Settings | None) -> bool:
     return settings.precision is None and (stored is None or stored.precision is None)
 
 
-def with_precision(plan: Plan, choice: Choice) -> Plan:
+def with_precision(plan: Plan, choice: ChosenPrecision) -> Plan:
     """Give the plan another precision; where it was measured, the plan says so."""
     settings = plan.settings.model_copy(update={"precision": choice.words})
     shown = {**plan.shown, "speed": dict(choice.facts)}
     return replace(plan, settings=settings, job=replace(plan.job, precision=choice.words), shown=shown)
 
 
-def choose(plans: Sequence[Plan]) -> Choice:
+def choose(plans: Sequence[Plan]) -> ChosenPrecision:
     """Choose the precision of audits of one classifier, which shall have the same.
 
     A classifier that cannot be asked here, or photos that cannot be read, keep float32: their errors come later.
     """
     job = plans[0].job
     if devices(plans[0].settings)[1] != job.device:
-        return Choice(facts={"why": "this machine has no such device to measure on"})
+        return ChosenPrecision(facts={"why": "this machine has no such device to measure on"})
     prepare(job.threads)
     try:
         system = System.of_job(replace(job, interpreters=(), interpreter_options={}, cells=()))
         x = _photos(plans[0], system)
         passes = sum(plan.image_passes * plan.attacked for plan in plans)
-        return _Measuring(system, x, passes).choice([(plan, cell) for plan in plans for cell in plan.job.cells])
+        return _Timing(system, x, passes).choice([(plan, cell) for plan in plans for cell in plan.job.cells])
     except UnderfireError:
-        return Choice(facts={"why": "it could not be measured"})
+        return ChosenPrecision(facts={"why": "it could not be measured"})
 
 
 def _photos(plan: Plan, system: System) -> Images:
@@ -135,7 +135,7 @@ class _Step:
         return LOSS * self.loss.abs() + LOSS * 2
 
 
-class _Measuring:
+class _Timing:
     def __init__(self, system: System, x: Images, passes: float) -> None:
         self.system, self.x, self.passes = system, x, passes
         self.facts: dict[str, str] = {}
@@ -143,13 +143,13 @@ class _Measuring:
             top = system.classifier.logits(x).topk(2).indices
         self.source, self.aim = top[:, 0], top[:, 1]
 
-    def choice(self, cells: Sequence[tuple[Plan, Cell]]) -> Choice:
+    def choice(self, cells: Sequence[tuple[Plan, Cell]]) -> ChosenPrecision:
         """Choose for attacks on the prediction, then for those on each interpreter."""
         step = self._on_prediction
         full = self._asked(step(), FULL)
         seconds = full.seconds / (3 * len(self.x)) * self.passes
         if seconds < SHORTEST:
-            return Choice(facts={"why": f"float32 takes {seconds:.0f} s at most: too little to measure for"})
+            return ChosenPrecision(facts={"why": f"float32 takes {seconds:.0f} s at most: too little to measure for"})
         usual = self._best(step, "prediction", CANDIDATES)
         own = {}
         for plan, cell in cells:
@@ -157,7 +157,7 @@ class _Measuring:
                 step = partial(self._on_map, plan, cell)
                 own[cell.against] = self._best(step, cell.against, [usual] if usual != FULL else [])
         words = ",".join([usual, *(f"{name}:{word}" for name, word in own.items() if word != usual)])
-        return Choice(words, {**self.facts, "why": f"the fastest that keeps {KEPT:.0%} of the descent"})
+        return ChosenPrecision(words, {**self.facts, "why": f"the fastest that keeps {KEPT:.0%} of the descent"})
 
     def _best(self, step: Callable[[], Step], name: str, words: Sequence[str]) -> str:
         """Find the fastest of some precisions that agrees, float32 where none gains."""

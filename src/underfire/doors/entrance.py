@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class Lane:
+class FileLane:
     """One file on its way.
 
     Args:
@@ -98,7 +98,7 @@ class Entrance:
 
     def __init__(self, door: Door, photos: Sequence[FilePhoto], like: Tensor, draws: Sequence[Draw] = ()) -> None:
         each: Sequence[Draw | None] = draws or [None] * len(photos)
-        self.lanes = [Lane(door, photo, draw, like) for photo, draw in zip(photos, each, strict=True)]
+        self.lanes = [FileLane(door, photo, draw, like) for photo, draw in zip(photos, each, strict=True)]
         self.like, self.changes = like, bool(draws)
 
     @property
@@ -113,20 +113,20 @@ class Entrance:
 
     def shown(self, parts: Sequence[Tensor]) -> Images:
         """Give what the classifier is shown of files with these parts."""
-        levels = np.stack(_each(Lane.enter, self.lanes, parts))
+        levels = np.stack(_each(FileLane.enter, self.lanes, parts))
         return torch.from_numpy(levels).permute(0, 3, 1, 2).contiguous().to(self.like) / LEVELS
 
     def back(self, gradient: Images) -> list[Tensor]:
         """Carry a gradient (N, C, H, W) back to the parts."""
         at = gradient.detach().permute(0, 2, 3, 1).float().cpu().numpy()
-        return _each(Lane.back, self.lanes, list(at))
+        return _each(FileLane.back, self.lanes, list(at))
 
     def select(self, keep: Tensor) -> None:
         """Keep only the rows ``keep`` (bool (N,))."""
         self.lanes = [self.lanes[n] for n in keep.nonzero()[:, 0].tolist()]
 
 
-def _each(of: Any, lanes: Sequence[Lane], given: Sequence[Any]) -> list[Any]:
+def _each(of: Any, lanes: Sequence[FileLane], given: Sequence[Any]) -> list[Any]:
     """Do something for each file, as many at once as torch has threads: Pillow and its encoders let go of the lock."""
     threads = min(torch.get_num_threads(), len(lanes))
     if threads < 2:

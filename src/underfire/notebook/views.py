@@ -50,7 +50,7 @@ def attack_of(record: Record) -> str:
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownResult:
     """One image of a strip; the pictures are data URIs, None where it could not be attacked."""
 
     record: Record
@@ -76,16 +76,16 @@ def _name(path: str) -> str:
     return PurePath(path).name
 
 
-def _shown(result: Result, i: int) -> Shown:
+def _shown(result: Result, i: int) -> ShownResult:
     record, row = result.records[i], result.row(i)
     verdict = result.verdicts[i]
     if row is None:
-        return Shown(record, verdict)
+        return ShownResult(record, verdict)
     clean, after = (pixels.to_levels(x[row : row + 1])[0] for x in (result.clean, result.images))
     maps = [m[row].cpu().numpy() for m in (result.clean_maps, result.maps)]
     change, factor = difference(clean, after)
     pictures = uri(clean), uri(over(clean, maps[0])), uri(after), uri(over(after, maps[1]))
-    return Shown(record, verdict, *pictures, change, factor)
+    return ShownResult(record, verdict, *pictures, change, factor)
 
 
 def _template(name: str) -> Any:

@@ -21,7 +21,7 @@ from underfire.registry.values import check_call
 
 
 @runtime_checkable
-class Named(Protocol):
+class Library(Protocol):
     """What makes the makers of a whole library: `captum:Saliency`."""
 
     def named(self, variant: str) -> Any:
@@ -93,14 +93,14 @@ def maker(kind: str, name: str) -> Any:
     for point in entry_points(group=f"underfire.{kind}", name=name):
         return point.load()
     family, colon, variant = name.partition(":")
-    if colon and isinstance(of := MAKERS[kind].get(family), Named):
+    if colon and isinstance(of := MAKERS[kind].get(family), Library):
         return of.named(variant)
     raise unknown(kind.removesuffix("s"), name, names(kind))
 
 
 def of_library(kind: str, name: str) -> bool:
     """Tell whether a name stands for a whole library, as `captum` does, and is no part by itself."""
-    return isinstance(maker(kind, name), Named)
+    return isinstance(maker(kind, name), Library)
 
 
 def build_classifier(name: str, options: ClassifierOptions, device: str) -> Classifier:

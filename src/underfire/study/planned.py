@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from underfire.audit.folder import refuse_other_plan, stored_plan
-from underfire.audit.speed import Choice, choose, is_open, with_precision
+from underfire.audit.speed import ChosenPrecision, choose, is_open, with_precision
 from underfire.core import UnderfireError
 from underfire.executors import process
 from underfire.plan.device import devices
@@ -76,7 +76,7 @@ def _plans(agenda: Agenda, out: Path) -> tuple[list[Settings | None], list[Plan]
         left = [i for i in own if is_open(agenda.audits[i].settings, stored[i])]
         if left:
             said = {there.precision for i in own if (there := stored[i]) is not None and there.precision is not None}
-            choice = Choice(min(said)) if said else choose([plans[i] for i in left])
+            choice = ChosenPrecision(min(said)) if said else choose([plans[i] for i in left])
             for i in left:
                 plans[i] = with_precision(plans[i], choice)
     return stored, plans

@@ -19,7 +19,7 @@ TONES = {HOLDS: "yes", FAILS: "no"}
 
 
 @dataclass(frozen=True)
-class Finding:
+class PaperFinding:
     """A finding of the paper.
 
     Args:
@@ -40,7 +40,7 @@ class Finding:
         return TONES.get(self.verdict, "")
 
 
-def findings(study: StudyResults) -> list[Finding]:
+def findings(study: StudyResults) -> list[PaperFinding]:
     """Judge the paper's three findings."""
     return [_security(study), _gap(study), _training(study)]
 
@@ -60,7 +60,7 @@ def _verdict(cells: Sequence[Decision]) -> str:
     return max(cells, key=lambda cell: (not cell.few, cell.photos)).words
 
 
-def _security(study: StudyResults) -> Finding:
+def _security(study: StudyResults) -> PaperFinding:
     cells: list[Decision] = []
     said = []
     for subject in study.subjects:
@@ -75,7 +75,7 @@ def _security(study: StudyResults) -> Finding:
                 f"PGD’s, both enough in {_of(own)}"
             )
         cells += own
-    return Finding(
+    return PaperFinding(
         "Interpretability gives existing systems limited security: prediction and explanation can be fooled at once.",
         "; ".join(said) or "no cell has a result",
         _verdict(cells),
@@ -101,7 +101,7 @@ def _range(values: Sequence[float], show: Callable[[float], str]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _gap(study: StudyResults) -> Finding:
+def _gap(study: StudyResults) -> PaperFinding:
     cells: list[Decision] = []
     gaps = []
     for subject in study.subjects:
@@ -114,7 +114,7 @@ def _gap(study: StudyResults) -> Finding:
                 )
             elif found.near:
                 gaps.append(f"{pretty(name)} on {subject.label}: none, its maps hardly depend on the class")
-    return Finding(
+    return PaperFinding(
         "One cause is the prediction–interpretation gap: an interpreter describes a classifier only in part. So an "
         "attack can make it show the map of one class while the classifier predicts another.",
         f"share of the way to a random class’s map: {'; '.join(gaps)}" if gaps else "no cell has a result",
@@ -125,7 +125,7 @@ def _gap(study: StudyResults) -> Finding:
     )
 
 
-def _training(study: StudyResults) -> Finding:
+def _training(study: StudyResults) -> PaperFinding:
     cells = {(c["interpreter"], c["images"]): c["map_l1"] for c in published()["adversarial_interpretation"]}
     decided: list[Decision] = []
     said = []
@@ -138,7 +138,7 @@ def _training(study: StudyResults) -> Finding:
                 f"({count(found.l1.n, 'photo')}; against RTSᴬ it reaches the target class on "
                 f"{share(found.success)})"
             )
-    return Finding(
+    return PaperFinding(
         "Adversarial training that narrows the gap makes interpreters more robust.",
         "; ".join(said) or "this study has no adversarially trained interpreter beside the plain one",
         _verdict(decided),

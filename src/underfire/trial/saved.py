@@ -15,7 +15,7 @@ import torch
 
 from underfire.core import LEVELS, Cell, Found, Job, PerImage, UnderfireError, hashing
 from underfire.core.door import Box
-from underfire.doors.entrance import Entrance, Lane
+from underfire.doors.entrance import Entrance, FileLane
 from underfire.doors.platforms import Draw, habits
 from underfire.images import pixels
 from underfire.images.formats import decode_png
@@ -88,7 +88,7 @@ def save_inputs(cell: Cell, able: Batch, found: Found) -> Saved:
     return Saved(files, levels, linf)
 
 
-def save_files(system: System, cell: Cell, able: Batch, found: Found, lanes: Sequence[Lane]) -> Saved:
+def save_files(system: System, cell: Cell, able: Batch, found: Found, lanes: Sequence[FileLane]) -> Saved:
     """Save forged files, and give them to the front door.
 
     Args:

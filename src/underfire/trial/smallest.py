@@ -41,7 +41,7 @@ Attacked: TypeAlias = Callable[[System, Job, Cell, Batch, Resume], Forged]
 
 
 @dataclass
-class Photo:
+class PhotoSearch:
     """What is known of one photo.
 
     Args:
@@ -77,7 +77,7 @@ def smallest(system: System, job: Job, cell: Cell, able: Batch, attacked: Attack
     """
     attack = _shrinking(cell)
     photos = [
-        Photo(one, 0, need, place, float(one.passes[0]), int(one.steps[0]))
+        PhotoSearch(one, 0, need, place, float(one.passes[0]), int(one.steps[0]))
         for one, need, place in _tried(system, job, cell, able, Resume(), attacked)
     ]
     for share in shares(attack.budget):
@@ -107,7 +107,7 @@ def _shrinking(cell: Cell) -> Shrinking:
     return cell.attack
 
 
-def _by_middle(photos: Sequence[Photo]) -> dict[int, list[int]]:
+def _by_middle(photos: Sequence[PhotoSearch]) -> dict[int, list[int]]:
     groups: dict[int, list[int]] = {}
     for n, photo in enumerate(photos):
         if photo.middle is not None:
@@ -166,7 +166,7 @@ def _joined(places: Sequence[Resume]) -> Resume:
     return Resume([position for place in places for position in place.positions], unit)
 
 
-def _assembled(cell: Cell, job: Job, able: Batch, photos: Sequence[Photo]) -> Forged:
+def _assembled(cell: Cell, job: Job, able: Batch, photos: Sequence[PhotoSearch]) -> Forged:
     """Put the photos' best pictures together again."""
     each = [photo.forged for photo in photos]
     saved = Saved(
@@ -186,7 +186,7 @@ def _assembled(cell: Cell, job: Job, able: Batch, photos: Sequence[Photo]) -> Fo
     )
 
 
-def _note(cell: Cell, job: Job, photo: Photo) -> Mapping[str, Any]:
+def _note(cell: Cell, job: Job, photo: PhotoSearch) -> Mapping[str, Any]:
     """The columns of a record that say how small it became."""
     by, high = {"smallest_by": _by(job, cell)}, photo.high
     if _shrinking(cell).bends:

@@ -41,18 +41,18 @@ class SmoothGrad(PointMap):
 
     def points(self, x: Images) -> Points:
         """Make the noisy copies, which may leave [0, 1]."""
-        return Noise(self, "smoothgrad")
+        return NoisyPoints(self, "smoothgrad")
 
     def guessed(self, x: Images) -> Points:
         """Make noise of the same kind that is new each time."""
-        return Noise(self, "smoothgrad/attack", anew=True)
+        return NoisyPoints(self, "smoothgrad/attack", anew=True)
 
     def evidence(self, gradient: Tensor, x: Images) -> Tensor:
         """Compute the largest absolute value over the colours."""
         return gradient.abs().amax(1)
 
 
-class Noise(Points):
+class NoisyPoints(Points):
     """Noisy copies, with the same noise for every picture; each is drawn by its number, so none is kept.
 
     Args:
