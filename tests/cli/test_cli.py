@@ -93,7 +93,10 @@ def test_a_written_plan_runs_from_anywhere_and_flags_beside_it_win(
     words = ("run", tmp_path / "first" / "plan.yaml", "--eps", "4", "--set", "pgd.steps=2", "--out", "other")
     assert underfire(*words).code == 0
     other = yaml.safe_load((tmp_path / "elsewhere" / "other" / "plan.yaml").read_text())
-    assert (other["eps"], other["options"]) == (4, {"adv2": {"steps": 3}, "pgd": {"steps": 2}})
+    assert (other["eps"], other["options"]) == (
+        4,
+        {"adv2": {"steps": 3, "rescue": False}, "pgd": {"steps": 2}},
+    )
     assert {row["eps"] for row in records(tmp_path / "elsewhere" / "other")} == {4}
 
 

@@ -115,7 +115,7 @@ def test_a_smaller_study_does_not_take_the_place_of_a_larger_one(folder: Path) -
 
 def test_lanes_of_one_audit_are_judged_across(folder: Path) -> None:
     """MASK has units of its own, so a photo has a clean PNG for each lane."""
-    small = {"mask": {"steps": 4, "size": 4}, "adv2": {"steps": 2, "warmup": 0}, "pgd": {"steps": 2}}
+    small = {"mask": {"steps": 4, "size": 4}, "adv2": {"steps": 2, "warmup": 0, "rescue": False}, "pgd": {"steps": 2}}
     (first,) = sorted((folder / "in").iterdir())[:1]
     (folder / "in" / f"a-copy{first.suffix}").write_bytes(first.read_bytes())
     subject = TOY | {"images": str(folder / "in"), "options": small, "interpreter": ["grad", "cam", "mask"]}
@@ -176,7 +176,7 @@ def test_rts_trained_against_the_attack_has_a_verdict_of_its_own(tmp_path: Path)
     found = results.load(noted(tmp_path, [audit("main", "main", ["rts", "rts-a"])]))
     security, _, training = verdicts.findings(found)
     assert training.verdict == "holds"
-    assert "RTSᴬ’s map by L1 0.10 (0.10\u2009–\u20090.10), RTS’s by 0.020 (" in training.number
+    assert "RTSᴬ’s map by L1 0.10, RTS’s by 0.020 (" in training.number
     assert not any("RTSᴬ" in check.where for check in expectations(found))  # success is not asked against it
     assert "1 of 1 cell" in security.number  # RTSᴬ is a countermeasure, and no evidence of the need for one
 

@@ -24,7 +24,18 @@ from underfire.core.place import Place
 from underfire.store import open_results
 
 PLUGIN = Path(__file__).parents[1] / "plugin"
-TOY = ("--classifier", "toy", "--set", "adv2.steps=3", "--set", "pgd.steps=3", "--threads", "1")
+TOY = (
+    "--classifier",
+    "toy",
+    "--set",
+    "adv2.steps=3",
+    "--set",
+    "adv2.rescue=false",
+    "--set",
+    "pgd.steps=3",
+    "--threads",
+    "1",
+)
 """A run of milliseconds."""
 
 
