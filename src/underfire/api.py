@@ -152,6 +152,8 @@ def attack(
         for one in several:
             by_name = isinstance(one, str)
             judge = registry.build_interpreter(one, classifier, {}) if isinstance(one, str) else one
+            if judge.name in found:
+                raise UnderfireError(f"Two interpreters are called '{judge.name}': attack them one by one.")
             found[judge.name] = run_wish(
                 System(classifier, {judge.name: judge}, device), images, replace(wish, by_name=by_name)
             )

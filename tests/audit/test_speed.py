@@ -59,6 +59,12 @@ def test_the_fastest_that_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choice.facts["prediction, bf16-last"].startswith("2.00 times as fast, ")
 
 
+def test_what_is_far_faster_is_taken_and_float32_measured_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    choice = chosen(monkeypatch, 1.0, {"fp32": 1.0, "bf16-last": 0.3, "fp32-last": 0.9})
+    assert choice.words == "bf16-last"
+    assert choice.facts["prediction, bf16-last"].startswith("3.33 times as fast, ")
+
+
 def test_not_what_has_another_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
     choice = chosen(monkeypatch, 1e-3, FAST)
     assert choice.words == "fp32-last"

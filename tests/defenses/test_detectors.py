@@ -216,6 +216,23 @@ def test_the_file_says_what_is_sure(tmp_path: Path) -> None:
         calibrate(classifier(), str(tmp_path / "benign"), confidence=1.5)
 
 
+def test_an_alarm_is_for_its_front_door(tmp_path: Path) -> None:
+    path = learnt(tmp_path, kind="squeeze", options={"squeeze": {"maps": False}})
+    other: Any = classifier()
+    other.door = registry.build_door("torch", other)
+    with pytest.raises(MismatchError, match=r"front door 'pillow'.*has 'torch'"):
+        Alarm(other, str(path))
+
+
+def test_a_threshold_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    path = learnt(tmp_path, kind="squeeze", options={"squeeze": {"maps": False}})
+    content = json.loads(path.read_text()) | {"threshold": float("nan")}
+    content.pop("seal")
+    path.write_text(json.dumps(content | {"seal": calibration.seal_of(content)}))
+    with pytest.raises(UnderfireError, match="not a complete defense file"):
+        calibration.read(path)
+
+
 # -- anybody's detector -----------------------------------------------------------------------------------------------
 
 

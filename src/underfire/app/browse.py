@@ -66,7 +66,7 @@ class Query:
         words["sort"] = words["sort"] if words["sort"] in (*SORTED, *COSTS) else ""
         words["outcome"] = words["outcome"] if words["outcome"] in OUTCOMES else ""
         number = given.get("page", "1")
-        page = int(number) if number.isdigit() and len(number) < 9 else 1
+        page = int(number) if number.isdecimal() and number.isascii() and len(number) < 9 else 1
         return cls(**words, down=given.get("down") == "1", page=max(1, page))
 
     def address(self, **other: Any) -> str:
@@ -148,9 +148,9 @@ class Shelf:
         done = store.done(ForgeUnit.stage)
         failed = store.failed(ForgeUnit.stage) - done
         known = frozenset([*done, *(f"failed {name}" for name in failed)])
-        if known == self._known:
+        before, rulers = self._rulers, self._rulers_now(store, len(done))
+        if known == self._known and rulers == before:
             return
-        rulers = self._rulers_now(store, len(done))
         new = {name for name in done if name not in self._parts}
         self._parts |= {name: judged(table, rulers) for name, table in store.tables(ForgeUnit.stage, new).items()}
         lost = [judged(table, rulers) for _, table in sorted(store.failures(ForgeUnit.stage, done).items())]

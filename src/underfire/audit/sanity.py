@@ -55,7 +55,7 @@ def variants(s: Settings, judge: str, photos: int, target: str, budgets: Iterabl
 
     def variant(eps: int, **pgd: Any) -> Settings:
         options = {**own, "pgd": {**own.get("pgd", {}), **pgd}} if pgd else own
-        return s.model_copy(update={**shared, "eps": eps, "options": options})
+        return s.model_copy(update={**shared, "eps": int(eps), "options": options})
 
     found, usual = {"step": variant(1, steps=1, step=1.0)}, int(s.eps)
     for eps in dict.fromkeys(min(LEVELS, eps) for eps in budgets):

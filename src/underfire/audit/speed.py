@@ -99,7 +99,7 @@ def choose(plans: Sequence[Plan]) -> ChosenPrecision:
         x = _photos(plans[0], system)
         passes = sum(plan.image_passes * plan.attacked for plan in plans)
         return _Timing(system, x, passes).choice([(plan, cell) for plan in plans for cell in plan.job.cells])
-    except UnderfireError:
+    except (UnderfireError, *FAILURES):  # the audit meets it too, and says what it is
         return ChosenPrecision(facts={"why": "it could not be measured"})
 
 
@@ -165,7 +165,10 @@ class _Timing:
             return FULL
         found = dict(self._measured(step, [FULL, *words]))
         best, gained = FULL, GAIN
-        for word in words if FULL in found else []:
+        if FULL not in found:
+            self.facts[name] = "float32 could not be measured"
+            return FULL
+        for word in words:
             kept = found[FULL].kept(found[word]) if word in found else 0.0
             gain = found[FULL].seconds / found[word].seconds if word in found else 0.0
             self.facts[f"{name}, {word}"] = f"{gain:.2f} times as fast, {kept:.0%} of the descent"
@@ -179,7 +182,8 @@ class _Timing:
         times: dict[str, list[_Step]] = {word: [] for word in words}
         for count in range(ROUNDS + 1):
             for word, taken in times.items():
-                if count and taken and taken[0].seconds > SLOW * min(one[0].seconds for one in times.values() if one):
+                slow = taken and taken[0].seconds > SLOW * min(one[0].seconds for one in times.values() if one)
+                if count and slow and word != FULL:  # float32 is what the others are held against
                     continue
                 with contextlib.suppress(*FAILURES, UnderfireError), searching(word):
                     if word not in steps:

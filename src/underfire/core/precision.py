@@ -59,6 +59,11 @@ def mistake_in(words: str) -> str:
     return f"There is no precision '{unknown}'. Known: auto, {', '.join(PRECISIONS)}; as in bf16-last,grad:fp32"
 
 
+def named_in(words: str) -> tuple[str, ...]:
+    """List the interpreters for which a precision of their own is named."""
+    return tuple(_read(words)[1])
+
+
 def _read(words: str) -> tuple[str, dict[str, str]]:
     usual, *more = words.split(",")
     return usual, {name: word for name, _, word in (one.partition(":") for one in more)}

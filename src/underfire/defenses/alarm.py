@@ -116,7 +116,7 @@ class Alarm:
             float(p),
             float(score) if bool(score.isfinite()) else None,
             self.threshold,
-            bool(score > self.threshold),
+            not bool(score <= self.threshold),
             {name: m.numpy() for name, m in shown.items()},
             levels,
             kind_of(self.classifier),
@@ -150,6 +150,12 @@ def combined(shown: Sequence[Tensor]) -> Tensor:
     return torch.stack([maps.resize(m[None], (SIZE, SIZE))[0] for m in shown]).mean(0).clamp(0, 1)
 
 
+def through(classifier: Classifier) -> str:
+    """Name the front door of a classifier, with its digest."""
+    door = door_of(classifier)
+    return f"{door.name} {door.digest}".strip()
+
+
 def _deployed(
     classifier: Classifier,
     known: Calibration,
@@ -163,6 +169,12 @@ def _deployed(
             f"'{path}' was calibrated for '{known.classifier}' with other weights or sizes than those of "
             f"'{classifier.name}' here: name that classifier with --classifier, --weights and its sizes, or calibrate "
             "again, for the classifier that is deployed."
+        )
+    if known.door and known.door != through(classifier):
+        raise MismatchError(
+            f"'{path}' was calibrated on photos that came through the front door '{known.door.split()[0]}', and "
+            f"'{classifier.name}' has '{through(classifier).split()[0]}' here: its false alarms are not known there. "
+            "Calibrate again, behind the door that is deployed."
         )
     for name in members or ():
         registry.maker("interpreters", name)  # an unknown name has an error of its own

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from underfire.core import Classifier, Images, Listener, Photo, Quiet, TooFewError, UnderfireError
 from underfire.core.place import absolute_files
+from underfire.defenses.alarm import through
 from underfire.defenses.calibration import Calibration, Member, refuse_strangers
 from underfire.defenses.detector import Detector, detector_of
 from underfire.defenses.sight import Seen
@@ -113,7 +114,7 @@ class Collected:
     """
 
     by_photo: dict[str, Tensor] = field(default_factory=dict)
-    unexplained: list[str] = field(default_factory=list)
+    unexplained: set[str] = field(default_factory=set)
     skipped: dict[str, str] = field(default_factory=dict)
 
 
@@ -132,7 +133,12 @@ def _calibration(
     n = conformal.fitted(len(order))
     evidence = torch.stack([found.by_photo[sha] for sha in order])
     learnt = detector.learn(evidence[:n])
-    scores = sorted(detector.score(evidence[n:], learnt).double().tolist())
+    scored = detector.score(evidence[n:], learnt).double()
+    if not bool(scored.isfinite().all()):
+        raise UnderfireError(
+            f"'{wanted.kind}' gives benign photos scores that are not finite: mend it before it is deployed."
+        )
+    scores = sorted(scored.tolist())
     members = detector.members
     return Calibration(
         classifier=classifier.name,
@@ -147,6 +153,7 @@ def _calibration(
         defense=wanted.kind,
         options=wanted.options.get(wanted.kind, {}),
         confidence=wanted.confidence,
+        door=through(classifier),
     )
 
 
@@ -222,7 +229,7 @@ def _add_batch(
     evidence, failed = _of_batch(detector, classifier, pixels.to_tensor(levels))
     found.skipped |= {usable[row].path: f"{usable[row].path}: {reason}" for row, reason in failed.items()}
     found.by_photo |= {photo.sha256: evidence[row] for row, photo in enumerate(usable) if row not in failed}
-    found.unexplained += [usable[row].sha256 for row in failed]
+    found.unexplained |= {usable[row].sha256 for row in failed}
 
 
 def _refuse_forged(folder: Folder, photo: Photo) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import bisect
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -59,6 +60,7 @@ class Calibration:
         options: settings of the detector.
         confidence: how sure it is that this threshold raises false alarms on a share `false_alarms` of benign photos at
             most; None: on average over calibrations it does, and `bound` says what is sure of this one.
+        door: name and digest of the front door that the benign photos came through; '' in files of before.
     """
 
     classifier: str
@@ -73,6 +75,7 @@ class Calibration:
     defense: str = "squeeze"
     options: Mapping[str, Any] = field(default_factory=dict)
     confidence: float | None = None
+    door: str = ""
 
     @property
     def expected(self) -> float:
@@ -128,7 +131,7 @@ def read(path: str | Path) -> Calibration:
             f"Cannot read the defense file '{path}' ({e.strerror or e}): give the one that `underfire defend "
             "calibrate` wrote."
         ) from e
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise DamagedFileError(f"'{path}' is not a complete defense file: copy it again, or calibrate again.") from e
     if not isinstance(content, dict) or content.get("format") not in (FORMAT, OF_SQUEEZE):
         raise OtherVersionError(f"'{path}' is no defense file of this version: `underfire defend calibrate` makes one.")
@@ -137,9 +140,12 @@ def read(path: str | Path) -> Calibration:
         raise DamagedFileError(f"'{path}' was changed after it was calibrated (its digest is wrong): calibrate again.")
     try:
         content = _as_squeeze(content) if content["format"] == OF_SQUEEZE else content
+        content.setdefault("door", "")
         known: dict[str, Any] = {f.name: _frozen(content[f.name]) for f in fields(Calibration)}
+        if any(math.isnan(number) for number in (known["threshold"], *known["scores"])):
+            raise ValueError("a number is none")
         return Calibration(**known | {"members": tuple(Member(**m) for m in content["members"])})
-    except (KeyError, TypeError) as e:
+    except (KeyError, TypeError, ValueError) as e:
         raise DamagedFileError(f"'{path}' is not a complete defense file: copy it again, or calibrate again.") from e
 
 

@@ -23,7 +23,7 @@ from underfire.notebook.result import Result
 from underfire.plan.attacks import attack_of, check_surrogate, is_searched, taken
 from underfire.plan.files import FILE, INPUT, refuse_unable
 from underfire.plan.settings import Settings
-from underfire.plan.targets import class_of, target_map_of
+from underfire.plan.targets import class_of, refuse_own, target_map_of
 from underfire.plan.values import is_smallest
 from underfire.trial.given import load_given
 from underfire.trial.load import Loaded, load
@@ -60,7 +60,9 @@ class Wish:
         habits(self.through)
         if self.at not in (None, FILE, INPUT):
             raise UnderfireError(f"at='{self.at}': give 'file' or 'input'.")
-        if not 1 <= self.eps <= LEVELS:
+        if self.progress is not None and not isinstance(self.progress, bool) and not hasattr(self.progress, "see"):
+            raise UnderfireError(f"progress={self.progress!r}: give True, False or a watcher, which has `see`.")
+        if isinstance(self.eps, bool) or not isinstance(self.eps, int) or not 1 <= self.eps <= LEVELS:
             raise UnderfireError(f"eps={self.eps}: the budget must be a whole number of levels, from 1 to {LEVELS}.")
 
 
@@ -68,6 +70,7 @@ def run_wish(system: System, images: Any, wish: Wish) -> Result:
     """Attack images with one interpreter; arguments and errors as in `underfire.attack`."""
     classifier, (judge,) = system.classifier, system.interpreters.values()
     wanted = target_map_of(wish.target_map, classifier)
+    refuse_own([str(wish.target)], [wish.attack])
     cell = _cell(wish, judge, wanted)
     loaded = load_given(images, system, None if wish.at == INPUT else wish.save_as)
     if wish.at == FILE and loaded.rows and not loaded.files:

@@ -57,7 +57,9 @@ class Result:
         return len(self.records)
 
     def __getitem__(self, i: int) -> Result:
-        """Give the result of the image ``i``; IndexError where there is none."""
+        """Give the result of the image ``i``; IndexError where there is none, TypeError for a slice."""
+        if not isinstance(i, int):
+            raise TypeError(f"result[{i}]: give the number of one image; `for one in result` goes through all.")
         if not -len(self) <= i < len(self):
             raise IndexError(f"result[{i}]: it has {len(self)} images.")
         rows = [] if (row := self.row(i)) is None else [row]

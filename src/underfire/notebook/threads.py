@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 import underfire
+from underfire.core import UnderfireError
 
 LOOK = 0.1
 """Seconds that the machine is watched for."""
@@ -28,6 +29,8 @@ def at_most(threads: int | None) -> Iterator[None]:
     Args:
         threads: the number; None: as many as there are, but where these spin no more than there are free cores.
     """
+    if threads is not None and threads < 1:
+        raise UnderfireError(f"threads={threads}: give 1 or more.")
     before = torch.get_num_threads()
     wanted = threads or (min(before, free_cores(before)) if underfire.OPENMP_SPINS and before > 1 else before)
     if wanted != before:

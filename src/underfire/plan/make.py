@@ -11,6 +11,7 @@ from underfire import registry
 from underfire.core import Cell, Classifier, Defense, Interpreter, Job, TargetMap, UnderfireError, unknown
 from underfire.core.hashing import digest_of
 from underfire.core.place import local
+from underfire.core.precision import FULL, named_in
 from underfire.heads import kind_of
 from underfire.images.photos import Folder
 from underfire.metrics.verdict import Ruler
@@ -19,7 +20,7 @@ from underfire.plan.cost import FIRST_ORDER, Lane, batch_that_fits, bound_of, by
 from underfire.plan.device import devices
 from underfire.plan.files import check_files
 from underfire.plan.settings import AUTO, Settings
-from underfire.plan.targets import target_map_of, targets_of
+from underfire.plan.targets import refuse_own, target_map_of, targets_of
 from underfire.plan.units import Plan
 from underfire.plan.yardsticks import rulers_of, yardsticks_of
 from underfire.registry import VICTIMS, Victims
@@ -49,6 +50,9 @@ def make_plan(settings: Settings, victims: Victims = VICTIMS, earlier: Settings 
     registry.maker("executors", settings.executor)
     cells = tuple(cells_of(settings))
     notes = tuple(check_files(settings, cells))
+    refuse_own(targets_of(settings.target, planned.classifier), settings.attack)
+    for name in named_in(settings.precision or FULL):
+        registry.maker("interpreters", name)  # a name with a mistake would have no precision of its own
     settings = _filled(settings, planned, device, here)
     folder = Folder(settings.images, settings.limits)
     folder.refuse_results()

@@ -12,6 +12,7 @@ Every random choice depends on (seed, photo's digest) and on its purpose, never 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from underfire import core
@@ -69,8 +70,19 @@ def _found(value: str, root: Path | None) -> Path:
     return path
 
 
+OWN = "own"
+"""The rule by which each photo keeps its class."""
 DRAWN = ("random", "least-likely", "nearest", "own")
 """Rules that give each photo a target class of its own; 'own' is the class that it has, for noise that is no attack."""
+
+
+def refuse_own(targets: Iterable[str | int], attacks: Iterable[str]) -> None:
+    """Refuse attacks that would reach the class that a photo has already; noise, which wants no class, may have it."""
+    if OWN in targets and (aiming := sorted({name for name in attacks if name != "noise"})):
+        raise UnderfireError(
+            f"--target own: each photo has its class already, so '{', '.join(aiming)}' would reach it by nothing: "
+            "give another target, or attack with noise alone."
+        )
 
 
 def targets_of(word: str, classifier: Classifier) -> tuple[str | int, ...]:

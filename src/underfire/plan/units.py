@@ -25,6 +25,7 @@ from underfire.core import (
     evenly,
 )
 from underfire.core.hashing import digest_of, spell
+from underfire.core.precision import FULL
 from underfire.images import targets
 from underfire.metrics.yardstick_file import YardstickFile
 from underfire.plan.cost import UNIT_PASSES, Lane, by_device
@@ -39,6 +40,8 @@ TAPER = 16
 SCALE_PHOTOS = {"mask": 16}
 """Photos that clean maps are measured on, where not on all: a MASK map costs 900 F (method, section 5.5)."""
 CUT = 2
+SEARCH = 2
+"""Version of how a search computes in a precision other than float32."""
 """Version of the rule by which units are cut. It is part of the key."""
 
 
@@ -179,6 +182,8 @@ class Plan:
         }
         if self.job.rulers:
             content["rulers"] = {name: one.name for name, one in self.job.rulers.items()}
+        if self.job.precision != FULL:
+            content["search"] = SEARCH
         return digest_of(content)
 
     @cached_property

@@ -81,6 +81,8 @@ def smallest_or_fixed(kind: type[SmallestEps] | type[SmallestShift], most: float
             raise PydanticCustomError("smallest", f"the largest budget is named after the colon: {why}") from e
         if found < SMALLEST_BUDGET:
             raise PydanticCustomError("smallest", f"the largest budget that is tried is {SMALLEST_BUDGET} px or more")
+        if abs(found / SMALLEST_BUDGET - round(found / SMALLEST_BUDGET)) > 1e-6:
+            raise PydanticCustomError("smallest", "the largest shift is a whole number of tenths of a pixel")
         return found
 
     def write(value: Any) -> Any:

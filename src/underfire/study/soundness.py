@@ -62,4 +62,5 @@ def white_box(study: StudyResults, subject: SubjectResults) -> Check:
         return Check(TRANSFER, "no other classifier of the same classes is in this study", None)
     mine, theirs = (sum(pair[k] for pair in pairs) for k in (0, 1))
     said = f"{mine} of {len(pairs)} by its own gradient, {theirs} by pictures that were made on another classifier"
-    return Check(TRANSFER, said, mine > theirs if len(pairs) >= FEW else None)
+    tells = len(pairs) >= FEW and not mine == theirs == len(pairs)  # where both reach all, nothing is compared
+    return Check(TRANSFER, said, mine > theirs if tells else None)

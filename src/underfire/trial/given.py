@@ -32,7 +32,8 @@ def load_given(given: Any, system: System, save_as: str | None = None) -> Loaded
     Raises:
         UnderfireError: no images, or something else.
     """
-    single = isinstance(given, str | Path | Image.Image) or (isinstance(given, np.ndarray) and given.ndim <= 3)
+    single = isinstance(given, str | Path | Image.Image) or _is_named(given)
+    single |= isinstance(given, np.ndarray) and given.ndim <= 3
     images, classifier = [given] if single else given, system.classifier
     if not len(images):
         raise UnderfireError("There are no images to attack: give paths, arrays or a tensor.")
@@ -56,9 +57,14 @@ def _stacked(images: Sequence[Tensor]) -> Tensor:
     return torch.stack(tuple(images)) if len(min(shapes)) == 3 else torch.cat(tuple(images))
 
 
+def _is_named(one: Any) -> bool:
+    """Tell whether this is a name with the content of its file."""
+    return isinstance(one, tuple) and [type(part) for part in one] == [str, bytes]
+
+
 def _files(i: int, one: Any) -> list[tuple[str, bytes]]:
     """Read the files of one thing that was given: a folder has several."""
-    if isinstance(one, tuple) and [type(part) for part in one] == [str, bytes]:
+    if _is_named(one):
         return [one]
     if not isinstance(one, str | Path):
         return [(f"image-{i}.png", as_file(one, f"images[{i}]"))]

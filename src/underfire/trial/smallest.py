@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
-from underfire.core import Cell, Job, Resume, Shrinking
+from underfire.core import Cell, ImageErrors, Job, Resume, Shrinking
 from underfire.images import pixels
 from underfire.metrics.verdict import verdict
 from underfire.trial.batch import Batch, logits
@@ -84,7 +84,10 @@ def smallest(system: System, job: Job, cell: Cell, able: Batch, attacked: Attack
         for budget, rows in _by_middle(photos).items():
             smaller = replace(cell, attack=attack.within(budget, share))
             places = [photos[n].place for n in rows]
-            tried = _tried(system, job, smaller, able.select(torch.tensor(rows)), _joined(places), attacked)
+            try:
+                tried = _tried(system, job, smaller, able.select(torch.tensor(rows)), _joined(places), attacked)
+            except ImageErrors as e:  # its rows are those of the probe
+                raise ImageErrors({rows[n]: why for n, why in e.by_row.items()}) from e
             for n, (one, need, place) in zip(rows, tried, strict=True):
                 photos[n].passes += float(one.passes[0])
                 photos[n].steps += int(one.steps[0])

@@ -56,8 +56,8 @@ def search(
     again = None if resume is None else Resume(live.places or (), live.unit)
     if rescue is None:
         return Found(best.images, steps, best.extras, live.parts(), again)
-    lost = ~best.reached
-    if bool(lost.any()) and not live.stopped:
+    lost = ~best.reached & (not live.stopped)
+    if bool(lost.any()):
         live.select(lost[live.rows])
         live.begin(rescue.space)
         best.success = rescue.settings.success(with_map=False)

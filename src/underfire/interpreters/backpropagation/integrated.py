@@ -41,7 +41,8 @@ class IntegratedGradients(PointMap):
     ) -> None:
         super().__init__(classifier, steps)
         self.steps = steps
-        self.start, self.digest = baseline_of(baseline, square_side(classifier, self.name))
+        self.start, file = baseline_of(baseline, square_side(classifier, self.name))
+        self.digest = " ".join(filter(None, (PointMap.digest, file)))
 
     def points(self, x: Images) -> Points:
         """Make the points of the path, from the baseline to the image."""

@@ -50,7 +50,8 @@ class PointMap(ABC):
     """
 
     name: ClassVar[str]
-    digest = ""
+    digest = "draws 2"
+    """Version of what it draws: of its own noise, and of the attack's points."""
     family = "back-propagation"
     attack_options: ClassVar[Mapping[str, Any]]
     alone: ClassVar[bool] = False

@@ -58,7 +58,8 @@ class RemovalMap(ABC):
     """
 
     name: ClassVar[str]
-    digest = ""
+    digest = "draws 2"
+    """Version of what its attack draws."""
     family = "removal"
     attack_options: ClassVar[Mapping[str, Any]]
 

@@ -88,7 +88,7 @@ class RtsA(Rts):
 
     Args:
         classifier: one with a feature pyramid and a linear head.
-        weights: a file from `underfire train rts --adversarial` for this classifier; by default the packaged one.
+        weights: a file from `underfire train rts --adversarial doubt` for this classifier; by default the packaged one.
     """
 
     name = "rts-a"
