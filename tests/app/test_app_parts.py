@@ -115,8 +115,8 @@ def attacked(watcher: Any, **more: Any) -> Any:
 
 
 def test_a_watcher_changes_nothing_and_may_end_the_search() -> None:
-    plain, seen = attacked(False), Seen()
-    watched = attacked(seen)
+    plain, seen = attacked(False, rescue=False), Seen()
+    watched = attacked(seen, rescue=False)
     assert torch.equal(plain.images, watched.images)
     assert [r.passes for r in plain.records] == [r.passes for r in watched.records]
     assert [one.step for one in seen.glimpses] == list(range(len(seen.glimpses)))

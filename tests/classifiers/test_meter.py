@@ -148,7 +148,8 @@ def test_a_whole_search_is_counted_as_hooks_count_it(attack: str, blind: bool) -
     goal = goal_for(cam, x)
     maker: Any = pgd if attack == "pgd" else adv2
     # Easy to satisfy, so that images leave at different steps.
-    made = maker.make("fast", "cam", 8, steps=8, stop_confidence=0.9, stop_l1=1.0, check=3)
+    alone = {} if attack == "pgd" else {"rescue": False}
+    made = maker.make("fast", "cam", 8, steps=8, stop_confidence=0.9, stop_l1=1.0, check=3, **alone)
     with recounted(classifier) as recount, classifier.meter.counting(len(x)) as count:
         found = made.run(system, x, goal, range(5))
     spent = count.passes.tolist()

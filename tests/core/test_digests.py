@@ -104,9 +104,9 @@ def test_plans_and_units_are_named_as_ever(tmp_path: Path) -> None:
     plan = make_plan(Settings.parse(given))
     assert plan.digest == "33a5d714383211f6a34134672683404a0388365306ae6e53a13536d4d187ab35"
     assert [*(unit.name for unit in plan.units()), *(unit.name for unit in plan.scale_units())] == [
-        "000000-6a7292382cabca98",
-        "000001-edf2dbe49ffd0240",
-        "000002-1cb2e17c494a38a7",
+        "000000-5898d7a701a5b3d4",
+        "000001-b33b758bb3dabf5c",
+        "000002-970f1da6eef4206e",
     ]  # all four have packaged yardsticks, so nothing is measured for them
 
 

@@ -121,7 +121,7 @@ def test_hugging_faces_own_attention_is_the_one_that_is_seen() -> None:
 
 @pytest.mark.parametrize("name", ["rollout", "relevance"])
 def test_a_network_without_attention_is_refused(name: str) -> None:
-    with pytest.raises(UnsuitableError, match=r"'toy' has no attention.*gradcam"):
+    with pytest.raises(UnsuitableError, match=r"No attention .*'toy'.*gradcam"):
         registry.build_interpreter(name, toys.toy(), {})
 
 

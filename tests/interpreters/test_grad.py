@@ -81,7 +81,7 @@ def goal_of(classifier: TorchClassifier, grad: Grad, x: Tensor) -> Goal:
 def test_a_step_costs_seven_passes_and_a_check_three() -> None:
     classifier, x = kinked(), pictures(2, size=SIZE)
     grad = Grad(classifier)
-    attack = adv2.make("fast", "grad", 8, steps=4, warmup=0, check=2)
+    attack = adv2.make("fast", "grad", 8, steps=4, warmup=0, check=2, rescue=False)
     goal = goal_of(classifier, grad, x)
     with classifier.meter.counting(len(x)) as spent:
         attack.run(Victim(classifier, (grad,)), x, goal, [0, 0])

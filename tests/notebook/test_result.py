@@ -157,7 +157,7 @@ def test_a_bar_where_somebody_looks(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     monkeypatch.setattr(Progress, "update", noted)
     underfire.attack(toy(), "cam", [photo(1), photo(2)], steps=4)
     assert seen == []  # nobody sits before a test
-    underfire.attack(toy(), "cam", [photo(1), photo(2)], steps=4, progress=True)
+    underfire.attack(toy(), "cam", [photo(1), photo(2)], steps=4, rescue=False, progress=True)
     assert [step for step, _ in seen] == list(range(len(seen)))
     assert all(note.endswith("of 2 at their class") for _, note in seen)
 

@@ -19,7 +19,18 @@ from underfire.core import LEVELS, MismatchError, Photo, TargetMap, UnderfireErr
 from underfire.images import pixels, targets
 from underfire.plan.targets import target_map_of
 
-QUICK = ("--classifier", "toy", "--threads", "1", "--set", "pgd.steps=2", "--set", "adv2.steps=40")
+QUICK = (
+    "--classifier",
+    "toy",
+    "--threads",
+    "1",
+    "--set",
+    "pgd.steps=2",
+    "--set",
+    "adv2.steps=40",
+    "--set",
+    "adv2.rescue=false",
+)
 
 
 def photo_of(i: int) -> Photo:

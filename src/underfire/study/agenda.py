@@ -116,14 +116,16 @@ def _audits(study: Study, subject: ResolvedSubject, i: int, counts: Counts) -> I
         for eps in BUDGETS:
             if eps < study.eps:
                 yield audit("budget", f"eps{eps}", group, n, eps=eps, attack=("adv2",))
+    for n, group in _groups(names, counts.noise):
+        yield audit("noise", "noise", group, n, attack=("noise",), target="own")
+    if study.explanations:  # its control is that noise
+        return
     for n, group in _groups(names, counts.control):
         yield audit("control", "control", group, n, attack=("noise", "adv2-control"))
     for n, group in _groups(names, counts.rerun):
         yield audit("rerun", "rerun", group, n, batch_size=1)
-    for n, group in _groups(names, counts.noise):
-        yield audit("noise", "noise", group, n, attack=("noise",), target="own")
     for n, group in _groups(names, counts.main):
-        if "rts" in group and subject.has_trained and not study.explanations:
+        if "rts" in group and subject.has_trained:
             yield audit("trained", "trained", (TRAINED,), n, attack=("adv2",))
     yield from _checks(study, subject, i, counts.sanity)
 

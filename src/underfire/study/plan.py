@@ -73,14 +73,11 @@ EXPLANATIONS = Counts(
     random=0,
     budget={"default": 12, **dict.fromkeys(DEAR, 4)},
     noise=_24,
-    control=0,
-    rerun=0,
-    sanity=0,
 )
 """Counts of a study of explanations: a yardstick of an audit's own takes 19 photos."""
 _2: Count = {"default": 2, **dict.fromkeys(DEAR, 0), "rise": 1}
 _1: Count = {"default": 0, "cam": 1, "gradcam": 1, "grad": 1}
-QUICK_EXPLANATIONS = Counts(main=_2, bends=0, random=0, budget=_1, noise=_2, control=0, rerun=0, sanity=0)
+QUICK_EXPLANATIONS = Counts(main=_2, bends=0, random=0, budget=_1, noise=_2)
 """The same for a first look."""
 
 
