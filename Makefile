@@ -7,8 +7,9 @@ BIN := .venv/bin
 demo: .venv
 	$(BIN)/underfire run --images demo --out demo-out
 
+# On up to four cores, a file on one of them; each process computes with one thread, or they would wait for each other.
 test: .venv
-	$(BIN)/python -m pytest -m "not long"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not long" -n auto --maxprocesses 4 --dist loadfile
 
 test-long: .venv
 	$(BIN)/python -m pytest -m long
