@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Version of the columns; `store` reads older ones too."""
 NUMBERS_VERSION = 3
 """Version of what the numbers mean. It goes into the key of every unit: after a change all is measured anew."""

@@ -24,7 +24,7 @@ _LATER: dict[str, Any] = {
     **{"file_width": None, "file_height": None, "decoded_linf": None, "decoded_mean": None, "seen": None},
     **dict.fromkeys(("rescue", "alarm_expected", "alarm_bound", "smallest_eps", "smallest_shift", "smallest_by")),
 }
-"""Columns that came after version 4, or into version 5 itself, and what earlier rows have there."""
+"""Columns that came after version 4, and what earlier rows have there."""
 _ARROW: dict[Any, pa.DataType] = {
     str: pa.string(),
     int: pa.int64(),
