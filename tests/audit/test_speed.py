@@ -75,6 +75,10 @@ def test_not_what_gains_little(monkeypatch: pytest.MonkeyPatch) -> None:
     assert chosen(monkeypatch, 1.0, {"fp32": 1.0, "bf16-last": 0.9, "fp32-last": 1.5}).words == "fp32"
 
 
+def test_a_little_is_enough_for_what_does_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert chosen(monkeypatch, 1.0, {"fp32": 1.0, "bf16-last": 0.85, "fp32-last": 0.87}).words == "fp32-last"
+
+
 def test_a_short_audit_is_not_measured_for(monkeypatch: pytest.MonkeyPatch) -> None:
     choice = chosen(monkeypatch, 1.0, FAST, passes=100)
     assert choice.words == "fp32" and "too little to measure for" in choice.facts["why"]
