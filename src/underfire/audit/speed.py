@@ -41,7 +41,7 @@ KEPT, LOSS = 0.5, 0.05
 GAIN = 1.25
 """Speed-up from which on another precision is worth it: less is the machine's mood."""
 SAME, LITTLE = 0.99, 1.1
-"""Share of the descent from which on another precision does the same, and the speed-up that is then worth it."""
+"""Share of the descent from which on another layout of float32 does the same, and the speed-up that it then needs."""
 SHORTEST = 60.0
 """Seconds at most in float32 up to which an audit keeps it: measuring would cost more than it saves."""
 PHOTOS, ROUNDS = 2, 2
@@ -174,7 +174,7 @@ class _Timing:
             kept = found[FULL].kept(found[word]) if word in found else 0.0
             gain = found[FULL].seconds / found[word].seconds if word in found else 0.0
             self.facts[f"{name}, {word}"] = f"{gain:.2f} times as fast, {kept:.0%} of the descent"
-            if kept >= KEPT and gain >= (LITTLE if kept >= SAME else GAIN) and gain > gained:
+            if kept >= KEPT and gain >= (LITTLE if word.startswith(FULL) and kept >= SAME else GAIN) and gain > gained:
                 best, gained = word, gain
         return best
 
