@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 import uvicorn
 
 from support.audits import audit_of
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
     from underfire.classifiers.base import TorchClassifier
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Compute with the app’s one thread, whatever other tests have left: more of them sum in another order."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
