@@ -19,6 +19,7 @@ from underfire.core.watch import Glimpse
 from underfire.heads import head_of
 from underfire.images import pixels
 from underfire.images.overlay import over, uri
+from underfire.report.text import first_name
 
 EVERY = 0.2
 """Seconds from one frame to the next, at least."""
@@ -141,4 +142,4 @@ def bars(classifier: Any, glimpse: Glimpse) -> list[tuple[str, float, str]]:
     order = [k for k in p.argsort(descending=True).tolist() if k not in (own, wanted)][:OTHERS]
     names = classifier.classes.names
     roles = {wanted: "wanted", own: "own"}
-    return [(names[k].split(",")[0], float(p[k]), roles.get(k, "")) for k in (wanted, own, *order)]
+    return [(first_name(names[k]), float(p[k]), roles.get(k, "")) for k in (wanted, own, *order)]

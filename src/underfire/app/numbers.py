@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from underfire.app.outcome import Forging
 from underfire.core import WON
-from underfire.report.text import count, number, percent, pretty
+from underfire.report.text import count, first_name, number, percent, pretty
 
 
 @dataclass(frozen=True)
@@ -103,4 +103,4 @@ def _cost(made: Forging) -> Iterator[Said]:
 
 
 def _first(name: str | None) -> str:
-    return (name or "?").split(",")[0]
+    return first_name(name or "?")

@@ -16,8 +16,8 @@ from underfire.app.live import LiveView
 from underfire.core import Record, UnderfireError
 from underfire.images import maps as map_measures
 from underfire.images import pixels
-from underfire.images.formats import decode_upright
-from underfire.images.overlay import over
+from underfire.images.formats import decode_upright, picture, suffix_of
+from underfire.images.overlay import magnified, over
 from underfire.interpreters.checked import explain
 from underfire.metrics import packaged
 from underfire.metrics.verdict import MapVerdict
@@ -124,7 +124,7 @@ def _drawn(forgery: Forgery, result: Result, seconds: float, watching: float) ->
     clean, after = (pixels.to_levels(x)[0] for x in (result.clean, result.images))
     before = decode_upright(forgery.given.content) if record.at == "file" else clean
     whole = decode_upright(file)
-    change, factor = _change(before, whole) if before.shape == whole.shape else _change(clean, after)
+    change, factor = magnified(before, whole) if before.shape == whole.shape else magnified(clean, after)
     pictures = {
         "before": jpeg(_small(before, LARGEST), 92),
         "after": jpeg(_small(whole, LARGEST), 92),
@@ -135,20 +135,13 @@ def _drawn(forgery: Forgery, result: Result, seconds: float, watching: float) ->
         "seen-after": jpeg(_small(after, SMALL), 92),
     }
     others = tuple(_looked(forgery, name, result) for name in wish.others if name != wish.interpreter)
-    suffix = {"jpeg": ".jpg", "webp": ".webp"}.get((record.saved_as or "png").partition(":")[0], ".png")
+    suffix = suffix_of(record.saved_as)
     return Forging(record, result.verdicts[0], file, suffix, pictures, factor, others, seconds, watching)
-
-
-def _change(before: Any, after: Any) -> tuple[Any, int]:
-    """Draw the change of a picture around mid-grey, magnified by the largest whole number that fits."""
-    delta = after.astype(np.int16) - before
-    factor = max(1, 127 // max(1, int(np.abs(delta).max())))
-    return np.clip(128 + factor * delta, 0, 255).astype(np.uint8), factor
 
 
 def _small(levels: Any, side: int) -> Image.Image:
     """Make a Pillow image of levels (H, W, C), as small as the page shows it."""
-    image = Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels)
+    image = picture(levels)
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     return image
 

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from underfire.core import BusyError, NotFoundError, UnderfireError
-from underfire.report.text import count, number, percent, pretty
+from underfire.report.text import count, first_name, number, percent, pretty
 
 HERE = Path(__file__).parent
 Answer = Callable[[Request], Awaitable[Response]]
@@ -31,7 +31,7 @@ def _environment() -> Environment:
 
 
 def _first(name: str | None) -> str:
-    return (name or "–").split(",")[0]
+    return first_name(name or "–")
 
 
 def fill(template: str, **data: Any) -> str:

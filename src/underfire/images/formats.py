@@ -33,6 +33,8 @@ FORMATS = {
     "WEBP": (".webp",),
 }
 """Pillow's name of a format -> suffixes of its files."""
+SAVED = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp"}
+"""Pillow's name of a format that pictures are saved in -> the suffix of our files."""
 OTHERS = frozenset(
     {".ai", ".arw", ".cr2", ".cr3", ".cur", ".dcm", ".dds", ".dib", ".dng", ".emf", ".eps", ".exr", ".fits", ".hdr"}
     | {".icns", ".ico", ".jxl", ".jxr", ".nef", ".orf", ".pcx", ".psd", ".raf", ".raw", ".rw2", ".sgi", ".svg", ".tga"}
@@ -88,3 +90,8 @@ def decode_upright(content: bytes) -> NDArray[np.uint8]:
         with opened(content) as image:
             image.load()
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+
+
+def suffix_of(saved_as: str | None) -> str:
+    """Give the ending of the name of a file that was saved as 'png', 'jpeg:90', 'webp'; None: the PNG of an input."""
+    return SAVED.get((saved_as or "png").partition(":")[0].upper(), SAVED["PNG"])

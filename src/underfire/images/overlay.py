@@ -34,10 +34,16 @@ def difference(clean: Pixels, after: Pixels, side: int = SIDE) -> tuple[str | No
     """
     if clean.shape != after.shape:
         return None, 1
+    change, factor = magnified(clean, after)
+    # Noise compresses badly: at a higher quality these would outweigh all the other pictures.
+    return uri(change, 50, side), factor
+
+
+def magnified(clean: Pixels, after: Pixels) -> tuple[Pixels, int]:
+    """Draw the same change as levels (H, W, C), and tell its number; the images have one size."""
     delta = after.astype(np.int16) - clean
     factor = max(1, 127 // max(1, int(np.abs(delta).max())))
-    # Noise compresses badly: at a higher quality these would outweigh all the other pictures.
-    return uri(np.clip(128 + factor * delta, 0, 255).astype(np.uint8), 50, side), factor
+    return np.clip(128 + factor * delta, 0, 255).astype(np.uint8), factor
 
 
 def overlay(image: Pixels | None, m: NDArray[np.float32] | None) -> str | None:

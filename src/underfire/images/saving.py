@@ -17,7 +17,7 @@ from PIL import Image, JpegImagePlugin
 from PIL.PngImagePlugin import PngInfo
 
 from underfire.core import Limits, UnderfireError, unknown
-from underfire.images.formats import opened
+from underfire.images.formats import SAVED, opened
 from underfire.images.pixels import FORGED, JPEG_QUALITY, PNG_COMPRESSION, SOFTWARE, decode
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ FORMATS = ("png", "jpeg", "webp", "same")
 """Words of --save-as."""
 QUALITY = {"jpeg": JPEG_QUALITY, "webp": 80}
 """Quality where the user gives none."""
-SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp"}
 ORIENTATION = 0x0112
 """The EXIF tag that says how a picture is to be turned."""
 _TURNED = {
@@ -78,7 +77,7 @@ class Saver:
     @property
     def suffix(self) -> str:
         """The ending of the file's name."""
-        return SUFFIXES[self.format]
+        return SAVED[self.format]
 
     def save(self, pixels: NDArray[np.uint8], forged: str | None = None) -> bytes:
         """Encode upright RGB pixels (h, w, 3); equal pixels give equal bytes.

@@ -18,6 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from underfire.core import Record, UnderfireError
 from underfire.core.files import write_whole
 from underfire.images import pixels
+from underfire.images.formats import suffix_of
 from underfire.images.overlay import difference, over, uri
 from underfire.metrics.verdict import MapVerdict
 from underfire.report.text import count, number, percent, pretty
@@ -123,8 +124,7 @@ def save(result: Result, folder: Path) -> Path:
             if row is None:
                 continue
             name = f"{i:03d}-{re.sub(r'[^A-Za-z0-9._-]+', '-', PurePath(record.image).stem)[:60]}"
-            ending = {"jpeg": "jpg", "webp": "webp"}.get((record.saved_as or "png").partition(":")[0], "png")
-            (folder / f"{name}-forged.{ending}").write_bytes(result.files[row])
+            (folder / f"{name}-forged{suffix_of(record.saved_as)}").write_bytes(result.files[row])
             result.overlay(i, clean=True).save(folder / f"{name}-map-before.png")
             result.overlay(i).save(folder / f"{name}-map-after.png")
         pq.write_table(result.to_table(), folder / "results.parquet")

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from underfire.attacks.search import Ball, Schedule
-from underfire.core import Images, Labels, PerImage, evenly
+from underfire.core import Images, Labels, PerImage
 from underfire.images.maps import l1
 from underfire.interpreters.rts.net import MaskNet
 from underfire.interpreters.rts.rts import RtsAid, maps_of
@@ -28,7 +28,7 @@ from underfire.train.loop import EpochResult
 from underfire.train.photos import LabelledPhoto, Photos, seed_of
 from underfire.train.rts import EPOCH_THRESHOLDS, RtsTask
 from underfire.train.settings import AidSettings
-from underfire.train.teacher import Teacher, resplit
+from underfire.train.teacher import Teacher, resplit, set_apart
 
 JUDGED = 32
 """Photos that choose the epoch: neither learnt from nor among those of the final figures."""
@@ -60,10 +60,8 @@ class AidTask:
     ) -> None:
         self.photos, self.classifier, self.settings, self.teacher = photos, photos.classifier, settings, teacher
         labelled = resplit(labelled, teacher.validation)
-        train = [p for p in labelled if not p.validation]
-        self.judged = evenly(train, max(1, min(JUDGED, len(train) // 4)))
-        judged = {p.photo.sha256 for p in self.judged}
-        self.rts = RtsTask(photos, [p for p in labelled if p.photo.sha256 not in judged], settings)
+        self.judged, others = set_apart(labelled, JUDGED)
+        self.rts = RtsTask(photos, others, settings)
         self.rts.net.load_state_dict(teacher.net.state_dict())
         self.net: MaskNet = self.rts.net
         self.optimizer: torch.optim.Optimizer = self.rts.optimizer

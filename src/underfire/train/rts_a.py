@@ -38,7 +38,7 @@ from underfire.train.loop import EpochResult, descend
 from underfire.train.photos import LabelledPhoto, Photos
 from underfire.train.rts import EPOCH_THRESHOLDS
 from underfire.train.settings import AdversarialSettings
-from underfire.train.teacher import Teacher, resplit
+from underfire.train.teacher import Teacher, resplit, set_apart
 
 JUDGED = 64
 """Photos that the doubt is lowered by after each epoch, neither learnt from nor among those of the final figures."""
@@ -103,9 +103,8 @@ class AdversarialTask:
         # Only classes that are shown too: one that is only ever forged would teach that it never is there.
         self.classes = sorted({p.label for p in train})
         self.steps = max(1, round(settings.share * -(-len(train) // settings.batch_size)))
-        self.judged = evenly(train, max(1, min(JUDGED, len(train) // 4)))
-        judged = {p.photo.sha256 for p in self.judged}
-        self.train: Sequence[LabelledPhoto] = [p for p in train if p.photo.sha256 not in judged]
+        self.judged, others = set_apart(labelled, JUDGED)
+        self.train: Sequence[LabelledPhoto] = [p for p in others if not p.validation]
         self.net = doubting(teacher.net, settings.seed).to(self.classifier.head.device)
         self.average: MaskNet | None = None
         self.optimizer = optimizer_of(doubt_of(self.net), settings.rate)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from underfire.core import Classifier, MismatchError
+from underfire.core import Classifier, MismatchError, evenly
 from underfire.core.hashing import digest_of
 from underfire.interpreters.rts.card import find, load, read_card
 from underfire.interpreters.rts.net import MaskNet
@@ -46,6 +46,22 @@ def load_teacher(classifier: Classifier, plain: str | None) -> Teacher:
     path = find(classifier, plain)
     card = read_card(path)
     return Teacher(load(path).to(classifier.head.device), card.threshold, card.validation, digest_of(path))
+
+
+def set_apart(labelled: Sequence[LabelledPhoto], most: int) -> tuple[list[LabelledPhoto], list[LabelledPhoto]]:
+    """Take photos out of those that teach, by whose forgeries a training is judged.
+
+    Args:
+        labelled: photos, split.
+        most: photos that judge, at most; no more than a quarter of those that teach.
+
+    Returns:
+        Those that judge, and all others.
+    """
+    train = [p for p in labelled if not p.validation]
+    judged = evenly(train, max(1, min(most, len(train) // 4)))
+    known = {p.photo.sha256 for p in judged}
+    return list(judged), [p for p in labelled if p.photo.sha256 not in known]
 
 
 def resplit(labelled: Sequence[LabelledPhoto], held: Collection[str]) -> list[LabelledPhoto]:
