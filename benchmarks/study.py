@@ -1,4 +1,4 @@
-"""The audits of study.yaml; what is finished is kept in results/study/ and never done again.
+"""The audits of study.yaml, or of --study NAME.yaml; what is finished is kept in results/study/ and never done again.
 
     python benchmarks/study.py --list                                      the audits, and how many units are there
     python benchmarks/study.py --forge --processes 14 --device cuda        all units that are missing, the most
@@ -11,6 +11,9 @@
 Units are those of a plan for the CPU, wherever they are computed: a part is the same part. --forge goes on with the
 judgements across audits when all main audits are done; a time limit costs what is not finished, nothing else.
 --shared says where data/ and models/ are, --kept where parts go to.
+
+study.yaml is of ImageNet photos, study-128px.yaml of the networks that stand in for ImageNet's: two pages, since their
+cells are never set beside each other.
 
 Records are kept and pictures are not, since they are of photos that are not ours. A main audit's pictures are what
 others judge, so its records count only together with these judgements.
@@ -51,7 +54,7 @@ from study_tables import write_tables  # isort: skip
 
 HERE = Path(__file__).parent
 KEPT = HERE / "results/study"
-PAGE = HERE.parent / "docs/results/study.html"
+PAGES = HERE.parent / "docs/results"
 WORK = Path(tempfile.gettempdir()) / "underfire-benchmark-study"
 YARDSTICKS = HERE / "yardsticks"
 """CLASSIFIER.INTERPRETER.json of the networks that have no packaged one: yardsticks.sh makes them."""
@@ -62,6 +65,7 @@ ORDER = ("main", "control", "random", "sanity", "budget", "bends", "trained", "r
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="*", metavar="FOLDER", help="an audit's; default: the whole study")
+    parser.add_argument("--study", default="study", help="study (default) or study-128px")
     parser.add_argument("--list", action="store_true", help="show what is there")
     parser.add_argument("--page", action="store_true", help="write the page of what is there, and compute nothing")
     parser.add_argument("--forge", action="store_true", help="do units, and write no page")
@@ -71,7 +75,7 @@ def main() -> None:
     parser.add_argument("--yardsticks", type=Path, default=YARDSTICKS, help="folder of the networks' yardsticks")
     parser.add_argument("--kept", type=Path, default=KEPT, help="folder of the parts")
     given = parser.parse_args()
-    plan = (HERE / "study.yaml").read_text(encoding="utf-8").replace("../shared", str(given.shared))
+    plan = (HERE / f"{given.study}.yaml").read_text(encoding="utf-8").replace("../shared", str(given.shared))
     study = Study.parse(with_yardsticks(yaml.safe_load(plan), given.yardsticks) | {"device": "cpu"})
     agenda = make_agenda(study)
     if given.folders:
@@ -86,15 +90,12 @@ def main() -> None:
     if given.list:
         show(planned, given.kept)
     elif given.page:
-        page(agenda, planned)
+        page(agenda, planned, given.study)
     elif given.forge:
         forge(planned, given.kept, given.processes, given.device)
     else:
         show_study(study, WORK, samples=0)
-        PAGE.parent.mkdir(exist_ok=True)
-        # Without links to folders that are not beside it.
-        PAGE.write_text(render(load(WORK), samples=0), encoding="utf-8")
-        write_tables(WORK, PAGE.parent / "README.md")
+        write_page(given.study)
         for one in planned:
             keep(one.audit.folder, given.kept)
 
@@ -133,13 +134,18 @@ def begin(planned: Sequence[PlannedAudit], stack: contextlib.ExitStack) -> None:
             store.write("plan.yaml", one.plan.dump().encode())
 
 
-def page(agenda: Agenda, planned: Sequence[PlannedAudit]) -> None:
+def page(agenda: Agenda, planned: Sequence[PlannedAudit], name: str) -> None:
     """Write the page and the tables of what is there; the page says what is not finished."""
     with contextlib.ExitStack() as stack:
         begin(planned, stack)
     StudyLog(agenda, planned, WORK)
-    PAGE.write_text(render(load(WORK), samples=0), encoding="utf-8")  # no links: the folders are not beside it
-    write_tables(WORK, PAGE.parent / "README.md")
+    write_page(name)
+
+
+def write_page(name: str) -> None:
+    """Write the page, without links to folders that are not beside it, and the tables."""
+    (PAGES / f"{name}.html").write_text(render(load(WORK), samples=0), encoding="utf-8")
+    write_tables(WORK, PAGES / "README.md", name)
 
 
 def missing(planned: Sequence[PlannedAudit]) -> Iterator[tuple[Unit, str]]:

@@ -21,15 +21,18 @@ from underfire.study.results import StudyResults, SubjectResults
 from underfire.study.soundness import soundness
 from underfire.study.verdicts import findings
 
-BEGIN, END = "<!-- numbers: written by benchmarks/study.py -->", "<!-- end of numbers -->"
+BEGIN, END = "<!-- numbers of {}: written by benchmarks/study.py -->", "<!-- end of numbers -->"
 NONE = "–"
 
 
-def write_tables(out: Path, page: Path) -> None:
-    """Replace what stands between the marks of a page."""
-    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+def write_tables(out: Path, page: Path, name: str) -> None:
+    """Replace what stands between the marks of a study on a page."""
+    begin = BEGIN.format(name)
+    before, found, rest = page.read_text(encoding="utf-8").partition(begin)
+    if not found:
+        raise SystemExit(f"{page} has no line {begin}")
     _, _, after = rest.partition(END)
-    page.write_text(f"{before}{BEGIN}\n\n{tables(results.load(out))}\n{END}{after}", encoding="utf-8")
+    page.write_text(f"{before}{begin}\n\n{tables(results.load(out))}\n{END}{after}", encoding="utf-8")
 
 
 def tables(study: StudyResults) -> str:
