@@ -51,11 +51,11 @@ def budgets(rows: Sequence[Mapping[str, Any]], photos: Sequence[str] | None) -> 
         (budget, rate([one is not None and one <= budget for one in found], photos))
         for budget in sorted({one for one in found if one is not None})
     )
-    return Budgets(kind, PX if bent else LEVELS, _quartiles(found), curve, lost, len(missed) - lost)
+    return Budgets(kind, PX if bent else LEVELS, quartiles(found), curve, lost, len(missed) - lost)
 
 
-def _quartiles(found: Sequence[float | None]) -> tuple[float | None, float | None, float | None]:
-    """Give the smallest budgets that forge a quarter, a half and three quarters of the photos."""
+def quartiles(found: Sequence[float | None]) -> tuple[float | None, float | None, float | None]:
+    """Give the smallest budgets that forge a quarter, a half and three quarters of the photos; None: more."""
     known: list[float | None] = [*sorted(one for one in found if one is not None)]
     known += [None] * (len(found) - len(known))
     first, middle, third = (known[min(len(known) - 1, max(0, _up(q * len(known)) - 1))] for q in (0.25, 0.5, 0.75))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from underfire.metrics.estimate import Estimate, rate
+from underfire.metrics.smallest import quartiles
 from underfire.metrics.verdict import OLD
 from underfire.study.numbers import Distance, Effectiveness, average, effectiveness_of
 from underfire.study.results import Row, SubjectResults, on_photos
@@ -29,6 +31,17 @@ class Budget:
     def count(self, eps: int | None) -> int:
         """Count the photos whose smallest ε is this one."""
         return sum(found == eps for found in self.smallest.values())
+
+    @property
+    def quartiles(self) -> tuple[float | None, float | None, float | None]:
+        """The smallest of these ε that forges a quarter, a half and three quarters of the photos; None: more."""
+        return quartiles([*self.smallest.values()])
+
+    @property
+    def curve(self) -> list[tuple[float, Estimate]]:
+        """The share of photos that need no more than each ε, with its interval."""
+        needed = self.smallest.values()
+        return [(eps, rate([one is not None and one <= eps for one in needed])) for eps in self.cells]
 
 
 def budget(subject: SubjectResults, interpreter: str) -> Budget | None:

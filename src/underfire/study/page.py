@@ -10,13 +10,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from underfire.core import IOU_THRESHOLDS
-from underfire.report.charts import Axis, overlap
+from underfire.metrics.smallest import LEVELS
+from underfire.report.charts import COLOURS, Axis, overlap, within
 from underfire.report.dots import LOG_L1, UNIT, Group, dots
 from underfire.report.html import fill, write
 from underfire.report.published import printed, published
+from underfire.report.text import budget as level
 from underfire.report.text import number, pretty
 from underfire.study import matrix, numbers, panels, results, verdicts
+from underfire.study.budget import Budget
 from underfire.study.budget import budget as budget_of
 from underfire.study.controls import controls as controls_of
 from underfire.study.expectations import DIAGONAL, expectations
@@ -186,7 +191,18 @@ def budget(study: StudyResults) -> dict[str, Any]:
         for name in subject.interpreters
         if (found := budget_of(subject, name)) is not None
     ]
-    return {"tables": tables} if tables else {}
+    of = [(subject, [one for its, one in tables if its is subject]) for subject in study.subjects]
+    plots = [(subject, *_within(subject, mine, f"smallest{n}")) for n, (subject, mine) in enumerate(of) if mine]
+    return {"tables": tables, "plots": plots} if tables else {}
+
+
+def _within(subject: SubjectResults, budgets: Sequence[Budget], key: str) -> tuple[Markup, list[tuple[str, int]]]:
+    """Draw what share of the photos each ε forges, and name the curves."""
+    told = "; ".join(f"{pretty(one.interpreter)}: median {level(one.quartiles[1])}" for one in budgets)
+    curves = [(one.curve, i % COLOURS) for i, one in enumerate(budgets)]
+    about = f"Share of photos forged within ε on {subject.name}. {told}"
+    keys = [(pretty(one.interpreter), i % COLOURS) for i, one in enumerate(budgets)]
+    return within(curves, LEVELS, key, about), keys
 
 
 def findings(study: StudyResults) -> dict[str, Any]:
