@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -94,6 +93,8 @@ __all__ = [
 
 
 def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 (it takes longer than all else here)
+
     try:
         return version("underfire")
     except PackageNotFoundError:  # a source tree that is not installed

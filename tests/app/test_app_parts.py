@@ -6,17 +6,26 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import underfire
 from support.audits import audit_of, put
+from support.e2e import photo
 from support.toys import pictures, toy
-from underfire.app import browse
+from underfire.app import browse, recipe
+from underfire.app.album import Given
 from underfire.app.browse import PAGE, Query, Shelf
+from underfire.app.forgery import Forgery
+from underfire.app.form import Form
 from underfire.app.line import LONGEST, Queue
 from underfire.app.live import Abandoned, Frame, LiveView
-from underfire.core import BusyError, UnderfireError
+from underfire.app.networks import Networks
+from underfire.app.outcome import forged
+from underfire.core import BusyError, ClassifierOptions, UnderfireError
+from underfire.images import formats, pixels
 from underfire.interpreters.cam import Cam
 from underfire.store import Store, open_results
 
@@ -180,3 +189,30 @@ def test_a_search_that_nobody_waits_for_is_left() -> None:
 def test_no_audit_is_told(tmp_path: Path) -> None:
     with pytest.raises(UnderfireError, match=r"plan\.yaml"):
         Shelf(tmp_path)
+
+
+class GreyNet(nn.Module):
+    """A grey network of three classes, for inputs of any size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 6, 3, stride=2)
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(self.first(x).relu().mean((2, 3)))
+        return logits
+
+
+@pytest.mark.parametrize("save_as", ["png", "jpeg"])
+def test_a_grey_network_that_is_not_square_gets_whole_files(save_as: str) -> None:
+    classifier = underfire.wrap(GreyNet().eval(), input_size=(24, 40), channels=1, mean=0.5, std=0.25, name="grey")
+    networks = Networks("grey", ClassifierOptions(), "cpu")
+    networks._built["grey"] = classifier
+    given = Given("", "a.png", pixels.encode_png(np.asarray(photo(3))), b"")
+    fields = {"photo": "p", "classifier": "grey", "interpreter": "cam", "attack": "pgd", "save_as": save_as}
+    made = forged(Forgery(Form.parse(fields), given, networks))
+    assert (made.record.at, made.record.error) == ("file", None)
+    assert formats.decode_upright(made.file).shape == np.asarray(photo(3)).shape
+    assert set(made.pictures) >= {"before", "after", "change", "map-before", "map-after"}
+    assert "--at input" not in recipe.command(Form.parse(fields), "a.png", 1, ClassifierOptions())

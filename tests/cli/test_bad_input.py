@@ -325,7 +325,8 @@ def test_after_a_photo_changed_the_advice_is_not_what_was_just_refused(tmp_path:
 
 def test_limits_are_another_plan_and_otherwise_change_no_key(tmp_path: Path) -> None:
     from underfire.audit.folder import default_out
-    from underfire.plan.settings import Settings, key_settings
+    from underfire.plan.keys import key_settings
+    from underfire.plan.settings import Settings
 
     plain, raised = Settings(images="demo"), Settings(images="demo", max_megapixels=200)
     assert "max_megapixels" not in key_settings(plain)

@@ -14,8 +14,9 @@ from support.e2e import photos, records, underfire
 from support.study import TOY, agenda, audit, noted, put
 from underfire.core import Record
 from underfire.study import explanations, families, results
+from underfire.study.counts import EXPLANATIONS, QUICK_EXPLANATIONS
 from underfire.study.explanations_page import render
-from underfire.study.plan import EXPLANATIONS, QUICK_EXPLANATIONS, Study, asked, default_out
+from underfire.study.plan import Study, asked, default_out
 
 FEW: dict[str, Any] = {"main": 2, "bends": 0, "random": 0, "budget": {"default": 1, "grad": 0}, "noise": 2}
 

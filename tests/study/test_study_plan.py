@@ -18,7 +18,8 @@ from underfire.metrics.yardstick_file import YardstickFile
 from underfire.plan.settings import Settings
 from underfire.study import plan as study
 from underfire.study.agenda import make_agenda
-from underfire.study.plan import Counts, Study, Subject
+from underfire.study.counts import QUICK, Counts
+from underfire.study.plan import Study, Subject
 from underfire.study.results import INTERPRETERS
 
 
@@ -73,11 +74,11 @@ def test_the_papers_counts_are_the_default_and_quick_bends_nothing_under_mask() 
     counts = Counts()
     assert (counts.main, counts.bends) == ({"default": 24, "mask": 12}, {"default": 8, "mask": 2})
     assert (counts.random, counts.budget) == ({"default": 8, "mask": 4}, 12)
-    assert study.QUICK.bends == {"default": 2, "mask": 0}
-    assert study.QUICK.main == {"default": 2, "mask": 1}
+    assert QUICK.bends == {"default": 2, "mask": 0}
+    assert QUICK.main == {"default": 2, "mask": 1}
     asked = study.asked(None, {"seed": 3}, quick=True)
     assert asked.classifiers == (Subject(),)
-    assert (asked.seed, asked.photos) == (3, study.QUICK)
+    assert (asked.seed, asked.photos) == (3, QUICK)
 
 
 def test_what_does_not_fit_is_left_out_and_said_unless_it_was_named() -> None:
@@ -150,7 +151,7 @@ FULL: dict[str, Any] = {
         ({}, "dcbfa095"),
         ({"classifiers": [{"images": "photos"}]}, "6122cbb7"),
         ({"classifiers": [{"images": "photos", "precision": "auto"}]}, "e8333bbd"),
-        ({"photos": study.QUICK, "workers": 3, "device": "cpu"}, "8198483b"),
+        ({"photos": QUICK, "workers": 3, "device": "cpu"}, "8198483b"),
         ({"classifiers": [FULL, {"classifier": "toy"}], "preset": "paper", "eps": "4", "threads": 1}, "9476e59b"),
     ],
 )

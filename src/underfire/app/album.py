@@ -45,7 +45,7 @@ class Album:
 
     def __init__(self) -> None:
         self._photos: dict[str, Given] = {}
-        self._lock = threading.Lock()
+        self._lock, self._decoding = threading.Lock(), threading.Lock()
 
     def add(self, name: str, content: bytes) -> Given:
         """Take a photo.
@@ -56,8 +56,9 @@ class Album:
         name = clean_name(name)
         if len(content) > LIMITS.bytes:
             raise UnderfireError(too_large(name))
-        photo = pixels.decode(content, name, LIMITS)
-        photo.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+        with self._decoding:  # one at a time: a photo's pixels are many times its file
+            photo = pixels.decode(content, name, LIMITS)
+            photo.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
         given = Given(secrets.token_urlsafe(16), name, content, jpeg(photo))
         with self._lock:
             self._photos[given.key] = given

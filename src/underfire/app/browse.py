@@ -43,6 +43,7 @@ class Query:
     """What somebody wants to see of the table; it is the query of the page's address.
 
     Args:
+        audit: folder of an audit of a study; '' where there is only one.
         q: text in the photo's path or in a class.
         attack, interpreter: names; '' for all.
         outcome: one of `OUTCOMES`; '' for all.
@@ -51,6 +52,7 @@ class Query:
         page: from 1.
     """
 
+    audit: str = ""
     q: str = ""
     attack: str = ""
     interpreter: str = ""
@@ -120,6 +122,11 @@ class Shelf:
         self._lock = threading.Lock()
 
     @property
+    def rulers(self) -> Mapping[str, Ruler]:
+        """What the maps of the table are judged with."""
+        return self._rulers
+
+    @property
     def planned(self) -> int | None:
         """Units that the plan has; None where it does not say."""
         resolved = self.plan.get("resolved")
@@ -181,6 +188,10 @@ class Shelf:
         page = min(query.page, pages)
         rows = found.take(index.slice((page - 1) * PAGE, PAGE)).to_pylist()
         return Part(rows, len(found), len(table), pages, page)
+
+    def state(self) -> dict[str, Any]:
+        """Say how far the audit is; errors as in `table`."""
+        return {"rows": len(self.table()), "units": self.units, "planned": self.planned}
 
     def photo(self, image: str) -> list[dict[str, Any]]:
         """List all rows of a photo; errors as in `table`."""

@@ -17,7 +17,8 @@ from underfire.app.album import LIMITS, Given, clean_name, too_large
 from underfire.app.checking import Answer, Checking
 from underfire.app.line import Queue
 from underfire.app.networks import Networks
-from underfire.app.pages import body, fill, page, told
+from underfire.app.pages import fill, page, told
+from underfire.app.uploads import sent
 from underfire.core import NotFoundError, UnderfireError
 
 LARGEST_ALARM = 4_000_000
@@ -80,12 +81,11 @@ class CheckPages:
     async def give(self, request: Request) -> Response:
         """Take the file of an alarm."""
         name = clean_name(request.query_params.get("name", "alarm.json"))
-        content = await body(request, LARGEST_ALARM, f"'{name}' is too large for the file of an alarm.")
         if len(self.alarms) >= MOST_ALARMS:
             raise UnderfireError(f"{MOST_ALARMS} alarms are here already: start the app again.")
-        folder = Path(tempfile.mkdtemp(dir=self._own.name))
-        path = folder / "alarm.json"
-        path.write_bytes(content)
+        path = Path(tempfile.mkdtemp(dir=self._own.name)) / "alarm.json"
+        async with sent(request, LARGEST_ALARM, f"'{name}' is too large for the file of an alarm.") as content:
+            path.write_bytes(content)
         try:
             key = await run_in_threadpool(self._know, path, name)
         except UnderfireError as e:
@@ -96,13 +96,13 @@ class CheckPages:
     async def check(self, request: Request) -> Response:
         """Check a file: it is the body; its name and the alarm are in the address."""
         name = clean_name(request.query_params.get("name", "photo"))
-        content = await body(request, LIMITS.bytes, too_large(name))
         key = request.query_params.get("alarm", "")
         if key not in self.alarms:
             raise NotFoundError("Choose an alarm first.")
-        task = Checking(Given("", name, content, b""), self.alarms[key].path, self.networks)
-        self.line.put(task)
-        answer = await run_in_threadpool(task.wait)
+        async with sent(request, LIMITS.bytes, too_large(name)) as content:
+            task = Checking(Given("", name, content, b""), self.alarms[key].path, self.networks)
+            self.line.put(task)
+            answer = await run_in_threadpool(task.wait)
         return HTMLResponse(self._answered(answer, name, key))
 
     def _answered(self, answer: Answer, name: str, key: str) -> str:

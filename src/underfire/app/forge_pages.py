@@ -18,7 +18,8 @@ from underfire.app.forgery import Forgery
 from underfire.app.form import ATTACKS, FORMATS, PRESETS, Form
 from underfire.app.line import Queue
 from underfire.app.networks import Networks
-from underfire.app.pages import body, fields, fill, page, told
+from underfire.app.pages import fields, fill, page, told
+from underfire.app.uploads import sent
 from underfire.core import NotFoundError
 from underfire.images.photos import DEMO_PHOTOS
 from underfire.report.text import pretty
@@ -76,8 +77,8 @@ class ForgePages:
     async def give(self, request: Request) -> Response:
         """Take a photo: its file is the body, its name is in the address."""
         name = clean_name(request.query_params.get("name", "photo"))
-        content = await body(request, LIMITS.bytes, too_large(name))
-        given = await run_in_threadpool(self.album.add, name, content)
+        async with sent(request, LIMITS.bytes, too_large(name)) as content:
+            given = await run_in_threadpool(self.album.add, name, content)
         return JSONResponse({"photo": given.key, "name": given.name})
 
     async def demo(self, request: Request) -> Response:
@@ -183,9 +184,8 @@ class ForgePages:
     def _outcome(self, made: Forging, forgery: Forgery) -> str:
         from underfire.app import numbers, recipe
 
-        whole = made.record.at == "file"
         options = self.networks.options_of(forgery.wish.classifier)
-        same = (forgery.wish, forgery.given.name, made.record.target_class or 0, options, whole)
+        same = (forgery.wish, forgery.given.name, made.record.target_class or 0, options)
         return fill(
             "outcome.html.j2",
             forgery=forgery,

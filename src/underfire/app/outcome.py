@@ -93,13 +93,11 @@ def forged(forgery: Forgery) -> Forging:
     live = LiveView(classifier, judge, forgery.show, forgery.ended)
     forgery.move("running")
     start = time.perf_counter()
-    policy = classifier.preprocess
-    whole = policy.channels == 3 and policy.width is None
     result = underfire.attack(
         classifier,
         wish.interpreter,
         [(forgery.given.name, forgery.given.content)],
-        **settings_of(wish, whole),
+        **settings_of(wish),
         progress=live,
     )
     seconds = time.perf_counter() - start
@@ -107,12 +105,10 @@ def forged(forgery: Forgery) -> Forging:
     return _drawn(forgery, result, seconds, live.spent / seconds)
 
 
-def settings_of(wish: Any, whole: bool) -> dict[str, Any]:
+def settings_of(wish: Any) -> dict[str, Any]:
     """Give the arguments of `underfire.attack` that differ from its own defaults."""
     default = {"attack": "adv2", "preset": "fast", "eps": 8, "target": "random", "save_as": "png"}
     given = {name: getattr(wish, name) for name in default}
-    if not whole:
-        given |= {"at": "input", "save_as": "png"}
     return {name: value for name, value in given.items() if default.get(name) != value}
 
 

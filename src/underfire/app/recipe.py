@@ -14,7 +14,7 @@ from underfire.images.photos import DEMO_PHOTOS
 OPTIONS = tuple(f.name for f in fields(ClassifierOptions))
 
 
-def python(wish: Form, name: str, target: int | str, options: ClassifierOptions, whole: bool) -> str:
+def python(wish: Form, name: str, target: int | str, options: ClassifierOptions) -> str:
     """Write the Python that forges the same file.
 
     Args:
@@ -22,11 +22,10 @@ def python(wish: Form, name: str, target: int | str, options: ClassifierOptions,
         name: the photo's file.
         target: the wanted class.
         options: of the classifier.
-        whole: whether files are forged.
     """
     own = {key: value for key in OPTIONS if (value := getattr(options, key)) is not None}
     build = ", ".join([repr(wish.classifier), *(f"{key}={value!r}" for key, value in own.items())])
-    given = {**settings_of(wish, whole), "target": target}
+    given = {**settings_of(wish), "target": target}
     words = ", ".join(["classifier", repr(wish.interpreter), "photo", *(f"{k}={v!r}" for k, v in given.items())])
     photo = repr(name)
     lines = ["import underfire", ""]
@@ -45,7 +44,7 @@ def python(wish: Form, name: str, target: int | str, options: ClassifierOptions,
     )
 
 
-def command(wish: Form, name: str, target: int | str, options: ClassifierOptions, whole: bool) -> str:
+def command(wish: Form, name: str, target: int | str, options: ClassifierOptions) -> str:
     """Write the command line that forges the same file; arguments as in `python`."""
     words = ["underfire", "run", "--images", name]
     own = {key: value for key in OPTIONS if (value := getattr(options, key)) is not None}
@@ -56,8 +55,7 @@ def command(wish: Form, name: str, target: int | str, options: ClassifierOptions
         "attack": wish.attack,
     }
     given |= {"preset": wish.preset, "eps": wish.eps, "target": target}
-    given |= {"save_as": wish.save_as} if whole and wish.save_as != "png" else {}
-    given |= {} if whole else {"at": "input"}
+    given |= {"save_as": wish.save_as} if wish.save_as != "png" else {}
     for key, value in given.items():
         shown = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
         words += [f"--{key.replace('_', '-')}", shown]

@@ -23,6 +23,7 @@ from underfire.app.guard import Guard
 from underfire.app.line import GRACE, Queue
 from underfire.app.networks import Networks
 from underfire.app.pages import HERE
+from underfire.app.uploads import Hold
 from underfire.core import BusyError, ClassifierOptions, UnderfireError
 from underfire.core.place import Place
 
@@ -36,7 +37,7 @@ class Choice:
     """What the command line says of the app.
 
     Args:
-        audit: folder of an audit to browse; None without one.
+        audit: folder of an audit or a study to browse; None without one.
         classifier: name of the classifier that the page offers first.
         options: its weights and sizes.
         device: where it computes.
@@ -60,7 +61,7 @@ def application(choice: Choice, port: int | None) -> Starlette:
         port: the port that it will listen on; None for any.
 
     Raises:
-        UnderfireError: the folder is no audit, or a file no alarm.
+        UnderfireError: the folder is neither audit nor study, or a file no alarm.
     """
     networks, line = Networks(choice.classifier, choice.options, choice.device), Queue()
     forge = ForgePages(networks, line)
@@ -85,6 +86,7 @@ def application(choice: Choice, port: int | None) -> Starlette:
         lifespan=life,
     )
     made.state.audit = choice.audit
+    made.state.hold = Hold()
     made.state.forgeries = forge.forgeries
     return made
 
@@ -95,8 +97,7 @@ def _warm(networks: Networks, browse: BrowsePages, threads: int | None) -> None:
 
     prepare(threads or os.cpu_count() or 1)
     with contextlib.suppress(UnderfireError):  # the pages tell it when they are asked for it
-        if browse.shelf is not None:
-            browse.shelf.table()
+        browse.warm()
     with contextlib.suppress(UnderfireError):
         networks.fits(networks.own)
 
@@ -110,7 +111,7 @@ def serve(choice: Choice, port: int | None, ready: Callable[[str], None]) -> Non
         ready: is told the address.
 
     Raises:
-        UnderfireError: the port is taken, the folder is no audit, or a file no alarm.
+        UnderfireError: the port is taken, the folder is neither audit nor study, or a file no alarm.
     """
     listening = _listening(port)
     chosen = int(listening.getsockname()[1])
@@ -125,16 +126,20 @@ def _listening(port: int | None) -> socket.socket:
 
     Raises:
         BusyError: there is none.
+        UnderfireError: the system does not let this user have the port.
     """
     for one in PORTS if port is None else (port,):
         made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             made.bind((ADDRESS, one))
+            made.listen(64)
+        except PermissionError as e:
+            made.close()
+            raise UnderfireError(f"--port {one} needs more rights than you have: give one from 1024 on.") from e
         except OSError:
             made.close()
             continue
-        made.listen(64)
         return made
     what = f"Port {port} is" if port is not None else f"Ports {PORTS[0]} to {PORTS[-1]} are"
     raise BusyError(f"{what} taken: give another one with --port.")

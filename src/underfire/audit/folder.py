@@ -11,7 +11,8 @@ from underfire.core.hashing import digest_of
 from underfire.core.place import Place, place, slug
 from underfire.images.found import DEFAULT_OUT
 from underfire.plan.file import read
-from underfire.plan.settings import Settings, as_before, key_settings
+from underfire.plan.keys import as_before, key_settings
+from underfire.plan.settings import Settings
 from underfire.plan.units import Plan
 from underfire.store import Store
 from underfire.store.yardsticks import FOLDER as YARDSTICKS

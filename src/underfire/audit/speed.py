@@ -1,7 +1,7 @@
-"""The precision of an audit that leaves it open: the fastest that agrees with float32, on its own network and photos.
+"""The precision and the batch size of an audit that leaves them open, measured on its own network and photos.
 
-A step of the search is the sign of a gradient g. Along another precision's signs s it goes down by ε Σ g·s of the
-ε Σ |g| that float32's own signs go down, so
+The precision is the fastest that agrees with float32. A step of the search is the sign of a gradient g. Along another
+precision's signs s it goes down by ε Σ g·s of the ε Σ |g| that float32's own signs go down, so
 
     kept = Σ g · s / Σ |g|
 
@@ -13,153 +13,138 @@ the limit of one half comes to in success and L1 is measured in docs/speed.md.
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
-import torch
-from torch import Tensor
-
-from underfire.core import FAILURES, Cell, Goal, Images, PerImage, UnderfireError
-from underfire.core.precision import FULL, judging, searching
+from underfire.audit.batch import measured_batch
+from underfire.audit.steps import Step, Steps, TakenStep, first_photos
+from underfire.core import FAILURES, Cell, UnderfireError
+from underfire.core.precision import FULL, searching
 from underfire.executors.process import prepare
-from underfire.heads import head_of
-from underfire.images import pixels
-from underfire.images.photos import Folder, planned
 from underfire.plan.device import devices
 from underfire.plan.make import make_plan
 from underfire.plan.settings import Settings
 from underfire.plan.units import Plan
 from underfire.registry import VICTIMS
-from underfire.trial.load import load
 from underfire.trial.system import System
 
-KEPT, LOSS = 0.5, 0.05
-"""Share of the descent that must be kept, and difference of the losses at most, as a share of float32's and 0.1."""
+KEPT = 0.5
+"""Share of the descent that must be kept."""
 GAIN = 1.25
 """Speed-up from which on another precision is worth it: less is the machine's mood."""
 SAME, LITTLE = 0.99, 1.1
 """Share of the descent from which on another layout of float32 does the same, and the speed-up that it then needs."""
 SHORTEST = 60.0
-"""Seconds at most in float32 up to which an audit keeps it: measuring would cost more than it saves."""
-PHOTOS, ROUNDS = 2, 2
-"""Photos that are asked, and times that each step is timed, after once that does not count."""
+"""Seconds at most in float32 up to which an audit keeps what is usual: measuring would cost more than it saves."""
+ROUNDS = 2
+"""Times that each step is timed, after once that does not count."""
 CANDIDATES = ("bf16-last", "fp32-last")
 """What may be faster than float32; with the channels first, bfloat16 never was the fastest."""
 SLOW = 2.0
 """A first step that takes so many times as long as another is not repeated: some processors emulate bfloat16."""
-COSTLY = 50.0
-"""F of a map from which on it is not asked for: the surrogates of such interpreters need none to start."""
-
-Step = Callable[[Images], PerImage]
+OPEN = ("precision", "batch_size")
+"""The settings that are measured where nobody says them."""
 
 
 @dataclass(frozen=True)
-class ChosenPrecision:
-    """The precision of a search.
+class ChosenSpeed:
+    """What was chosen for the search.
 
     Args:
-        words: as a plan has it.
+        precision: as a plan has it; None: as the plan has it already.
+        batch_size: likewise.
         facts: what was measured, and the reason, by name, as plan.yaml and the page show them.
     """
 
-    words: str = FULL
+    precision: str | None = None
+    batch_size: int | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
+
+    def only(self, names: frozenset[str]) -> ChosenSpeed:
+        """Keep what was chosen of some settings."""
+        precision = self.precision if "precision" in names else None
+        return replace(self, precision=precision, batch_size=self.batch_size if "batch_size" in names else None)
 
 
 def plan_of(settings: Settings, stored: Settings | None) -> Plan:
-    """Make the plan of an audit, and choose its precision where that is open and no earlier plan says it."""
+    """Make the plan of an audit, and choose what is open and no earlier plan says."""
     plan = make_plan(settings, VICTIMS, stored)
-    return with_precision(plan, choose([plan])) if is_open(settings, stored) else plan
+    left = open_in(settings, stored)
+    return with_speed(plan, choose([plan], left)) if left else plan
 
 
-def is_open(settings: Settings, stored: Settings | None) -> bool:
-    """Tell whether nobody has said the precision yet."""
-    return settings.precision is None and (stored is None or stored.precision is None)
+def open_in(settings: Settings, stored: Settings | None) -> frozenset[str]:
+    """List what nobody has said yet, of `OPEN`."""
+    plans = [settings] if stored is None else [settings, stored]
+    return frozenset(name for name in OPEN if all(getattr(one, name) is None for one in plans))
 
 
-def with_precision(plan: Plan, choice: ChosenPrecision) -> Plan:
-    """Give the plan another precision; where it was measured, the plan says so."""
-    settings = plan.settings.model_copy(update={"precision": choice.words})
+def with_speed(plan: Plan, choice: ChosenSpeed) -> Plan:
+    """Give the plan another precision and batch size; where they were measured, the plan says so."""
+    own = {name: value for name in OPEN if (value := getattr(choice, name)) is not None}
+    settings = plan.settings.model_copy(update=own)
     shown = {**plan.shown, "speed": dict(choice.facts)}
-    return replace(plan, settings=settings, job=replace(plan.job, precision=choice.words), shown=shown)
+    size, device = settings.batch_size or 1, plan.job.device
+    lanes = tuple(replace(lane, batch=min(size, lane.largest(device))) for lane in plan.lanes)
+    job = replace(plan.job, precision=settings.precision or FULL)
+    return replace(plan, settings=settings, job=job, shown=shown, lanes=lanes)
 
 
-def choose(plans: Sequence[Plan]) -> ChosenPrecision:
-    """Choose the precision of audits of one classifier, which shall have the same.
+def choose(plans: Sequence[Plan], left: frozenset[str]) -> ChosenSpeed:
+    """Choose what is open of audits of one classifier, which shall have the same.
 
-    A classifier that cannot be asked here, or photos that cannot be read, keep float32: their errors come later.
+    A classifier that cannot be asked here, or photos that cannot be read, keep what is usual: their errors come later.
     """
     job = plans[0].job
     if devices(plans[0].settings)[1] != job.device:
-        return ChosenPrecision(facts={"why": "this machine has no such device to measure on"})
+        return ChosenSpeed(facts={"why": "this machine has no such device to measure on"})
     prepare(job.threads)
     try:
         system = System.of_job(replace(job, interpreters=(), interpreter_options={}, cells=()))
-        x = _photos(plans[0], system)
-        passes = sum(plan.image_passes * plan.attacked for plan in plans)
-        return _Timing(system, x, passes).choice([(plan, cell) for plan in plans for cell in plan.job.cells])
+        return _chosen(plans, left, Steps(system, first_photos(plans[0], system)))
     except (UnderfireError, *FAILURES):  # the audit meets it too, and says what it is
-        return ChosenPrecision(facts={"why": "it could not be measured"})
+        return ChosenSpeed(facts={"why": "it could not be measured"})
 
 
-def _photos(plan: Plan, system: System) -> Images:
-    """Load the first photos that can be read; on a GPU again and again, as many as a batch has."""
-    job = plan.job
-    content = partial(planned, Folder(job.source, job.limits))
-    loaded = load(plan.photos[:PHOTOS], content, system.door, system.classifier.preprocess, 0, job.limits)
-    if not len(loaded.levels):
-        raise UnderfireError("No photo can be read.")
-    x = pixels.to_tensor(loaded.levels).to(job.device)
-    return x if job.device == "cpu" else x.repeat(-(-max(lane.batch for lane in plan.lanes) // len(x)), 1, 1, 1)
+def _chosen(plans: Sequence[Plan], left: frozenset[str], steps: Steps) -> ChosenSpeed:
+    passes = sum(plan.image_passes * plan.attacked for plan in plans)
+    whole = steps.take(steps.on_prediction(), FULL).seconds / (3 * len(steps.x)) * passes
+    if whole < SHORTEST:
+        return ChosenSpeed(facts={"why": f"float32 takes {whole:.0f} s at most: too little to measure for"})
+    cells = [(plan, cell) for plan in plans for cell in plan.job.cells]
+    facts: dict[str, str] = {}
+    words = None
+    if "precision" in left:
+        words = Precisions(steps, facts).choice(cells)
+    batch = None
+    if "batch_size" in left:
+        batch = measured_batch(steps, cells, words or plans[0].job.precision, whole)
+        facts["batch"] = "it could not be measured" if batch is None else batch.said
+    return ChosenSpeed(words, batch.size if batch else None, facts)
 
 
-@dataclass(frozen=True)
-class _Step:
-    """What a step has come to: seconds, loss (N,) and gradient (N, C, H, W)."""
+class Precisions:
+    """The choice of a precision.
 
-    seconds: float
-    loss: PerImage
-    gradient: Tensor
+    Args:
+        steps: on the audits' photos.
+        facts: what is measured is written into it.
+    """
 
-    def kept(self, other: _Step) -> float:
-        """Compute the share of this step's descent that another one's signs keep, on the worst image; 0 to 1."""
-        g, s = self.gradient.double(), other.gradient.sign().double()
-        if not bool(s.isfinite().all()) or not bool((self.loss - other.loss).abs().le(self._slack).all()):
-            return 0.0
-        down, all_of_it = (g * s).flatten(1).sum(1), g.abs().flatten(1).sum(1)
-        return float((down / all_of_it.clamp_min(1e-300)).min().clamp_min(0))
+    def __init__(self, steps: Steps, facts: dict[str, str]) -> None:
+        self.steps, self.facts = steps, facts
 
-    @property
-    def _slack(self) -> Tensor:
-        return LOSS * self.loss.abs() + LOSS * 2
-
-
-class _Timing:
-    def __init__(self, system: System, x: Images, passes: float) -> None:
-        self.system, self.x, self.passes = system, x, passes
-        self.facts: dict[str, str] = {}
-        with torch.no_grad():
-            top = system.classifier.logits(x).topk(2).indices
-        self.source, self.aim = top[:, 0], top[:, 1]
-
-    def choice(self, cells: Sequence[tuple[Plan, Cell]]) -> ChosenPrecision:
+    def choice(self, cells: Sequence[tuple[Plan, Cell]]) -> str:
         """Choose for attacks on the prediction, then for those on each interpreter."""
-        step = self._on_prediction
-        full = self._asked(step(), FULL)
-        seconds = full.seconds / (3 * len(self.x)) * self.passes
-        if seconds < SHORTEST:
-            return ChosenPrecision(facts={"why": f"float32 takes {seconds:.0f} s at most: too little to measure for"})
-        usual = self._best(step, "prediction", CANDIDATES)
+        usual = self._best(self.steps.on_prediction, "prediction", CANDIDATES)
         own = {}
         for plan, cell in cells:
             if cell.against is not None and cell.against not in own:
-                step = partial(self._on_map, plan, cell)
+                step = partial(self.steps.on_map, plan, cell)
                 own[cell.against] = self._best(step, cell.against, [usual] if usual != FULL else [])
-        words = ",".join([usual, *(f"{name}:{word}" for name, word in own.items() if word != usual)])
-        return ChosenPrecision(words, {**self.facts, "why": f"the fastest that keeps {KEPT:.0%} of the descent"})
+        self.facts["why"] = f"the fastest that keeps {KEPT:.0%} of the descent"
+        return ",".join([usual, *(f"{name}:{word}" for name, word in own.items() if word != usual)])
 
     def _best(self, step: Callable[[], Step], name: str, words: Sequence[str]) -> str:
         """Find the fastest of some precisions that agrees, float32 where none gains."""
@@ -178,10 +163,10 @@ class _Timing:
                 best, gained = word, gain
         return best
 
-    def _measured(self, step: Callable[[], Step], words: Sequence[str]) -> Iterator[tuple[str, _Step]]:
+    def _measured(self, step: Callable[[], Step], words: Sequence[str]) -> Iterator[tuple[str, TakenStep]]:
         """Take the steps in turn, so that the machine's mood meets all of them; each one's fastest counts."""
         steps: dict[str, Step] = {}
-        times: dict[str, list[_Step]] = {word: [] for word in words}
+        times: dict[str, list[TakenStep]] = {word: [] for word in words}
         for count in range(ROUNDS + 1):
             for word, taken in times.items():
                 slow = taken and taken[0].seconds > SLOW * min(one[0].seconds for one in times.values() if one)
@@ -190,39 +175,7 @@ class _Timing:
                 with contextlib.suppress(*FAILURES, UnderfireError), searching(word):
                     if word not in steps:
                         steps[word] = step()
-                    taken.append(self._asked(steps[word], word))
+                    taken.append(self.steps.take(steps[word], word))
         for word, taken in times.items():
             if len(taken) == ROUNDS + 1:
                 yield word, replace(taken[-1], seconds=min(one.seconds for one in taken[1:]))
-
-    def _asked(self, step: Step, word: str) -> _Step:
-        start = self._clock()
-        with searching(word), torch.enable_grad():
-            leaf = self.x.clone().requires_grad_()
-            loss = step(leaf)
-            gradient = torch.autograd.grad(loss.sum(), leaf)[0]
-        loss = loss.detach().cpu().double()  # on a GPU this waits for it
-        return _Step(self._clock() - start, loss, gradient)
-
-    def _clock(self) -> float:
-        """Read a clock; on a CPU that of this process, so that others on the machine do not count."""
-        own = self.system.device == "cpu"
-        return time.process_time() / torch.get_num_threads() if own else time.perf_counter()
-
-    def _on_prediction(self) -> Step:
-        classifier = self.system.classifier
-        head = head_of(classifier)
-        return lambda x: head.loss(classifier.logits(x), self.aim, self.source)
-
-    def _on_map(self, plan: Plan, cell: Cell) -> Step:
-        """Make the step on the map alone, with the attack's own surrogate, made as cheap as the interpreter can."""
-        name, classifier = str(cell.against), self.system.classifier
-        interpreter = VICTIMS.interpreter(classifier, name, plan.job.interpreter_options.get(name, {}))
-        objective: Any = getattr(cell.attack, "objective", None)
-        options = {**dict(getattr(objective, "surrogate", ())), **getattr(interpreter, "quick", {})}
-        maps = {}
-        if interpreter.map_passes <= COSTLY:
-            with judging():
-                maps = {name: interpreter.explain(self.x, self.source)}
-        surrogate = interpreter.surrogate(self.x, Goal(self.aim, self.source, maps), **options)
-        return lambda x: surrogate.terms(x).loss

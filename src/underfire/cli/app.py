@@ -10,6 +10,7 @@ import typer
 
 from underfire.cli import audit, browser, defense, gate, inspect, study, survive, train, yardstick
 from underfire.cli.flags import MISTAKE, STOPPED
+from underfire.cli.lean import without_unused
 from underfire.cli.streams import forgiving, plain
 from underfire.core import UnderfireError
 
@@ -56,6 +57,9 @@ def main() -> None:
 
 def _status() -> int:
     """Do what the command line says, and return the exit status."""
+    if len(sys.argv) == 1 or "--help" in sys.argv:
+        with without_unused():
+            from typer import rich_utils  # noqa: F401
     try:
         app()
     except UnderfireError as e:

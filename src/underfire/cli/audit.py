@@ -88,10 +88,10 @@ def plan(
 ) -> None:
     """Show the tasks, passes and time of a run, and run nothing (except for a second of timing)."""
     from underfire.audit.folder import default_out
-    from underfire.cli import show
+    from underfire.cli.show_plan import show_plan
 
     settings = settings_of(plan, at_file(plan, flags))
-    show.show_plan(settings, default_out(settings) if out is None else place(out))
+    show_plan(settings, default_out(settings) if out is None else place(out))
 
 
 @verbs.command(epilog=examples("underfire status underfire-out/photos-1a2b3c4d", "underfire status s3://bucket/audit"))

@@ -17,6 +17,7 @@ verbs = typer.Typer()
     epilog=examples(
         "underfire app",
         "underfire app underfire-out/demo-1a2b3c4d",
+        "underfire app underfire-out/study-5e6f7a8b",
         "underfire app --classifier resnet50 --weights mine.pt --defense alarm.json",
     )
 )
@@ -27,7 +28,8 @@ verbs = typer.Typer()
 def app(
     *,
     audit: Annotated[
-        str | None, typer.Argument(metavar="[DIR|URL]", help="The folder of an audit to browse, finished or not.")
+        str | None,
+        typer.Argument(metavar="[DIR|URL]", help="The folder of an audit or a study to browse, finished or not."),
     ] = None,
     flags: Flags,
     defense: Annotated[
@@ -40,7 +42,7 @@ def app(
     ] = None,
     open_: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
 ) -> None:
-    """Forge a photo in the browser and watch it, check files against an alarm, browse an audit.
+    """Forge a photo in the browser and watch it, check files against an alarm, browse an audit or a study.
 
     It serves this machine alone (127.0.0.1), and nothing leaves it. Ctrl-C ends it and forgets all photos.
     """

@@ -8,13 +8,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
-import yaml
 
 from underfire.core import UnderfireError
-from underfire.core.bounded import load_yaml
 from underfire.core.place import place
-from underfire.plan.file import merged, read
-from underfire.plan.settings import ATTACK, Settings
+from underfire.plan.fields import ATTACK
+from underfire.plan.settings import Settings
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -135,6 +133,10 @@ def _by_channel(key: str, word: str) -> tuple[float, ...]:
 
 
 def _options(words: list[str]) -> dict[str, dict[str, Any]]:
+    import yaml
+
+    from underfire.core.bounded import load_yaml
+
     options: dict[str, dict[str, Any]] = {}
     for word in words:
         key, equals, value = word.partition("=")
@@ -158,6 +160,8 @@ def settings_of(file: str | None, flags: Flags) -> Settings:
         raise UnderfireError("Nothing to attack: give --images DIR (or FILE, or 'demo'), or a PLAN.yaml.")
     if file is None:
         return Settings.parse(flags)  # of a plan that does not say what is forged it is the input, as it was before
+    from underfire.plan.file import merged, read
+
     there = read(place(file)).model_dump(exclude_unset=True)
     return Settings.parse(merged(there, flags))
 

@@ -25,30 +25,39 @@ class Record:
     image: str
     """Path of the photo below the folder of photos, with its ending; '/' between folders."""
     image_sha256: str
+    """SHA-256 of the photo's file."""
     classifier: str
     """The classifier attacked."""
     against: str | None
     """The interpreter attacked; None for attacks on the prediction alone."""
     attack: str
+    """Name of the attack: pgd, adv2, …"""
     preset: str
+    """How much the attacker spent: fast, thorough, paper."""
     judge_classifier: str
+    """The classifier that judges; another one than `classifier` only where a study looks at transfer."""
     interpreter: str
     """The judge's interpreter."""
     defense: str
     """'none' without one."""
     seed: int
+    """Seed of what the attack draws, together with `image_sha256`."""
     eps: int | None
     """L∞ budget in levels of 255; None for an attack with another bound."""
     source_class: int | None = None
     """The classifier's own prediction on the clean PNG."""
     source_class_name: str | None = None
+    """Its name."""
     target_class: int | None = None
+    """The class that the attacker wants."""
     target_class_name: str | None = None
+    """Its name."""
     clean_confidence: float | None = None
     """Probability of the source class on the clean PNG."""
     predicted_class: int | None = None
     """argmax on the adversarial PNG; on a 'multilabel' head the strongest label."""
     predicted_class_name: str | None = None
+    """Its name."""
     predicted_confidence: float | None = None
     """Probability of predicted_class on the adversarial PNG."""
     success: bool | None = None
@@ -80,6 +89,7 @@ class Record:
     flow_max_px: float | None = None
     """Largest shift of a pixel, likewise."""
     steps: int | None = None
+    """Steps of the search."""
     goal_passes: float | None = None
     """Forward-equivalents F (method, section 4) for the clean prediction and the target map."""
     passes: float | None = None

@@ -9,11 +9,11 @@ import webbrowser
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow.parquet as pq
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Template
 
 from underfire.core import Record, UnderfireError
 from underfire.core.files import write_whole
@@ -21,7 +21,8 @@ from underfire.images import pixels
 from underfire.images.formats import suffix_of
 from underfire.images.overlay import difference, over, uri
 from underfire.metrics.verdict import MapVerdict
-from underfire.report.text import count, number, percent, pretty
+from underfire.report.html import environment
+from underfire.report.text import count, number, pretty
 
 if TYPE_CHECKING:
     from underfire.notebook.result import Result
@@ -89,11 +90,8 @@ def _shown(result: Result, i: int) -> ShownResult:
     return ShownResult(record, verdict, *pictures, change, factor)
 
 
-def _template(name: str) -> Any:
-    loader = FileSystemLoader(Path(__file__).parent)
-    made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    made.filters |= {"percent": percent, "number": number, "pretty": pretty, "count": count}
-    return made.get_template(name)
+def _template(name: str) -> Template:
+    return environment(Path(__file__).parent).get_template(name)
 
 
 def show(result: Result) -> None:

@@ -52,8 +52,8 @@ def lanes_of(
         chosen = tuple(cell for cell in cells if cell.against is None or cell.against in names)
         rows = len(alone) * len(names) + len(chosen) - len(alone)
         passes = shared + sum(own[name] for name in names) + alarm_passes * (1 + len(chosen))
-        by_cost = min(int(by_device(UNIT_PASSES, device) / passes), UNIT_ROWS // max(1, rows))
-        yield Lane(names, chosen, passes, rows, max(1, min(batch_size, by_cost)))
+        lane = Lane(names, chosen, passes, rows, batch_size)
+        yield dataclasses.replace(lane, batch=min(batch_size, lane.largest(device)))
 
 
 def _own_passes(cells: tuple[Cell, ...], interpreter: Interpreter, alone: int, goal_maps: int) -> float:
@@ -137,3 +137,7 @@ class Lane:
     passes: float
     rows: int
     batch: int
+
+    def largest(self, device: str) -> int:
+        """Give the largest batch that a unit can have on a device, by its cost and its rows."""
+        return max(1, min(int(by_device(UNIT_PASSES, device) / self.passes), UNIT_ROWS // max(1, self.rows)))

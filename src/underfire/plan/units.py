@@ -29,7 +29,8 @@ from underfire.core.precision import FULL
 from underfire.images import targets
 from underfire.metrics.yardstick_file import YardstickFile
 from underfire.plan.cost import UNIT_PASSES, Lane, by_device
-from underfire.plan.settings import UNIT_ROWS, Settings, key_settings
+from underfire.plan.keys import key_settings
+from underfire.plan.settings import UNIT_ROWS, Settings
 
 UNIT_PHOTOS = {ForgeUnit.stage: 64, ScaleUnit.stage: UNIT_ROWS}
 """Photos of one unit at most: a worker holds their PNGs and maps in memory (some 0.3 MB for each photo)."""

@@ -162,7 +162,7 @@ def load(out: Place) -> Findings:
             f"'{out}' has no finished records yet: wait until the audit has finished a unit, then ask again."
         )
     scale, again = store.table("scale"), store.table("transfer")
-    return Findings(out, plan, table, scale, again, _panels(plan, table, results.rulers))
+    return Findings(out, plan, table, scale, again, panels(plan, table, results.rulers))
 
 
 def select(table: pa.Table, **equal: Any) -> pa.Table:
@@ -180,7 +180,8 @@ def _value(estimate: Estimate) -> float:
     return -1.0 if estimate.value is None else estimate.value
 
 
-def _panels(plan: Mapping[str, Any], table: pa.Table, rulers: Mapping[str, Ruler]) -> tuple[Panel, ...]:
+def panels(plan: Mapping[str, Any], table: pa.Table, rulers: Mapping[str, Ruler]) -> tuple[Panel, ...]:
+    """Group the rows of an audit, with their verdicts, by judge."""
     cells: list[dict[str, Any]] = (
         table.select(list(CELL)).group_by(list(CELL), use_threads=False).aggregate([]).to_pylist()
     )

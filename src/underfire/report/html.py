@@ -55,7 +55,8 @@ class Section:
 
 def fill(template: str, **data: Any) -> str:
     """Fill a template of `TEMPLATES`; the same data give the same text."""
-    return _environment().get_template(template).render(**data).lstrip()  # macros before the page leave empty lines
+    page = environment(TEMPLATES).get_template(template).render(**data)
+    return page.lstrip()  # macros before the page leave empty lines
 
 
 def write(path: P, page: str) -> P:
@@ -72,9 +73,10 @@ def write(path: P, page: str) -> P:
 
 
 @cache
-def _environment() -> Environment:
+def environment(folder: Path) -> Environment:
+    """Make the environment of a folder's templates: what is missing is an error, and text never becomes HTML."""
     found = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+        loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -105,9 +105,9 @@ def budget(value: float | None) -> str:
     return "more" if value is None else f"{value:g}"
 
 
-def first_name(name: str) -> str:
+def first_name(name: str | None) -> str:
     """Cut a class name to the first of its synonyms, as ImageNet lists them: 'cellular telephone, cellphone, …'."""
-    return name.partition(",")[0]
+    return MISSING if name is None else name.partition(",")[0]
 
 
 def href(path: str) -> str:

@@ -15,8 +15,9 @@ from underfire.core.place import slug
 from underfire.metrics import yardstick_file
 from underfire.plan.device import choose_device
 from underfire.plan.settings import Settings
+from underfire.study.counts import Count, Counts
 from underfire.study.families import EXPLANATIONS
-from underfire.study.plan import Count, Counts, Study
+from underfire.study.plan import Study
 from underfire.study.results import INTERPRETERS, TRAINED
 from underfire.study.subjects import ResolvedSubject, resolve
 

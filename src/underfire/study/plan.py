@@ -20,65 +20,17 @@ from underfire.core.hashing import digest_of
 from underfire.core.naming import DEMO
 from underfire.images.found import DEFAULT_OUT
 from underfire.plan.file import merged
-from underfire.plan.settings import Settings, as_before
+from underfire.plan.keys import as_before
+from underfire.plan.settings import Settings
+from underfire.study.counts import EXPLANATIONS, LATER, QUICK, QUICK_EXPLANATIONS, Counts
 from underfire.study.results import FILE
 
-Count = Annotated[int, Field(ge=0, le=100_000)] | dict[str, Annotated[int, Field(ge=0, le=100_000)]]
 OF_SUBJECT = (
     *("images", "classifier", "weights", "input_size", "resize", "mean", "std", "interpolation", "channels", "head"),
     "classes",
     *("interpreter", "options", "yardstick", "batch_size", "precision"),
 )
 """The settings that a study has for each classifier; all others are the same for all of its audits."""
-
-
-class Counts(BaseModel):
-    """Photos of each audit, by experiment; 0 leaves it out.
-
-    A count is one number, or a number for each interpreter; 'default' stands for the interpreters that are not named.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    main: Count = Field(default_factory=lambda: {"default": 24, "mask": 12})
-    bends: Count = Field(default_factory=lambda: {"default": 8, "mask": 2})
-    random: Count = Field(default_factory=lambda: {"default": 8, "mask": 4})
-    budget: Count = 12
-    control: Count = Field(default_factory=lambda: {"default": 12, "mask": 4})
-    rerun: Count = Field(default_factory=lambda: {"default": 8, "mask": 2})
-    sanity: Annotated[int, Field(ge=0, le=100_000)] = 12
-    noise: Count = 0
-
-
-QUICK = Counts(
-    main={"default": 2, "mask": 1},
-    bends={"default": 2, "mask": 0},
-    random={"default": 2, "mask": 1},
-    budget=2,
-    control={"default": 2, "mask": 0},
-    rerun=0,
-    sanity=2,
-)
-"""Counts for a first look."""
-LATER = ("control", "rerun", "sanity", "noise")
-"""Counts that earlier versions did not have."""
-
-
-DEAR = ("mask", "occlusion", "rise", "lime", "kernelshap")
-"""Interpreters whose map costs hundreds of passes."""
-_24: Count = {"default": 24, "mask": 12}
-EXPLANATIONS = Counts(
-    main=_24,
-    bends=0,
-    random=0,
-    budget={"default": 12, **dict.fromkeys(DEAR, 4)},
-    noise=_24,
-)
-"""Counts of a study of explanations: a yardstick of an audit's own takes 19 photos."""
-_2: Count = {"default": 2, **dict.fromkeys(DEAR, 0), "rise": 1}
-_1: Count = {"default": 0, "cam": 1, "gradcam": 1, "grad": 1}
-QUICK_EXPLANATIONS = Counts(main=_2, bends=0, random=0, budget=_1, noise=_2)
-"""The same for a first look."""
 
 
 class Subject(BaseModel):

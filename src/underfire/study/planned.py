@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from underfire.audit.folder import refuse_other_plan, stored_plan
-from underfire.audit.speed import ChosenPrecision, choose, is_open, with_precision
+from underfire.audit.speed import ChosenSpeed, choose, open_in, with_speed
 from underfire.core import UnderfireError
 from underfire.executors import process
 from underfire.plan.device import devices
@@ -65,20 +65,21 @@ def plan_audits(agenda: Agenda, out: Path) -> list[PlannedAudit]:
 
 
 def _plans(agenda: Agenda, out: Path) -> tuple[list[Settings | None], list[Plan]]:
-    """Read the plans that are there, and make all of them; the audits of a classifier share one precision.
+    """Read the plans that are there, and make all of them; the audits of a classifier share one choice of what is open.
 
-    It is chosen once for all of them, where it is open; a study that goes on takes that of the plans that are there.
+    It is made once for all of them; a study that goes on takes the precision of the plans that are there.
     """
     stored = [stored_plan(out / audit.folder) for audit in agenda.audits]
     plans = [make_plan(audit.settings, VICTIMS, there) for audit, there in zip(agenda.audits, stored, strict=True)]
     for subject in range(len(agenda.subjects)):
         own = [i for i, audit in enumerate(agenda.audits) if audit.subject == subject]
-        left = [i for i in own if is_open(agenda.audits[i].settings, stored[i])]
-        if left:
-            said = {there.precision for i in own if (there := stored[i]) is not None and there.precision is not None}
-            choice = ChosenPrecision(min(said)) if said else choose([plans[i] for i in left])
-            for i in left:
-                plans[i] = with_precision(plans[i], choice)
+        left = {i: found for i in own if (found := open_in(agenda.audits[i].settings, stored[i]))}
+        said = {there.precision for i in own if (there := stored[i]) is not None and there.precision is not None}
+        if not left:
+            continue
+        choice = ChosenSpeed(min(said)) if said else choose([plans[i] for i in left], frozenset.union(*left.values()))
+        for i, names in left.items():
+            plans[i] = with_speed(plans[i], choice.only(names))
     return stored, plans
 
 

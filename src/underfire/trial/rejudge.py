@@ -18,7 +18,7 @@ from underfire.heads import head_of, kind_of
 from underfire.images import pixels
 from underfire.images.photos import Folder
 from underfire.interpreters.checked import benign
-from underfire.trial import rows
+from underfire.trial import columns, rows
 from underfire.trial.batch import Batch, GoalMaps, labels, logits
 from underfire.trial.files import Names, made_name, npy
 from underfire.trial.judge import judge
@@ -119,5 +119,5 @@ def _judged(
     files = {Names(n, photo).clean_map(name): npy(m[n]) for n, photo in enumerate(unit.photos) if n not in lacking}
     for i, one in zip(judged.clean.rows, judged.maps, strict=True):
         files[names[i].adversarial_map(made_name(unit.made[i]), name)] = npy(one)
-    who = rows.Judge(unit.job, unit.name, system.classifier.name, name)
+    who = columns.Judge(unit.job, unit.name, system.classifier.name, name)
     return rows.records_again(who, unit.made, judged, names), files

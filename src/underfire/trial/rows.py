@@ -4,36 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import singledispatch
 from typing import Any
 
-from underfire.core import Cell, ForgeUnit, Job, JudgeUnit, Photo, Record, Scale, ScaleUnit, Unit
-from underfire.trial.batch import Batch
+from underfire.core import Cell, ForgeUnit, JudgeUnit, Photo, Record, Scale, ScaleUnit, Unit
+from underfire.trial import columns
+from underfire.trial.columns import Judge
 from underfire.trial.files import Names, cell_name, made_name, names_of
 from underfire.trial.forged import Forged
 from underfire.trial.judge import Judged, Judgement
 from underfire.trial.load import Loaded
-
-
-@dataclass(frozen=True)
-class Judge:
-    """Who judges, and for which unit.
-
-    Args:
-        job: what the units of the audit share.
-        unit: the unit's name.
-        classifier: its built classifier's own name.
-        interpreter: the interpreter's name.
-        door: the classifier's front door; None where nobody asked.
-    """
-
-    job: Job
-    unit: str
-    classifier: str
-    interpreter: str
-    door: str | None = None
-
 
 # -- forged and judged ------------------------------------------------------------------------------------------------
 
@@ -73,13 +53,13 @@ def _record(judge: Judge, cell: Cell, forged: Forged, n: int, seen: Judgement, s
         "adversarial_map": names.adversarial_map(cell_name(cell), interpreter),
     }
     return Record(
-        **_identity(judge, cell, clean.photos[n]),
-        **_source(clean, n),
-        **_goal(clean, n, interpreter),
-        **_forged(forged, n),
+        **columns.identity(judge, cell, clean.photos[n]),
+        **columns.source(clean, n),
+        **columns.goal(clean, n, interpreter),
+        **columns.forged(forged, n),
         **dataclasses.asdict(seen),
-        **_alarms(forged, n) | _file(forged, n),
-        **_stored(judge, files),
+        **columns.alarms(forged, n) | columns.file(forged, n),
+        **columns.stored(judge, files),
         seconds=seconds,
     )
 
@@ -89,19 +69,19 @@ def _lost(judge: Judge, cell: Cell, made: Forged, n: int, known: Mapping[str, An
     names, clean = Names(made.clean.rows[n], made.clean.photos[n]), made.clean
     files = {"clean": names.clean, "adversarial": names.adversarial(cell_name(cell))}
     return Record(
-        **_identity(judge, cell, clean.photos[n]),
-        **_source(clean, n),
-        **_goal(clean, n, judge.interpreter),
-        **_forged(made, n),
+        **columns.identity(judge, cell, clean.photos[n]),
+        **columns.source(clean, n),
+        **columns.goal(clean, n, judge.interpreter),
+        **columns.forged(made, n),
         **known,
-        **_alarms(made, n),
-        **_stored(judge, files),
+        **columns.alarms(made, n),
+        **columns.stored(judge, files),
         error=why,
     )
 
 
 def _failed(judge: Judge, cell: Cell, photo: Photo, why: str) -> Record:
-    return Record(**_identity(judge, cell, photo), error=why)
+    return Record(**columns.identity(judge, cell, photo), error=why)
 
 
 # -- judged again -----------------------------------------------------------------------------------------------------
@@ -125,7 +105,7 @@ def _again(judge: Judge, made: Record, judged: Judged, n: int, names: Names) -> 
     benign = names.clean_map(judge.interpreter)
     adversarial = names.adversarial_map(made_name(made), judge.interpreter)
     files = {"clean_map": benign, "wanted_map": benign, "adversarial_map": adversarial}
-    new = _source(judged.clean, n) | dataclasses.asdict(judged.judgements[n]) | _stored(judge, files)
+    new = columns.source(judged.clean, n) | dataclasses.asdict(judged.judgements[n]) | columns.stored(judge, files)
     return dataclasses.replace(made, judge_classifier=judge.classifier, interpreter=judge.interpreter, **new)
 
 
@@ -192,100 +172,3 @@ def _(unit: ForgeUnit, classifier: str, why: str) -> list[Any]:
 def _(unit: JudgeUnit, classifier: str, why: str) -> list[Any]:
     judges = [Judge(unit.job, unit.name, classifier, name) for name in unit.job.interpreters]
     return [_failed_again(judge, r, f"'{r.image}': {why}") for r in unit.made for judge in judges]
-
-
-# -- groups of columns ------------------------------------------------------------------------------------------------
-
-
-def _identity(judge: Judge, cell: Cell, photo: Photo) -> dict[str, Any]:
-    """Which judgement a row is."""
-    job = judge.job
-    return {
-        "image": photo.path,
-        "image_sha256": photo.sha256,
-        "classifier": judge.classifier,
-        "against": cell.against,
-        "attack": cell.attack.name,
-        "preset": job.preset,
-        "judge_classifier": judge.classifier,
-        "interpreter": judge.interpreter,
-        "defense": job.defense,
-        "target_map": job.target_map.word,
-        "seed": job.seed,
-        "target": str(job.target),
-        "eps": cell.attack.eps,
-        "at": job.at,
-        "door": judge.door,
-        "through": job.through or None,
-    }
-
-
-def _source(clean: Batch, n: int) -> dict[str, Any]:
-    """What the judge sees of the clean picture."""
-    source = int(clean.source[n])
-    return {
-        "source_class": source,
-        "source_class_name": clean.classes.names[source],
-        "clean_confidence": float(clean.confidence[n]),
-        "head": clean.head,
-    }
-
-
-def _goal(clean: Batch, n: int, interpreter: str) -> dict[str, Any]:
-    """What is wanted of the picture."""
-    target = int(clean.target[n])
-    return {
-        "target_class": target,
-        "target_class_name": clean.classes.names[target],
-        "target_map_of": None if clean.reference is None else clean.reference.of[n],
-        "goal_passes": float(clean.passes[n] + clean.goals[interpreter].passes[n]),
-    }
-
-
-def _forged(forged: Forged, n: int) -> dict[str, Any]:
-    """What the search did."""
-    return {
-        "linf_levels": int(forged.linf[n]),
-        "steps": int(forged.steps[n]),
-        "passes": float(forged.passes[n]),
-        **{column: values[n].item() for column, values in forged.extras.items()},
-        **(forged.notes[n] if forged.notes else {}),
-    }
-
-
-def _file(forged: Forged, n: int) -> dict[str, Any]:
-    """What is known of the forged file; nothing where the input was forged."""
-    if not forged.facts:
-        return {}
-    facts = forged.facts[n]
-    return {
-        **{"saved_as": facts.saved_as, "saved_instead": facts.instead or None},
-        "file_sha256": facts.sha256,
-        "file_width": facts.width,
-        "file_height": facts.height,
-        "decoded_linf": facts.linf,
-        "decoded_mean": facts.mean,
-        "seen": [float(side) for side in facts.seen],
-    }
-
-
-def _alarms(forged: Forged, n: int) -> dict[str, Any]:
-    """What the defense says of both pictures; nothing without one."""
-    before, after = forged.clean.alarms, forged.alarms
-    if before is None or after is None:
-        return {}
-    return {
-        "clean_alarm_score": before.score(n),
-        "clean_alarm": bool(before.raised[n]),
-        "alarm_score": after.score(n),
-        "alarm": bool(after.raised[n]),
-        "alarm_threshold": after.threshold,
-        "alarm_passes": float(after.passes[n]),
-        "alarm_expected": after.expected,
-        "alarm_bound": after.bound,
-    }
-
-
-def _stored(judge: Judge, files: Mapping[str, str]) -> dict[str, Any]:
-    """Where files lie, relative to the output folder."""
-    return {column: f"images/{judge.unit}/{name}" for column, name in files.items()}

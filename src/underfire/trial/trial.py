@@ -11,7 +11,7 @@ import time
 from dataclasses import replace
 
 from underfire.core import Cell, Job, Record
-from underfire.trial import files, rows
+from underfire.trial import columns, files, rows
 from underfire.trial.alarms import alarms
 from underfire.trial.forge import forge
 from underfire.trial.forged import Forged
@@ -61,6 +61,6 @@ class Trial:
         judged = judge(self.system, name, forged.clean, forged.levels)
         self.files |= files.judged_files(cell, name, judged)
         seconds = forge_seconds + (time.perf_counter() - start) / max(1, len(judged.clean))
-        who = rows.Judge(self.job, self.unit, self.system.classifier.name, name, self.system.door.name)
+        who = columns.Judge(self.job, self.unit, self.system.classifier.name, name, self.system.door.name)
         self.records += rows.records(who, cell, self.loaded, forged, judged, seconds)
         self.seen.append((forged.without(judged.clean.errors), judged))
