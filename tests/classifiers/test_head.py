@@ -59,6 +59,10 @@ BENT: dict[str, tuple[Callable[[Ends, Tensor], Tensor], str]] = {
         lambda m, a: m.head((t := a.flatten(2).transpose(1, 2))[:, 3]) + m.unused(t[:, 4:].mean(1)),
         r"more than the average of the last feature maps \(32 × 6 numbers\)",
     ),
+    "two tokens": (
+        lambda m, a: m.head((t := a.flatten(2).transpose(1, 2))[:, 0]) + m.unused(t[:, 1]),
+        r"tokens of 36 \(numbers 0, 1\)",
+    ),
     "as many heads as images": (
         lambda m, a: torch.stack([m.head(a.mean((2, 3))), m.unused(a.amax((2, 3)))]).mean(0),
         "'amax' in",

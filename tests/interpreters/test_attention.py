@@ -142,6 +142,29 @@ def test_attention_that_makes_no_map_is_told(square: list[Any], uneven: list[Any
     assert re.search(said, misfit(square, uneven, 2, 16)) if said else not misfit(square, uneven, 2, 16)
 
 
+def test_the_queries_of_each_head_are_no_grid() -> None:
+    """With a norm of its queries and 64 tokens of 64 numbers, a network leaves (heads, 64, 64)."""
+    torch.manual_seed(0)
+    built = timm.layers.Attention(128, num_heads=2, qk_norm=True, norm_layer=nn.LayerNorm)
+    patches, flat = nn.Conv2d(3, 128, 8, 8), nn.Sequential(nn.Flatten(2), Turned(), nn.LayerNorm(128))
+    module = nn.Sequential(patches, flat, built, Turned(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(128, 5))
+    classifier = wrapped(module)
+    assert next(layer for layer in classifier.layers() if layer.name == "2.q_norm").shape == (2, 64, 64)
+    assert classifier.layer("auto").name == "1"
+    assert classifier.patches() == (8, 8)
+
+
+class Turned(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mT
+
+
+def test_a_network_whose_layers_show_no_grid_says_so() -> None:
+    module = nn.Sequential(nn.Unfold(16, stride=16), nn.Flatten(), nn.Linear(768 * 16, 5))
+    with pytest.raises(UnsuitableError, match=r"No layer of 'custom' .*rows and columns.*grad or mask"):
+        registry.build_interpreter("gradcam", wrapped(module), {})
+
+
 class Shuffled(nn.Module):
     """Tokens (N, 16, 8) of a 4 × 4 grid, put in another order before the second layer."""
 

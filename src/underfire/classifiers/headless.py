@@ -16,6 +16,8 @@ from underfire.core import FAILURES, UnderfireError, UnsuitableError, refused
 
 MIX, BENT = 0.3, 1e-4
 """A mixture of two images' tensors; difference from the same mixture of the results, as a share of the largest."""
+FEW = 4
+"""Tokens of their own, at most, that a head reads: a class token, one of distillation."""
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Mixtures of two images that are looked at: few networks stack five things before a batch, and many two or three."""
 
@@ -75,8 +77,9 @@ def why(call: Call, x: Tensor, module: nn.Module) -> str:
     if behind.bent:
         return f"{behind.bent} stands between {last} and the logits, and is not linear"
     places = (slope.abs().amax((0, 2)) > 0).nonzero()[:, 0].tolist() if t.dim() == 3 else []
-    if len(places) == 1 and t.shape[1] > 1:
-        return f"its logits read one token of {t.shape[1]} (number {places[0]}), not an average over the picture"
+    if 0 < len(places) <= FEW and len(places) < t.shape[1]:
+        read = f"one token of {t.shape[1]} (number" if len(places) == 1 else f"tokens of {t.shape[1]} (numbers"
+        return f"its logits read {read} {', '.join(map(str, places))}), not an average over the picture"
     if _reads_more(call, x, spot, t.detach()):
         return f"its logits read more than the average of {last}, such as a token of their own beside it"
     return f"its logits are no function of the average of {last}: each place has a weight of its own"

@@ -40,7 +40,12 @@ class Layered:
             UnderfireError: there is none, or it has no grid.
         """
         listing, grids = self._listing(), [layer for layer in self.layers() if layer.stride]
-        if word == "auto" and (listing.auto or grids):
+        if not grids:
+            raise UnsuitableError(
+                f"No layer of '{self.name}' was seen to have the rows and columns of the picture, so none has a map: "
+                "choose another interpreter, such as grad or mask."
+            )
+        if word == "auto":
             return listing.auto or grids[-1]
         if word.startswith("stride") and (at := [g for g in grids if f"stride{g.stride}" == word]):
             return main_ones(at)[-1]
@@ -50,7 +55,7 @@ class Layered:
         if not named.stride:
             raise UnsuitableError(
                 f"Layer '{word}' of '{self.name}' gives {named.shape} for an image, which is no grid of places: choose "
-                f"one with rows and columns, such as '{grids[-1].name if grids else 'none'}'."
+                f"one with rows and columns, such as '{grids[-1].name}'."
             )
         return named
 

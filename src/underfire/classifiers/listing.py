@@ -103,15 +103,15 @@ class Listing:
     def finish(self, recording: Recording) -> None:
         """Tell how each output lies, and which share of the network comes after it.
 
-        A module that hands attention on, such as its dropout, leaves (heads, T, T) numbers, which would pass for a grid
-        of T × T places: it has none.
+        A module that hands attention on, such as its dropout, leaves (heads, T, T) numbers, and a norm of its queries
+        (heads, T, C). They could pass for a grid, and have none.
         """
         self.attention, self.uneven = tuple(tuple(a.shape) for a in recording.found), tuple(recording.uneven)
-        attended = {tuple(sorted(shape)) for whole in self.attention for shape in (whole[1:], whole[-3:])}
+        heads = {whole[-3:-1] for whole in self.attention}
         total, seen = max(1, self.flops()), list[Layer]()
         for left in self._left:
-            handed = tuple(sorted(left.shape)) in attended
-            kind, grid = NOWHERE if handed else self._lie(left.shape, seen)
+            inside = len(left.shape) == 3 and (left.shape[:2] in heads or left.shape[:0:-1] in heads)
+            kind, grid = NOWHERE if inside else self._lie(left.shape, seen)
             stride = round(self.side[0] / grid[0]) if grid[0] else 0
             seen.append(Layer(left.name, kind, left.shape, grid, stride, 1 - left.flops / total))
         seen = in_order(seen, [left.moved for left in self._left])
