@@ -37,7 +37,7 @@ class Made:
 
 CNNS = """
 resnet18 resnet26d resnet50 resnext50_32x4d resnetv2_50 legacy_seresnet18 ecaresnet26t res2net50_26w_4s
-resnest14d skresnet18 resnetblur50 densenet121 vgg11 vgg11_bn efficientnet_b0 tf_efficientnetv2_b0
+resnest14d skresnet18 resnetblur50 densenet121 efficientnet_b0 tf_efficientnetv2_b0
 tf_efficientnet_lite0 mobilenetv1_100 mobilenetv2_050 mobilenetv3_small_050 mobilenetv4_conv_small
 mnasnet_small fbnetc_100 ghostnet_050 ghostnetv2_100 hardcorenas_a regnetx_002 regnety_002 repvgg_a0
 mobileone_s0 convnext_atto convnextv2_atto dla34 dpn48b hrnet_w18_small selecsls42 cspresnet50
@@ -91,7 +91,13 @@ def networks() -> Iterator[Made]:
 
 
 def settled(net: nn.Module, side: int) -> nn.Module:
-    """Give batch norms the statistics of pictures, as training does, so that signals neither die nor explode."""
+    """Give batch norms the statistics of pictures, as training does, so that signals neither die nor explode.
+
+    Heads that a library fills with zeros get random weights: until they are trained, they answer all images alike.
+    """
+    for part in net.modules():
+        if isinstance(part, nn.Linear) and not bool(part.weight.any()):
+            nn.init.normal_(part.weight, std=0.1)
     norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     drops = [m for m in net.modules() if "Drop" in type(m).__name__]
     for norm in norms:

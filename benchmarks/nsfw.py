@@ -30,6 +30,9 @@ ROWS = HERE / "results" / "nsfw.csv"
 COLUMNS = ("what", "photo", "attack", "value", "success", "confidence", "map_l1", "map_iou", "passes", "preset")
 DOOR: dict[str, Any] = {"order": "bgr", "scale": 255.0, "mean": (123.0, 117.0, 104.0), "resize": 256}
 """How open_nsfw's own package brings photos to the network."""
+HELD = "largest difference of probabilities"
+BATCH = 4
+"""Photos that are attacked together; rows are kept after each batch."""
 MEAN = np.array([104, 117, 123], np.float32)
 
 
@@ -56,7 +59,7 @@ def held(classifier: Any, shared: Path) -> Iterator[dict[str, Any]]:
         theirs = session.run(None, {name: picture[None, ..., ::-1].astype(np.float32) - MEAN})[0]
         z = classifier.logits(pixels.to_tensor([picture]).to(classifier.device))
         apart = np.abs(z.softmax(1).cpu().numpy() - theirs).max()
-        yield {"what": "largest difference of probabilities", "photo": path, "value": float(apart)}
+        yield {"what": HELD, "photo": path, "value": float(apart)}
 
 
 def attack(classifier: Any, shared: Path) -> Iterator[dict[str, Any]]:
@@ -69,12 +72,27 @@ def patient(classifier: Any, shared: Path) -> Iterator[dict[str, Any]]:
 
 
 def attacked(classifier: Any, shared: Path, kind: str, preset: str) -> Iterator[dict[str, Any]]:
-    paths, pictures = zip(*levels(shared, 12, classifier.preprocess), strict=True)
-    x = pixels.to_tensor(pictures).to(classifier.device)
-    result = underfire.attack(classifier, "cam", x, attack=kind, preset=preset)
-    for path, record in zip(paths, result.records, strict=True):
-        measured = {key: getattr(record, key) for key in ("success", "confidence", "map_l1", "map_iou", "passes")}
-        yield {"what": "attack on cam", "photo": path, "attack": kind, "preset": preset, **measured}
+    done = {(row["photo"], row["attack"], row["preset"]) for row in stored()}
+    given = [one for one in levels(shared, 12, classifier.preprocess) if (one[0], kind, preset) not in done]
+    for some in (given[n : n + BATCH] for n in range(0, len(given), BATCH)):
+        x = pixels.to_tensor([picture for _, picture in some]).to(classifier.device)
+        result = underfire.attack(classifier, "cam", x, attack=kind, preset=preset)
+        for (path, _), record in zip(some, result.records, strict=True):
+            measured = {key: getattr(record, key) for key in ("success", "confidence", "map_l1", "map_iou", "passes")}
+            yield {"what": "attack on cam", "photo": path, "attack": kind, "preset": preset, **measured}
+
+
+def stored() -> list[dict[str, str]]:
+    return list(csv.DictReader(ROWS.open(newline=""))) if ROWS.is_file() else []
+
+
+def kept(row: dict[str, Any]) -> None:
+    fresh = not ROWS.is_file()
+    with ROWS.open("a", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        if fresh:
+            writer.writeheader()
+        writer.writerow(row)
 
 
 def main() -> None:
@@ -83,28 +101,14 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=HERE.parent.parent / "shared")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     given = parser.parse_args()
-    stored = list(csv.DictReader(ROWS.open(newline=""))) if ROWS.is_file() else []
-    done = {(row["what"], row["preset"]) for row in stored}
-    measured = {
-        "held": (("largest difference of probabilities", ""), held),
-        "attack": (("attack on cam", "fast"), attack),
-        "patient": (("attack on cam", "thorough"), patient),
-    }
+    measured = {"held": held, "attack": attack, "patient": patient}
     classifier = underfire.classifier(f"onnx:{file_of()}", device=given.device, **DOOR, interpolation="bilinear")
     for word in given.what or measured:
-        what, run = measured[word]
-        if what in done:
+        if word == "held" and any(row["what"] == HELD for row in stored()):
             continue
-        rows = []
-        for row in run(classifier, given.shared):
-            rows.append(row)
+        for row in measured[word](classifier, given.shared):
+            kept(row)
             print(row, flush=True)
-        fresh = not ROWS.is_file()
-        with ROWS.open("a", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            if fresh:
-                writer.writeheader()
-            writer.writerows(rows)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python benchmarks/vit.py accuracy     top-1 on the 500 photos of tiny20/val
     python benchmarks/vit.py names        as ONNX, TorchScript and a transformers folder: how far the logits differ
-    python benchmarks/vit.py attack       ADV² and PGD against GRAD on photos of in1k-samples, by name and as ONNX
+    python benchmarks/vit.py attack       ADV² and PGD against GRAD on photos of in1k-samples, by each of its names
 
 Rows go to benchmarks/results/vit.csv; what is there is not measured again. Photos and weights come from ../shared.
 """
@@ -156,16 +156,17 @@ def attack(shared: Path, device: str) -> Iterator[dict[str, Any]]:
     classifier = by_name(shared, device)
     done = {(row["name"], row["photo"], row["attack"]) for row in stored()}
     with tempfile.TemporaryDirectory() as folder:
-        onnx = as_onnx(by_name(shared), Path(folder)).to(device)
         given = list(photos(shared / "data" / "in1k-samples", 12, classifier.preprocess))
-        for name, one, kind in (
-            (ARCHITECTURE, classifier, "pgd"),
-            ("onnx", onnx, "pgd"),
-            (ARCHITECTURE, classifier, "adv2"),
-        ):
+        others: dict[str, Callable[[], Any]] = {
+            "onnx": lambda: as_onnx(by_name(shared), Path(folder)),
+            "script": lambda: as_script(by_name(shared), Path(folder)),
+            "hf": lambda: underfire.classifier(as_folder(shared, Path(folder) / "hf")),
+        }
+        for name, kind in ((ARCHITECTURE, "pgd"), *((other, "pgd") for other in others), (ARCHITECTURE, "adv2")):
             left = [(path, x) for path, x in given if (name, path, kind) not in done]
             if not left:
                 continue
+            one = others[name]().to(device) if name in others else classifier
             result = underfire.attack(one, "grad", torch.cat([x for _, x in left]).to(device), attack=kind)
             for (path, _), record in zip(left, result.records, strict=True):
                 yield {

@@ -41,7 +41,7 @@ def test_the_facts_of_a_toy_are_its_own() -> None:
     fits = {one.name: one for one in found.maps}
     assert {name for name, one in fits.items() if not one.reason} >= {"cam", "grad"}
     assert (fits["cam"].passes, fits["cam"].measured, fits["grad"].passes) == (1, True, 3)
-    assert "RTS has no trained network for 'toy'" in fits["rts"].reason
+    assert "'toy' has no feature pyramid" in fits["rts"].reason
     assert fits["rts"].passes is None
     json.dumps(found.to_dict(), allow_nan=False)
 

@@ -314,6 +314,13 @@ def test_what_is_no_classifier_is_refused_with_the_reason(kind: str) -> None:
         check(wrap(seeded(Odd(twist)), input_size=12, classes=list("abcd"), name="mine"))
 
 
+def test_a_head_of_zeros_is_called_untrained() -> None:
+    net = seeded(ToyNet())
+    nn.init.zeros_(net.get_parameter("head.weight"))
+    with pytest.raises(UnderfireError, match=r"no usable gradient .*'head.weight' is all zeros.*load trained weights"):
+        check(wrap(net, input_size=12, classes=list("abcd"), name="mine"))
+
+
 def test_a_classifier_passes_the_check() -> None:
     check(toy())
 

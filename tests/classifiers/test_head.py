@@ -55,6 +55,18 @@ BENT: dict[str, tuple[Callable[[Ends, Tensor], Tensor], str]] = {
     "an activation": (lambda m, a: m.head(F.hardswish(m.between(a.mean((2, 3))))), "'hardswish' in the forward"),
     "the largest": (lambda m, a: m.head(a.amax((2, 3))), "'amax' in"),
     "flat": (lambda m, a: m.flat(a.flatten(1)), "each place has a weight of its own"),
+    "a token beside the average": (
+        lambda m, a: m.head((t := a.flatten(2).transpose(1, 2))[:, 3]) + m.unused(t[:, 4:].mean(1)),
+        r"more than the average of the last feature maps \(32 × 6 numbers\)",
+    ),
+    "two tokens": (
+        lambda m, a: m.head((t := a.flatten(2).transpose(1, 2))[:, 0]) + m.unused(t[:, 1]),
+        r"tokens of 36 \(numbers 0, 1\)",
+    ),
+    "as many heads as images": (
+        lambda m, a: torch.stack([m.head(a.mean((2, 3))), m.unused(a.amax((2, 3)))]).mean(0),
+        "'amax' in",
+    ),
     "one token": (lambda m, a: m.head(a.flatten(2).transpose(1, 2)[:, 3]), r"one token of 36 \(number 3\)"),
 }
 

@@ -50,6 +50,20 @@ def test_first_use_cache_and_offline(resnet: Any, cache: str, monkeypatch: pytes
     torch.testing.assert_close(first.logits(x), offline.logits(x))
 
 
+@pytest.mark.long
+def test_the_papers_resnet50_from_the_hub(cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    module = timm.create_model("resnet50").eval()
+    hub = hubs.Hub({"timm/resnet50.tv_in1k": {"model.safetensors": save(module.state_dict())}})
+    with hubs.serving(hub) as address:
+        hubs.point(monkeypatch, address, cache)
+        first: Any = underfire.classifier("resnet50")
+    offline: Any = underfire.classifier("resnet50")
+    assert first.digest == offline.digest
+    x = torch.rand(1, 3, 64, 64)
+    torch.testing.assert_close(offline.logits(x), module((x - first._mean) / first._std), rtol=1e-3, atol=1e-4)
+
+
 def test_a_download_that_breaks_off_is_told(resnet: Any, cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
     hub = hubs.Hub({REPO: resnet})
     hub.cut = 1000

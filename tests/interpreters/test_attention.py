@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from support.attacked import distance
 from underfire import registry, wrap
 from underfire.attacks.adv2 import adv2
 from underfire.attacks.pgd import pgd
+from underfire.classifiers.attention import misfit
 from underfire.core import UnsuitableError
 
 transformers: Any = pytest.importorskip("transformers", reason="needs the library transformers")
@@ -111,6 +113,95 @@ def test_attention_is_seen_however_a_library_computes_it(make: Any) -> None:
     assert classifier.layer("auto").kind == "tokens"
 
 
+def test_attention_that_a_layer_hands_on_is_no_grid_of_places() -> None:
+    """Data2VecVision's dropout, as many a network's, is a layer that leaves (heads, 17, 17) numbers."""
+    torch.manual_seed(0)
+    tiny = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    of: Any = transformers.Data2VecVisionForImageClassification
+    config = transformers.Data2VecVisionConfig(**tiny, image_size=SIDE, num_labels=5)
+    classifier = wrapped(Logits(of._from_config(config, attn_implementation="eager")).eval())
+    assert classifier.layer("auto").kind == "tokens"
+    assert [a.shape[-1] for a in classifier.attention(toys.pictures(2, 3, SIDE).float())[1]] == [17, 17]
+    handed = next(layer for layer in classifier.layers() if layer.name.endswith("attention.attention.dropout"))
+    assert (handed.shape, handed.kind, handed.stride) == ((2, 17, 17), "other", 0)
+
+
+@pytest.mark.parametrize(
+    ("square", "uneven", "said"),
+    [
+        ([(2, 3, 17, 17)] * 2, [], ""),
+        ([(6, 17, 17)], [], ""),
+        ([], [], "no attention between pairs"),
+        ([(2, 3, 17, 17)], [(64, 16)], "goes from 64 tokens to 16 others"),
+        ([(18, 3, 49, 49), (2, 3, 49, 49)], [], "windows of 49 tokens"),
+        ([(2, 3, 17, 17), (2, 3, 16, 16)], [], r"different numbers of tokens \(16, 17\)"),
+        ([(2, 3, 8, 8)], [], "among 8 tokens or channels, and its patch grid has 16 places"),
+    ],
+)
+def test_attention_that_makes_no_map_is_told(square: list[Any], uneven: list[Any], said: str) -> None:
+    assert re.search(said, misfit(square, uneven, 2, 16)) if said else not misfit(square, uneven, 2, 16)
+
+
+def test_the_queries_of_each_head_are_no_grid() -> None:
+    """With a norm of its queries and 64 tokens of 64 numbers, a network leaves (heads, 64, 64)."""
+    torch.manual_seed(0)
+    built = timm.layers.Attention(128, num_heads=2, qk_norm=True, norm_layer=nn.LayerNorm)
+    patches, flat = nn.Conv2d(3, 128, 8, 8), nn.Sequential(nn.Flatten(2), Turned(), nn.LayerNorm(128))
+    module = nn.Sequential(patches, flat, built, Turned(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(128, 5))
+    classifier = wrapped(module)
+    assert next(layer for layer in classifier.layers() if layer.name == "2.q_norm").shape == (2, 64, 64)
+    assert classifier.layer("auto").name == "1"
+    assert classifier.patches() == (8, 8)
+
+
+class Turned(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mT
+
+
+def test_a_network_whose_layers_show_no_grid_says_so() -> None:
+    module = nn.Sequential(nn.Unfold(16, stride=16), nn.Flatten(), nn.Linear(768 * 16, 5))
+    with pytest.raises(UnsuitableError, match=r"No layer of 'custom' .*rows and columns.*grad or mask"):
+        registry.build_interpreter("gradcam", wrapped(module), {})
+
+
+class Shuffled(nn.Module):
+    """Tokens (N, 16, 8) of a 4 × 4 grid, put in another order before the second layer."""
+
+    def __init__(self, order: list[int]) -> None:
+        super().__init__()
+        self.patches, self.first = nn.Conv2d(3, 8, 16, 16), nn.Linear(8, 8)
+        self.blocks = nn.Sequential(*(nn.Linear(8, 8) for _ in range(6)))
+        self.head, self.order = nn.Linear(8, 5), order
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        t = self.blocks(self.first(self.patches(x).flatten(2).mT)[:, self.order])
+        z: torch.Tensor = self.head(t.mean(1))
+        return z
+
+
+@pytest.mark.parametrize("kind", ["tokens", "other"])
+def test_tokens_in_another_order_than_the_places_are_no_grid(kind: str) -> None:
+    """As Hiera's, which lie by windows: their map would show the right evidence at the wrong places."""
+    torch.manual_seed(0)
+    order = list(range(16)) if kind == "tokens" else [5 * i % 16 for i in range(16)]
+    classifier = wrapped(Shuffled(order))
+    found = {layer.name: layer.kind for layer in classifier.layers()}
+    assert found["blocks.5"] == kind
+    assert classifier.layer("auto").name == ("blocks" if kind == "tokens" else "patches")
+
+
+def test_attention_to_fewer_places_is_no_map() -> None:
+    torch.manual_seed(0)
+    of: Any = transformers.SegformerForImageClassification
+    kind: Any = transformers.SegformerConfig
+    classifier = wrapped(
+        Logits(of(kind(hidden_sizes=[8, 8, 16, 16], depths=[1] * 4, num_attention_heads=[1] * 4, num_labels=5))).eval()
+    )
+    with pytest.raises(UnsuitableError, match=r"goes from 256 tokens to 4 others"):
+        registry.build_interpreter("rollout", classifier, {})
+
+
 def test_hugging_faces_own_attention_is_the_one_that_is_seen() -> None:
     module, x = hugging_face("eager"), toys.pictures(2, 3, SIDE).float()
     _, attention = wrapped(module).attention(x)
@@ -121,13 +212,13 @@ def test_hugging_faces_own_attention_is_the_one_that_is_seen() -> None:
 
 @pytest.mark.parametrize("name", ["rollout", "relevance"])
 def test_a_network_without_attention_is_refused(name: str) -> None:
-    with pytest.raises(UnsuitableError, match=r"No attention .*'toy'.*gradcam"):
+    with pytest.raises(UnsuitableError, match=r"'toy' has no attention map: no attention .*gradcam"):
         registry.build_interpreter(name, toys.toy(), {})
 
 
 def test_attention_in_windows_is_no_attention_between_all_tokens() -> None:
     module = timm.create_model("swin_tiny_patch4_window7_224", img_size=SIDE, window_size=2, num_classes=5)
-    with pytest.raises(UnsuitableError, match="between all"):
+    with pytest.raises(UnsuitableError, match=r"windows of 4 tokens.*between all"):
         registry.build_interpreter("rollout", wrapped(module), {})
 
 

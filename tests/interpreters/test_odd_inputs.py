@@ -18,10 +18,10 @@ from underfire.interpreters.cam import Cam
 from underfire.interpreters.grad import Grad
 from underfire.interpreters.mask import Mask
 from underfire.interpreters.mask.blend import Blend, blur, grid
+from underfire.interpreters.rts.fits import refuse_unsuitable
 from underfire.interpreters.rts.net import MaskNet
 from underfire.interpreters.rts.rts import Rts
 from underfire.testing import check_classifier, check_interpreter, pictures
-from underfire.train.photos import refuse_unsuitable
 
 
 class Net(nn.Module):

@@ -7,7 +7,7 @@ The network itself stays as it is: nothing has to be switched off, or on again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -29,6 +29,8 @@ class Recording(TorchFunctionMode):
         self.n, self.seen = n, seen
         self.found: list[Tensor] = []
         """The attention (N, heads, T, T) of each block so far."""
+        self.uneven: list[tuple[int, int]] = []
+        """Numbers of tokens that look, more than one, and of those that they look at, where these differ."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -40,7 +42,9 @@ class Recording(TorchFunctionMode):
         if name == "multi_head_attention_forward":
             return self._written_out(func, *args, **kwargs)
         out = func(*args, **kwargs)
-        return self._noted(out) if name == "softmax" and isinstance(out, Tensor) else out
+        over = kwargs.get("dim", args[1] if len(args) > 1 else -1)
+        attends = name == "softmax" and isinstance(out, Tensor) and over in (-1, out.dim() - 1)
+        return self._noted(out) if attends else out
 
     def _written_out(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Tensor, None]:
         """Call torch's own attention in the form that gives its weights; what it gives is a view of what it uses."""
@@ -71,22 +75,37 @@ class Recording(TorchFunctionMode):
         return self._noted(F.softmax(scores, -1)) @ v
 
     def _noted(self, attention: Tensor) -> Tensor:
-        """Note attention among the same tokens, (N, heads, T, T) or (N·heads, T, T); T is 1 nowhere."""
-        square = attention.dim() in (3, 4) and attention.shape[-1] == attention.shape[-2] > 1
-        if square and len(attention) % self.n == 0:
+        """Note attention (N, heads, T, T) or (N·heads, T, T); one token that looks at all others is a pool."""
+        if attention.dim() not in (3, 4) or len(attention) % self.n or attention.shape[-2] == 1:
+            return attention
+        if attention.shape[-1] == attention.shape[-2]:
             self.found.append(attention)
             if self.seen is not None:
                 self.seen()
+        elif attention.dim() == 4:
+            self.uneven.append((attention.shape[-2], attention.shape[-1]))
         return attention
 
 
-def global_ones(found: list[Tensor], n: int, least: int) -> list[Tensor]:
-    """Keep attention between all tokens of each image: where windows attend, or sizes differ, there is none.
+def misfit(square: Sequence[tuple[int, ...]], uneven: Sequence[tuple[int, int]], n: int, places: int) -> str:
+    """Say why attention makes no map of the patch grid, in words that go on after a colon; '' where it makes one.
 
     Args:
-        found: attention (N, heads, T, T) or (N·heads, T, T).
+        square: shapes (N, heads, T, T) or (N·heads, T, T) of the attention of each block.
+        uneven: numbers of tokens that look and of those that they look at, where these differ.
         n: images N.
-        least: places of the patch grid, which have a token each.
+        places: of the patch grid, which have a token each.
     """
-    sizes, batches = {a.shape[-1] for a in found}, {len(a) for a in found if a.dim() == 4}
-    return found if len(sizes) == 1 and min(sizes) >= least and batches <= {n} else []
+    sizes = sorted({shape[-1] for shape in square})
+    if uneven:
+        looking, seen = max(uneven)
+        return f"some of its attention goes from {looking} tokens to {seen} others"
+    if not sizes:
+        return "no attention between pairs of tokens was seen in it"
+    if windows := [shape[-1] for shape in square if len(shape) == 4 and shape[0] != n]:
+        return f"some of its attention is within windows of {windows[0]} tokens"
+    if len(sizes) > 1:
+        return f"its blocks attend among different numbers of tokens ({', '.join(map(str, sizes))})"
+    if sizes[0] < places:
+        return f"its attention is among {sizes[0]} tokens or channels, and its patch grid has {places} places"
+    return ""

@@ -9,12 +9,17 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from underfire.classifiers.calls import Call, Spot, innermost, name_of, tensors
+from underfire.classifiers.calls import Call, Spot, innermost, name_of, tensors, with_value
 from underfire.classifiers.head import LOUD, FoundHead, find, trace
+from underfire.classifiers.measure import same
 from underfire.core import FAILURES, UnderfireError, UnsuitableError, refused
 
 MIX, BENT = 0.3, 1e-4
 """A mixture of two images' tensors; difference from the same mixture of the results, as a share of the largest."""
+FEW = 4
+"""Tokens of their own, at most, that a head reads: a class token, one of distillation."""
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Mixtures of two images that are looked at: few networks stack five things before a batch, and many two or three."""
 
 
 def found_or_told(
@@ -55,9 +60,10 @@ def why(call: Call, x: Tensor, module: nn.Module) -> str:
 
     Args:
         call: from normalised images to logits (N, K).
-        x: two or more normalised images (N, C, H, W) that differ.
+        x: two normalised images (2, C, H, W) that differ.
         module: the network.
     """
+    x = torch.cat([(1 - share) * x[:1] + share * x[1:2] for share in SHARES])
     seen = trace(call, x)
     if not seen.z.requires_grad:
         return "its logits have no gradient to the input"
@@ -71,9 +77,18 @@ def why(call: Call, x: Tensor, module: nn.Module) -> str:
     if behind.bent:
         return f"{behind.bent} stands between {last} and the logits, and is not linear"
     places = (slope.abs().amax((0, 2)) > 0).nonzero()[:, 0].tolist() if t.dim() == 3 else []
-    if len(places) == 1 and t.shape[1] > 1:
-        return f"its logits read one token of {t.shape[1]} (number {places[0]}), not an average over the picture"
+    if 0 < len(places) <= FEW and len(places) < t.shape[1]:
+        read = f"one token of {t.shape[1]} (number" if len(places) == 1 else f"tokens of {t.shape[1]} (numbers"
+        return f"its logits read {read} {', '.join(map(str, places))}), not an average over the picture"
+    if _reads_more(call, x, spot, t.detach()):
+        return f"its logits read more than the average of {last}, such as a token of their own beside it"
     return f"its logits are no function of the average of {last}: each place has a weight of its own"
+
+
+def _reads_more(call: Call, x: Tensor, spot: Spot, t: Tensor) -> bool:
+    """Tell whether the logits of images still differ where all have the same last feature maps."""
+    z = with_value(call, spot, lambda _: t[:1].expand_as(t).contiguous(), x)
+    return not same(z, z[:1].expand_as(z))
 
 
 def _unseen(module: nn.Module) -> str:

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from underfire.classifiers.attention import Recording, global_ones
-from underfire.classifiers.listing import Listing, Network, listing_of, tensor_of
+from underfire.classifiers.attention import Recording, misfit
+from underfire.classifiers.listing import LOOKED, NO_GRID, Listing, Network, listing_of, tensor_of
 from underfire.classifiers.precise import whole
 from underfire.core import Images, Layer, UnsuitableError, unknown
 
@@ -40,7 +40,12 @@ class Layered:
             UnderfireError: there is none, or it has no grid.
         """
         listing, grids = self._listing(), [layer for layer in self.layers() if layer.stride]
-        if word == "auto" and (listing.auto or grids):
+        if not grids:
+            raise UnsuitableError(
+                f"No layer of '{self.name}' was seen to have the rows and columns of the picture, so none has a map: "
+                "choose another interpreter, such as grad or mask."
+            )
+        if word == "auto":
             return listing.auto or grids[-1]
         if word.startswith("stride") and (at := [g for g in grids if f"stride{g.stride}" == word]):
             return main_ones(at)[-1]
@@ -50,7 +55,7 @@ class Layered:
         if not named.stride:
             raise UnsuitableError(
                 f"Layer '{word}' of '{self.name}' gives {named.shape} for an image, which is no grid of places: choose "
-                f"one with rows and columns, such as '{grids[-1].name if grids else 'none'}'."
+                f"one with rows and columns, such as '{grids[-1].name}'."
             )
         return named
 
@@ -70,16 +75,19 @@ class Layered:
         h, w = self.patches()
         with Recording(len(x)) as recording:
             z = self.logits(x)
-        if not (found := global_ones(recording.found, len(x), h * w)):
-            raise no_attention(self.name)
-        return z, found
+        shapes = [tuple(a.shape) for a in recording.found]
+        if reason := misfit(shapes, recording.uneven, len(x), h * w):
+            raise no_attention(self.name, reason)
+        return z, recording.found
 
     def patches(self: LayeredSelf) -> tuple[int, int]:
         """Give rows and columns of the patch grid; UnderfireError as in `attention`."""
         listing = self._listing()
-        if listing.auto is None or listing.auto.kind != "tokens":
-            raise no_attention(self.name)
-        return listing.auto.grid
+        h, w = listing.auto.grid if listing.auto is not None and listing.auto.kind == "tokens" else NO_GRID
+        reason = misfit(listing.attention, listing.uneven, LOOKED, h * w)
+        if reason or not h:
+            raise no_attention(self.name, reason or "what attends to each other in it is no grid of patches")
+        return h, w
 
 
 class LayeredSelf(Network, Protocol):
@@ -96,11 +104,11 @@ class LayeredSelf(Network, Protocol):
         """Give the patch grid."""
 
 
-def no_attention(name: str) -> UnsuitableError:
+def no_attention(name: str, reason: str) -> UnsuitableError:
     """Make the error for a network whose tokens do not all attend to each other."""
     return UnsuitableError(
-        f"No attention between all tokens of one patch grid was found in '{name}' (a plain vision transformer has it "
-        "in each block), so there is no attention map: choose another interpreter for it, such as gradcam."
+        f"'{name}' has no attention map: {reason}. Such a map needs attention between all tokens of one patch grid in "
+        "each block, as a plain vision transformer has it: choose another interpreter, such as gradcam."
     )
 
 

@@ -155,10 +155,22 @@ def _written(classifier: Classifier, before: dict[str, Tensor]) -> str | None:
     return None
 
 
+def _zeros(classifier: Classifier, k: int) -> str:
+    """Name a head's weight (K, …) that is all zeros; '' without one."""
+    module = getattr(classifier, "module", None)
+    parameters = module.named_parameters() if isinstance(module, torch.nn.Module) else ()
+    return next((name for name, p in parameters if p.dim() > 1 and len(p) == k and not bool(p.any())), "")
+
+
 def _no_slope(classifier: Classifier, x: Images, z: Tensor) -> str | None:
     grad = torch.autograd.grad((z[:, 0] - z[:, 1]).sum(), x, allow_unused=True)[0] if z.requires_grad else None
     if grad is None or not bool(grad.any()):
-        return "has no usable gradient to its input: remove what cuts the gradient (detach, no_grad, quantisation)"
+        untrained = _zeros(classifier, z.shape[1])
+        why = (
+            f"'{untrained}' is all zeros, as a head is before training, so all images get the same logits: load trained"
+        )
+        cut = "remove what cuts the gradient (detach, no_grad, quantisation)"
+        return f"has no usable gradient to its input: {f'{why} weights' if untrained else cut}"
     if bool(grad.isfinite().all()):
         return None
     where = ("noise", "an image like a photo", "an image with black and white areas")

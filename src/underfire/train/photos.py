@@ -15,8 +15,7 @@ import numpy as np
 import torch
 from torchvision.transforms.v2 import functional as transforms
 
-from underfire.core import Classifier, Images, Labels, Photo, TooFewError, UnderfireError, UnsuitableError
-from underfire.heads import kind_of
+from underfire.core import Classifier, Images, Labels, Photo, TooFewError, UnderfireError
 from underfire.images.photos import Folder
 from underfire.images.pixels import load, to_tensor
 
@@ -24,17 +23,6 @@ SMALLEST = 16
 """With fewer photos there is nothing to learn from and nothing to judge by."""
 RECOGNISED = 0.2
 """Mean probability of the predictions; below it the photos are of another domain than the classifier's."""
-
-
-def refuse_unsuitable(classifier: Classifier) -> None:
-    """Raise UnderfireError for a classifier that the objective of RTS was not made for."""
-    kind, (height, width) = kind_of(classifier), classifier.preprocess.size
-    if kind == "multilabel" or height != width:
-        why = f"takes {height}×{width} px" if height != width else "has labels, each on or off by itself"
-        raise UnsuitableError(
-            f"RTS is trained on square photos and the probabilities of a softmax, and '{classifier.name}' {why}: use "
-            "cam, grad or mask."
-        )
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,10 @@ from underfire.core import Classifier, MismatchError, UnderfireError, unknown
 from underfire.core.files import write_whole
 from underfire.core.place import slug
 from underfire.interpreters.rts.card import Card, packed, read_card
+from underfire.interpreters.rts.fits import refuse_unsuitable
 from underfire.train.aid import AidTask
 from underfire.train.loop import Nobody, Task, TrainingLoop, TrainListener
-from underfire.train.photos import LabelledPhoto, Photos, refuse_unsuitable
+from underfire.train.photos import LabelledPhoto, Photos
 from underfire.train.rts import RtsTask
 from underfire.train.rts_a import AdversarialTask
 from underfire.train.settings import AdversarialSettings, AidSettings, TrainSettings
@@ -164,7 +165,6 @@ def fit(
     """
     refuse_unsuitable(classifier)
     photos = Photos(images, settings.limit, classifier)
-    classifier.pyramid(torch.zeros(1, *classifier.preprocess.shape, device=classifier.head.device))
     fingerprint = _fingerprint(photos, settings)
     if out.exists():
         return _finished(out, fingerprint)

@@ -14,6 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from underfire.core import Classifier, DamagedFileError, MismatchError, NotFoundError, OtherVersionError
+from underfire.interpreters.rts.fits import refuse_unsuitable
 from underfire.interpreters.rts.net import MaskNet
 
 PACKAGED = Path(__file__).parent / "weights"
@@ -119,10 +120,11 @@ def find(classifier: Classifier, weights: str | None, kind: str = "rts") -> Path
             card = read_card(path)
             if card.classifier_digest == classifier.digest and card.kind == kind:
                 return path
+        refuse_unsuitable(classifier)
         raise NotFoundError(
             f"{kind.upper()} has no trained network for '{classifier.name}' with these weights: train one with `{how} "
-            f"--classifier {classifier.name} --images DIR --out {kind}.safetensors`, then name it with "
-            f"--set {kind}.weights={kind}.safetensors."
+            f"--classifier {classifier.name} --images DIR --out {kind}.safetensors` (and with --weights and "
+            f"--input-size as here), then name it with --set {kind}.weights={kind}.safetensors."
         )
     path = Path(weights).expanduser()
     card = read_card(path)
