@@ -66,15 +66,20 @@ SIDES |= {"swinv2_tiny_window8_256": 128, "inception_v3": 128, "crossvit_tiny_24
 SIDES |= {"gcvit_xxtiny": 224, "mvitv2_tiny": 224, "hiera_tiny_224": 224, "tnt_s_patch16_224": 224}
 SIDES |= {"tiny_vit_5m_224": 224, "levit_128s": 224, "vit_tiny_r_s16_p8_224": 224, "xcit_nano_12_p8_224": 224}
 SIDES |= {"efficientvit_m0": 224, "efficientformer_l1": 224, "efficientformerv2_s0": 224, "visformer_tiny": 224}
-SIDES |= {"convit_tiny": 224, "pit_ti_224": 224, "cait_xxs24_224": 224, "test_vit": 160}
+SIDES |= {
+    "shvit_s1": 128,
+    "selecsls42": 128,
+    "convit_tiny": 224,
+    "pit_ti_224": 224,
+    "cait_xxs24_224": 224,
+    "test_vit": 160,
+}
 
 
 def networks() -> Iterator[Made]:
     """All networks of the page, the quick kinds first."""
     for name, odd in ODDITIES.items():
         yield Made(f"wrap: {name}", "wrapped", 64, _wrapped(odd))
-    for name in TORCHVISION.split():
-        yield Made(f"torchvision:{name}", "torchvision", SIDES.get(name, 64), _torchvision(name))
     if importlib.util.find_spec("transformers"):
         for name, config in _configs().items():
             yield Made(f"hf:{name}", "transformers (tiny, from their configs)", 64, _transformers(name, config))
@@ -88,6 +93,8 @@ def networks() -> Iterator[Made]:
     ):
         for name in names.split():
             yield Made(f"timm:{name}", kind, SIDES.get(name, 64), _timm(name))
+    for name in TORCHVISION.split():
+        yield Made(f"torchvision:{name}", "torchvision", SIDES.get(name, 64), _torchvision(name))
 
 
 def settled(net: nn.Module, side: int) -> nn.Module:

@@ -132,9 +132,9 @@ def test_attention_that_a_layer_hands_on_is_no_grid_of_places() -> None:
         ([(2, 3, 17, 17)] * 2, [], ""),
         ([(6, 17, 17)], [], ""),
         ([], [], "no attention between pairs"),
-        ([(2, 3, 17, 17)], [(64, 16)], "goes from 64 tokens to 16 others"),
+        ([(2, 3, 17, 17)], [(64, 16)], "64 × 16 weights"),
         ([(18, 3, 49, 49), (2, 3, 49, 49)], [], "windows of 49 tokens"),
-        ([(2, 3, 17, 17), (2, 3, 16, 16)], [], r"different numbers of tokens \(16, 17\)"),
+        ([(2, 3, 17, 17), (2, 3, 16, 16)], [], r"different numbers of tokens or channels \(16, 17\)"),
         ([(2, 3, 8, 8)], [], "among 8 tokens or channels, and its patch grid has 16 places"),
     ],
 )
@@ -198,7 +198,7 @@ def test_attention_to_fewer_places_is_no_map() -> None:
     classifier = wrapped(
         Logits(of(kind(hidden_sizes=[8, 8, 16, 16], depths=[1] * 4, num_attention_heads=[1] * 4, num_labels=5))).eval()
     )
-    with pytest.raises(UnsuitableError, match=r"goes from 256 tokens to 4 others"):
+    with pytest.raises(UnsuitableError, match=r"256 × 4 weights"):
         registry.build_interpreter("rollout", classifier, {})
 
 

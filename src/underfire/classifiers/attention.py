@@ -99,13 +99,13 @@ def misfit(square: Sequence[tuple[int, ...]], uneven: Sequence[tuple[int, int]],
     sizes = sorted({shape[-1] for shape in square})
     if uneven:
         looking, seen = max(uneven)
-        return f"some of its attention goes from {looking} tokens to {seen} others"
+        return f"some of its attention has {looking} × {seen} weights, which is not one for each pair of tokens"
     if not sizes:
         return "no attention between pairs of tokens was seen in it"
     if windows := [shape[-1] for shape in square if len(shape) == 4 and shape[0] != n]:
         return f"some of its attention is within windows of {windows[0]} tokens"
     if len(sizes) > 1:
-        return f"its blocks attend among different numbers of tokens ({', '.join(map(str, sizes))})"
+        return f"its blocks attend among different numbers of tokens or channels ({', '.join(map(str, sizes))})"
     if sizes[0] < places:
         return f"its attention is among {sizes[0]} tokens or channels, and its patch grid has {places} places"
     return ""

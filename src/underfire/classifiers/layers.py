@@ -86,7 +86,7 @@ class Layered:
         h, w = listing.auto.grid if listing.auto is not None and listing.auto.kind == "tokens" else NO_GRID
         reason = misfit(listing.attention, listing.uneven, LOOKED, h * w)
         if reason or not h:
-            raise no_attention(self.name, reason or "what attends to each other in it is no grid of patches")
+            raise no_attention(self.name, reason or "no layer before its last attention leaves tokens of a patch grid")
         return h, w
 
 
