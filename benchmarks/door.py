@@ -4,7 +4,7 @@
     python benchmarks/door.py door-cam-png …   these cases
     python benchmarks/door.py --list           the cases and, where measured, their numbers
     python benchmarks/door.py --survival       every case of files: what becomes of them on platforms
-    python benchmarks/door.py --steps          seconds of a step at the file and at the input, by the size of the photo
+    python benchmarks/door.py --steps          what a step at the file takes over one at the input, by the photo's size
 
 Photos come from ../shared (see --shared); none of them goes into the results.
 """
@@ -15,7 +15,9 @@ import argparse
 import csv
 import dataclasses
 import io
+import itertools
 import resource
+import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -28,12 +30,13 @@ from PIL import Image
 import measure
 from underfire import api
 from underfire.attacks.adv2 import adv2
+from underfire.attacks.pgd import pgd
 from underfire.audit.run import run
 from underfire.audit.survive import Survived, survive
-from underfire.core import Goal, Images, Victim
-from underfire.core.door import Files
+from underfire.core import Attack, Goal, Victim
 from underfire.core.place import place
 from underfire.doors.entrance import Entrance
+from underfire.executors.process import prepare
 from underfire.images.saving import file_photo
 from underfire.plan.settings import Settings
 from underfire.registry import build_interpreter, door_of
@@ -65,6 +68,10 @@ CASES: dict[str, dict[str, Any]] = {
 }
 SIDES = {"0.2": (548, 365), "1": (1225, 816), "12": (4243, 2828)}
 """Megapixels -> width and height of a photo, px."""
+STEPS = measure.RESULTS / "door-steps.csv"
+STEP_COLUMNS = (
+    *("attack", "megapixels", "ratio", "at_file_ms", "at_input_ms", "photos", "rounds", "peak_gb", "threads"),
+)
 
 
 def settings_of(case: dict[str, Any], shared: Path) -> Settings:
@@ -123,35 +130,61 @@ def show_survival(name: str) -> None:
 # --- seconds of a step
 
 
-def steps(repeats: int) -> None:
-    """Time the search on four photos of each size, once in their files and once at the input: seconds of the CPU."""
+def steps(threads: int, rounds: int, repeats: int = 16) -> None:
+    """Time the search on photos of each size, in turn in their files and at the input, as ratios; rows to STEPS."""
+    prepare(threads)
     classifier = api.classifier()
-    cam, door = build_interpreter("cam", classifier, {}), door_of(classifier)
-    attack = adv2.make("fast", "cam", 8, steps=repeats, warmup=0, stop_confidence=None)
-    for word, (width, height) in SIDES.items():
-        n = 1 if word == "12" else 4
-        photos = [file_photo(_photo(i, width, height), "p", "png") for i in range(n)]
-        levels = np.stack([door.enter(photo.pixels) for photo in photos])
-        x = torch.from_numpy(levels).permute(0, 3, 1, 2).float() / 255
-        y = classifier.logits(x).argmax(1)
-        goal = Goal((y + 1) % 1000, y, {"cam": cam.explain(x, y)})
+    with STEPS.open("w", newline="") as file:
+        writer = csv.DictWriter(file, STEP_COLUMNS)
+        writer.writeheader()
+        for word, attack in itertools.product(SIDES, attacks(repeats)):
+            row = _timed(classifier, word, attack, rounds, repeats) | {"threads": threads}
+            writer.writerow(row)
+            print(*(f"{name} {value}" for name, value in row.items()), flush=True)
 
-        def searched(x: Images, goal: Goal, files: Files | None) -> float:
-            start = time.process_time()  # whatever else runs on the machine
-            with classifier.meter.counting(len(x)):
-                attack.run(Victim(classifier, (cam,), files), x.clone(), goal, [0] * len(x))
-            return (time.process_time() - start) / repeats / len(x)
 
-        searched(x, goal, None)
-        like = x[:1, :1, :1, :1]
-        pairs = [(searched(x, goal, Entrance(door, photos, like)), searched(x, goal, None)) for _ in range(3)]
-        file, at_input = (min(pair[i] for pair in pairs) for i in (0, 1))
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-        print(
-            f"{word} MP: {file:.3f} s at the file, {at_input:.3f} s at the input, ratio {file / at_input:.2f}, "
-            f"{n} photos a batch, {memory:.1f} GB at most so far",
-            flush=True,
-        )
+def attacks(repeats: int) -> list[Attack]:
+    """The search on prediction and map, and the one on the prediction alone; neither stops early."""
+    return [
+        adv2.make("fast", "cam", 8, steps=repeats, warmup=0, stop_confidence=None),
+        pgd.make("fast", None, 8, steps=repeats, stop_confidence=None),
+    ]
+
+
+def _timed(classifier: Any, word: str, attack: Attack, rounds: int, repeats: int) -> dict[str, Any]:
+    cam, door, n = build_interpreter("cam", classifier, {}), door_of(classifier), 1 if word == "12" else 4
+    photos = [file_photo(_photo(i, *SIDES[word]), "p", "png") for i in range(n)]
+    x = (
+        torch.from_numpy(np.stack([door.enter(photo.pixels) for photo in photos])).permute(0, 3, 1, 2).contiguous()
+        / 255
+    )
+    y = classifier.logits(x).argmax(1)
+    goal = Goal((y + 1) % 1000, y, {"cam": cam.explain(x, y)})
+    against = (cam,) if attack.name == "adv2" else ()
+
+    def searched(at: str) -> float:
+        files = Entrance(door, photos, x[:1, :1, :1, :1]) if at == "file" else None
+        start = time.process_time()  # whatever else runs on the machine
+        with classifier.meter.counting(n):
+            attack.run(Victim(classifier, against, files), x.clone(), goal, [0] * n)
+        return (time.process_time() - start) / repeats / n
+
+    searched("input"), searched("file")
+    pairs = []
+    for _ in range(rounds):
+        times = [searched(at) for at in ("file", "input", "input", "file")]
+        pairs.append((times[0] + times[3], times[1] + times[2]))
+    at_file, at_input = (statistics.median(pair[i] for pair in pairs) / 2 for i in (0, 1))
+    return {
+        "attack": attack.name,
+        "megapixels": word,
+        "ratio": round(statistics.median(a / b for a, b in pairs), 3),
+        "at_file_ms": round(1e3 * at_file, 1),
+        "at_input_ms": round(1e3 * at_input, 1),
+        "photos": n,
+        "rounds": rounds,
+        "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2),
+    }
 
 
 def _photo(seed: int, width: int, height: int) -> bytes:
@@ -170,10 +203,10 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--survival", action="store_true", help="put the files of the cases through everything")
     parser.add_argument("--steps", action="store_true", help="time a step")
+    parser.add_argument("--rounds", type=int, default=5, help="of --steps: pairs, of which the median is taken")
     given = parser.parse_args()
     if given.steps:
-        torch.set_num_threads(given.threads)
-        steps(8)
+        steps(given.threads, given.rounds)
         return
     there = [name for name in CASES if (measure.RESULTS / f"{name}.csv").is_file()]
     if given.list:

@@ -150,6 +150,7 @@ def compared(n: int) -> Iterator[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, default=200)
+    torch.set_num_threads(1)
     rows = list(compared(parser.parse_args().sizes))
     with ROWS.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from underfire.core.types import Images, Limits
@@ -71,6 +71,16 @@ class Door(Protocol):
         """
 
 
+class PartGradient(Protocol):
+    """A gradient at the part of one file that the classifier sees."""
+
+    def bands(self) -> Iterator[tuple[slice, Tensor]]:
+        """Yield rows of the part and the gradient there, (3, b, w): to be written into, and overwritten by the next."""
+
+    def whole(self) -> Tensor:
+        """Give all of it, (1, 3, h, w)."""
+
+
 class Files(Protocol):
     """The files of a batch, as a search walks in them; it sees only the part of each that the classifier sees."""
 
@@ -93,8 +103,11 @@ class Files(Protocol):
             parts: (N,) of them, (1, 3, h, w) in 8-bit levels (uint8) or in [0, 1].
         """
 
-    def back(self, gradient: Images) -> list[Tensor]:
-        """Carry a gradient (N, C, H, W) at what was last shown back to the parts, (1, 3, h, w) each."""
+    def back(self, gradient: Images) -> Sequence[PartGradient]:
+        """Carry a gradient (N, C, H, W) at what was last shown back to the parts, as it is asked for."""
+
+    def each(self, do: Callable[..., Any], *given: Sequence[Any]) -> list[Any]:
+        """Call a function for each file with what is ``given`` for it, as many at once as there are threads."""
 
     def select(self, keep: Tensor) -> None:
         """Keep only the rows ``keep`` (bool (N,)) of the batch."""

@@ -5,7 +5,7 @@ save → read back → (what a platform does) → door → one batch            
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 from underfire.core import LEVELS, Images
-from underfire.core.door import Door, Way
+from underfire.core.door import Door, PartGradient, Way
+from underfire.doors.bands import AtOnce, InBands
+from underfire.doors.geometry import Geometry
 from underfire.doors.platforms import Draw, Step
 from underfire.images.saving import FilePhoto
 
@@ -36,9 +38,14 @@ class FileLane:
         self.door, self.photo, self.draw, self.like = door, photo, draw, like
         self.way = door.way(*photo.pixels.shape[:2])
         self.box = self.way.box
-        self.clean = self._tensor(self._seen(photo.pixels)) / LEVELS
         self._steps: list[Step] = []
         self._last: Way = self.way
+        self._pixels = photo.pixels.copy()
+
+    @property
+    def clean(self) -> Tensor:
+        """The part of the file that the classifier sees, (1, 3, h, w) in [0, 1]."""
+        return self._tensor(self._seen(self.photo.pixels)) / LEVELS
 
     @property
     def view(self) -> tuple[float, float]:
@@ -47,14 +54,14 @@ class FileLane:
 
     def whole(self, part: Tensor) -> NDArray[np.uint8]:
         """Put a part, (1, 3, h, w) in [0, 1] or in 8-bit levels, back into its photo: (h, w, 3)."""
-        levels = part if part.dtype == torch.uint8 else (part.detach() * LEVELS).round().byte()
         pixels = self.photo.pixels.copy()
-        pixels[self.box.top : self.box.bottom, self.box.left : self.box.right] = levels[0].permute(1, 2, 0).cpu()
+        pixels[self._where] = _levels(part)[0].permute(1, 2, 0)
         return pixels
 
     def enter(self, part: Tensor) -> NDArray[Any]:
         """Bring a file with this part to the classifier: (H, W, C) levels."""
-        pixels = self.photo.saver.through(self.whole(part))
+        self._pixels[self._where] = _levels(part)[0].permute(1, 2, 0)
+        pixels = self.photo.saver.through(self._pixels)
         self._steps = []
         for step in self.draw.next() if self.draw else ():
             self._steps.append(step)
@@ -62,12 +69,12 @@ class FileLane:
         self._last = self.door.way(*pixels.shape[:2]) if self._steps else self.way
         return self.door.enter(pixels)
 
-    def back(self, gradient: NDArray[np.float32]) -> Tensor:
-        """Carry a gradient (H, W, C) back to the part, through what `enter` did last: (1, 3, h, w)."""
-        at = self._last.back(gradient)
-        if self._steps:
-            at = self._seen(self._through_steps(at))
-        return self._tensor(at)
+    def back(self, gradient: NDArray[np.float32]) -> PartGradient:
+        """Carry a gradient (C, H, W) back to the part, through what `enter` did last."""
+        if isinstance(self._last, Geometry) and not self._steps:
+            return InBands(self._last.bands, gradient, self.like)
+        at = self._last.back(gradient.transpose(1, 2, 0))
+        return AtOnce(self._tensor(self._seen(self._through_steps(at)) if self._steps else at))
 
     def _through_steps(self, at: NDArray[np.float32]) -> NDArray[np.float32]:
         """Carry a gradient at the last door's box back through the platform to the whole photo."""
@@ -78,8 +85,12 @@ class FileLane:
             whole = step.back(whole)
         return whole
 
+    @property
+    def _where(self) -> tuple[slice, slice]:
+        return slice(self.box.top, self.box.bottom), slice(self.box.left, self.box.right)
+
     def _seen(self, whole: NDArray[Any]) -> NDArray[Any]:
-        return whole[self.box.top : self.box.bottom, self.box.left : self.box.right]
+        return whole[self._where]
 
     def _tensor(self, picture: NDArray[Any]) -> Tensor:
         """Turn (h, w, 3) into (1, 3, h, w); its memory stays as it lies."""
@@ -113,23 +124,25 @@ class Entrance:
 
     def shown(self, parts: Sequence[Tensor]) -> Images:
         """Give what the classifier is shown of files with these parts."""
-        levels = np.stack(_each(FileLane.enter, self.lanes, parts))
+        levels = np.stack(self.each(FileLane.enter, self.lanes, parts))
         return torch.from_numpy(levels).permute(0, 3, 1, 2).contiguous().to(self.like) / LEVELS
 
-    def back(self, gradient: Images) -> list[Tensor]:
+    def back(self, gradient: Images) -> Sequence[PartGradient]:
         """Carry a gradient (N, C, H, W) back to the parts."""
-        at = gradient.detach().permute(0, 2, 3, 1).float().cpu().numpy()
-        return _each(FileLane.back, self.lanes, list(at))
+        return self.each(FileLane.back, self.lanes, list(gradient.detach().float().cpu().numpy()))
 
     def select(self, keep: Tensor) -> None:
         """Keep only the rows ``keep`` (bool (N,))."""
         self.lanes = [self.lanes[n] for n in keep.nonzero()[:, 0].tolist()]
 
+    def each(self, do: Callable[..., Any], *given: Sequence[Any]) -> list[Any]:
+        """Do something for each file, as many at once as torch has threads: Pillow and arrays let go of the lock."""
+        threads = min(torch.get_num_threads(), len(self.lanes))
+        if threads < 2:
+            return [do(*one) for one in zip(*given, strict=True)]
+        with ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(do, *given))
 
-def _each(of: Any, lanes: Sequence[FileLane], given: Sequence[Any]) -> list[Any]:
-    """Do something for each file, as many at once as torch has threads: Pillow and its encoders let go of the lock."""
-    threads = min(torch.get_num_threads(), len(lanes))
-    if threads < 2:
-        return [of(lane, one) for lane, one in zip(lanes, given, strict=True)]
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(of, lanes, given))
+
+def _levels(part: Tensor) -> Tensor:
+    return (part if part.dtype == torch.uint8 else (part.detach() * LEVELS).round().byte()).cpu()

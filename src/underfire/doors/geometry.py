@@ -15,6 +15,7 @@ import numpy as np
 from scipy import sparse
 
 from underfire.core.door import Box
+from underfire.doors.bands import Bands
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -78,6 +79,13 @@ class Geometry:
     def view(self) -> tuple[float, float]:
         """Width and height, in the photo's pixels, of what fills the input."""
         return _spacing(self.across) * self.across.shape[0], _spacing(self.down) * self.down.shape[0]
+
+    @cached_property
+    def bands(self) -> Bands:
+        """The way back a few rows at a time, as a search goes it at each step."""
+        box = self.box
+        down, across = self.down[:, box.top : box.bottom], self.across[:, box.left : box.right]
+        return Bands(down, across, LUMA if self.grey else None)
 
     @cached_property
     def _back(self) -> tuple[Any, Any]:

@@ -18,7 +18,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from underfire.attacks.search.ball_in_bands import BallInBands
 from underfire.attacks.search.finite import GRADIENT, refuse
+from underfire.attacks.search.momentum import Momentum
 from underfire.attacks.search.settings import Decay, Schedule, StepSize
 from underfire.core import LEVELS, Images, PerImage
 
@@ -49,6 +51,11 @@ class Ball:
         """Start at the part of a file; a ball is the same in any ``view``."""
         return self.walk(part)
 
+    def in_bands(self, part: Images) -> BallInBands:
+        """Start there for steps in bands of rows, whose momentum somebody else keeps."""
+        start = self.walk(part)
+        return BallInBands(self.step, start.position[0], start.low[0].byte(), start.high[0].byte())
+
 
 class BallWalk:
     """One batch's position in the ball.
@@ -63,7 +70,7 @@ class BallWalk:
         levels = (x.detach() * LEVELS).round()
         self.low, self.high = (levels - ball.eps).clamp_min(0), (levels + ball.eps).clamp_max(LEVELS)
         self.position = self._random_start(levels) if ball.restart else levels.clone()
-        self.velocity = torch.zeros_like(levels) if ball.momentum else None
+        self.momentum = Momentum(ball.momentum)
         self._shown = self._aimed = levels
 
     def _random_start(self, levels: Tensor) -> Tensor:
@@ -94,13 +101,7 @@ class BallWalk:
 
     def descend(self, direction: Tensor, progress: float) -> None:
         """Take the same step, given the gradient (N, 3, H, W) at the last `images`."""
-        if self.velocity is None:
-            refuse(direction.sum((1, 2, 3)), GRADIENT)
-        else:
-            size = direction.abs().sum((1, 2, 3), keepdim=True).clamp_min(torch.finfo(direction.dtype).tiny)
-            refuse(size[:, 0, 0, 0], GRADIENT)
-            direction = self.velocity.mul_(self.ball.momentum).addcdiv_(direction, size)
-        self.position.sub_(direction.sign(), alpha=self.ball.step.at(progress))
+        self.position.sub_(self.momentum.along(direction).sign(), alpha=self.ball.step.at(progress))
         torch.clamp(self.position, self.low, self.high, out=self.position)
 
     def aim(self, loss: PerImage, progress: float) -> None:
@@ -138,5 +139,4 @@ class BallWalk:
     def select(self, keep: Tensor) -> None:
         """Keep only the rows ``keep`` (bool (N,))."""
         self.position, self.low, self.high = self.position[keep], self.low[keep], self.high[keep]
-        if self.velocity is not None:
-            self.velocity = self.velocity[keep]
+        self.momentum.select(keep)

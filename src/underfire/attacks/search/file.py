@@ -5,19 +5,35 @@
 
 Photos of different sizes are a batch behind the door and a list before it. Any space walks there without code of its
 own; only what the classifier sees of a file is walked in, so nothing else of it changes.
+
+A space may walk in bands of rows (`Banded`), which is faster. Its momentum is then kept at the input: the way back is
+linear, so a running sum of gradients goes back as one. Where a platform changes the way from step to step, it is not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from underfire.attacks.search.ball_in_bands import BallInBands
 from underfire.attacks.search.finite import GRADIENT, NotFinite, refuse
+from underfire.attacks.search.momentum import Momentum
 from underfire.core import LEVELS, Images, PerImage, Perturbation, UnderfireError
-from underfire.core.door import Files
+from underfire.core.door import Files, PartGradient
+
+
+@runtime_checkable
+class Banded(Protocol):
+    """A space whose walk in a file takes a step a few rows at a time."""
+
+    momentum: float
+
+    def in_bands(self, part: Images) -> BallInBands:
+        """Start at the part of a file."""
 
 
 class FileWalk:
@@ -42,11 +58,16 @@ class FileWalk:
 
     def begin(self, space: Perturbation) -> None:
         """Begin anew at the clean files that are left, in another space; what was kept stays kept."""
+        self._momentum: Momentum | None = None
+        if isinstance(space, Banded) and not self.files.changes:
+            self._momentum = Momentum(space.momentum)
+            self.walks: list[Any] = [space.in_bands(part) for part in self.files.clean]
+            return
         walk_in = getattr(space, "walk_in", None)
         if walk_in is None:
             raise UnderfireError(f"{type(space).__name__} cannot walk in files (it has no 'walk_in'): give --at input.")
         each = zip(self.files.clean, self.files.views, self.rows, strict=True)
-        self.walks: list[Any] = [walk_in(part, view, row) for part, view, row in each]
+        self.walks = [walk_in(part, view, row) for part, view, row in each]
 
     def images(self) -> Images:
         """Give what the classifier is shown of the files as they would be saved, as a leaf."""
@@ -61,16 +82,20 @@ class FileWalk:
 
     def step(self, loss: PerImage, progress: float) -> None:
         """Carry the gradient back to each file, and step there."""
+        if self._momentum is not None:
+            back = self.files.back(self._momentum.along(self._gradient(loss)))
+            self.files.each(partial(BallInBands.follow, progress=progress), self.walks, back)
+            return
         for n, (walk, slope) in enumerate(zip(self.walks, self._back(loss), strict=True)):
             try:
-                walk.descend(slope, progress)
+                walk.descend(slope.whole(), progress)
             except NotFinite as e:
                 raise NotFinite([n], e.what) from e
 
     def aim(self, loss: PerImage, progress: float) -> None:
         """Choose a whole step in each file; `go` takes it."""
         for walk, slope in zip(self.walks, self._back(loss), strict=True):
-            walk.turn(slope, progress)
+            walk.turn(slope.whole(), progress)
 
     def tried(self, share: PerImage) -> Images:
         """Show what the classifier would see at a ``share`` (N,) of the step."""
@@ -81,15 +106,18 @@ class FileWalk:
         for walk, one in zip(self.walks, share, strict=True):
             walk.go(one[None])
 
-    def _back(self, loss: PerImage) -> list[Tensor]:
+    def _back(self, loss: PerImage) -> Sequence[PartGradient]:
+        return self.files.back(self._gradient(loss))
+
+    def _gradient(self, loss: PerImage) -> Images:
         gradient = torch.autograd.grad(loss.sum(), self._shown)[0]
         refuse(gradient.sum((1, 2, 3)), GRADIENT)
-        return self.files.back(gradient)
+        return gradient
 
     def keep(self, better: Tensor) -> None:
         """Keep the files behind the last `images`, in the rows ``better`` (bool (N,))."""
         for n in better.nonzero()[:, 0].tolist():
-            self._kept[self.rows[n]] = self._parts[n].cpu()
+            self._kept[self.rows[n]] = self._parts[n].cpu().clone()  # the next step overwrites it
 
     def kept(self) -> Sequence[Tensor]:
         """Return what was kept of each file, (1, 3, h, w) in 8-bit levels."""
@@ -110,3 +138,5 @@ class FileWalk:
         chosen = keep.nonzero()[:, 0].tolist()
         self.walks, self.rows = [self.walks[n] for n in chosen], [self.rows[n] for n in chosen]
         self.files.select(keep)
+        if self._momentum is not None:
+            self._momentum.select(keep)
