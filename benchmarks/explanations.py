@@ -1,8 +1,9 @@
-"""How far each deployed explanation can be forged: PGD and ADV² `fast`, ε = 8, at the input, photo by photo.
+"""How far each deployed explanation can be forged: PGD and ADV² `fast`, ε = 8, photo by photo, at the input.
 
     python benchmarks/explanations.py                               every case, on its first 24 or 12 photos
     python benchmarks/explanations.py lite0/gradcam vit/relevance --limit 4 --device cuda
     python benchmarks/explanations.py lite0/ig --idea "λ = 10" --adv2 '{lam: 10}'     ADV² with other settings
+    python benchmarks/explanations.py lite0/rise --at file          files, judged behind the front door
     python benchmarks/explanations.py --list                        what is there, in numbers
 
 Rows are added to results/explanations.csv (see --out) as they are finished; photos that are there are left out. Photos
@@ -120,7 +121,7 @@ def measure(case: str, classifier: Any, names: list[str], folder: Path, given: a
     name, options = CASES[case]
     interpreter = underfire.interpreter(name, classifier, **options)
     settings = yaml.safe_load(given.adv2)
-    label = f"{case}, {given.idea}" if given.idea else case
+    label = ", ".join(filter(None, (case, "at files" if given.at == "file" else "", given.idea)))
     for attack in ("pgd", "adv2"):
         there = {row["image"] for row in stored(given.out) if row["case"] == label and row["attack"] == attack}
         left = [photo for photo in names if photo not in there and not (given.idea and attack == "pgd")]
@@ -128,7 +129,7 @@ def measure(case: str, classifier: Any, names: list[str], folder: Path, given: a
             some = left[first : first + given.batch]
             own = {"target": given.target, "seed": given.seed, **(settings if attack == "adv2" else {})}
             files = [folder / n for n in some]
-            records = underfire.attack(classifier, interpreter, files, attack=attack, at="input", **own).records
+            records = underfire.attack(classifier, interpreter, files, attack=attack, at=given.at, **own).records
             known = {"case": label, "attack": attack, "device": given.device, "commit": COMMIT}
             keep(
                 given.out,
@@ -166,6 +167,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--idea", help="a name for what --adv2 changes; PGD is not run again")
     parser.add_argument("--adv2", default="{}", help="settings of ADV² in place of the preset's, as YAML")
+    parser.add_argument("--at", choices=("input", "file"), default="input", help="what is forged")
     parser.add_argument("--target", default="random")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=RESULT, help="the file of results")

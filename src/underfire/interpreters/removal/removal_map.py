@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from underfire.core import Classifier, Goal, ImageErrors, Images, Labels, Maps, UnderfireError, unknown
+from underfire.core import Classifier, Goal, ImageErrors, Images, Labels, Maps, Surrogate, UnderfireError, unknown
 from underfire.heads import head_of
 from underfire.images import maps
+from underfire.interpreters.removal.matched_map import MatchedMap
 from underfire.interpreters.removal.surrogate import RemovalSurrogate
 from underfire.interpreters.square import square_side
 from underfire.registry.values import hints_of
@@ -108,21 +109,44 @@ class RemovalMap(ABC):
             raise ImageErrors(dict.fromkeys(dead.nonzero()[:, 0].tolist(), why))
         return maps.unit_scale(evidence)
 
-    def surrogate(self, x: Images, goal: Goal, **options: Any) -> RemovalSurrogate:
-        """Start the attacker's side; options are those of `RemovalSurrogate`.
+    def surrogate(self, x: Images, goal: Goal, kind: str | None = None, **options: Any) -> Surrogate:
+        """Start the attacker's side.
+
+        Args:
+            x: clean images (N, 3, H, W).
+            goal: the target classes and maps.
+            kind: 'scores' matches the benign image's scores, 'map' the map itself. A drawn target map is the map of no
+                image and has no scores: there the default is 'map'.
+            options: settings of `RemovalSurrogate` or `MatchedMap`.
 
         Raises:
-            UnderfireError: a drawn target map, which is the map of no image.
+            UnderfireError: an unknown kind or option, or 'scores' with a drawn target map.
         """
+        kind = kind or ("map" if goal.drawn else "scores")
+        if kind not in SURROGATES:
+            raise unknown(f"{self.name} surrogate", kind, SURROGATES)
+        known = hints_of(SURROGATES[kind], but=GIVEN)
+        for name in options:
+            if name not in known:
+                raise unknown(f"setting of {self.name}'s '{kind}' surrogate", name, known)
+        if kind == "map":
+            return MatchedMap(self, x, goal, **options)
         if goal.drawn:
             raise UnderfireError(
-                f"The attack on {self.name} matches the scores of the image whose map is the target map, and a drawn "
-                "map has none: give another --target-map."
+                f"'scores' matches those of the image whose map is the target map, and a drawn map has none: attack "
+                f"{self.name} by its 'map'."
             )
         references, classes = goal.references or (x, goal.source)
         return RemovalSurrogate(self, references, goal.labels, classes, **options)
 
 
+SURROGATES: dict[str, type] = {"scores": RemovalSurrogate, "map": MatchedMap}
+GIVEN = ("interpreter", "x", "y", "source", "goal")
+"""Parameters of a surrogate that are no settings."""
 LOOKS = 8
 """Masks that the attacker looks at in a step."""
-RemovalMap.attack_options = hints_of(RemovalSurrogate, but=("interpreter", "x", "y", "source"))
+RemovalMap.attack_options = {
+    "kind": Literal["scores", "map"],
+    **hints_of(RemovalSurrogate, but=GIVEN),
+    **hints_of(MatchedMap, but=GIVEN),
+}

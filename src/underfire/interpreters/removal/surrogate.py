@@ -1,4 +1,4 @@
-"""The attack on maps by removal, one for the whole family: the benign image's log-odds at masks of the victim's kind.
+"""The attack on maps by removal through the scores: the benign image's log-odds at masks of the victim's kind.
 
     ℓ_int = mean over masks of  ρ( ℓ_{c_t}(x̂ at M_k) − ℓ_c(x at M_k) ) ,   ρ(e) = √(1+e²) − 1
 
