@@ -1,6 +1,6 @@
 """Adversarial interpretation distillation (AID) beside RTSᴬ and plain RTS: trainings, and ADV² curves over passes.
 
-    python benchmarks/aid.py train-5 --weights weights            trains AID with a = 5 (EfficientNet-Lite0, 502 photos)
+    python benchmarks/aid.py train-5 --weights weights            trains AID with a = 5 (EfficientNet-Lite0)
     python benchmarks/aid.py benign curve-aid-5-1000 --weights weights --device cuda
     python benchmarks/aid.py --list --weights weights             the paper's little table, and the curves
 
@@ -67,10 +67,13 @@ def network_of(name: str, classifier: Any, weights: Path) -> Any:
     return underfire.interpreter(name, classifier)
 
 
-def train(part: str, classifier: Any, source: Path, weights: Path) -> None:
+def train(part: str, classifier: Any, source: Path, given: argparse.Namespace) -> None:
     a = part.partition("-")[2]
-    out = weights / f"rts-aid-{a}.safetensors"
-    done = train_rts(classifier, str(source), out, adversarial="aid", apart=float(a), listener=Told())
+    out = given.weights / f"rts-aid-{a}.safetensors"
+    own = {name: getattr(given, name) for name in ("epochs", "batch_size", "attack_steps") if getattr(given, name)}
+    done = train_rts(
+        classifier, str(source), out, adversarial="aid", apart=float(a), limit=given.limit, listener=Told(), **own
+    )
     print(done.card.figures, flush=True)
 
 
@@ -166,6 +169,9 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=Path(__file__).parent / "weights", help="the trained networks")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--limit", type=int, default=None, help="fewer photos")
+    parser.add_argument("--epochs", type=int, help="of a training, fewer than its 12")
+    parser.add_argument("--batch-size", type=int, help="photos a step of a training")
+    parser.add_argument("--attack-steps", type=int, help="of a training's PGD, fewer than its 10")
     parser.add_argument("--list", action="store_true", help="show what is there")
     given = parser.parse_args()
     if given.list:
@@ -181,7 +187,7 @@ def main() -> None:
         if any(row["part"] == part for row in stored()):
             continue
         if part.startswith("train"):
-            train(part, classifier, source, given.weights)
+            train(part, classifier, source, given)
             continue
         names = held(classifier, source, given.limit or (None if part.startswith("benign") else ATTACKED))
         rows_of = benign if part.startswith("benign") else curve

@@ -2,11 +2,16 @@
 
     python benchmarks/rts_splits.py --list
     python benchmarks/rts_splits.py longer averaged ... [--shared DIR] [--out DIR] [--device cuda]
+    python benchmarks/rts_splits.py packaged 64px [--classifier efficientnet-lite2]
 
 The photos of in1k-samples are split by whole classes: 15 % choose the epoch (the same that chose that of the packaged
 network), 30 % are the test, the others teach. A recipe is chosen by `chosen`, its saliency metric on the photos that
 choose; `test` and the lead over a centred blob, with its interval, are of the test. Rows go to OUT/rts-splits.csv,
 networks to OUT/rts-RECIPE.safetensors; a recipe that has a row there is not trained again.
+
+The packaged networks have seen all of in1k-samples: what did not teach them chose their epoch. Other photos that chose
+nothing are those of tiny20/val, 500 photos of 20 ImageNet classes at 64 px, enlarged: `64px` judges by those whose
+class the classifier recognises, `64px-all` by all. Network, t and the blob's t are those of `packaged`.
 """
 
 from __future__ import annotations
@@ -40,6 +45,7 @@ COLUMNS = (
     *("blob", "lead", "lead_low", "lead_high", "drop_top", "drop_random", "area"),
 )
 LONG = {"epochs": 40, "patience": 40}
+PACKAGED = ("packaged", "64px", "64px-all")
 AVERAGED = LONG | {"average": 0.98}
 RECIPES: dict[str, dict[str, Any]] = {
     "packaged's": {"epochs": 11},
@@ -59,7 +65,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipes", nargs="*", choices=[*RECIPES, "packaged", []], metavar="RECIPE")
+    parser.add_argument("recipes", nargs="*", choices=[*RECIPES, *PACKAGED, []], metavar="RECIPE")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--classifier", default="efficientnet-lite0")
     parser.add_argument("--shared", type=Path, default=HERE.parent.parent / "shared")
@@ -69,16 +75,17 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="for a trial")
     given = parser.parse_args()
     if given.list:
-        print(*RECIPES, "packaged", sep="\n")
+        print(*RECIPES, *PACKAGED, sep="\n")
         return
     # Photos are decoded once in a process and not once an epoch.
     Photos.square = lru_cache(maxsize=None)(Photos.square)  # type: ignore[method-assign]
     given.out.mkdir(parents=True, exist_ok=True)
     classifier = api.classifier(given.classifier, device=given.device)
     images = str(given.shared / "data/in1k-samples")
-    for name in given.recipes or [*RECIPES, "packaged"]:
+    for name in given.recipes or [*RECIPES, *PACKAGED]:
         if (name, classifier.name) not in done(given.out):
-            row = packaged(classifier, images) if name == "packaged" else trained(name, classifier, images, given)
+            other = other_photos(classifier, given, name == "64px") if name in PACKAGED[1:] else None
+            row = packaged(classifier, images, other) if name in PACKAGED else trained(name, classifier, images, given)
             write(given.out, {"recipe": name, "classifier": classifier.name, **row})
 
 
@@ -103,8 +110,21 @@ def trained(name: str, classifier: Classifier, images: str, given: argparse.Name
     }
 
 
-def packaged(classifier: Classifier, images: str) -> dict[str, Any]:
-    """The packaged network, on the photos that it was not trained on; they chose its epoch, if there are no others."""
+Judges = tuple[Evaluator, list[LabelledPhoto]]
+
+
+def other_photos(classifier: Classifier, given: argparse.Namespace, recognised: bool) -> Judges:
+    """Photos of tiny20/val with the classes that the classifier predicts: all, or those where that is the true one."""
+    with (given.shared / "data/imagenet_classes.tsv").open() as file:
+        index = {wnid: int(i) for i, wnid, *_ in csv.reader(file, delimiter="\t") if i.isdigit()}
+    photos = Photos(str(given.shared / "data/tiny20/val"), given.limit, classifier)
+    labelled = photos.labelled(0.0, 0)
+    right = [one for one in labelled if index[one.photo.path.partition("/")[0]] == one.label]
+    return Evaluator(photos, 16, 0), right if recognised else labelled
+
+
+def packaged(classifier: Classifier, images: str, other: Judges | None = None) -> dict[str, Any]:
+    """The packaged network, on the photos that it was not trained on, which chose its epoch; or on other photos."""
     path = find(classifier, None)
     card, photos = read_card(path), Photos(images, None, classifier)
     unseen = set(card.validation)
@@ -115,10 +135,13 @@ def packaged(classifier: Classifier, images: str) -> dict[str, Any]:
     judge = Evaluator(photos, 16, 0)
     net = load(path).to(classifier.head.device)
     blobs = judge.saliency(net, evenly(taught, THRESHOLD_PHOTOS), THRESHOLDS, blob=True)
+    judge, some = other or (judge, some)
     of_map = judge.each(net, some, card.threshold)
     of_blob = judge.each(net, some, min(THRESHOLDS, key=blobs.__getitem__), blob=True)
+    drops = judge.figures(net, some, (card.threshold,)) if other else {}
     return {"n": len(some), "t": card.threshold, **ends(mean(of_map))} | {
         **{"blob": sum(of_blob) / len(of_blob)},
+        **{name: drops[name] for name in ("drop_top", "drop_random", "area") if drops},
         **ends(mean([b - m for b, m in zip(of_blob, of_map, strict=True)]), "lead"),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,13 +19,15 @@ from support.toys import pictures, toy
 from underfire.app import browse, recipe
 from underfire.app.album import Given
 from underfire.app.browse import PAGE, Query, Shelf
+from underfire.app.check_pages import CheckPages
 from underfire.app.forgery import Forgery
 from underfire.app.form import Form
 from underfire.app.line import LONGEST, Queue
 from underfire.app.live import Abandoned, Frame, LiveView
 from underfire.app.networks import Networks
 from underfire.app.outcome import forged
-from underfire.core import BusyError, ClassifierOptions, UnderfireError
+from underfire.core import BusyError, ClassifierOptions, UnderfireError, UnsuitableError
+from underfire.defenses.calibration import Calibration, Member
 from underfire.images import formats, pixels
 from underfire.interpreters.cam import Cam
 from underfire.store import Store, open_results
@@ -216,3 +219,29 @@ def test_a_grey_network_that_is_not_square_gets_whole_files(save_as: str) -> Non
     assert formats.decode_upright(made.file).shape == np.asarray(photo(3)).shape
     assert set(made.pictures) >= {"before", "after", "change", "map-before", "map-after"}
     assert "--at input" not in recipe.command(Form.parse(fields), "a.png", 1, ClassifierOptions())
+
+
+def an_alarm(folder: Path, options: dict[str, Any], settings: dict[str, Any]) -> Path:
+    members = (Member("cam", {}, ""), Member("rts", options, "d"))
+    Calibration("net", "d", members, {}, 1.0, 0.05, (0.5,) * 19, ("a",), options=settings).write(folder / "alarm.json")
+    return folder / "alarm.json"
+
+
+@pytest.mark.parametrize(
+    ("options", "settings", "named"),
+    [
+        ({"weights": "secret"}, {}, "rts.weights"),
+        ({}, {"lexicon": "/etc/passwd"}, "squeeze.lexicon"),
+        ({"weights": "a.safetensors"}, {"of": "..\\x"}, "rts.weights, squeeze.of"),
+    ],
+)
+def test_an_alarm_that_was_given_on_the_page_names_no_files(
+    tmp_path: Path, options: dict[str, Any], settings: dict[str, Any], named: str
+) -> None:
+    path = an_alarm(tmp_path, options, settings)
+    pages = CheckPages(Networks("net", ClassifierOptions(), "cpu"), Queue(), [path])  # from the command line it may
+    with pytest.raises(UnsuitableError, match=rf"'mine.json' .*\({re.escape(named)}\).*--defense"):
+        pages._know(path, "mine.json", own=False)
+    assert len(pages.alarms) == 1
+    assert pages._know(an_alarm(tmp_path, {"size": 3}, {"by": "blur"}), "plain.json", own=False) == "2 plain.json"
+    pages.close()

@@ -30,6 +30,7 @@ from underfire.core import (
     UnsuitableError,
     Victim,
 )
+from underfire.core.sealed import seal_of
 from underfire.defenses import calibration
 from underfire.defenses.attack import Joint
 from underfire.defenses.calibrate import calibrate
@@ -107,7 +108,7 @@ def test_a_file_says_what_was_written(tmp_path: Path) -> None:
 
 def sealed_without(content: str, field: str) -> str:
     left = {k: v for k, v in json.loads(content).items() if k not in (field, "seal")}
-    return json.dumps(left | {"seal": calibration.seal_of(left)})
+    return json.dumps(left | {"seal": seal_of(left)})
 
 
 def test_a_file_that_is_not_whole_is_refused(tmp_path: Path) -> None:

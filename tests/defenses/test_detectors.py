@@ -25,6 +25,7 @@ from underfire.core import (
     UnderfireError,
     UnknownNameError,
 )
+from underfire.core.sealed import seal_of
 from underfire.defenses import calibration, slopes
 from underfire.defenses.alarm import Alarm
 from underfire.defenses.calibrate import calibrate
@@ -166,7 +167,7 @@ def test_a_file_of_before_is_squeezing_by_a_blur(tmp_path: Path) -> None:
     now = json.loads(path.read_text())
     before = {k: v for k, v in now.items() if k not in ("seal", "options", "confidence", "learnt")}
     before |= {"format": "underfire alarm 2", "defense": "ensemble", **now["learnt"]}
-    (tmp_path / "old.json").write_text(json.dumps(before | {"seal": calibration.seal_of(before)}))
+    (tmp_path / "old.json").write_text(json.dumps(before | {"seal": seal_of(before)}))
     old, new = Alarm(classifier(), str(tmp_path / "old.json")), Alarm(classifier(), str(path))
     assert (old.name, old.known.options) == ("squeeze", {}) and isinstance(old.detector, Squeeze)
     x = toys.pictures(4, 3)
@@ -228,7 +229,7 @@ def test_a_threshold_that_is_no_number_is_refused(tmp_path: Path) -> None:
     path = learnt(tmp_path, kind="squeeze", options={"squeeze": {"maps": False}})
     content = json.loads(path.read_text()) | {"threshold": float("nan")}
     content.pop("seal")
-    path.write_text(json.dumps(content | {"seal": calibration.seal_of(content)}))
+    path.write_text(json.dumps(content | {"seal": seal_of(content)}))
     with pytest.raises(UnderfireError, match="not a complete defense file"):
         calibration.read(path)
 

@@ -23,7 +23,8 @@ from underfire.train.photos import LabelledPhoto, Photos
 from underfire.train.rts_a import AdversarialTask
 from underfire.train.run import Trained, fit
 from underfire.train.settings import AdversarialSettings
-from underfire.train.teacher import load_teacher, resplit
+from underfire.train.start import resplit
+from underfire.train.teacher import load_teacher
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ from underfire.app.line import Queue
 from underfire.app.networks import Networks
 from underfire.app.pages import fill, page, told
 from underfire.app.uploads import sent
-from underfire.core import NotFoundError, UnderfireError
+from underfire.core import NotFoundError, UnderfireError, UnsuitableError
 
 LARGEST_ALARM = 4_000_000
 """Bytes of an alarm's file at most; one of a thousand photos has a tenth of that."""
@@ -50,14 +50,23 @@ class CheckPages:
         self.networks, self.line = networks, line
         self.alarms: dict[str, Known] = {}
         for path in alarms:
-            self._know(path, path.name)
+            self._know(path, path.name, own=True)
         self._own = tempfile.TemporaryDirectory(prefix="underfire-")
 
-    def _know(self, path: Path, name: str) -> str:
-        """Read an alarm's file, and return what the page calls it; UnderfireError where it is none."""
+    def _know(self, path: Path, name: str, own: bool) -> str:
+        """Read an alarm's file, and return what the page calls it.
+
+        Raises:
+            UnderfireError: it is no alarm, or it was given on the page and names files: those would be read here.
+        """
         from underfire.defenses import calibration
 
         known = calibration.read(path)
+        if known.files and not own:
+            raise UnsuitableError(
+                f"'{name}' names a file of its own machine ({', '.join(known.files)}), and the page reads none that an "
+                "upload names: start the app with --defense FILE."
+            )
         key = f"{len(self.alarms) + 1} {name}"
         self.alarms[key] = Known(path, f"{name}: {', '.join(known.names)} on {known.classifier}")
         return key
@@ -87,7 +96,7 @@ class CheckPages:
         async with sent(request, LARGEST_ALARM, f"'{name}' is too large for the file of an alarm.") as content:
             path.write_bytes(content)
         try:
-            key = await run_in_threadpool(self._know, path, name)
+            key = await run_in_threadpool(self._know, path, name, False)
         except UnderfireError as e:
             path.unlink()
             raise UnderfireError(str(e).replace(str(path), name)) from e

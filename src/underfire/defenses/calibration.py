@@ -17,6 +17,8 @@ from typing import Any
 from underfire import core
 from underfire.core import DamagedFileError, NotFoundError, OtherVersionError, UnderfireError
 from underfire.core.files import write_or_say
+from underfire.core.place import FILES
+from underfire.core.sealed import SEAL, seal_of, unsealed
 from underfire.metrics import conformal
 
 FORMAT = "underfire alarm 3"
@@ -97,10 +99,16 @@ class Calibration:
         """Names of the members."""
         return tuple(member.name for member in self.members)
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Options that name a file of the machine where the alarm was calibrated, such as 'rts.weights'."""
+        of = {**{m.name: m.options for m in self.members}, self.defense: self.options}
+        return tuple(f"{name}.{k}" for name, own in of.items() for k, v in own.items() if k in FILES or _is_path(v))
+
     def dump(self) -> bytes:
         """Return the file's content: JSON with a digest of itself."""
         content = {"format": FORMAT, **asdict(self)}
-        return json.dumps(content | {"seal": seal_of(content)}, indent=1, ensure_ascii=False).encode()
+        return json.dumps(content | {SEAL: seal_of(content)}, indent=1, ensure_ascii=False).encode()
 
     def write(self, path: Path) -> None:
         """Write the file, whole or not at all.
@@ -109,11 +117,6 @@ class Calibration:
             UnderfireError: it cannot be written.
         """
         write_or_say(path, self.dump(), "give another --out")
-
-
-def seal_of(content: Mapping[str, Any]) -> str:
-    """Digest the content of a file, without its seal."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def read(path: str | Path) -> Calibration:
@@ -135,8 +138,7 @@ def read(path: str | Path) -> Calibration:
         raise DamagedFileError(f"'{path}' is not a complete defense file: copy it again, or calibrate again.") from e
     if not isinstance(content, dict) or content.get("format") not in (FORMAT, OF_SQUEEZE):
         raise OtherVersionError(f"'{path}' is no defense file of this version: `underfire defend calibrate` makes one.")
-    seal = content.pop("seal", None)
-    if seal != seal_of(content):
+    if not unsealed(content):
         raise DamagedFileError(f"'{path}' was changed after it was calibrated (its digest is wrong): calibrate again.")
     try:
         content = _as_squeeze(content) if content["format"] == OF_SQUEEZE else content
@@ -153,6 +155,10 @@ def _as_squeeze(content: dict[str, Any]) -> dict[str, Any]:
     """Read a file of before, whose one kind was squeezing by a blur."""
     learnt = {name: content.pop(name) for name in ("mean", "covariance")}
     return {**content, "learnt": learnt, "defense": "squeeze", "options": {}, "confidence": None}
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str) and any(mark in value for mark in "/\\")
 
 
 def _frozen(value: Any) -> Any:

@@ -18,17 +18,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from underfire.attacks.search import Ball, Schedule
-from underfire.core import Images, Labels, PerImage
+from underfire.core import Images, Labels
 from underfire.images.maps import l1
 from underfire.interpreters.rts.net import MaskNet
 from underfire.interpreters.rts.rts import RtsAid, maps_of
 from underfire.train.evaluate import Evaluator
-from underfire.train.forged import forged_figures, wanted_classes
+from underfire.train.forged import figures_of, last_figures, wanted_classes
 from underfire.train.loop import EpochResult
 from underfire.train.photos import LabelledPhoto, Photos, seed_of
 from underfire.train.rts import EPOCH_THRESHOLDS, RtsTask
 from underfire.train.settings import AidSettings
-from underfire.train.teacher import Teacher, resplit, set_apart
+from underfire.train.start import channels_last, roles
+from underfire.train.teacher import Teacher
 
 JUDGED = 32
 """Photos that choose the epoch: neither learnt from nor among those of the final figures."""
@@ -59,9 +60,10 @@ class AidTask:
         self, photos: Photos, labelled: Sequence[LabelledPhoto], settings: AidSettings, teacher: Teacher
     ) -> None:
         self.photos, self.classifier, self.settings, self.teacher = photos, photos.classifier, settings, teacher
-        labelled = resplit(labelled, teacher.validation)
-        self.judged, others = set_apart(labelled, JUDGED)
-        self.rts = RtsTask(photos, others, settings)
+        channels_last(self.classifier)
+        self.roles = own = roles(labelled, teacher.validation, JUDGED)
+        self.judged = own.judged
+        self.rts = RtsTask(photos, [*own.train, *own.held], settings)
         self.rts.net.load_state_dict(teacher.net.state_dict())
         self.net: MaskNet = self.rts.net
         self.optimizer: torch.optim.Optimizer = self.rts.optimizer
@@ -80,6 +82,7 @@ class AidTask:
         """Learn from a batch and its forgeries; returns the means of the objective's terms."""
         purpose = f"{self.settings.seed}/{epoch}"
         x, y = self.photos.augmented(photos, purpose), self.photos.labels(photos)
+        x = x.contiguous(memory_format=torch.channels_last)
         wanted = wanted_classes(photos, self.rts.classes, str(epoch), self.settings.seed).to(y.device)
         m, terms = self.rts.terms(x, y, [seed_of(purpose, "fill", p.photo.sha256) for p in photos])
         m_hat = self._map_of_forged(self.attacked(x, wanted, epoch), wanted)
@@ -108,22 +111,9 @@ class AidTask:
         return EpochResult(figures, STRAYS * strayed - figures["forged_l1"], copy.deepcopy(self.net.state_dict()))
 
     def finish(self) -> tuple[float, dict[str, float]]:
-        """Keep the teacher's t; returns it and the figures, beside those of the teacher."""
-        t = self.teacher.threshold
-        figures = self._figures(self.held, (t,))
-        plain = self.evaluator.figures(self.teacher.net, self.held, (t,))
-        figures |= {f"plain_{name}": plain[name] for name in ("saliency_metric", "drop_top")}
-        return t, figures | {"photos": float(len(self.train)), "validation_photos": float(len(self.held))}
+        """Return t and the figures of the network."""
+        return last_figures(self.evaluator, self.net, self.teacher, self.roles, self.settings)
 
     def _figures(self, photos: Sequence[LabelledPhoto], thresholds: Sequence[float]) -> dict[str, float]:
         """Compute the figures of plain RTS, and those of images forged by ADV², which AID has never met."""
-        found: dict[str, list[PerImage]] = {}
-        self.net.eval()
-        for part, x, y in self.photos.batches(photos, self.settings.batch_size):
-            wanted = wanted_classes(part, range(len(self.classifier.head)), "judged", self.settings.seed).to(y.device)
-            forged = forged_figures(self.classifier, self.net, self.teacher.net, x, y, wanted, self.settings.eps)
-            for name, values in forged.items():
-                found.setdefault(name, []).append(values)
-        known = self.evaluator.figures(self.net, photos, thresholds)
-        self.net.train()
-        return known | {name: float(torch.cat(values).mean()) for name, values in found.items()}
+        return figures_of(self.evaluator, self.net, self.teacher, photos, thresholds, self.settings)

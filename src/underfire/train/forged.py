@@ -11,10 +11,55 @@ from underfire.core import Classifier, Goal, Images, Labels, PerImage, Victim
 from underfire.images.maps import l1
 from underfire.interpreters.rts.net import MaskNet
 from underfire.interpreters.rts.rts import RtsA, maps_of
+from underfire.train.evaluate import Evaluator
 from underfire.train.photos import LabelledPhoto, seed_of
+from underfire.train.settings import AdversarialSettings, AidSettings
+from underfire.train.start import Roles
+from underfire.train.teacher import Teacher
 
 JUDGED_STEPS = 20
 """Steps of the attack; what a patient one does is measured elsewhere (docs/defenses.md)."""
+
+
+def figures_of(
+    evaluator: Evaluator,
+    net: MaskNet,
+    teacher: Teacher,
+    photos: Sequence[LabelledPhoto],
+    thresholds: Sequence[float],
+    settings: AdversarialSettings | AidSettings,
+) -> dict[str, float]:
+    """Compute the figures of plain RTS, and those of `forged_figures`; the classes wanted are the same every time.
+
+    Args:
+        evaluator: of the training.
+        net: the network that learns.
+        teacher: the plain network.
+        photos: which it is judged by.
+        thresholds: t; the one of the least saliency metric counts.
+        settings: of the training.
+    """
+    found: dict[str, list[PerImage]] = {}
+    classifier = evaluator.classifier
+    for part, x, y in evaluator.photos.batches(photos, settings.batch_size):
+        wanted = wanted_classes(part, range(len(classifier.head)), "judged", settings.seed).to(y.device)
+        for name, values in forged_figures(classifier, net, teacher.net, x, y, wanted, settings.eps).items():
+            found.setdefault(name, []).append(values)
+    known = evaluator.figures(net, photos, thresholds)
+    return known | {name: float(torch.cat(values).mean()) for name, values in found.items()}
+
+
+def last_figures(
+    evaluator: Evaluator, net: MaskNet, teacher: Teacher, roles: Roles, settings: AdversarialSettings | AidSettings
+) -> tuple[float, dict[str, float]]:
+    """Keep the teacher's t; returns it and the figures on the photos held back, beside those of the teacher."""
+    t = teacher.threshold
+    plain = evaluator.figures(teacher.net, roles.held, (t,))
+    return t, {
+        **figures_of(evaluator, net, teacher, roles.held, (t,), settings),
+        **{f"plain_{name}": plain[name] for name in ("saliency_metric", "drop_top")},
+        **{"photos": float(len(roles.train)), "validation_photos": float(len(roles.held))},
+    }
 
 
 def forged_figures(

@@ -92,6 +92,7 @@ class AidSettings(TrainSettings):
 
     epochs: int = 12
     rate: float = 5e-4
+    test: float = 0.0
     patience: int = 12
     teacher: str = ""
     eps: int = 8
