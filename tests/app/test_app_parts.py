@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +29,7 @@ from underfire.app.networks import Networks
 from underfire.app.outcome import forged
 from underfire.core import BusyError, ClassifierOptions, UnderfireError
 from underfire.images import formats, pixels
+from underfire.images.photos import Folder
 from underfire.interpreters.cam import Cam
 from underfire.store import Store, open_results
 
@@ -216,3 +220,15 @@ def test_a_grey_network_that_is_not_square_gets_whole_files(save_as: str) -> Non
     assert formats.decode_upright(made.file).shape == np.asarray(photo(3)).shape
     assert set(made.pictures) >= {"before", "after", "change", "map-before", "map-after"}
     assert "--at input" not in recipe.command(Form.parse(fields), "a.png", 1, ClassifierOptions())
+
+
+def test_a_command_line_finds_the_photo() -> None:
+    wish = Form.parse({"photo": "p", "classifier": "efficientnet-lite0", "interpreter": "cam"})
+    demo, own = (recipe.command(wish, name, 3, ClassifierOptions()) for name in ("coffee.png", "my cat.png"))
+    assert own.startswith("underfire run --images 'my cat.png' --classifier efficientnet-lite0 ")
+    code, found = shlex.split(demo)[3], Folder("demo").root / "coffee.png"
+    assert code.startswith("$(python -c '") and code.endswith("')/coffee.png")
+    printed = subprocess.run(
+        [sys.executable, "-c", code.partition("'")[2].rpartition("'")[0]], capture_output=True, text=True, check=True
+    )
+    assert f"{printed.stdout.strip()}/coffee.png" == str(found)
