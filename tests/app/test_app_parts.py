@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +31,7 @@ from underfire.app.outcome import forged
 from underfire.core import BusyError, ClassifierOptions, UnderfireError, UnsuitableError
 from underfire.defenses.calibration import Calibration, Member
 from underfire.images import formats, pixels
+from underfire.images.photos import Folder
 from underfire.interpreters.cam import Cam
 from underfire.store import Store, open_results
 
@@ -245,3 +248,13 @@ def test_an_alarm_that_was_given_on_the_page_names_no_files(
     assert len(pages.alarms) == 1
     assert pages._know(an_alarm(tmp_path, {"size": 3}, {"by": "blur"}), "plain.json", own=False) == "2 plain.json"
     pages.close()
+
+
+def test_a_command_line_finds_the_photo() -> None:
+    wish = Form.parse({"photo": "p", "classifier": "efficientnet-lite0", "interpreter": "cam"})
+    demo, own = (recipe.command(wish, name, 3, ClassifierOptions()) for name in ("coffee.png", "my cat.png"))
+    assert own.startswith("underfire run --images 'my cat.png' --classifier efficientnet-lite0 ")
+    assert demo.startswith("underfire run --images \"$(python -c '") and "')\"/coffee.png --classifier" in demo
+    code = demo.partition("-c '")[2].partition("'")[0]
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert printed.stdout.strip() == str(Folder("demo").root)

@@ -11,6 +11,8 @@ from underfire.app.outcome import settings_of
 from underfire.core import ClassifierOptions
 from underfire.images.photos import DEMO_PHOTOS
 
+_DEMO = """"$(python -c 'from underfire.images.photos import Folder; print(Folder("demo").root)')"/"""
+"""The folder of the demo photos, as a shell finds it."""
 OPTIONS = tuple(f.name for f in fields(ClassifierOptions))
 
 
@@ -46,7 +48,7 @@ def python(wish: Form, name: str, target: int | str, options: ClassifierOptions)
 
 def command(wish: Form, name: str, target: int | str, options: ClassifierOptions) -> str:
     """Write the command line that forges the same file; arguments as in `python`."""
-    words = ["underfire", "run", "--images", name]
+    words = ["underfire", "run"]
     own = {key: value for key in OPTIONS if (value := getattr(options, key)) is not None}
     given: dict[str, Any] = {
         "classifier": wish.classifier,
@@ -59,4 +61,5 @@ def command(wish: Form, name: str, target: int | str, options: ClassifierOptions
     for key, value in given.items():
         shown = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
         words += [f"--{key.replace('_', '-')}", shown]
-    return shlex.join(words)
+    photo = f"--images {_DEMO}{name}" if name in DEMO_PHOTOS else shlex.join(["--images", name])
+    return " ".join([shlex.join(words[:2]), photo, shlex.join(words[2:])])

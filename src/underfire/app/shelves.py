@@ -18,11 +18,11 @@ from underfire.report.text import share
 from underfire.study.results import FILE, read
 
 EXPERIMENTS = {
-    "main": "prediction, and both",
-    "bends": "by bending the picture",
-    "random": "another class’s map",
+    "main": "the prediction alone, and with its map",
+    "bends": "the same by bending",
+    "random": "towards another class’s map",
     "budget": "a smaller ε",
-    "trained": "trained against it",
+    "trained": "an explanation trained against it",
     "noise": "noise alone",
     "control": "controls",
     "rerun": "one photo at a time",

@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from underfire import core
-from underfire.core import UnderfireError
+from underfire.core import NotFoundError, UnderfireError
 from underfire.core.bounded import read_yaml
 from underfire.core.hashing import digest_of
 from underfire.core.naming import DEMO
@@ -144,6 +144,10 @@ def read(path: Path) -> Study:
 def _content(path: Path) -> dict[str, Any]:
     try:
         content = read_yaml(path / FILE if path.is_dir() else path)
+    except FileNotFoundError as e:
+        raise NotFoundError(
+            f"'{path}' is no study: give a PLAN.yaml that lists 'classifiers', or the folder of an earlier study."
+        ) from e
     except (OSError, yaml.YAMLError) as e:
         raise UnderfireError(f"Cannot read the study's plan '{path}': {str(e).splitlines()[0]}.") from e
     if not isinstance(content, dict):

@@ -78,7 +78,8 @@ at("wish").addEventListener("submit", async (e) => {
   mistake();
   clear();
   busy(true);
-  at("stage-title").scrollIntoView({ block: "nearest" });
+  const stage = at("stage-title");
+  if (stage.getBoundingClientRect().top > innerHeight / 2) stage.scrollIntoView({ block: "start" });  // a telephone
   try {
     const made = await ask("/forge", { method: "POST", body: JSON.stringify(wishOf(photo)) });
     history.replaceState(null, "", `/forge/${made.forgery}`);
