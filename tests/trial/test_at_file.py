@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import nn
 
 import underfire
 from support import e2e, toys
+from underfire.audit.again import Again
 from underfire.core import UnderfireError
 from underfire.images.pixels import forged_note
 from underfire.registry import door_of
@@ -294,3 +296,33 @@ def test_files_for_grey_and_oblong_inputs(attack: str, channels: int, size: tupl
         left, top, right, bottom = (int(side or 0) for side in record.seen or [])
         change[top:bottom, left:right] = 0
         assert change.max() == 0
+
+
+def test_check_holds_a_forged_file_against_its_record(tmp_path: Path) -> None:
+    folder, out = e2e.photos(tmp_path / "in", 2), tmp_path / "out"
+    steps = ("--set", "pgd.steps=3", "--attack", "pgd", "--save-as", "jpeg:90")
+    assert (
+        e2e.underfire("run", "--images", folder, "--classifier", "toy", "--threads", "1", *steps, "--out", out).code
+        == 0
+    )
+    (row, other) = open_results(out).rows()
+    said = e2e.underfire("check", out / row["adversarial"], "--json")
+    seen = json.loads(said.out)
+    assert (said.code, seen["same"]) == (0, True)
+    assert seen["confidence"] == pytest.approx(row["confidence"], abs=1e-6)
+    assert seen["map_l1"] == pytest.approx(row["map_l1"], abs=1e-3)
+    assert seen["prediction"] == row["predicted_class_name"]
+    clean = e2e.underfire("check", out / row["clean"])
+    assert (clean.code, "none of the forged files" in clean.err) == (2, True)
+    (tmp_path / "copy.jpg").write_bytes((out / row["adversarial"]).read_bytes())
+    apart = e2e.underfire("check", tmp_path / "copy.jpg", out / other["adversarial"])
+    assert (apart.code, "lies in no audit's folder" in apart.err) == (2, True)
+    assert "same" in apart.out  # the other image is still checked
+
+
+def test_a_record_that_the_file_does_not_give_is_told() -> None:
+    told = {"image": "a", "attack": "pgd", "interpreter": "cam", "prediction": "b"}
+    one = Again(**told, confidence=0.99, recorded_confidence=0.99, map_l1=None, recorded_map_l1=0.1)
+    assert one.same
+    assert not replace(one, confidence=0.9).same
+    assert not replace(one, map_l1=0.2).same

@@ -81,7 +81,7 @@ def survive(out: Place, listener: Listener | None = None) -> list[Survived]:
     rows = [row for row in results.rows() if row["error"] is None and row["at"] == "file"]
     if not rows:
         raise UnderfireError(f"'{out}' holds no forged files: forge some with underfire run --at file --out …")
-    victim = _victim(out)
+    victim = victim_of(out)
     doors = [(treatment, victim.door) for treatment in TREATMENTS]
     doors += [(Treatment(f"through the door '{door.name}'"), door) for door in _others(victim)]
     listener.begin("survive", len(rows), 0)
@@ -102,7 +102,7 @@ class Judges:
     interpreters: Mapping[str, Interpreter]
 
 
-def _victim(out: Place) -> Judges:
+def victim_of(out: Place) -> Judges:
     """Build what the audit attacked.
 
     Raises:
@@ -145,14 +145,14 @@ def _of_file(
     p = head_of(victim.classifier).probabilities(z).gather(1, y[:, None])[:, 0].tolist()
     kept = (z.argmax(1) == y).tolist()
     for n, (treatment, _) in enumerate(doors):
-        wanted = maps[2 * n + 1] if row["target_map"] == "benign" else _map(out, row["wanted_map"])
-        found = _measured(maps[2 * n], wanted)
+        wanted = maps[2 * n + 1] if row["target_map"] == "benign" else map_of(out, row["wanted_map"])
+        found = measured(maps[2 * n], wanted)
         said = verdict({**row, **found, "success": kept[2 * n]}, results.rulers)
         which = (row["image"], row["attack"], row["against"], row["interpreter"])
         yield Survived(treatment.name, *which, kept[2 * n], p[2 * n], found["map_l1"], said.forged, kept[2 * n + 1])
 
 
-def _measured(m: Tensor, wanted: Tensor) -> dict[str, Any]:
+def measured(m: Tensor, wanted: Tensor) -> dict[str, Any]:
     """Measure how far a map (h, w) is from the wanted one, as a record does."""
     a, b = m.cpu().numpy(), wanted.cpu().numpy()
     return {"map_l1": float(abs(a - b).mean()), "map_iou": map_measures.iou(a, b), "map_rank": map_measures.rank(a, b)}
@@ -173,7 +173,12 @@ def _picture(path: Place, sha256: str | None = None) -> NDArray[np.uint8]:
     return np.array(pixels.decode(content, str(path), LARGEST))
 
 
-def _map(out: Place, name: str) -> torch.Tensor:
+def map_of(out: Place, name: str) -> torch.Tensor:
+    """Read a map (h, w) of an audit.
+
+    Raises:
+        UnderfireError: it is none.
+    """
     found = decode_npy((out / name).read_bytes())
     if found is None:
         raise UnderfireError(f"'{out / name}' is no map: run the audit again.")

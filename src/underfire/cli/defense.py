@@ -74,6 +74,7 @@ def calibrate(
 
 @verbs.command(
     epilog=examples(
+        "underfire check underfire-out/photos-1a2b3c4d/images/*/*.pgd.png   (forged files against their records)",
         "underfire check upload.jpg --defense alarm.json",
         "underfire check uploads/*.png --defense alarm.json --json --save maps",
     )
@@ -100,8 +101,14 @@ def check(
     images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="The files of the images.")],
     flags: Flags,
     defense: Annotated[
-        str, typer.Option("--defense", metavar="FILE", help="A file from `underfire defend calibrate`.")
-    ],
+        str | None,
+        typer.Option(
+            "--defense",
+            metavar="FILE",
+            help="A file from `underfire defend calibrate`. \\[default: forged files of an audit are held against "
+            "their records]",
+        ),
+    ] = None,
     members: Annotated[
         list[str] | None,
         typer.Option("--interpreter", metavar="NAME", help="A member that must be in FILE; repeat for all of them."),
@@ -114,8 +121,16 @@ def check(
 ) -> None:
     """Ask an alarm about images. Exit status: 0 no alarm, 1 an alarm, 2 bad input (the other images are still checked).
 
-    The classifier is the one that FILE names; give its own weights and sizes again.
+    The classifier is the one that FILE names; give its own weights and sizes again. Without FILE: forged files of an
+    audit go through its classifier's front door again; exit status 1: something is not what the records say.
     """
+    if defense is None:
+        from underfire.cli.show_again import show_again
+
+        differs, readable = show_again(images, as_json)
+        if differs or not readable:
+            raise typer.Exit(ALARM if readable else MISTAKE)
+        return
     from underfire.cli.show_defense import show_checks
     from underfire.defenses import calibration
 

@@ -174,8 +174,10 @@ def _warn(one: Checked) -> None:
     if one.error is not None:
         typer.secho(plain(f"underfire: {one.error}"), err=True, fg=typer.colors.RED)
     elif one.ours:
-        note = f"'{one.image}' was made by underfire. Here it is resized and cropped anew, as any upload, which undoes "
-        note += "much of an attack; the records of its audit say what the alarm says of it as it is."
+        note = (
+            f"'{one.image}' was made by underfire. It goes through the front door as any upload does: a forged file is "
+        )
+        note += "what its record says, a forged input (--at input) loses much of its attack there."
         typer.secho(plain(note), err=True)
 
 

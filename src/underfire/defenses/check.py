@@ -21,8 +21,8 @@ class Checked:
         image: path of its file, as the user wrote it.
         verdict: the alarm's verdict; None where the image cannot be read.
         error: why it cannot be read; None where it can.
-        ours: whether underfire forged it. It is resized and cropped anew as any upload, which undoes much of an attack:
-            an image must not decide that a deployed system leaves this out.
+        ours: whether underfire forged it. It goes through the front door as any upload, where a forged input loses much
+            of its attack: an image must not decide that a deployed system leaves this out.
     """
 
     image: str
