@@ -19,10 +19,9 @@ BY_LAYER = ("gradcam", "hirescam", "gradcam++", "layercam", "relevance", "rollou
 BY_POINTS = ("ig", "smoothgrad")
 """Back-propagation: maps of many points, a few of which are drawn anew at each step."""
 AT_THE_IMAGE = ("inputxgrad",)
-BY_SCORES = ("rise", "lime")
-"""Removal: what half of the picture is worth, at random."""
-BY_MAP = ("occlusion", "kernelshap")
-"""Removal: small differences between scores of pictures that keep nearly everything, which only the map can weigh."""
+BY_SCORES = ("occlusion", "rise", "lime")
+BY_MAP = ("kernelshap",)
+"""Removal by sets of all sizes, most of which keep nearly nothing or nearly all: only the map can weigh their scores."""
 BY_REMOVAL = (*BY_SCORES, *BY_MAP)
 
 RELATIVE = {"relative": True, "confidence": 0.95, "yields": True}
