@@ -19,11 +19,7 @@ BY_LAYER = ("gradcam", "hirescam", "gradcam++", "layercam", "relevance", "rollou
 BY_POINTS = ("ig", "smoothgrad")
 """Back-propagation: maps of many points, a few of which are drawn anew at each step."""
 AT_THE_IMAGE = ("inputxgrad",)
-BY_SCORES = ("rise", "lime")
-"""Removal: what half of the picture is worth, at random."""
-BY_MAP = ("occlusion", "kernelshap")
-"""Removal: small differences between scores of pictures that keep nearly everything, which only the map can weigh."""
-BY_REMOVAL = (*BY_SCORES, *BY_MAP)
+BY_REMOVAL = ("occlusion", "rise", "lime", "kernelshap")
 
 RELATIVE = {"relative": True, "confidence": 0.95, "yields": True}
 EVEN = Schedule(3.0)
@@ -82,17 +78,11 @@ def _families(
             why="Four of the victim's copies a step, 31 F: so all 16 are seen within four steps.",
         ),
     )
-    removal = {**RELATIVE, "steps": steps(120), "warmup": steps(5), "lam": EVEN, "check": steps(40), "once": 2100.0}
     yield (
-        BY_SCORES,
-        Preset(matching, removal, why="Eight masks a step, 27 F, the benign side of all masks, four looks at the map."),
-    )
-    yield (
-        BY_MAP,
+        BY_REMOVAL,
         Preset(
             matching,
-            {**removal, "once": 2900.0},
-            {"kind": "map"},
-            why="Eight masks a step, 27 F, three looks at all masks, and four looks at the real map.",
+            {**RELATIVE, "steps": steps(120), "warmup": steps(5), "lam": EVEN, "check": steps(40), "once": 2100.0},
+            why="Eight masks a step, 27 F, the benign side of all masks, and four looks at the real map.",
         ),
     )
