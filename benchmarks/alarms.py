@@ -230,7 +230,8 @@ def timed(classifier: Any, given: argparse.Namespace) -> Iterator[dict[str, Any]
     photos = roles(given.source)["judge"][: given.limit or TIMED]
     levels = [door.open((given.source / p.path).read_bytes(), p.path) for p in photos]
     shown = [pixels.to_tensor([one]).to(given.device) for one in levels]
-    for name, settings in ALARMS.items():
+    for name in ("ensemble", *KNOWN):
+        settings = ALARMS[name]
         known = {"members": None, "options": {}, **settings}
         of_members = {k: v for k, v in known["options"].items() if k != known["kind"]}
         own = known["options"].get(known["kind"], {})
