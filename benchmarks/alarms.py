@@ -31,6 +31,8 @@ from underfire.core import Photo
 from underfire.defenses import calibration
 from underfire.defenses.alarm import Alarm
 from underfire.defenses.calibrate import calibrate
+from underfire.defenses.detector import detector_of
+from underfire.defenses.sight import Seen
 from underfire.executors.process import prepare
 from underfire.images import pixels
 from underfire.images.photos import Folder
@@ -83,7 +85,7 @@ KNOWN = tuple(
     name
     for name in (
         *("squeeze-l1-blur+bits+median", "squeeze-blur", "squeeze", "ensemble-without-occlusion", "ensemble-coarse"),
-        *("jpeg", "lid"),
+        *("squeeze-l1-blur", "jpeg", "lid"),
     )
     if name in ALARMS
 )
@@ -93,12 +95,12 @@ BLIND: dict[str, tuple[str, str, dict[str, Any]]] = {
     **{f"adv2-{name}": ("adv2", name, {}) for name in ("cam", "grad", "rts", "ig")},
     "adv2-gradcam": ("adv2", "gradcam", GRADCAM["gradcam"]),
 }
-STEPS = {"8-30": (8, 30), "8-120": (8, 120), "8-400": (8, 400)}
+STEPS = {"8-30": (8, 30), "8-120": (8, 120), "8-400": (8, 400), "8-1600": (8, 1600)}
 """Curve over passes: ε and steps."""
 BUDGETS = {f"{eps}-120": (eps, 120) for eps in (2, 4, 16, 64, 255)}
 """Curve over ε; 255 is no bound."""
 ROLES = {"calibrate": (44, 156), "judge": (44, 156), "attacked": (12, 36)}
-ADAPTIVE = 24
+ADAPTIVE, TIMED = 24, 7
 COLUMNS = (
     *("part", "image", "unseen", "score", "threshold", "alarm", "success", "confidence", "map_l1", "forged"),
     *("passes", "alarm_passes", "seconds", "error"),
@@ -108,6 +110,7 @@ PARTS = (
     *(f"calibrate/{name}" for name in ALARMS),
     *(f"judge/{name}" for name in ALARMS),
     *(f"knows/{name}/{case}" for case in (*STEPS, *BUDGETS, "8-120-low") for name in KNOWN),
+    "time/answers",
 )
 
 
@@ -217,6 +220,31 @@ def knows(part: str, classifier: Any, given: argparse.Namespace) -> Iterator[dic
         n += not record.error
 
 
+def timed(classifier: Any, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Time one answer of each alarm, about one picture after the other; what it has learnt costs nothing beside it.
+
+    The seconds are of the processor, on one thread: another program's share of the machine does not count.
+    """
+    torch.set_num_threads(1)
+    door = door_of(classifier)
+    photos = roles(given.source)["judge"][: given.limit or TIMED]
+    levels = [door.open((given.source / p.path).read_bytes(), p.path) for p in photos]
+    shown = [pixels.to_tensor([one]).to(given.device) for one in levels]
+    for name in ("ensemble", *KNOWN):
+        settings = ALARMS[name]
+        known = {"members": None, "options": {}, **settings}
+        of_members = {k: v for k, v in known["options"].items() if k != known["kind"]}
+        own = known["options"].get(known["kind"], {})
+        detector = detector_of(known["kind"], classifier, known["members"], of_members, own)
+        for n, (photo, x) in enumerate(zip([photos[0], *photos], [shown[0], *shown], strict=True)):
+            start = time.process_time()
+            with torch.no_grad(), classifier.meter.counting(1) as spent:
+                detector.evidence(Seen(classifier, detector.members, x, classifier.logits(x).argmax(1)))
+            row = {"part": f"time/{name}", "image": photo.path, "alarm_passes": float(spent.passes[0])}
+            if n:  # the first answer also loads what is needed
+                yield {**row, "seconds": time.process_time() - start}
+
+
 def result_of(part: str) -> Path:
     return measure.RESULTS / f"alarms-{part.replace('/', '-')}.csv"
 
@@ -239,6 +267,8 @@ def do(part: str, classifier: Any, given: argparse.Namespace) -> None:
         keep(part, list(judged(rest, Alarm(classifier, str(alarm_file(rest, classifier, given))), given)))
     elif stage == "knows" and not result_of(part).exists():
         keep(part, list(knows(rest, classifier, given)))
+    elif stage == "time" and not result_of(part).exists():
+        keep(part, list(timed(classifier, given)))
 
 
 def stored() -> list[dict[str, Any]]:
@@ -259,6 +289,10 @@ def show() -> None:
     }
     for part, mine in of.items():
         kind, _, rest = part.partition("/")
+        if kind == "time":
+            middle = float(np.median([row["seconds"] for row in mine]))
+            print(f"{part:34} n {len(mine)}: {mine[0]['alarm_passes']:.1f} passes, {middle:.3f} s of one core")
+            continue
         raised = estimate.rate([row["alarm"] for row in mine])
         if kind == "benign":
             passes, seconds = (estimate.mean([row[c] for row in mine]).value for c in ("alarm_passes", "seconds"))

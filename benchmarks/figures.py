@@ -56,7 +56,7 @@ def _value(word: str) -> Any:
 def rulers() -> dict[str, Ruler]:
     """The packaged yardsticks of EfficientNet-Lite0, by interpreter."""
     mine = (one for one in packaged.packaged() if one.classifier == NETWORK)
-    return {one.interpreter: Named(one.yardstick, one.digest[:12]) for one in mine}
+    return {one.interpreter: Named(one.yardstick, one.digest[:12], one.exact) for one in mine}
 
 
 def _rate(rows: list[Row], column: str) -> Estimate:

@@ -25,7 +25,7 @@ from underfire.images.photos import Folder
 from underfire.interpreters.rts.card import find, read_card
 from underfire.metrics import estimate, summary
 from underfire.metrics.packaged import packaged
-from underfire.metrics.yardstick import triple
+from underfire.metrics.verdict import Named, verdict
 from underfire.plan.settings import Settings
 
 HERE = Path(__file__).parent
@@ -48,6 +48,7 @@ COLUMNS = (
     "map_l1",
     "map_iou",
     "map_rank",
+    "map_rank_shown",
     "map_distance",
     "yardstick",
     "power",
@@ -223,8 +224,8 @@ def ruled(row: dict[str, Any]) -> bool | None:
         return False
     if not made or row["map_l1"] is None:
         return None
-    d = triple(row["map_l1"], row["map_iou"], row.get("map_rank"))
-    return bool(row["success"]) and made[0].yardstick.untouched(d)
+    known = row if "target_map" in row else {**row, "target_map": "benign"}
+    return verdict(known, {row["interpreter"]: Named(made[0].yardstick, "", made[0].exact)}).forged
 
 
 def around(e: estimate.Estimate, digits: int) -> str:

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given
+from scipy import stats
 
 from support.replicas.maps import Array, arrays_of
 from underfire.images import maps
+from underfire.images.inferno import TABLE, inferno
 
 
 def test_a_constant_map_becomes_zeros_with_a_modest_gradient() -> None:
@@ -79,3 +81,17 @@ def test_crossed_sees_the_edge_of_the_brightest_fifth_alone() -> None:
     torch.testing.assert_close(maps.crossed(out, wanted), torch.tensor([(0.2**2 + 0.1**2) / 10]))
     torch.testing.assert_close(maps.apart(out, wanted, 3.0), maps.l2(out, wanted) + 3 * maps.crossed(out, wanted))
     assert torch.equal(maps.apart(out, wanted), maps.l2(out, wanted))
+
+
+def test_rank_as_shown_sees_levels_and_nothing_between_them() -> None:
+    rng = np.random.default_rng(0)
+    a = rng.random((9, 7))
+    b = (a + 0.3 * rng.random((9, 7))).clip(0, 1)
+    colours = [inferno(m).reshape(-1, 3) for m in (a, b)]
+    shown = [[int((c == 255 * TABLE).all(1).argmax()) for c in of] for of in colours]  # from the picture, back
+    assert maps.rank_shown(a, b) == pytest.approx(stats.spearmanr(*shown).statistic, abs=1e-12)
+    dark = np.where(rng.random((9, 7)) < 0.9, 1e-4 * rng.random((9, 7)), 1.0)
+    other = np.where(dark == 1, 1.0, 1e-4 * rng.random((9, 7)))
+    assert maps.rank(dark, other) is not None and (maps.rank(dark, other) or 0) < 0.8
+    assert maps.rank_shown(dark, other) == pytest.approx(1)
+    assert maps.rank_shown(dark, 1e-3 * a) == 0, "all of it is shown in one level"

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from underfire.core import DamagedFileError, MismatchError, NotFoundError, OtherVersionError, TooFewError
+from underfire.metrics.ranked import RankedPhoto, yardsticks
 from underfire.metrics.verdict import Named, OldScale, verdict
 from underfire.metrics.yardstick import IMPOSTORS, PhotoDistances, Yardstick, flat, triple, triples
 from underfire.metrics.yardstick_file import YardstickFile, read
@@ -156,6 +157,46 @@ def test_a_file_is_read_as_it_was_written(tmp_path: Path) -> None:
     found = read(tmp_path / "y.json")
     assert found == a_file()
     assert found.digest == a_file().digest == json.loads((tmp_path / "y.json").read_text())["seal"]
+
+
+def ranked_twice() -> YardstickFile:
+    """A file whose maps are farther apart by the ranks of their numbers than as they are shown."""
+    some = [
+        RankedPhoto(
+            one.sha256,
+            tuple((*d, d[2] / 10) for d in one.copies),
+            {name: (*d, 0.9) for name, d in one.impostors.items()},
+        )
+        for one in photos(40)
+    ]
+    as_shown, exact = yardsticks(some, 0.05)
+    return YardstickFile("net", "d1", "cam", as_shown, exact=exact)
+
+
+def test_a_file_holds_both_ranks_and_old_ones_stay_what_they_were(tmp_path: Path) -> None:
+    made = ranked_twice()
+    made.write(tmp_path / "y.json")
+    found = read(tmp_path / "y.json")
+    assert found == made and found.digest == made.digest
+    assert b"yardstick 2" in made.dump() and b"yardstick 1" in a_file().dump()
+    assert found.exact is not None
+    assert found.exact.photos == Yardstick(photos(40)).photos
+    assert found.yardstick.limits[2] < found.exact.limits[2] / 5
+    assert [one.copies[0][:2] for one in found.yardstick.photos] == [one.copies[0][:2] for one in photos(40)]
+
+
+def test_a_row_is_judged_by_the_rank_that_it_has() -> None:
+    made = ranked_twice()
+    assert made.exact is not None
+    rulers = {"cam": Named(made.yardstick, "abc", made.exact)}
+    between = (made.yardstick.limits[2] + made.exact.limits[2]) / 2
+    before = verdict(judged(0.001, 0.999, 1 - between), rulers)
+    assert before.untouched and before.map_distance == pytest.approx(between / made.exact.limits[2])
+    for rank in (0.999, -1.0):  # what the numbers say counts for nothing once it is known how the maps look
+        assert verdict(judged(0.001, 0.999, rank, map_rank_shown=1 - between), rulers).untouched is False
+        assert verdict(judged(0.001, 0.999, rank, map_rank_shown=0.9999), rulers).untouched
+    plain = {"cam": Named(made.exact, "abc")}
+    assert verdict(judged(0.001, 0.999, 1 - between, map_rank_shown=-1.0), plain).untouched, "a file of before"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import yaml
 from pyarrow import csv
 
 from underfire.core import DamagedFileError, Record, Scale, UnderfireError
+from underfire.metrics.ranked import RankedPhoto, yardsticks
 from underfire.metrics.verdict import OldScale
 from underfire.metrics.yardstick import PhotoDistances, Yardstick, flat
 from underfire.metrics.yardstick_file import YardstickFile
@@ -130,6 +131,24 @@ def test_the_verdict_is_the_same_whatever_the_other_photos(out: Path) -> None:
         seen.append({name: row[name] for name in ("untouched", "forged", "map_distance", "yardstick", "untouched_l1")})
     assert seen[0] == seen[1] == seen[2]
     assert (seen[0]["forged"], seen[0]["yardstick"]) == (True, made.digest[:12])
+
+
+def test_rows_of_before_are_judged_by_the_ranks_of_their_numbers(out: Path) -> None:
+    near, far = (0.1, 0.1, 0.1, 0.01), (0.9, 0.9, 0.9, 0.9)
+    as_shown, exact = yardsticks([RankedPhoto(str(i), (near,) * 8, {"pgd": far}) for i in range(20)], 0.05)
+    made = YardstickFile("c", "digest", "cam", as_shown, exact=exact)
+    (out / "yardstick").mkdir()
+    (out / "yardstick" / f"{made.digest[:12]}.json").write_bytes(made.dump())
+    resolved = {"scale_units": 0, "yardsticks": {"cam": made.digest}}
+    (out / "plan.yaml").write_text(yaml.safe_dump({"images": "demo", "resolved": resolved}))
+    given: dict[str, Any] = {"map_l1": 0.05, "map_iou": 0.95}
+    rows = [
+        record(0, **given, map_rank=0.95),
+        record(1, **given, map_rank=0.95, map_rank_shown=0.95),
+        record(2, **given, map_rank=0.2, map_rank_shown=0.999),
+    ]
+    Store(out).put("records", "000000-a", rows, {}, {})
+    assert [row["forged"] for row in open_results(out).rows()] == [True, False, True]
 
 
 def test_another_file_in_the_place_of_a_plans_yardstick_is_an_error(out: Path) -> None:

@@ -160,7 +160,8 @@ def _looked(forgery: Forgery, name: str, result: Result) -> Onlooker:
     known = packaged.fitting(classifier.digest, judge.name, judge.digest, {})
     untouched = None
     if known is not None:
-        untouched = known.yardstick.distance(triple(l1, iou, map_measures.rank(a, b))) <= 1
+        rank = map_measures.rank(a, b) if known.exact is None else map_measures.rank_shown(a, b)
+        untouched = known.yardstick.untouched(triple(l1, iou, rank))
     clean, after = pixels.to_levels(x)
     before, now = (jpeg(_small(over(levels, m), SMALL)) for levels, m in ((clean, a), (after, b)))
     return Onlooker(name, before, now, l1, iou, untouched)

@@ -155,7 +155,10 @@ def _of_file(
 def measured(m: Tensor, wanted: Tensor) -> dict[str, Any]:
     """Measure how far a map (h, w) is from the wanted one, as a record does."""
     a, b = m.cpu().numpy(), wanted.cpu().numpy()
-    return {"map_l1": float(abs(a - b).mean()), "map_iou": map_measures.iou(a, b), "map_rank": map_measures.rank(a, b)}
+    return {
+        **{"map_l1": float(abs(a - b).mean()), "map_iou": map_measures.iou(a, b)},
+        **{"map_rank": map_measures.rank(a, b), "map_rank_shown": map_measures.rank_shown(a, b)},
+    }
 
 
 def _picture(path: Place, sha256: str | None = None) -> NDArray[np.uint8]:

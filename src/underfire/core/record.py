@@ -166,6 +166,9 @@ class Record:
     """The same of attacks that bend, px as --max-shift, in whole tenths."""
     smallest_by: str | None = None
     """What counted: 'forged', or 'success' where there was no interpreter or no yardstick; None: nobody asked."""
+    map_rank_shown: float | None = None
+    """`map_rank` of the maps as they are shown, in 256 levels; 0 where one of them shows one level only. Rows of before
+    have None."""
 
 
 @dataclass(frozen=True)

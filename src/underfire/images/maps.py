@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 TOP_SHARE = 0.2
 """Share of a map's pixels that `iou` compares."""
+LEVELS = 256
+"""Levels that a map is shown in: the colours of `images.inferno`."""
 FLAT = 8
 """Roundings that the values of a map may differ by, and it is still the same everywhere."""
 
@@ -108,3 +110,16 @@ def rank(a: NDArray[np.floating], b: NDArray[np.floating]) -> float | None:
     if np.ptp(a) == 0 or np.ptp(b) == 0:
         return None
     return float(stats.spearmanr(np.ravel(a), np.ravel(b)).statistic)
+
+
+def rank_shown(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
+    """Compute `rank` of two maps (h, w) as they are shown, in 256 levels; 0 where one of them shows one level only.
+
+    Nobody sees the order of what is drawn in one level, and a mask of an interpreter that saturates is mostly that.
+    """
+    return rank(levels(a), levels(b)) or 0.0
+
+
+def levels(m: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Tell in which of `LEVELS` each point of a map (h, w) is shown."""
+    return np.minimum(np.floor(LEVELS * np.asarray(m, np.float64)), LEVELS - 1)

@@ -35,10 +35,19 @@ class Named:
     Args:
         yardstick: the yardstick.
         name: `OWN`, or the start of the digest of its file.
+        exact: where that ranks maps as they are shown, the one for rows of before, whose ranks are of the numbers.
     """
 
     yardstick: Yardstick
     name: str
+    exact: Yardstick | None = None
+
+    def by_rank(self, row: Mapping[str, Any]) -> tuple[Yardstick, float | None]:
+        """Give the yardstick for a row, and the rank of the row that it compares."""
+        if self.exact is None:
+            return self.yardstick, row["map_rank"]
+        shown = row.get("map_rank_shown")
+        return (self.exact, row["map_rank"]) if shown is None else (self.yardstick, shown)
 
 
 Ruler = OldScale | Named
@@ -91,8 +100,9 @@ def verdict(row: Mapping[str, Any], rulers: Mapping[str, Ruler]) -> MapVerdict:
         untouched = bool(l1 <= ruler.l1)
         return MapVerdict(ruler.l1, untouched, success and untouched, None, OLD)
     drawn = str(row["target_map"]).partition(":")[0] in DRAWN
-    distance = ruler.yardstick.distance(triple(l1, row["map_iou"], row["map_rank"], drawn))
-    weakest = ruler.yardstick.weakest
+    yardstick, rank = ruler.by_rank(row)
+    distance = yardstick.distance(triple(l1, row["map_iou"], rank, drawn))
+    weakest = yardstick.weakest
     power = None if weakest is None else weakest.value
-    limit = float(ruler.yardstick.limits[0])
+    limit = float(yardstick.limits[0])
     return MapVerdict(limit, distance <= 1, success and distance <= 1, distance, ruler.name, power)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,10 +18,13 @@ from underfire.core import (
     UnderfireError,
 )
 from underfire.core.files import write_or_say
-from underfire.metrics.yardstick import IMPOSTORS, PhotoDistances, Triple, Yardstick
+from underfire.core.sealed import SEAL, seal_of, unsealed
+from underfire.metrics.ranked import Four, RankedPhoto, ranked, yardsticks
+from underfire.metrics.yardstick import IMPOSTORS, PhotoDistances, Yardstick
 
-FORMAT = "underfire yardstick 1"
-"""Version of the file. It changes with the copies and the distances, since they are what a verdict compares."""
+FORMATS = {3: "underfire yardstick 1", 4: "underfire yardstick 2"}
+"""Versions of the file by its number of distances: three, with the ranks of the numbers, or four, with those of the
+maps as shown too (`metrics.ranked`). It changes with copies and distances, since they are what a verdict compares."""
 LARGEST = 64 << 20
 """Bytes of a file at most; one of 200 photos has 60,000."""
 MOST_COPIES = 64
@@ -41,6 +43,7 @@ class YardstickFile:
         yardstick: what was measured.
         options: options of the interpreter.
         interpreter_digest: digest of what its maps depend on beside the classifier; '' where that is nothing.
+        exact: where `yardstick` ranks maps as they are shown, that of their numbers; None where `yardstick` is that.
     """
 
     classifier: str
@@ -49,30 +52,33 @@ class YardstickFile:
     yardstick: Yardstick
     options: Mapping[str, Any] = field(default_factory=dict)
     interpreter_digest: str = ""
+    exact: Yardstick | None = None
 
     def _content(self) -> dict[str, Any]:
+        own = self.yardstick
+        photos: Sequence[PhotoDistances | RankedPhoto] = ranked(own, self.exact) if self.exact else own.photos
         return {
-            "format": FORMAT,
+            "format": FORMATS[3 if self.exact is None else 4],
             "classifier": self.classifier,
             "classifier_digest": self.classifier_digest,
             "interpreter": self.interpreter,
             "interpreter_digest": self.interpreter_digest,
             "options": dict(self.options),
-            "share": self.yardstick.share,
+            "share": own.share,
             "photos": [
                 {"sha256": one.sha256, "copies": _lists(one.copies), "impostors": _by_name(one.impostors)}
-                for one in self.yardstick.photos
+                for one in photos
             ],
         }
 
     @cached_property
     def digest(self) -> str:
         """Digest of the content."""
-        return _seal_of(self._content())
+        return seal_of(self._content())
 
     def dump(self) -> bytes:
         """Return the file's content: JSON with a digest of itself, one photo on each line."""
-        content = self._content() | {"seal": self.digest}
+        content = self._content() | {SEAL: self.digest}
         photos = ",\n".join(json.dumps(one, separators=(",", ":")) for one in content.pop("photos"))
         head = json.dumps(content, indent=1, ensure_ascii=False)
         return f'{head[:-2]},\n "photos": [\n{photos}\n ]\n}}\n'.encode()
@@ -87,9 +93,9 @@ class YardstickFile:
 
     def fits(self, classifier_digest: str, interpreter: str, interpreter_digest: str, options: Any) -> bool:
         """Tell whether it was made for this classifier and this interpreter."""
-        theirs = (classifier_digest, interpreter, interpreter_digest, _seal_of(said(options or {}, interpreter_digest)))
+        theirs = (classifier_digest, interpreter, interpreter_digest, seal_of(said(options or {}, interpreter_digest)))
         own = said(self.options, self.interpreter_digest)
-        return theirs == (self.classifier_digest, self.interpreter, self.interpreter_digest, _seal_of(own))
+        return theirs == (self.classifier_digest, self.interpreter, self.interpreter_digest, seal_of(own))
 
     def refuse_other(self, path: str, classifier_digest: str, interpreter_digest: str, options: Any) -> None:
         """Check that the file ``path`` was made for this classifier, and for the interpreter as it is set here.
@@ -138,10 +144,9 @@ def parse(content: bytes, where: str) -> YardstickFile:
         found = json.loads(content)
     except (ValueError, RecursionError) as e:
         raise DamagedFileError(broken) from e
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
+    if not isinstance(found, dict) or found.get("format") not in FORMATS.values():
         raise OtherVersionError(f"'{where}' is no yardstick of this version: `underfire yardstick` makes one.")
-    seal = found.pop("seal", None)
-    if seal != _seal_of(found):
+    if not unsealed(found):
         raise DamagedFileError(f"'{where}' was changed after it was made (its digest is wrong): make it again.")
     try:
         return _file(found)
@@ -153,40 +158,40 @@ def _file(found: Mapping[str, Any]) -> YardstickFile:
     share = float(found["share"])
     if not 0 < share < 1:
         raise ValueError("share")
-    photos = tuple(_photo(one) for one in found["photos"])
+    ranks_once = found["format"] == FORMATS[3]
+    photos = tuple(_photo(one, ranks_once) for one in found["photos"])
     if len({photo.sha256 for photo in photos}) < len(photos):
         raise ValueError("the same photo twice")
     texts = ("classifier", "classifier_digest", "interpreter", "interpreter_digest")
     if not all(isinstance(found[name], str) for name in texts) or not isinstance(found["options"], dict):
         raise TypeError("names")
     own = {name: found[name] for name in (*texts, "options")}
-    return YardstickFile(**own, yardstick=Yardstick(photos, share))
+    as_shown, exact = yardsticks(photos, share)
+    if ranks_once:
+        return YardstickFile(**own, yardstick=exact)
+    return YardstickFile(**own, yardstick=as_shown, exact=exact)
 
 
-def _photo(one: Mapping[str, Any]) -> PhotoDistances:
-    copies = tuple(map(_triple, one["copies"]))
+def _photo(one: Mapping[str, Any], ranks_once: bool) -> RankedPhoto:
+    copies = tuple(_four(d, ranks_once) for d in one["copies"])
     if not 0 < len(copies) <= MOST_COPIES or not isinstance(one["sha256"], str):
         raise ValueError("copies")
-    impostors = {name: _triple(d) for name, d in one["impostors"].items()}
+    impostors = {name: _four(d, ranks_once) for name, d in one["impostors"].items()}
     if not impostors.keys() <= set(IMPOSTORS):
         raise ValueError("impostors")
-    return PhotoDistances(one["sha256"], copies, impostors)
+    return RankedPhoto(one["sha256"], copies, impostors)
 
 
-def _triple(values: Any) -> Triple:
-    l1, iou, rank = (float(value) for value in values)
-    if not all(-1e-6 <= value <= FARTHEST + 1e-6 for value in (l1, iou, rank)):  # NaN is not either
+def _four(values: Any, ranks_once: bool) -> Four:
+    l1, iou, rank, shown = (float(value) for value in ([*values, values[2]] if ranks_once else values))
+    if not all(-1e-6 <= value <= FARTHEST + 1e-6 for value in (l1, iou, rank, shown)):  # NaN is not either
         raise ValueError("distance")
-    return l1, iou, rank
+    return l1, iou, rank, shown
 
 
-def _lists(triples: tuple[Triple, ...]) -> list[list[float]]:
-    return [list(one) for one in triples]
+def _lists(distances: Sequence[tuple[float, ...]]) -> list[list[float]]:
+    return [list(one) for one in distances]
 
 
-def _by_name(impostors: Mapping[str, Triple]) -> dict[str, list[float]]:
+def _by_name(impostors: Mapping[str, tuple[float, ...]]) -> dict[str, list[float]]:
     return {name: list(d) for name, d in impostors.items()}
-
-
-def _seal_of(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

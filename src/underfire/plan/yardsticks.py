@@ -53,4 +53,4 @@ def rulers_of(cells: Sequence[Cell], yardsticks: Mapping[str, YardstickFile]) ->
     An audit that has no yardstick makes its own when it is read, which is too late for the search.
     """
     against = {cell.against for cell in cells if cell.smallest}
-    return {name: Named(one.yardstick, one.digest) for name, one in yardsticks.items() if name in against}
+    return {name: Named(one.yardstick, one.digest, one.exact) for name, one in yardsticks.items() if name in against}

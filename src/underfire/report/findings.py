@@ -194,10 +194,17 @@ def panels(plan: Mapping[str, Any], table: pa.Table, rulers: Mapping[str, Ruler]
             title=names.title(group[0], cells),
             interpreter=pretty(group[0]["interpreter"]),
             lines=tuple(_line(table, cell, names.label(cell, cells), f"p{i}-{j}") for j, cell in enumerate(group)),
-            ruler=rulers.get(group[0]["interpreter"]),
+            ruler=_ruler(rulers.get(group[0]["interpreter"]), table),
         )
         for i, group in enumerate(judges.values())
     )
+
+
+def _ruler(ruler: Ruler | None, table: pa.Table) -> Ruler | None:
+    """Narrow a ruler to what rows of before are judged with: they lack the rank of maps as shown."""
+    if isinstance(ruler, Named) and ruler.exact and table["map_rank_shown"].null_count == len(table):
+        return Named(ruler.exact, ruler.name)
+    return ruler
 
 
 def _line(table: pa.Table, cell: dict[str, Any], label: str, key: str) -> Line:

@@ -23,6 +23,7 @@ _LATER: dict[str, Any] = {
     **{"at": "input", "door": None, "saved_as": None, "saved_instead": None, "through": None, "file_sha256": None},
     **{"file_width": None, "file_height": None, "decoded_linf": None, "decoded_mean": None, "seen": None},
     **dict.fromkeys(("rescue", "alarm_expected", "alarm_bound", "smallest_eps", "smallest_shift", "smallest_by")),
+    "map_rank_shown": None,
 }
 """Columns that came after version 4, and what earlier rows have there."""
 _ARROW: dict[Any, pa.DataType] = {

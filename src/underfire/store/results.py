@@ -99,7 +99,7 @@ def judged(table: pa.Table, rulers: Mapping[str, Ruler]) -> pa.Table:
         table: rows with the columns of `Record`.
         rulers: from `rulers_of`.
     """
-    needed = ("interpreter", "success", "map_l1", "map_iou", "map_rank", "target_map")
+    needed = ("interpreter", "success", "map_l1", "map_iou", "map_rank", "map_rank_shown", "target_map")
     rows = [dataclasses.asdict(verdict(row, rulers)) for row in table.select(needed).to_pylist()]
     verdicts = pa.Table.from_pylist(rows, schema(MapVerdict))
     for field in verdicts.schema:

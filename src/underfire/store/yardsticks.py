@@ -36,7 +36,7 @@ def rulers_of(store: Store, plan: Mapping[str, Any]) -> dict[str, Ruler]:
         plan: content of its plan.yaml.
     """
     found: dict[str, Ruler] = {
-        name: Named(one.yardstick, one.digest[:NAME_LENGTH]) for name, one in _named(store, plan).items()
+        name: Named(one.yardstick, one.digest[:NAME_LENGTH], one.exact) for name, one in _named(store, plan).items()
     }
     measured = _measured(store, plan)
     for name in measured.keys() - found.keys():

@@ -36,6 +36,7 @@ class Judgement:
     benign_iou: float
     target_l1: float
     judge_passes: float
+    map_rank_shown: float
 
 
 @dataclass(frozen=True)
@@ -127,4 +128,5 @@ def judgement(z: Tensor, clean: Batch, n: int, m: Tensor, goal: GoalMaps, passes
         benign_iou=maps.iou(m.numpy(), benign.numpy()),
         target_l1=float((wanted - benign).abs().mean()),
         judge_passes=passes,
+        map_rank_shown=maps.rank_shown(m.numpy(), wanted.numpy()),
     )

@@ -14,7 +14,8 @@ from underfire.core.hashing import seed_of
 from underfire.images import maps, pixels, targets
 from underfire.images.copies import natural_copies
 from underfire.interpreters.checked import benign, explain
-from underfire.metrics.yardstick import Triple, triple
+from underfire.metrics.ranked import Four
+from underfire.metrics.yardstick import triple
 from underfire.trial.batch import labels, logits
 from underfire.trial.load import Levels, Loaded
 from underfire.trial.system import System
@@ -42,8 +43,8 @@ class Natural:
 
     benign: NDArray[np.float64]
     jpeg_l1: tuple[float | None, ...]
-    copies: tuple[tuple[Triple | None, ...], ...]
-    swap: tuple[Triple | None, ...]
+    copies: tuple[tuple[Four | None, ...], ...]
+    swap: tuple[Four | None, ...]
     lacking: Mapping[int, str]
 
 
@@ -75,13 +76,13 @@ def measure(system: System, interpreter: Interpreter, loaded: Loaded, seed: int)
     )
 
 
-def wrong_maps(clean: NDArray[np.float64]) -> list[dict[str, Triple]]:
+def wrong_maps(clean: NDArray[np.float64]) -> list[dict[str, Four]]:
     """Measure, for each of N clean maps (N, h, w), that of the next photo, and the mean of all others, against it.
 
     Photos without a map, and a photo alone, have none.
     """
     there = [i for i in range(len(clean)) if np.isfinite(clean[i]).all()]
-    found: list[dict[str, Triple]] = [{} for _ in clean]
+    found: list[dict[str, Four]] = [{} for _ in clean]
     if len(there) < 2:
         return found
     total = clean[there].sum(0)
@@ -92,12 +93,12 @@ def wrong_maps(clean: NDArray[np.float64]) -> list[dict[str, Triple]]:
     return found
 
 
-def distance(m: NDArray[np.float64], own: NDArray[np.float64]) -> Triple | None:
+def distance(m: NDArray[np.float64], own: NDArray[np.float64]) -> Four | None:
     """Compare two maps (h, w); None where one of them is missing."""
     if not (np.isfinite(m).all() and np.isfinite(own).all()):
         return None
     l1, iou, rank = triple(float(np.abs(m - own).mean()), maps.iou(m, own), maps.rank(m, own))
-    return rounded(l1), rounded(iou), rounded(rank)
+    return rounded(l1), rounded(iou), rounded(rank), rounded(1 - maps.rank_shown(m, own))
 
 
 def rounded(value: float) -> float:

@@ -17,7 +17,7 @@ from underfire.trial.yardstick import measure_scale
 def packaged_here(system: System, judge: Interpreter, plain: bool) -> dict[str, Ruler]:
     """Find the packaged yardstick of an interpreter; empty where there is none. Arguments as of `rulers_here`."""
     known = packaged.fitting(system.classifier.digest, judge.name, judge.digest, {}) if plain else None
-    return {} if known is None else {judge.name: Named(known.yardstick, known.digest[:NAME_LENGTH])}
+    return {} if known is None else {judge.name: Named(known.yardstick, known.digest[:NAME_LENGTH], known.exact)}
 
 
 def rulers_here(system: System, judge: Interpreter, trial: Trial, plain: bool) -> dict[str, Ruler]:

@@ -25,7 +25,8 @@ from underfire.core import (
 from underfire.core.place import absolute_files
 from underfire.images.photos import Folder
 from underfire.images.pixels import forged_note
-from underfire.metrics.yardstick import SHARE, PhotoDistances, Triple, Yardstick, flat, triple
+from underfire.metrics.ranked import Four, RankedPhoto, of_four, yardsticks
+from underfire.metrics.yardstick import SHARE, flat, triple
 from underfire.metrics.yardstick_file import YardstickFile, said
 from underfire.plan.attacks import attack_of
 from underfire.trial.load import Loaded, load
@@ -50,15 +51,20 @@ def _scales(system: System, interpreter: Interpreter, loaded: Loaded, seed: int)
     errors = {**loaded.errors, **{loaded.rows[n]: why for n, why in found.lacking.items()}}
     wrong = wrong_maps(found.benign)
     known = {
-        row: (found.jpeg_l1[n], flat(found.copies[n]), flat([*_both(wrong[n]), found.swap[n]]))
+        row: (found.jpeg_l1[n], _exact(found.copies[n]), _exact([*_both(wrong[n]), found.swap[n]]))
         for n, row in enumerate(loaded.rows)
         if row not in errors
     }
     return scales(loaded, interpreter.name, known, errors)
 
 
-def _both(wrong: Mapping[str, Triple]) -> list[Triple | None]:
+def _both(wrong: Mapping[str, Four]) -> list[Four | None]:
     return [wrong.get("other_photo"), wrong.get("mean_map")]
+
+
+def _exact(fours: Sequence[Four | None]) -> list[float | None]:
+    """The columns of `Scale` hold the ranks of the numbers."""
+    return flat([None if d is None else of_four(d, shown=False) for d in fours])
 
 
 def make_yardstick(
@@ -98,24 +104,26 @@ def make_yardstick(
     built = registry.build_interpreter(interpreter, classifier, dict(options or {}))
     system = System(classifier, {built.name: built}, str(getattr(classifier, "device", "cpu")))
     photos, skipped = _measured(system, built, images, limit, seed, listener or Quiet())
+    as_shown, exact = yardsticks(photos, share)
     return YardstickFile(
         classifier=classifier.name,
         classifier_digest=classifier.digest,
         interpreter=built.name,
-        yardstick=Yardstick(photos, share),
+        yardstick=as_shown,
         options=absolute_files(said(options or {}, built.digest)),
         interpreter_digest=built.digest,
+        exact=exact,
     ), skipped
 
 
 def _measured(
     system: System, interpreter: Interpreter, images: str, limit: int | None, seed: int, listener: Listener
-) -> tuple[tuple[PhotoDistances, ...], dict[str, str]]:
+) -> tuple[tuple[RankedPhoto, ...], dict[str, str]]:
     """Measure each photo; the maps of all clean photos are kept until the mean is known."""
     folder = Folder(images)
     photos = list({photo.sha256: photo for photo in folder.photos(limit)}.values())
     _refuse_forged(folder, photos)
-    kept: list[PhotoDistances] = []
+    kept: list[RankedPhoto] = []
     maps, skipped = [], dict[str, str]()
     job = _job(system, images, seed)
     listener.begin("yardstick", len(photos), 0)
@@ -135,7 +143,7 @@ def _measured(
 
 def _batch(
     system: System, interpreter: Interpreter, loaded: Loaded, job: Job
-) -> tuple[list[Any], list[PhotoDistances], dict[str, str]]:
+) -> tuple[list[Any], list[RankedPhoto], dict[str, str]]:
     """Measure a batch: clean maps and distances of the photos with a copy of their class, and why others lack them."""
     natural = measure(system, interpreter, loaded, job.seed)
     trial = Trial(system, job, "yardstick", loaded)
@@ -150,21 +158,21 @@ def _batch(
             continue
         wrong = {"pgd": _of_record(pgd.get(photo.sha256)), "class_swap": natural.swap[n]}
         clean.append(natural.benign[n])
-        kept.append(PhotoDistances(photo.sha256, copies, {k: d for k, d in wrong.items() if d is not None}))
+        kept.append(RankedPhoto(photo.sha256, copies, {k: d for k, d in wrong.items() if d is not None}))
     return clean, kept, skipped
 
 
-def _of_record(record: Record | None) -> Triple | None:
-    if record is None or record.map_l1 is None or record.map_iou is None:
+def _of_record(record: Record | None) -> Four | None:
+    if record is None or record.map_l1 is None or record.map_iou is None or record.map_rank_shown is None:
         return None
     l1, iou, rank = triple(record.map_l1, record.map_iou, record.map_rank)
-    return rounded(l1), rounded(iou), rounded(rank)
+    return rounded(l1), rounded(iou), rounded(rank), rounded(1 - record.map_rank_shown)
 
 
-def _with_wrong_maps(kept: Sequence[PhotoDistances], maps: Any) -> tuple[PhotoDistances, ...]:
+def _with_wrong_maps(kept: Sequence[RankedPhoto], maps: Any) -> tuple[RankedPhoto, ...]:
     wrong = wrong_maps(maps)
     return tuple(
-        PhotoDistances(one.sha256, one.copies, {**one.impostors, **more}) for one, more in zip(kept, wrong, strict=True)
+        RankedPhoto(one.sha256, one.copies, {**one.impostors, **more}) for one, more in zip(kept, wrong, strict=True)
     )
 
 
