@@ -133,7 +133,7 @@ def test_attention_that_a_layer_hands_on_is_no_grid_of_places() -> None:
         ([(6, 17, 17)], [], ""),
         ([], [], "no attention between pairs"),
         ([(2, 3, 17, 17)], [(64, 16)], "64 × 16 weights"),
-        ([(18, 3, 49, 49), (2, 3, 49, 49)], [], "windows of 49 tokens"),
+        ([(18, 3, 49, 49), (2, 3, 49, 49)], [], "groups of 49 tokens"),
         ([(2, 3, 17, 17), (2, 3, 16, 16)], [], r"different numbers of tokens or channels \(16, 17\)"),
         ([(2, 3, 8, 8)], [], "among 8 tokens or channels, and its patch grid has 16 places"),
     ],
@@ -157,6 +157,27 @@ def test_the_queries_of_each_head_are_no_grid() -> None:
 class Turned(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.mT
+
+
+class Constant(nn.Module):
+    """A layer that gives a number, as the constants of a converted ONNX graph do."""
+
+    def forward(self) -> torch.Tensor:
+        return torch.tensor(2.0)
+
+
+class Times(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.constant, self.conv, self.head = Constant(), nn.Conv2d(3, 8, 3, 4), nn.Linear(8, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        z: torch.Tensor = self.head(self.constant() * self.conv(x).mean((2, 3)))
+        return z
+
+
+def test_a_layer_that_gives_a_number_is_no_layer_of_maps() -> None:
+    assert [layer.name for layer in wrapped(Times()).layers()] == ["conv", "head"]
 
 
 def test_a_network_whose_layers_show_no_grid_says_so() -> None:
@@ -218,7 +239,7 @@ def test_a_network_without_attention_is_refused(name: str) -> None:
 
 def test_attention_in_windows_is_no_attention_between_all_tokens() -> None:
     module = timm.create_model("swin_tiny_patch4_window7_224", img_size=SIDE, window_size=2, num_classes=5)
-    with pytest.raises(UnsuitableError, match=r"windows of 4 tokens.*between all"):
+    with pytest.raises(UnsuitableError, match=r"groups of 4 tokens.*between all"):
         registry.build_interpreter("rollout", wrapped(module), {})
 
 

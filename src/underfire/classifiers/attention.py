@@ -102,8 +102,8 @@ def misfit(square: Sequence[tuple[int, ...]], uneven: Sequence[tuple[int, int]],
         return f"some of its attention has {looking} × {seen} weights, which is not one for each pair of tokens"
     if not sizes:
         return "no attention between pairs of tokens was seen in it"
-    if windows := [shape[-1] for shape in square if len(shape) == 4 and shape[0] != n]:
-        return f"some of its attention is within windows of {windows[0]} tokens"
+    if groups := [shape[-1] for shape in square if len(shape) == 4 and shape[0] != n]:
+        return f"some of its attention is within groups of {groups[0]} tokens"
     if len(sizes) > 1:
         return f"its blocks attend among different numbers of tokens or channels ({', '.join(map(str, sizes))})"
     if sizes[0] < places:

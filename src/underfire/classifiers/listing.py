@@ -91,7 +91,7 @@ class Listing:
         """Note that a module has ended with ``out``."""
         self._inside.pop()
         a = tensor_of(out)
-        if name and a is not None and len(a) == LOOKED:
+        if name and a is not None and a.dim() and len(a) == LOOKED:
             moved = int((a[1] - a[0]).abs().sum(-1).argmax()) if a.dim() == 3 and a.is_floating_point() else -1
             self._left.append(Left(name, tuple(a.shape[1:]), self.flops(), moved))
 
