@@ -41,9 +41,11 @@ TAPER = 16
 SCALE_PHOTOS = {"mask": 16}
 """Photos that clean maps are measured on, where not on all: a MASK map costs 900 F (method, section 5.5)."""
 CUT = 2
+"""Version of the rule by which units are cut. It is part of the key."""
 SEARCH = 2
 """Version of how a search computes in a precision other than float32."""
-"""Version of the rule by which units are cut. It is part of the key."""
+WALK = 2
+"""Version of how a search walks in the pixels of files."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,6 +187,8 @@ class Plan:
             content["rulers"] = {name: one.name for name, one in self.job.rulers.items()}
         if self.job.precision != FULL:
             content["search"] = SEARCH
+        if self.job.at == "file":
+            content["walk"] = WALK
         return digest_of(content)
 
     @cached_property
