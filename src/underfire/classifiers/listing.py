@@ -178,6 +178,8 @@ def listing_of(network: Network) -> Listing:
         counter = stack.enter_context(FlopCounterMode(display=False))
         listing = Listing(size, counter.get_total_flops)
         for name, module in network.module.named_modules():
+            if isinstance(module, torch.jit.ScriptModule):
+                continue  # nothing of it can be seen
             stack.callback(module.register_forward_pre_hook(_mine(own, listing.enter)).remove)
             leave = _mine(own, lambda _module, _args, out, name=name: listing.leave(name, out))
             stack.callback(module.register_forward_hook(leave).remove)
