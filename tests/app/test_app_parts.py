@@ -236,6 +236,8 @@ def an_alarm(folder: Path, options: dict[str, Any], settings: dict[str, Any]) ->
         ({"weights": "secret"}, {}, "rts.weights"),
         ({}, {"lexicon": "/etc/passwd"}, "squeeze.lexicon"),
         ({"weights": "a.safetensors"}, {"of": "..\\x"}, "rts.weights, squeeze.of"),
+        ({"options": {"rts": {"weights": "secret"}}}, {}, "rts.options.rts.weights"),
+        ({"defense": "secret"}, {"members": ["cam", {"of": "/x"}]}, "rts.defense, squeeze.members.of"),
     ],
 )
 def test_an_alarm_that_was_given_on_the_page_names_no_files(

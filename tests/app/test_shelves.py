@@ -13,12 +13,13 @@ from support.audits import audit_of, put
 from support.study import audit, noted
 from support.study import put as store
 from support.study import row as judged
-from underfire.app import browse
+from underfire.app import browse, shelves
 from underfire.app.browse_pages import BrowsePages
 from underfire.app.shelves import Shelves
 from underfire.core import NotFoundError, UnderfireError
 from underfire.report.page import write_report
 from underfire.store import Store
+from underfire.study.results import read
 
 
 @pytest.fixture
@@ -93,6 +94,35 @@ def test_an_audit_of_a_study_is_browsed_like_any_other(study: Path) -> None:
 def test_what_is_no_audit_of_the_study_is_not_opened(study: Path, audit: str) -> None:
     answer = client(study).get("/browse/photo", params={"audit": audit, "image": "a/3&.png"})
     assert answer.status_code == 404
+
+
+def test_one_damaged_audit_leaves_the_others_readable(study: Path) -> None:
+    part = next((study / "net" / "eps1-4" / "records").glob("*.parquet"))
+    part.write_bytes(b"PAR1 and no more")
+    main, budget, _ = Shelves(study).audits()
+    assert main.rows == 82
+    assert (budget.rows, budget.over) == (0, True)
+    assert budget.why
+    assert client(study).get("/browse").status_code == 200
+
+
+def test_a_list_reads_the_studys_file_once(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library, seen = Shelves(study), []
+
+    def noted_read(out: Path) -> dict[str, Any]:
+        seen.append(out)
+        return read(out)
+
+    monkeypatch.setattr(shelves, "read", noted_read)
+    library.audits()
+    assert seen == [study]
+
+
+def test_a_study_that_does_not_say_what_it_tries_is_told(study: Path) -> None:
+    file = study / "study.yaml"
+    file.write_text(file.read_text().replace("experiment:", "other:"))
+    with pytest.raises(UnderfireError, match="does not say what its audits try"):
+        Shelves(study).audits()
 
 
 def test_an_audit_by_itself_has_no_others(tmp_path: Path) -> None:

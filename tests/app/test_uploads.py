@@ -66,6 +66,15 @@ def test_so_many_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (answer.status_code, "at once" in answer.json()["error"]) == (503, True)
 
 
+def test_one_too_many_does_not_disturb_those_that_are_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "AT_ONCE", 1)
+    hold = Hold(requests=1)
+    with pytest.raises(BusyError, match="at once"):
+        hold.enter()
+    hold.take(5)
+    assert (hold.bytes, hold.requests) == (5, 1)
+
+
 def test_a_port_that_needs_rights_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(self: socket.socket, address: Any) -> None:
         raise PermissionError(13, "Permission denied")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -70,7 +71,9 @@ def test_what_is_far_faster_is_taken_and_float32_measured_to_the_end(monkeypatch
 def test_not_what_has_another_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
     choice = chosen(monkeypatch, 1e-3, FAST)
     assert choice.precision == "fp32-last"
-    assert choice.facts["prediction, bf16-last"].startswith("2.00 times as fast, 1")  # of a hundred
+    kept = re.match(r"2\.00 times as fast, (\d+) ?% of the descent", choice.facts["prediction, bf16-last"])
+    assert kept is not None
+    assert int(kept[1]) < 30
 
 
 def test_not_what_gains_little(monkeypatch: pytest.MonkeyPatch) -> None:

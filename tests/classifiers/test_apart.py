@@ -140,6 +140,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_networks_of_every_making_are_wrapped(kind: str) -> None:
     side = 64 if kind == "scripted" else SIZE
+    torch.manual_seed(0)  # of drawn weights, some leave no slope
     check(wrap(NETWORKS[kind](), input_size=side, name="mine"))
 
 

@@ -182,6 +182,20 @@ def test_rows_of_the_matched_map_are_their_own() -> None:
     torch.testing.assert_close(*(loss.detach() for loss in rest), rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.parametrize("keep", [[True, False, True], [False, True, False]])
+def test_all_masks_are_looked_at_again_for_the_rows_that_are_left(keep: list[bool]) -> None:
+    one, _ = made("lime", n=30, number=9)
+    x, rows = toys.pictures(3, 0, toys.SMALL), torch.tensor(keep)
+    goal = goal_of(one, x)
+    whole, left = (one.surrogate(x, goal, kind="map") for _ in range(2))
+    left.select(rows)
+    for surrogate, of in ((whole, x), (left, x[rows])):
+        surrogate.advance(of, 0.5)
+        surrogate.terms(of)
+    torch.testing.assert_close(left.odds[rows], whole.odds[rows], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(left.terms(x[rows]).loss, whole.terms(x).loss[rows], rtol=1e-4, atol=1e-7)
+
+
 def test_a_low_benign_score_is_no_hindrance_to_the_map() -> None:
     """Benign classes are sure at 0.4, the target shall be at 0.95: scores cannot be the same, the map can."""
     one = registry.build_interpreter("occlusion", toys.small(8.0), {"patch": 16, "stride": 16})

@@ -318,6 +318,12 @@ def test_check_holds_a_forged_file_against_its_record(tmp_path: Path) -> None:
     apart = e2e.underfire("check", tmp_path / "copy.jpg", out / other["adversarial"])
     assert (apart.code, "lies in no audit's folder" in apart.err) == (2, True)
     assert "same" in apart.out  # the other image is still checked
+    (out / row["wanted_map"]).unlink()
+    gone = e2e.underfire("check", out / row["adversarial"], out / other["adversarial"])
+    assert (gone.code, "run the audit again" in gone.err, "Traceback" in gone.err) == (2, True, False)
+    assert "same" in gone.out
+    flags = e2e.underfire("check", out / row["adversarial"], "--save", tmp_path / "maps", "--classifier", "toy")
+    assert (flags.code, "--save, --classifier" in flags.err) == (2, True)
 
 
 def test_a_record_that_the_file_does_not_give_is_told() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from underfire.app.browse import Shelf
-from underfire.core import NotFoundError
+from underfire.core import NotFoundError, UnderfireError
 from underfire.core.place import Place
 from underfire.metrics.summary import Summary
 from underfire.report.findings import panels
@@ -118,6 +118,9 @@ class Shelves:
         """
         if folder not in (self._folders if self.is_study else ("",)):
             raise NotFoundError(f"There is no audit '{folder}' here.")
+        return self._shelf(folder)
+
+    def _shelf(self, folder: str) -> Shelf:
         with self._lock:
             if folder not in self._shelves:
                 self._shelves[folder] = Shelf(self.out / folder if folder else self.out)
@@ -130,6 +133,8 @@ class Shelves:
     def audits(self) -> list[ListedAudit]:
         """List the audits of a study as they are now; raises UnderfireError where its study.yaml cannot be read."""
         resolved = read(self.out)["resolved"]
+        if any(not {"experiment", "interpreter", "eps", "photos"} <= set(one) for one in resolved["parts"]):
+            raise UnderfireError(f"'{self.out / FILE}' does not say what its audits try: run the study again.")
         stopped = {str(name): str(why) for name, why in resolved.get("failed", [])}
         return [self._listed(one, stopped.get(str(one["folder"]), "")) for one in resolved["parts"]]
 
@@ -137,13 +142,14 @@ class Shelves:
         folder, kind = str(part["folder"]), str(part["experiment"])
         kind = EXPERIMENTS.get(kind, kind)
         try:
-            shelf = self.shelf(folder)
+            shelf = self._shelf(folder)
+            table = shelf.table()
+            found = self._findings(folder, shelf, table)
         except NotFoundError:
             return ListedAudit(folder, kind, part, why=why)
-        table = shelf.table()
-        return ListedAudit(
-            folder, kind, part, shelf.units, shelf.planned or 0, len(table), self._findings(folder, shelf, table), why
-        )
+        except UnderfireError as e:  # the others can still be read
+            return ListedAudit(folder, kind, part, why=why or str(e))
+        return ListedAudit(folder, kind, part, shelf.units, shelf.planned or 0, len(table), found, why)
 
     def _findings(self, folder: str, shelf: Shelf, table: pa.Table) -> tuple[AuditFinding, ...]:
         """Find what an audit has found; anew only where rows have come since."""

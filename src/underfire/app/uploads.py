@@ -16,6 +16,9 @@ AT_ONCE = 32
 """Requests with something to read that are being worked on: fewer than there are threads to answer others with."""
 
 
+BUSY = "Too many files are being sent at once: wait until some are done, and send this one again."
+
+
 class TooLargeError(UnderfireError):
     """More bytes than a page may send."""
 
@@ -33,9 +36,19 @@ class Hold:
         Raises:
             BusyError: others hold too much.
         """
-        if self.bytes + more > TOGETHER or self.requests > AT_ONCE:
-            raise BusyError("Too many files are being sent at once: wait until some are done, and send this one again.")
+        if self.bytes + more > TOGETHER:
+            raise BusyError(BUSY)
         self.bytes += more
+
+    def enter(self) -> None:
+        """Count a request that has come.
+
+        Raises:
+            BusyError: there are too many.
+        """
+        if self.requests >= AT_ONCE:
+            raise BusyError(BUSY)
+        self.requests += 1
 
 
 @contextlib.asynccontextmanager
@@ -53,7 +66,7 @@ async def sent(request: Request, most: int, why: str) -> AsyncIterator[bytes]:
     """
     hold: Hold = request.app.state.hold
     own = 0
-    hold.requests += 1
+    hold.enter()
     try:
         said = request.headers.get("content-length", "")
         if said.isdigit() and int(said) > most:
@@ -65,7 +78,9 @@ async def sent(request: Request, most: int, why: str) -> AsyncIterator[bytes]:
             hold.take(len(part))
             own += len(part)
             content += part
-        yield bytes(content)
+        whole = bytes(content)
+        del content  # or it would be held twice
+        yield whole
     finally:
         hold.bytes -= own
         hold.requests -= 1

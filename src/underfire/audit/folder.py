@@ -76,7 +76,9 @@ def refuse_other_plan(out: Place, stored: Settings | None, plan: Plan, go_on: st
             _refuse_other_yardstick(out, stored, plan)
         return
     chosen, moved = list(_chosen(stored, plan)), list(_moved(stored, plan))
-    difference = "; ".join([*chosen, *moved]) or "it was written by a version with other presets"
+    difference = (
+        "; ".join([*chosen, *moved]) or "it was written by a version with other presets, or another walk in files"
+    )
     advice = "Give a new folder with --out"
     if chosen or any(getattr(stored, name) != getattr(plan.settings, name) for name in NAMING):
         plan_there = go_on or f"underfire run '{out / 'plan.yaml'}'"

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from underfire.core import Classifier, Interpreter, Limits, Listener, MismatchError, Quiet, UnderfireError
 from underfire.core.door import Door
-from underfire.core.place import Place
+from underfire.core.place import Place, below
 from underfire.doors.treatments import DOORS, TREATMENTS, Treatment
 from underfire.heads import head_of
 from underfire.images import maps as map_measures
@@ -155,6 +155,8 @@ def _of_file(
 def measured(m: Tensor, wanted: Tensor) -> dict[str, Any]:
     """Measure how far a map (h, w) is from the wanted one, as a record does."""
     a, b = m.cpu().numpy(), wanted.cpu().numpy()
+    if a.shape != b.shape:
+        raise MismatchError(f"The audit's map is of {b.shape} and this one of {a.shape}: run the audit again.")
     return {
         **{"map_l1": float(abs(a - b).mean()), "map_iou": map_measures.iou(a, b)},
         **{"map_rank": map_measures.rank(a, b), "map_rank_shown": map_measures.rank_shown(a, b)},
@@ -180,9 +182,15 @@ def map_of(out: Place, name: str) -> torch.Tensor:
     """Read a map (h, w) of an audit.
 
     Raises:
-        UnderfireError: it is none.
+        UnderfireError: it is none, it is gone, or it does not lie below the folder.
     """
-    found = decode_npy((out / name).read_bytes())
+    path = below(out, name)
+    if path is None:
+        raise UnderfireError(f"A record of '{out}' names '{name}', which does not lie in its folder.")
+    try:
+        found = decode_npy(path.read_bytes())
+    except OSError as e:
+        raise UnderfireError(f"Cannot read '{path}' ({e.strerror or e}): run the audit again.") from e
     if found is None:
-        raise UnderfireError(f"'{out / name}' is no map: run the audit again.")
+        raise UnderfireError(f"'{path}' is no map: run the audit again.")
     return torch.from_numpy(found.astype(np.float64))

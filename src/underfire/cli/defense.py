@@ -125,8 +125,9 @@ def check(
     audit go through its classifier's front door again; exit status 1: something is not what the records say.
     """
     if defense is None:
-        from underfire.cli.show_again import show_again
+        from underfire.cli.show_again import refuse_flags, show_again
 
+        refuse_flags({"--interpreter": members, "--save": save, **flags})
         differs, readable = show_again(images, as_json)
         if differs or not readable:
             raise typer.Exit(ALARM if readable else MISTAKE)

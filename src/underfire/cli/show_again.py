@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import typer
 from rich import box
@@ -17,6 +18,22 @@ from underfire.cli.progress import console, say
 from underfire.cli.streams import plain
 from underfire.core import UnderfireError
 from underfire.report.text import first_name
+
+
+def refuse_flags(given: Mapping[str, Any]) -> None:
+    """Refuse flags that only an alarm takes.
+
+    Raises:
+        UnderfireError: one of these flags is given: forged files are judged by what their own audit says.
+    """
+    named = [
+        name if name.startswith("--") else f"--{name.rstrip('_').replace('_', '-')}" for name in given if given[name]
+    ]
+    if named:
+        raise UnderfireError(
+            f"{', '.join(named)}: only for an alarm (--defense FILE). Without one, forged files are held against "
+            "their own audit's records, by its own network."
+        )
 
 
 def show_again(images: Sequence[str], as_json: bool = False) -> tuple[bool, bool]:

@@ -9,7 +9,7 @@ import bisect
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -102,8 +102,8 @@ class Calibration:
     @property
     def files(self) -> tuple[str, ...]:
         """Options that name a file of the machine where the alarm was calibrated, such as 'rts.weights'."""
-        of = {**{m.name: m.options for m in self.members}, self.defense: self.options}
-        return tuple(f"{name}.{k}" for name, own in of.items() for k, v in own.items() if k in FILES or _is_path(v))
+        of = [*((member.name, member.options) for member in self.members), (self.defense, self.options)]
+        return tuple(found for name, own in of for found in _files(name, own))
 
     def dump(self) -> bytes:
         """Return the file's content: JSON with a digest of itself."""
@@ -157,8 +157,16 @@ def _as_squeeze(content: dict[str, Any]) -> dict[str, Any]:
     return {**content, "learnt": learnt, "defense": "squeeze", "options": {}, "confidence": None}
 
 
-def _is_path(value: Any) -> bool:
-    return isinstance(value, str) and any(mark in value for mark in "/\\")
+def _files(name: str, value: Any) -> Iterator[str]:
+    """Name what is, or looks like, a file, at any depth of options."""
+    if isinstance(value, Mapping):
+        for k, v in value.items():
+            yield from [f"{name}.{k}"] if k in FILES and v is not None else _files(f"{name}.{k}", v)
+    elif isinstance(value, list | tuple):
+        for v in value:
+            yield from _files(name, v)
+    elif isinstance(value, str) and any(mark in value for mark in "/\\"):
+        yield name
 
 
 def _frozen(value: Any) -> Any:

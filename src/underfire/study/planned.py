@@ -74,10 +74,16 @@ def _plans(agenda: Agenda, out: Path) -> tuple[list[Settings | None], list[Plan]
     for subject in range(len(agenda.subjects)):
         own = [i for i, audit in enumerate(agenda.audits) if audit.subject == subject]
         left = {i: found for i in own if (found := open_in(agenda.audits[i].settings, stored[i]))}
-        said = {there.precision for i in own if (there := stored[i]) is not None and there.precision is not None}
+        said = {
+            (there.precision, there.batch_size) for i in own if (there := stored[i]) and there.precision is not None
+        }
         if not left:
             continue
-        choice = ChosenSpeed(min(said)) if said else choose([plans[i] for i in left], frozenset.union(*left.values()))
+        choice = (
+            ChosenSpeed(*min(said, key=str))
+            if said
+            else choose([plans[i] for i in left], frozenset.union(*left.values()))
+        )
         for i, names in left.items():
             plans[i] = with_speed(plans[i], choice.only(names))
     return stored, plans

@@ -117,7 +117,7 @@ class FileWalk:
     def keep(self, better: Tensor) -> None:
         """Keep the files behind the last `images`, in the rows ``better`` (bool (N,))."""
         for n in better.nonzero()[:, 0].tolist():
-            self._kept[self.rows[n]] = self._parts[n].cpu().clone()  # the next step overwrites it
+            self._kept[self.rows[n]] = self._parts[n].to("cpu", copy=True)  # the next step overwrites it
 
     def kept(self) -> Sequence[Tensor]:
         """Return what was kept of each file, (1, 3, h, w) in 8-bit levels."""

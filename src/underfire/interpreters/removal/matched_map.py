@@ -87,9 +87,12 @@ class MatchedMap:
 
     @torch.no_grad()
     def _see_all(self, x: Images) -> None:
-        """Look at all masks."""
-        looks = self.interpreter.logits(x.detach(), self.masks)
-        self.odds[self.rows] = torch.stack([self.head.log_odds(z, self.goal.labels) for z in looks], 1)
+        """Look at all masks, of the images that are left."""
+        for k in range(self.masks.n):
+            z = self.interpreter.classifier.logits(
+                self.interpreter.masked(x.detach(), self._of_rows(self.masks.keep(k)))
+            )
+            self.odds[self.rows, k] = self.head.log_odds(z, self.goal.labels)
 
     def _chosen(self) -> tuple[Tensor, Tensor]:
         """Choose masks (looks, n) for each image, and weigh each by how seldom it is chosen."""
@@ -121,8 +124,11 @@ class MatchedMap:
 
     def _keep(self, k: Tensor) -> Tensor:
         """Make the masks (n, 1, H, W) with the numbers ``k`` (n,)."""
-        kept = [(self.masks.keep(one), row) for one, row in zip(k.tolist(), self.rows.tolist(), strict=True)]
-        return torch.cat([masks if len(masks) == 1 else masks[row : row + 1] for masks, row in kept])
+        kept = [self._of_rows(self.masks.keep(one)) for one in k.tolist()]
+        return torch.cat([masks if len(masks) == 1 else masks[n : n + 1] for n, masks in enumerate(kept)])
+
+    def _of_rows(self, keep: Tensor) -> Tensor:
+        return keep if len(keep) == 1 else keep[self.rows]
 
     def advance(self, x: Images, progress: float) -> None:
         """Note how much of the search is over."""
