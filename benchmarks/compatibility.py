@@ -118,7 +118,7 @@ def stays(interpreter: Any, x: torch.Tensor, y: torch.Tensor, k: int) -> str:
     near = (x + 0.02 * torch.randn(x.shape, generator=torch.Generator().manual_seed(1))).clamp(0, 1).requires_grad_()
     slope = torch.autograd.grad(surrogate.terms(near).loss.sum(), near)[0]
     if not bool(slope.isfinite().all()):
-        return "FAULT the slope of its loss is not finite"
+        return "With these random weights the slope of its loss is not finite: an attack stops and says so."
     return "" if bool(slope.any()) else UNMOVED
 
 
@@ -148,10 +148,12 @@ def stored() -> list[dict[str, str]]:
 
 def kept(rows: list[dict[str, Any]]) -> None:
     ROWS.parent.mkdir(exist_ok=True)
-    with ROWS.open("w", newline="") as file:
+    part = ROWS.with_suffix(".part")
+    with part.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
+    part.replace(ROWS)  # stopped in between, nothing is lost
 
 
 def measure(words: list[str], again: list[str], workers: int) -> None:

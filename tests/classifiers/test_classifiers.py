@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from support.toys import CLASSES, ToyNet, pictures, seeded, toy
 from underfire import classifier as named
 from underfire import wrap
-from underfire.classifiers import inputs, weights
+from underfire.classifiers import inputs, timm_models, weights
 from underfire.classifiers.base import TorchClassifier
 from underfire.classifiers.digest import weights_digest
 from underfire.classifiers.folding import fold_batch_norm
@@ -256,6 +256,13 @@ def test_a_network_without_cam_says_so(make: Callable[[], nn.Module]) -> None:
     built = wrap(make(), input_size=64, name="mine")
     with pytest.raises(UnsuitableError, match="'mine'"):
         _ = built.head
+
+
+def test_a_timm_network_without_finer_maps_has_no_pyramid() -> None:
+    module = nn.Module()
+    module.feature_info, module.forward_intermediates = [{"reduction": 7}] * 2, nn.Identity()  # type: ignore[assignment]
+    assert timm_models._pyramid(module) is None  # ConvMixer's blocks all have a stride of 7
+    assert timm_models._pyramid(timm.create_model("resnet10t")) is not None
 
 
 def test_a_network_without_pyramid_says_so() -> None:

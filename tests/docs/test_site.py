@@ -19,7 +19,7 @@ pytest.importorskip("material", reason="the extra 'docs' is not installed")
 
 ROOT = Path(__file__).parents[2]
 WAYS_IN = ("try", "audit", "report", "numbers", "defend", "scale", "extend", "faq", "reference", "architecture")
-MADE_ELSEWHERE = ("results/study.html", "results/quick.html")
+MADE_ELSEWHERE = ("results/study.html", "results/study-128px.html", "results/quick.html")
 """Pages of underfire itself: they are copied, not built."""
 LOADS = {"script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src"}
 

@@ -18,7 +18,9 @@ from underfire import registry, wrap
 from underfire.attacks.adv2 import adv2
 from underfire.attacks.pgd import pgd
 from underfire.classifiers.attention import misfit
+from underfire.classifiers.listing import in_order
 from underfire.core import UnsuitableError
+from underfire.core.layers import Layer
 
 transformers: Any = pytest.importorskip("transformers", reason="needs the library transformers")
 SIDE = 64
@@ -210,6 +212,12 @@ def test_tokens_in_another_order_than_the_places_are_no_grid(kind: str) -> None:
     found = {layer.name: layer.kind for layer in classifier.layers()}
     assert found["blocks.5"] == kind
     assert classifier.layer("auto").name == ("blocks" if kind == "tokens" else "patches")
+
+
+def test_outputs_without_a_dimension_take_no_part_in_the_order() -> None:
+    tokens = Layer("a", "tokens", (4, 8), (2, 2), 16, 0.5)
+    number = Layer("b", "other", (), (0, 0), 0, 0.4)
+    assert in_order([tokens, number], [-1, -1]) == [tokens, number]
 
 
 def test_attention_to_fewer_places_is_no_map() -> None:

@@ -145,8 +145,8 @@ def in_order(layers: Sequence[Layer], moved: Sequence[int]) -> list[Layer]:
     """
     votes: dict[tuple[int, ...], list[bool]] = {}
     for layer, token in zip(layers, moved, strict=True):
-        place = token - (layer.shape[0] - layer.grid[0] * layer.grid[1])
-        if layer.kind == "tokens" and place >= 0:
+        place = token - (layer.shape[0] - layer.grid[0] * layer.grid[1]) if layer.kind == "tokens" else -1
+        if place >= 0:
             found = divmod(place, layer.grid[1])
             off = [abs((k + 0.5) / n - at) for k, n, at in zip(found, layer.grid, SPOT, strict=True)]
             votes.setdefault(layer.grid, []).append(max(off) <= NEAR)

@@ -165,6 +165,8 @@ def _pyramid(module: nn.Module) -> Callable[[Tensor], Sequence[Tensor]] | None:
         return None
     by_stride = {entry["reduction"]: i for i, entry in enumerate(info)}
     indices = [by_stride[s] for s in (4, 8, 16) if s in by_stride]
+    if not indices:
+        return None
     return partial(_levels, intermediates, indices)
 
 
