@@ -87,6 +87,7 @@ def main() -> None:
     planned = plan_audits(agenda, WORK)
     for one in planned:
         restore(one, given.kept)
+    leave_out_foreign(planned)
     if given.list:
         show(planned, given.kept)
     elif given.page:
@@ -205,13 +206,25 @@ def keep(folder: str, kept: Path) -> None:
 def restore(one: PlannedAudit, kept_in: Path) -> None:
     """Put kept parts of a plan where the study looks for them; those of an older plan stay where they are."""
     kept, there = kept_in / one.audit.folder, WORK / one.audit.folder
-    if one.audit.experiment == "main" and not there.exists() and not Store(kept).done("transfer"):
-        return  # without its pictures nothing could be judged
     wanted = {unit.name for unit in one.plan.all_units()} | Store(kept).done("transfer")
     for stage in STAGES:
         for unit in sorted(Store(kept).done(stage) & wanted - Store(there).done(stage)):
             (there / stage).mkdir(parents=True, exist_ok=True)
             shutil.copy(kept / stage / f"{unit}.parquet", there / stage)
+
+
+def leave_out_foreign(planned: Sequence[PlannedAudit]) -> None:
+    """Leave out judgements of an older plan's pictures, and main audits without their own pictures and judgements."""
+    ready = [one for one in planned if not list(missing([one]))]
+    all_crossings = list(crossings(ready, WORK))
+    for made in (one for one in ready if one.audit.experiment == "main"):
+        there = WORK / made.audit.folder
+        units = {unit.name for one in all_crossings if one.made is made for unit in one.units()}
+        for path in (there / "transfer").glob("*.parquet"):
+            if path.stem not in units:
+                path.unlink()
+        if units - Store(there).done("transfer") and not (there / "images").exists():
+            shutil.rmtree(there / "records")
 
 
 def show(planned: Sequence[PlannedAudit], kept: Path) -> None:

@@ -192,6 +192,37 @@ def test_one_output_with_two_names_from_photo_to_report(tmp_path: Path) -> None:
     assert "one output, two classes" in " ".join((planned.out + planned.err).split())
 
 
+WHOLE = ("vit_base_patch16_224", "convnext_tiny", "swin_tiny_patch4_window7_224")
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(("k", "channels"), [(1, 1), (5, 3)])
+@pytest.mark.parametrize("name", WHOLE)
+def test_own_heads_on_networks_of_their_whole_size(tmp_path: Path, name: str, k: int, channels: int) -> None:
+    side = {} if name == "convnext_tiny" else {"img_size": 96}
+    torch.manual_seed(1)
+    net = timm.create_model(name, num_classes=k, in_chans=channels, **side).eval()
+    nn.init.normal_(net.get_submodule("head.fc" if name != WHOLE[0] else "head").weight, std=0.5)
+    torch.save({"state_dict": net.state_dict(), "epoch": 3}, tmp_path / "mine.pth")
+    fits = ("cam",) if name == WHOLE[2] else ()
+    words = [w for interpreter in ("grad", "mask", *fits) for w in ("--interpreter", interpreter)]
+    head = ("--head", "multilabel") if k > 1 else ()
+    quick = [w for s in ("adv2.steps=3", "adv2.warmup=1", "pgd.steps=3", "mask.steps=4") for w in ("--set", s)]
+    network = ("--classifier", f"timm:{name}", "--weights", tmp_path / "mine.pth", "--input-size", "96")
+    out = ("--threads", "1", "--out", tmp_path / "out")
+    did = command("run", "--images", photos(tmp_path / "in", 1), *network, *head, *words, *quick, *out)
+    assert did.code == 0, did.err
+    rows = records(tmp_path / "out")
+    assert {row["head"] for row in rows} == {"multilabel" if k > 1 else "binary"}
+    assert {row["interpreter"] for row in rows} == {"grad", "mask", *fits}
+    assert all(row["error"] is None and row["map_l1"] is not None for row in rows)
+    if not fits:
+        refused = command("plan", "--images", tmp_path / "in", *network, *head, "--interpreter", "cam")
+        assert refused.code == 2
+        assert "has no class activation map" in refused.err
+
+
 @pytest.mark.parametrize(
     ("k", "words", "said"),
     [

@@ -51,11 +51,14 @@ class Crossing:
         fits = r.against not in (None, self.name) if self.same else r.interpreter == self.name
         return r.image_sha256 in self.photos and fits
 
+    def units(self) -> list[JudgeUnit]:
+        """List all units; both audits must be done."""
+        return list(transfer.units(self.folder, self.judge.plan, self.name, self.wanted))
+
     def missing(self) -> list[JudgeUnit]:
         """List the units that are not done; both audits must be."""
         done = Store(self.folder).done(transfer.STAGE)
-        units = transfer.units(self.folder, self.judge.plan, self.name, self.wanted)
-        return [unit for unit in units if unit.name not in done]
+        return [unit for unit in self.units() if unit.name not in done]
 
     def run(self, listener: Listener) -> None:
         """Judge what is missing."""
