@@ -212,11 +212,14 @@ def test_own_heads_on_networks_of_their_whole_size(tmp_path: Path, name: str, k:
     network = ("--classifier", f"timm:{name}", "--weights", tmp_path / "mine.pth", "--input-size", "96")
     out = ("--threads", "1", "--out", tmp_path / "out")
     did = command("run", "--images", photos(tmp_path / "in", 1), *network, *head, *words, *quick, *out)
-    assert did.code == 0, did.err
+    assert did.code in (0, 3), did.err
     rows = records(tmp_path / "out")
-    assert {row["head"] for row in rows} == {"multilabel" if k > 1 else "binary"}
+    assert {row["head"] for row in rows} - {None} == {"multilabel" if k > 1 else "binary"}
     assert {row["interpreter"] for row in rows} == {"grad", "mask", *fits}
-    assert all(row["error"] is None and row["map_l1"] is not None for row in rows)
+    good = [row for row in rows if row["error"] is None]  # of drawn weights, a MASK map may be flat: that is told
+    assert all(row["map_l1"] is not None for row in good)
+    assert {row["interpreter"] for row in good} >= {"grad", *fits}
+    assert all("nothing to keep or move" in row["error"] for row in rows if row["error"] is not None)
     if not fits:
         refused = command("plan", "--images", tmp_path / "in", *network, *head, "--interpreter", "cam")
         assert refused.code == 2
