@@ -78,8 +78,9 @@ class Recheck:
                 f"'{image}' is none of the forged files that the records of '{out}' name (clean, changed since, or "
                 "forged with --at input): give --defense FILE to ask an alarm about it."
             )
-        victim = self._victims.setdefault(str(out), victim_of(out))
-        return [_judged(image, content, out, victim, row) for row in rows]
+        if str(out) not in self._victims:
+            self._victims[str(out)] = victim_of(out)
+        return [_judged(image, content, out, self._victims[str(out)], row) for row in rows]
 
 
 def _audit_of(path: Path, image: str) -> Place:

@@ -22,6 +22,7 @@ from underfire.core import Goal, Images, Maps, PerImage, Terms
 from underfire.heads import head_of
 from underfire.images import maps
 from underfire.interpreters.drawn import GOLDEN
+from underfire.interpreters.removal.surrogate import of_rows
 
 if TYPE_CHECKING:
     from underfire.interpreters.removal.removal_map import RemovalMap
@@ -88,11 +89,8 @@ class MatchedMap:
     @torch.no_grad()
     def _see_all(self, x: Images) -> None:
         """Look at all masks, of the images that are left."""
-        for k in range(self.masks.n):
-            z = self.interpreter.classifier.logits(
-                self.interpreter.masked(x.detach(), self._of_rows(self.masks.keep(k)))
-            )
-            self.odds[self.rows, k] = self.head.log_odds(z, self.goal.labels)
+        looks = self.interpreter.logits(x.detach(), self.masks, self.rows)
+        self.odds[self.rows] = torch.stack([self.head.log_odds(z, self.goal.labels) for z in looks], 1)
 
     def _chosen(self) -> tuple[Tensor, Tensor]:
         """Choose masks (looks, n) for each image, and weigh each by how seldom it is chosen."""
@@ -124,11 +122,8 @@ class MatchedMap:
 
     def _keep(self, k: Tensor) -> Tensor:
         """Make the masks (n, 1, H, W) with the numbers ``k`` (n,)."""
-        kept = [self._of_rows(self.masks.keep(one)) for one in k.tolist()]
-        return torch.cat([masks if len(masks) == 1 else masks[n : n + 1] for n, masks in enumerate(kept)])
-
-    def _of_rows(self, keep: Tensor) -> Tensor:
-        return keep if len(keep) == 1 else keep[self.rows]
+        each = zip(k.tolist(), self.rows[:, None], strict=True)
+        return torch.cat([of_rows(self.masks.keep(one), row) for one, row in each])
 
     def advance(self, x: Images, progress: float) -> None:
         """Note how much of the search is over."""

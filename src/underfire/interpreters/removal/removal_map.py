@@ -18,7 +18,7 @@ from underfire.core import Classifier, Goal, ImageErrors, Images, Labels, Maps, 
 from underfire.heads import head_of
 from underfire.images import maps
 from underfire.interpreters.removal.matched_map import MatchedMap
-from underfire.interpreters.removal.surrogate import RemovalSurrogate
+from underfire.interpreters.removal.surrogate import RemovalSurrogate, of_rows
 from underfire.interpreters.square import square_side
 from underfire.registry.values import hints_of
 
@@ -83,12 +83,18 @@ class RemovalMap(ABC):
         """Compute M ⊙ x + (1 − M) · fill."""
         return self.fill + keep * (x - self.fill)
 
-    def logits(self, x: Images, masks: Masks) -> Iterator[Tensor]:
-        """Yield the logits (N, K) at each mask; a few masks pass the network together."""
+    def logits(self, x: Images, masks: Masks, rows: Tensor | None = None) -> Iterator[Tensor]:
+        """Yield the logits (N, K) at each mask; a few masks pass the network together.
+
+        Args:
+            x: images (N, C, H, W).
+            masks: of these images, or of a batch that holds them.
+            rows: (N,) which of that batch they are; None: all of it.
+        """
         step = max(1, TOGETHER // max(1, len(x)))
         for first in range(0, masks.n, step):
             some = range(first, min(first + step, masks.n))
-            z = self.classifier.logits(torch.cat([self.masked(x, masks.keep(k)) for k in some]))
+            z = self.classifier.logits(torch.cat([self.masked(x, of_rows(masks.keep(k), rows)) for k in some]))
             yield from z.view(len(some), len(x), -1)
 
     @torch.no_grad()

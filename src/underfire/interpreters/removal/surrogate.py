@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from underfire.interpreters.removal.removal_map import RemovalMap
 
 
+def of_rows(keep: Tensor, rows: Tensor | None) -> Tensor:
+    """Pick the ``rows`` (n,) of a mask of each image (N, 1, H, W); one for all stays, and None picks all."""
+    return keep if rows is None or len(keep) == 1 else keep[rows]
+
+
 class RemovalSurrogate:
     """The attacker's side of a map by removal.
 
@@ -63,7 +68,7 @@ class RemovalSurrogate:
     def terms(self, x: Images) -> Terms:
         """Compute the logits and ℓ_int, at the next masks of the stock."""
         some = self._next()
-        keeps = [self._of_rows(self.masks.keep(k)) for k in some]
+        keeps = [of_rows(self.masks.keep(k), self.rows) for k in some]
         images = torch.cat([self.interpreter.masked(x, keep) for keep in keeps])
         z = self.interpreter.classifier.logits(torch.cat([x, images]))
         odds = self.head.log_odds(z[len(x) :], self.y.repeat(len(some))).view(len(some), -1)
@@ -76,9 +81,6 @@ class RemovalSurrogate:
         taken = range(self.taken, self.taken + min(self.looks, n))
         self.taken += len(taken)
         return [k * stride(n) % n for k in taken]
-
-    def _of_rows(self, keep: Tensor) -> Tensor:
-        return keep if len(keep) == 1 else keep[self.rows]
 
     def advance(self, x: Images, progress: float) -> None:
         """Do nothing: `terms` takes other masks each time."""
