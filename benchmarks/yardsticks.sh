@@ -1,5 +1,6 @@
 #!/bin/sh
-# The yardsticks of the two 128 px networks of the benchmarks, from 120 photos each (MASK from 40), for `python benchmarks/study.py`.
+# The yardsticks of the two 128 px networks of the benchmarks, from 120 photos each (MASK from 40), for `python benchmarks/study.py`,
+# and those of EfficientNet-Lite0 that are not packaged, from 41, for `python benchmarks/explanations_study.py`.
 # On a GPU they take two minutes side by side. A file that is there is not made again.
 #
 #     sh benchmarks/yardsticks.sh [PATH TO shared/] [DEVICE] [FOLDER] [underfire]
@@ -21,4 +22,12 @@ for name in resnet50 densenet169; do
     one $name rts 120 0.05 --set "rts.weights=benchmarks/weights/rts-$name-tiny20.safetensors"
 done
 one resnet50 rts-a 120 0.05 --set "rts-a.weights=benchmarks/weights/rts-a-resnet50-tiny20.safetensors"
+lite0() {  # interpreter, further flags
+    file="$out/efficientnet-lite0.$1.json" interpreter=$1
+    shift
+    [ -f "$file" ] || $underfire yardstick --images "$shared/data/in1k-samples" --limit 41 --interpreter "$interpreter" \
+        --threads 1 --device "$device" --out "$file" "$@" > "$file.txt" 2>&1 &
+}
+for name in gradcam hirescam layercam; do lite0 $name --set $name.layer=stride16; done
+for name in inputxgrad ig smoothgrad; do lite0 $name; done
 wait

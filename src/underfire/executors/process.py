@@ -8,15 +8,27 @@ import sys
 import time
 
 import torch
+from threadpoolctl import ThreadpoolController
 
 from underfire.core import Classifier
 
 
 def prepare(threads: int) -> None:
-    """Set up this process: ``threads`` CPU threads, deterministic kernels, an allocator that keeps its pages."""
+    """Set up this process: ``threads`` CPU threads, deterministic kernels, an allocator that keeps its pages.
+
+    NumPy's linear algebra has threads of its own, one a core, and they wait for work by spinning: a search through the
+    front door took 0.55 of another core with it (measured), which another worker needs.
+    """
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
+    _linear_algebra().limit(limits=threads, user_api="blas")
     _prepare_once()
+
+
+@functools.cache
+def _linear_algebra() -> ThreadpoolController:
+    """Find the libraries of linear algebra that this process has loaded; NumPy's is."""
+    return ThreadpoolController()
 
 
 @functools.cache
