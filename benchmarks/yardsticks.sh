@@ -29,5 +29,5 @@ lite0() {  # interpreter, further flags
         --threads 1 --device "$device" --out "$file" "$@" > "$file.txt" 2>&1 &
 }
 for name in gradcam hirescam layercam; do lite0 $name --set $name.layer=stride16; done
-for name in inputxgrad ig smoothgrad; do lite0 $name; done
+for name in inputxgrad ig smoothgrad; do lite0 $name --false-rejects 0.1; done
 wait
