@@ -12,7 +12,7 @@ from underfire.metrics import packaged
 @pytest.mark.parametrize(
     ("classifier", "name", "kinds", "share"),
     [
-        *(("efficientnet-lite0", name, 4, 0.95) for name in ("cam", "rts", "rts-a")),
+        *(("efficientnet-lite0", name, 4, 0.95) for name in ("cam", "gradcam", "rts", "rts-a")),
         ("efficientnet-lite0", "grad", 3, 0.9),
         ("efficientnet-lite0", "mask", 4, 0.85),
         *(("efficientnet-lite2", name, 4, 0.95) for name in ("cam", "rts")),
