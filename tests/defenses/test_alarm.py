@@ -211,6 +211,16 @@ def test_quiet_iterates_come_first_and_loud_ones_by_their_score(tmp_path: Path) 
     assert as_low_as_it_goes.ranked(x)[heard].argsort().tolist() == scores[heard].argsort().tolist()
 
 
+def test_a_score_that_is_no_number_is_the_loudest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ensemble, _ = learnt(tmp_path)
+    x = toys.pictures(3, 3)
+    labels = ensemble.classifier.logits(x).argmax(1)
+    joint = ensemble.surrogate(x, Goal(labels, labels, {}))
+    monkeypatch.setattr(joint, "_of", lambda see: torch.tensor([float("nan"), 1e6, -1e6]))
+    rank = joint.ranked(x)
+    assert float(rank[2]) < 0.5 < float(rank[1]) < float(rank[0]) <= 1
+
+
 @pytest.mark.parametrize("preset", ["fast", "thorough"])
 def test_the_ensembles_presets_look_as_often_as_its_estimate_says(preset: str) -> None:
     made = adv2.make(preset, "ensemble", 8)

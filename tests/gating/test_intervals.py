@@ -148,6 +148,23 @@ def test_the_interval_of_a_mean_is_that_of_a_slow_loop() -> None:
     assert (found.low, found.high) == pytest.approx(tuple(x.mean() - ends * error))
 
 
+def test_a_mean_whose_spread_is_one_photo_is_as_wide_as_that_photo_may_be_common() -> None:
+    found = studentized_mean([1.0] * 23 + [0.4], 1.0)
+    assert found.low is not None and found.low < 0.85, "one outlier of 24 may be one of five"
+    for n in (12, 24):  # each side wrong in 2.5 % at most, where a fifth of the photos has another value
+        rng, truth = np.random.default_rng(n), 0.8 + 0.2 * 0.5
+        drawn = (studentized_mean(np.where(rng.random(n) < 0.2, 0.5, 1.0).tolist(), 1.0) for _ in range(150))
+        assert sum(one.low is not None and one.low > truth for one in drawn) <= 8
+
+
+def test_equal_numbers_have_no_spread_whatever_their_rounding() -> None:
+    same, whole = studentized_mean([9 / 11] * 20, 1.0), studentized_mean([0.5] * 20, 1.0)
+    assert same.low is not None and same.high is not None and whole.low is not None
+    assert same.low < 0.7 and same.high > 0.84 and whole.low < 0.45
+    few = studentized_mean([9 / 11] * 18 + [8 / 12] * 2, 1.0)
+    assert few.low is not None and few.low > 0.5
+
+
 def test_the_interval_of_a_mean_is_students_where_the_values_are_normal() -> None:
     x = np.random.default_rng(6).normal(0.5, 0.1, 300)
     found = studentized_mean(x.tolist(), 1.0)

@@ -235,6 +235,26 @@ def test_without_power_the_page_says_that_it_cannot_tell(tmp_path: Path) -> None
     assert "Class-blind" in page
 
 
+def test_pictures_are_not_tagged_forged_where_the_explanation_cannot_tell(tmp_path: Path) -> None:
+    copies, impostors = flat([(0.02, 0.1, 0.1)] * 8), flat([(0.01,) * 3] * 3)
+    _audit(tmp_path, n=3)
+    assert '<span class="tag bad">forged</span>' in write_report(tmp_path).read_text(encoding="utf-8")
+    blind = [Scale(f"{i}", f"{i}", j, 0.02, None, copies, impostors) for j in ("cam", "sparkle") for i in range(20)]
+    with Store(tmp_path).open() as store:
+        store.put("scale", "s", blind, {}, {})
+    page = write_report(tmp_path).read_text(encoding="utf-8")
+    assert "this explanation cannot tell" in page
+    assert '<span class="tag bad">forged</span>' not in page
+    assert "class reached" in page
+
+
+def test_a_page_with_units_to_come_says_so_although_every_photo_has_a_row(tmp_path: Path) -> None:
+    _audit(tmp_path, n=1)
+    plan = PLAN | {"resolved": {"photos": 3, "units": 2}}
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan, allow_unicode=True), encoding="utf-8")
+    assert "1 of 2 parts of the work have results" in write_report(tmp_path).read_text(encoding="utf-8")
+
+
 def test_with_too_few_photos_the_page_says_not_calibrated(tmp_path: Path) -> None:
     page = _calibrated(tmp_path, 18, 0.9)
     assert "not calibrated" in page

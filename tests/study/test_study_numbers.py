@@ -14,7 +14,6 @@ from underfire.metrics.estimate import mean
 from underfire.report.text import number
 from underfire.store import Store
 from underfire.study import matrix, numbers, results, verdicts
-from underfire.study.budget import _forged as judged_anew
 from underfire.study.budget import budget
 from underfire.study.expectations import expectations, published_success
 from underfire.study.page import render
@@ -154,9 +153,31 @@ def test_the_smallest_budget_by_hand(by_hand: Path) -> None:
     assert {eps: c.forged.value for eps, (c, _) in found.cells.items()} == pytest.approx({1: 1 / 3, 2: 1 / 3, 8: 2 / 3})
 
 
-def test_budgets_are_judged_by_the_yardstick_where_there_is_one() -> None:
-    rows = [{"yardstick": name, "forged": False, "success": True, "map_l1": 0.01} for name in ("a1b2", "old scale")]
-    assert [one["forged"] for one in judged_anew(rows, 0.02)] == [False, True]
+def test_all_budgets_are_judged_by_what_judges_the_main_audit(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    put(out / "a", "records", [row(i, "adv2", "cam", "cam", map_l1=0.04) for i in range(3)], scale=0.05)
+    put(out / "b", "records", [row(i, "adv2", "cam", "cam", eps=1, map_l1=0.04) for i in range(3)], scale=0.01)
+    study = results.load(noted(out, [audit("main", "a", ["cam"]), audit("budget", "b", ["cam"], 1)]))
+    found = budget(study.subjects[0], "cam")
+    assert found is not None
+    assert {eps: c.forged.value for eps, (c, _) in found.cells.items()} == {1: 1.0, 8: 1.0}
+
+
+def test_what_cannot_be_told_has_no_smallest_budget(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for name, eps in (("a", 8), ("b", 1)):
+        put(out / name, "records", [row(i, "adv2", "cam", "cam", eps=eps, map_l1=0.0) for i in range(3)], scale=None)
+    study = results.load(noted(out, [audit("main", "a", ["cam"]), audit("budget", "b", ["cam"], 1)]))
+    found = budget(study.subjects[0], "cam")
+    assert found is not None
+    assert {c.in_place for c, _ in found.cells.values()} == {"not calibrated"}
+    assert found.smallest == {} and found.n == 3
+    page = render(study, 0)
+    section = page.partition('<section id="budget"')[2].partition("</section>")[0]
+    assert "not calibrated" in section and "A quarter of the photos" not in section and "<svg" not in section
+
+
+def test_cells_without_power_or_yardstick_say_so() -> None:
     cells = [numbers.effectiveness_of([{**WORDS, "forged": f, "power": p}]) for f, p in ((True, 0.9), (True, 0.5))]
     assert [cell.in_place for cell in cells] == ["", "this explanation cannot tell"]
     assert numbers.effectiveness_of([{**WORDS, "forged": None, "power": None}]).in_place == "not calibrated"

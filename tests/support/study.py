@@ -46,12 +46,12 @@ def row(photo: int, attack: str, against: str | None, judge: str, **more: Any) -
     return Record(**fixed, attack=attack, against=against, interpreter=judge, **values | more)
 
 
-def put(out: Path, stage: str, rows: list[Record], scale: float = 0.05) -> None:
+def put(out: Path, stage: str, rows: list[Record], scale: float | None = 0.05) -> None:
     """Store rows as one unit; with records come a plan and the scale of their interpreters."""
     with Store(out).open() as store:
         if stage == "records":
             store.write("plan.yaml", b"images: photos")
-            judges = sorted({row.interpreter for row in rows})
+            judges = sorted({row.interpreter for row in rows}) if scale is not None else []
             store.put("scale", "scale", [Scale("0.png", "0", judge, scale) for judge in judges], {}, {})
         made = {"seconds": "45.5", "hardware": "2 × abacus", "underfire_version": f"0.1.0, commit {stage}"}
         made["written"] = "2026-01-02" if stage == "records" else "2026-01-01"

@@ -127,7 +127,8 @@ class Joint:
             return l1 / 2
         with torch.no_grad():
             see = Real(self.ensemble.classifier, self._shown_of(x, shown), x, self.goal.labels)
-            above = (self._of(see).to(l1) - self.quiet).clamp_min(0)
+            # a score that is no number raises the alarm; of infinity the rank below would be no number itself
+            above = (self._of(see).to(l1).nan_to_num(nan=1e30) - self.quiet).clamp_min(0)
         return torch.where(above > 0, 1 + above / (1 + above), l1) / 2
 
     def _shown_of(self, x: Images, shown: Mapping[str, Maps]) -> Callable[[Images], list[Maps]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,10 @@ KEPT = 64
 """Sizes of photos whose matrices are kept."""
 
 
+_TURN = threading.Lock()
+"""Files are entered by several threads; a lock of each door's own could not be sent to a worker."""
+
+
 class Ways:
     """The geometries of a door by the size of a photo; those that were used last are kept."""
 
@@ -28,15 +33,17 @@ class Ways:
 
     def get(self, size: tuple[int, int]) -> Geometry | None:
         """Find a geometry."""
-        if size in self._known:
-            self._known.move_to_end(size)
-        return self._known.get(size)
+        with _TURN:
+            if size in self._known:
+                self._known.move_to_end(size)
+            return self._known.get(size)
 
     def put(self, size: tuple[int, int], way: Geometry) -> Geometry:
         """Keep a geometry, and return it."""
-        self._known[size] = way
-        if len(self._known) > KEPT:
-            self._known.popitem(last=False)
+        with _TURN:
+            self._known[size] = way
+            if len(self._known) > KEPT:
+                self._known.popitem(last=False)
         return way
 
 

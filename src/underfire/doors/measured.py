@@ -74,8 +74,9 @@ class MeasuredDoor:
         return self._tried(measure(self.enter, height, width, self.policy.channels == 1), noise)
 
     def _tried(self, way: Geometry, noise: NDArray[np.uint8]) -> Geometry:
-        """Return a geometry that explains what the door makes of noise."""
-        told = np.clip(way.forward(noise), 0, LEVELS)
+        """Return a geometry that explains what the door makes of noise, beside the border that it makes of nothing."""
+        ground = self.enter(np.zeros_like(noise)).astype(np.float64)
+        told = np.clip(way.forward(noise) + ground, 0, LEVELS)
         apart = float(np.abs(told - self.enter(noise).astype(np.float64)).mean())
         if not apart <= APART:
             raise UnderfireError(

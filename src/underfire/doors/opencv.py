@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from underfire.core import Preprocess, UnderfireError
+from underfire.doors.geometry import Geometry, matrix, placed
 from underfire.doors.linear import LinearDoor
 from underfire.registry import register
 
@@ -44,6 +45,20 @@ class OpenCvDoor(LinearDoor):
     def resize(self, picture: NDArray[np.uint8], height: int, width: int) -> NDArray[Any]:
         """Resize a photo (h, w, C)."""
         return self._resized(np.ascontiguousarray(picture), height, width)
+
+    def _measured(self, height: int, width: int) -> Geometry:
+        """Read the matrices off: OpenCV averages areas where no axis grows, and else interpolates along both."""
+        to = self._layout(height, width)
+        if self.method != "INTER_AREA" or not (to.height > height or to.width > width):
+            return super()._measured(height, width)
+
+        def along(n: int, m: int, first: int, size: int) -> Any:
+            """Resize rows twice as many, of which each second is kept, so that an axis grows here too."""
+            return placed(matrix(n, lambda rows: self._resized(rows, 2 * len(rows), m)[::2]), first, size)
+
+        down = along(height, to.height, to.top, to.size[0])
+        across = along(width, to.width, to.left, to.size[1])
+        return Geometry(down, across, self.policy.channels == 1)
 
     def line(self, rows: NDArray[np.float32], size: int) -> NDArray[np.float32]:
         """Resize each row of floats (b, n) by itself to (b, size)."""

@@ -18,6 +18,7 @@ from underfire.gating.markdown import escaped
 from underfire.gating.measures import MEASURES, MeasuredCell, gaps, measured
 from underfire.gating.ruling import cell_words, figure
 from underfire.metrics.estimate import Estimate
+from underfire.metrics.verdict import OldScale
 from underfire.report.text import count
 from underfire.store import open_results
 
@@ -27,9 +28,19 @@ LIMITS = (
     "may forge more; a low rate is no proof of robustness.",
     "They hold for photos like those of the audit, drawn as those were. The intervals are about the choice of photos, "
     "one at a time, and are not corrected for their number.",
-    "*Forged* means that the attacker's class is reported and that the map lies no further from the wanted one than "
-    "JPEG 90 moves the maps of 95 % of these photos. Whether a person would notice is another question.",
+    "Whether a person would notice a map that counts as untouched is another question.",
     "They say nothing about the classifier's accuracy, nor about whether its maps explain it well.",
+)
+
+
+BY_YARDSTICK = (
+    "*Forged* means that the attacker's class is reported and that the map lies no further from the wanted one than "
+    "maps of natural copies of a photo lie from its own. – stands where that was not measured, and where the "
+    "explanation cannot tell a wrong map from a natural copy's."
+)
+BY_OLD_SCALE = (
+    "*Forged* means that the attacker's class is reported and that the map lies no further from the wanted one than "
+    "JPEG 90 moves the maps of 95 % of these photos: the scale of earlier versions."
 )
 
 
@@ -43,14 +54,15 @@ def card(out: Place, model: str = "") -> str:
     Raises:
         UnderfireError: no audit, or nothing in it yet.
     """
-    plan = open_results(out).plan
+    results = open_results(out)
+    plan, old = results.plan, any(isinstance(one, OldScale) for one in results.rulers.values())
     cells = [cell for cell in measured(out) if cell.values("success")]
     if not cells:
         raise UnderfireError(f"'{out}' has no results yet: finish the run, then ask again.")
     name = model or str(cells[0].cell["classifier"])
     photos = _photos(plan)
     head = yaml.safe_dump(_index(name, photos, cells), sort_keys=False, allow_unicode=True)
-    return "\n".join(["---", head.rstrip(), "---", "", *_section(name, photos, cells, list(gaps(out)))]) + "\n"
+    return "\n".join(["---", head.rstrip(), "---", "", *_section(name, photos, cells, list(gaps(out)), old)]) + "\n"
 
 
 def _photos(plan: Mapping[str, Any]) -> str:
@@ -87,7 +99,7 @@ def _estimates(cell: MeasuredCell) -> Iterator[tuple[str, Estimate]]:
             yield measure, exact_rate(values) if of.kind == "rate" else studentized_mean(values, of.most)
 
 
-def _section(name: str, photos: str, cells: list[MeasuredCell], missing: list[str]) -> Iterator[str]:
+def _section(name: str, photos: str, cells: list[MeasuredCell], missing: list[str], old: bool) -> Iterator[str]:
     yield "## Can its explanations be forged?"
     yield ""
     yield (
@@ -105,7 +117,7 @@ def _section(name: str, photos: str, cells: list[MeasuredCell], missing: list[st
     yield ""
     yield "What these figures do not say:"
     yield ""
-    yield from (f"- {sentence}" for sentence in LIMITS)
+    yield from (f"- {sentence}" for sentence in (BY_OLD_SCALE if old else BY_YARDSTICK, *LIMITS))
     if failed := sum(len(cell.errors) for cell in cells):
         yield f"- {count(failed, 'judgement')} without a result: left out, never counted as zero."
 

@@ -59,12 +59,15 @@ def studentized_mean(values: Sequence[float], most: float | None = None, least: 
     middle = float(x.mean())
     if n < FEWEST:
         return Estimate(middle, None, None, n)
-    error = float(x.std(ddof=1)) / math.sqrt(n)
-    if error == 0:
+    if x[0] == x[-1]:
         return Estimate(middle, *without_spread(middle, n, most, least), n)
-    ends = np.quantile(_pivots(x), [0.975, 0.025])
-    low, high = (middle - float(end) * error for end in ends)
+    pivots = _pivots(x)
+    error = float(x.std(ddof=1)) / math.sqrt(n)
+    low, high = (middle - float(end) * error for end in np.quantile(pivots, [0.975, 0.025]))
     low, high = min(low, middle), max(high, middle)
+    if len(pivots) < 0.975 * RESAMPLES and most is not None and least is not None:
+        wide = _of_one_value(x, most, least)
+        low, high = min(low, wide[0]), max(high, wide[1])
     return Estimate(middle, low if least is None else max(low, least), high if most is None else min(high, most), n)
 
 
@@ -80,13 +83,25 @@ def without_spread(value: float, n: int, most: float | None, least: float | None
     return (1 - q) * value + q * least, (1 - q) * value + q * most
 
 
+def _of_one_value(x: NDArray[np.float64], most: float, least: float) -> tuple[float, float]:
+    """Compute the interval of a mean where all photos but a few have one value, so that many resamples have no spread.
+
+    These have no pivot, and they are those that have missed the few: the bootstrap would take these for more common
+    than they are. As in `without_spread`, a share q of photos may have any possible value.
+    """
+    values, counts = np.unique(x, return_counts=True)
+    common, few = float(values[counts.argmax()]), len(x) - int(counts.max())
+    q = float(stats.beta.ppf(0.975, few + 1, len(x) - few))
+    return (1 - q) * common + q * least, (1 - q) * common + q * most
+
+
 def _pivots(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Compute (mean* − mean) / error* of resamples; those without spread have none."""
     rng, n, found = np.random.default_rng(0), len(x), []
     for start in range(0, RESAMPLES, step := max(1, _CHUNK // n)):
         drawn = x[rng.integers(0, n, (min(step, RESAMPLES - start), n))]
         errors = drawn.std(1, ddof=1) / math.sqrt(n)
-        spread = errors > 0
+        spread = drawn.max(1) > drawn.min(1)  # the error of equal numbers is not 0, but rounding
         found.append((drawn.mean(1)[spread] - x.mean()) / errors[spread])
     return np.concatenate(found)
 

@@ -72,7 +72,7 @@ def photos_for_mean(
         return None
 
     def chance(n: int) -> float:
-        if spread == 0:
+        if min(values) == max(values):
             low, high = without_spread(float(np.mean(values)), n, most, lowest)
             return float(high <= limit or low > limit)
         found = float(stats.nct.sf(stats.t.ppf(0.975, n - 1), n - 1, away * math.sqrt(n) / spread))

@@ -71,8 +71,9 @@ def decode(content: bytes, path: str, limits: Limits = Limits()) -> Image.Image:
 def as_opened(content: bytes, path: str, limits: Limits = Limits()) -> Image.Image:
     """Open a photo as it lies in its file, neither turned nor converted, with its metadata; errors as in `load`."""
     _upright_rgb(content, path, limits)  # says what is wrong with it
-    picture = opened(content)
-    picture.load()
+    with pillow_allows(limits.pixels):
+        picture = opened(content)
+        picture.load()
     return picture
 
 
@@ -103,7 +104,7 @@ def _cropped(photo: Image.Image, policy: Preprocess) -> Image.Image:
 
 
 def _upright_rgb(content: bytes, path: str, limits: Limits) -> Image.Image:
-    with warnings.catch_warnings(), _at_most(limits.pixels):
+    with pillow_allows(limits.pixels), warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         warnings.filterwarnings("ignore", category=UserWarning)  # odd EXIF blocks do not make a photo bad
         try:
@@ -128,13 +129,14 @@ _OPENING = threading.Lock()
 
 
 @contextlib.contextmanager
-def _at_most(pixels: int | None) -> Iterator[None]:
-    """Let Pillow open photos of so many pixels, for the time of a `with` block; None keeps Pillow's own limit."""
-    if pixels is None:
-        yield
-        return
-    with _OPENING:  # Pillow has one limit for the whole process
-        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, pixels
+def pillow_allows(pixels: int | None) -> Iterator[None]:
+    """Let Pillow open photos of so many pixels, for the time of a `with` block; None keeps Pillow's own limit.
+
+    One thread at a time: Pillow has one limit for the whole process, and so has `warnings` one list of filters, which
+    its users switch inside the block.
+    """
+    with _OPENING:
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, Image.MAX_IMAGE_PIXELS if pixels is None else pixels
         try:
             yield
         finally:

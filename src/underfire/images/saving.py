@@ -18,7 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from underfire.core import Limits, UnderfireError, unknown
 from underfire.images.formats import SAVED, opened
-from underfire.images.pixels import FORGED, JPEG_QUALITY, PNG_COMPRESSION, SOFTWARE, decode
+from underfire.images.pixels import FORGED, JPEG_QUALITY, PNG_COMPRESSION, SOFTWARE, decode, pillow_allows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -109,7 +109,12 @@ class Saver:
         if self.exif:
             exif.load(self.exif)
         exif[SOFTWARE] = f"{FORGED}: {forged}"
-        return exif.tobytes()
+        try:
+            return exif.tobytes()
+        except Exception:  # tags of a type that is not theirs can be read, and not written: then they are left out
+            plain = Image.Exif()
+            plain[ORIENTATION], plain[SOFTWARE] = self.orientation, exif[SOFTWARE]
+            return plain.tobytes()
 
     def through(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Save pixels (h, w, 3), and read them back."""
@@ -148,7 +153,7 @@ def file_photo(content: bytes, path: str, save_as: str, limits: Limits = Limits(
     Raises:
         UnderfireError: no photo, or an unknown format.
     """
-    return FilePhoto(np.array(decode(content, path, limits)), saver_of(content, save_as))
+    return FilePhoto(np.array(decode(content, path, limits)), saver_of(content, save_as, limits))
 
 
 def check_format(save_as: str) -> tuple[str, int | None]:
@@ -167,10 +172,10 @@ def check_format(save_as: str) -> tuple[str, int | None]:
     return name, int(quality)
 
 
-def saver_of(content: bytes, save_as: str) -> Saver:
+def saver_of(content: bytes, save_as: str, limits: Limits = Limits()) -> Saver:
     """Find out how the forgery of a file is saved; arguments and errors as in `file_photo`."""
     name, quality = check_format(save_as)
-    with warnings.catch_warnings():
+    with pillow_allows(limits.pixels), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # odd EXIF blocks do not make a photo bad
         with opened(content) as picture:
             own = _FORMAT_NAMES.get(str(picture.format), str(picture.format))

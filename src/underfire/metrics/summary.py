@@ -111,8 +111,8 @@ def _summary(cell: dict[str, Any], rows: list[Row]) -> Summary:
         passes=average("passes"),
         judge_passes=average("judge_passes"),
         seconds=average("seconds"),
-        alarm=rate([row.get("alarm") for row in good], photos(good)),
-        unnoticed=rate([_unnoticed(row) for row in good], photos(good)),
+        alarm=rate([row.get("alarm") for row in tried], photos(tried)),
+        unnoticed=rate([*map(_unnoticed, tried, forged(tried))], photos(tried)),
         iou_curve=mean_curve([row["iou_curve"] for row in good]),
         yardstick=good[0].get("yardstick") if good else None,
         power=good[0].get("power") if good else None,
@@ -137,7 +137,7 @@ def forged(rows: Sequence[Row]) -> list[bool | None]:
     return [False if judged and row["error"] is not None else row["forged"] for row in rows]
 
 
-def _unnoticed(row: Row) -> bool | None:
+def _unnoticed(row: Row, forged: bool | None) -> bool | None:
     """Tell whether an image is forged and raises no alarm; None without a defense or a scale."""
-    forged, alarm = row.get("forged"), row.get("alarm")
+    alarm = row.get("alarm")
     return None if forged is None or alarm is None else forged and not alarm

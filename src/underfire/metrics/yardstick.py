@@ -125,8 +125,11 @@ class Yardstick:
 
     @property
     def limits(self) -> Floats:
-        """The largest L1, 1 − IoU and 1 − rank (3,) of an untouched map: all three must hold."""
-        return self.threshold * self.units
+        """The largest L1, 1 − IoU and 1 − rank (3,) of an untouched map: all three must hold.
+
+        None is 0: where no natural copy moves the maps at all, one that has not moved either is untouched.
+        """
+        return np.maximum(self.threshold * self.units, _TINY)
 
     def distance(self, d: Triple) -> float:
         """Compute s of a map over the threshold: up to 1 it is untouched."""

@@ -45,7 +45,7 @@ CUT = 2
 SEARCH = 2
 """Version of how a search computes in a precision other than float32."""
 WALK = 2
-"""Version of how a search walks in the pixels of files."""
+"""Version of how a search walks in the pixels of files; one more where the walk begins anew with the map."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,7 +188,8 @@ class Plan:
         if self.job.precision != FULL:
             content["search"] = SEARCH
         if self.job.at == "file":
-            content["walk"] = WALK
+            anew = any(getattr(getattr(cell.attack, "space", None), "restarts", False) for cell in self.job.cells)
+            content["walk"] = WALK + anew
         return digest_of(content)
 
     @cached_property

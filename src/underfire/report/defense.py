@@ -12,7 +12,7 @@ from underfire.images.overlay import uri
 from underfire.metrics.detection import auc, detection, roc
 from underfire.metrics.estimate import rate
 from underfire.report import charts
-from underfire.report.findings import Findings, Line, good, select
+from underfire.report.findings import Findings, Line, select
 from underfire.report.gallery import FILE, read_photo
 from underfire.report.text import number, pretty
 
@@ -78,7 +78,7 @@ def _detection(
 
 
 def _with_verdict(table: pa.Table) -> pa.Table:
-    return good(table).filter(pc.is_valid(good(table)["alarm"]))
+    return table.filter(pc.is_valid(table["alarm"]))
 
 
 def _benign(rows: pa.Table) -> dict[str, list[Any]]:

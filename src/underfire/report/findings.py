@@ -125,6 +125,7 @@ class Findings:
         scale: how far natural copies and wrong maps lie from the clean maps.
         again: rows of the audit's pictures under judges that they were not made against, as a study asks for them.
         panels: the judges, in the plan's order of interpreters.
+        units: how many units of work have come to an end, and how many there are; None where the plan does not say.
     """
 
     out: Place
@@ -133,6 +134,7 @@ class Findings:
     scale: pa.Table
     again: pa.Table
     panels: tuple[Panel, ...]
+    units: tuple[int, int] | None = None
 
     def distinct(self, column: str) -> list[Any]:
         """List the values of a column, ascending, without null."""
@@ -162,7 +164,7 @@ def load(out: Place) -> Findings:
             f"'{out}' has no finished records yet: wait until the audit has finished a unit, then ask again."
         )
     scale, again = store.table("scale"), store.table("transfer")
-    return Findings(out, plan, table, scale, again, panels(plan, table, results.rulers))
+    return Findings(out, plan, table, scale, again, panels(plan, table, results.rulers), results.units)
 
 
 def select(table: pa.Table, **equal: Any) -> pa.Table:

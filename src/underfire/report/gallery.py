@@ -84,8 +84,10 @@ class Hero:
 
 
 def hero(shown: Sequence[Gallery]) -> Hero | None:
-    """Choose, under the first judge with a forged photo, the one that was recognised best before; None without one."""
+    """Choose, under the first judge that tells and has a forged photo, the one recognised best before; else None."""
     for gallery in shown:
+        if gallery.line.summary.in_place:
+            continue
         for sample in sorted(gallery.samples, key=lambda s: -(s.row["clean_confidence"] or 0.0)):
             for shot in sample.shots:
                 if shot.label == gallery.line.label and shot.row["forged"]:

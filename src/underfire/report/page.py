@@ -64,13 +64,16 @@ def render(found: Findings, samples: int) -> str:
     return fill("report.html.j2", sections=sections, classifiers=classifiers, unfinished=_unfinished(found))
 
 
-def _unfinished(found: Findings) -> tuple[int, int] | None:
-    """Count photos with results and photos planned; None once there are as many."""
+def _unfinished(found: Findings) -> tuple[int, int, str] | None:
+    """Count what is done and what is planned, and say of what; None once that is as much.
+
+    A photo has a row as soon as one of its units is done, so photos tell only where units are missing altogether.
+    """
     resolved = found.plan.get("resolved")
     planned = resolved.get("photos") if isinstance(resolved, Mapping) else None
     if isinstance(planned, int) and not isinstance(planned, bool) and found.photos < planned:
-        return found.photos, planned
-    return None
+        return found.photos, planned, "photo"
+    return (*found.units, "unit") if found.units and found.units[0] < found.units[1] else None
 
 
 # --- sections, in the order of the page

@@ -28,7 +28,9 @@ def smallest(context: Context) -> Section | None:
 
 def _panel(panel: Panel) -> dict[str, object] | None:
     lines = [
-        Searched(one, one.summary.smallest, i % COLOURS) for i, one in enumerate(panel.lines) if one.summary.smallest
+        Searched(one, one.summary.smallest, i % COLOURS)
+        for i, one in enumerate(panel.lines)
+        if one.summary.smallest and (one.summary.smallest.by == "success" or not one.summary.in_place)
     ]
     if not lines:
         return None

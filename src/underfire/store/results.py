@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import csv
 
-from underfire.core import IOU_THRESHOLDS, UnderfireError
+from underfire.core import IOU_THRESHOLDS, ForgeUnit, UnderfireError
 from underfire.core.place import Place, place
 from underfire.metrics.verdict import MapVerdict, Ruler, verdict
 from underfire.store.parquet import schema
@@ -68,6 +68,16 @@ class Results:
         Reading it raises UnderfireError where a part is damaged or cannot be read.
         """
         return judged(Store(self.out).table(), self.rulers)
+
+    @property
+    def units(self) -> tuple[int, int] | None:
+        """How many units have come to an end, good or bad, and how many there are; None where the plan does not say."""
+        resolved = self.plan.get("resolved")
+        planned = resolved.get("units") if isinstance(resolved, Mapping) else None
+        if not isinstance(planned, int) or isinstance(planned, bool):
+            return None
+        store = Store(self.out)
+        return len(store.done(ForgeUnit.stage) | store.failed(ForgeUnit.stage)), planned
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the rows of the table as dictionaries."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from underfire.metrics.estimate import Estimate, rate
 from underfire.metrics.smallest import quartiles
-from underfire.metrics.verdict import OLD
+from underfire.metrics.verdict import Ruler, verdict
+from underfire.store import open_results
 from underfire.study.numbers import Distance, Effectiveness, average, effectiveness_of
 from underfire.study.results import Row, SubjectResults, on_photos
 
@@ -18,12 +20,15 @@ class Budget:
 
     Args:
         interpreter: attacked, and judge.
+        n: number of photos.
         cells: ε in levels -> effectiveness and map distances.
-        smallest: digest of a photo -> the smallest ε that forges it; None where none does.
+        smallest: digest of a photo -> the smallest ε that forges it; None where none does. Empty where a cell's forged
+            rate is not told: the explanation cannot tell, or was not calibrated.
         photos: path of a photo and the same, sorted by path.
     """
 
     interpreter: str
+    n: int
     cells: Mapping[int, tuple[Effectiveness, Distance]]
     smallest: Mapping[str, int | None]
     photos: Sequence[tuple[str, int | None]]
@@ -47,24 +52,31 @@ class Budget:
 def budget(subject: SubjectResults, interpreter: str) -> Budget | None:
     """Compare ADV² on the photos that were tried at every ε; None where there are none.
 
-    Audits from before there were yardsticks have a scale of their own each. Of these the main audit's holds for all ε,
-    so that forged rates compare.
+    What the main audit is judged by judges all of them. An audit of few photos has no yardstick of its own, or another
+    scale, and forged rates would not compare.
     """
     tried = _tried(subject, interpreter)
     of = [frozenset(row["image_sha256"] for row in rows) for rows in tried.values()]
     photos = frozenset.intersection(*of) if of else frozenset()
     if not photos:
         return None
-    main = subject.rows("main", "adv2", interpreter) or [row for rows in tried.values() for row in rows]
-    scale = max((row["untouched_l1"] for row in main if row["untouched_l1"] is not None), default=None)
-    by_eps = {eps: _forged(on_photos(photos, tried[eps]), scale) for eps in sorted(tried)}
+    ruler = main_ruler(subject, interpreter)
+    by_eps = {eps: _judged(on_photos(photos, tried[eps]), ruler) for eps in sorted(tried)}
+    cells = {eps: (effectiveness_of(rows), _distance(interpreter, rows)) for eps, rows in by_eps.items()}
+    if any(cell.in_place for cell, _ in cells.values()):
+        return Budget(interpreter, len(photos), cells, {}, ())
     smallest: dict[str, int | None] = dict.fromkeys(sorted(photos))
     for eps, rows in reversed(by_eps.items()):
         smallest |= {row["image_sha256"]: eps for row in rows if row["forged"]}
     paths = {row["image_sha256"]: row["image"] for rows in by_eps.values() for row in rows}
     by_path = sorted(((paths[digest], eps) for digest, eps in smallest.items()), key=lambda one: one[0])
-    cells = {eps: (effectiveness_of(rows), _distance(interpreter, rows)) for eps, rows in by_eps.items()}
-    return Budget(interpreter, cells, smallest, by_path)
+    return Budget(interpreter, len(photos), cells, smallest, by_path)
+
+
+def main_ruler(subject: SubjectResults, interpreter: str) -> Ruler | None:
+    """Find what the main audit is judged by; None where there is none, or it is not calibrated."""
+    mains = [audit for audit in subject.of("main") if interpreter in audit.interpreters]
+    return open_results(mains[0].out).rulers.get(interpreter) if mains else None
 
 
 def _tried(subject: SubjectResults, interpreter: str) -> dict[int, list[Row]]:
@@ -74,21 +86,17 @@ def _tried(subject: SubjectResults, interpreter: str) -> dict[int, list[Row]]:
     key = ("adv2", interpreter)
     found = {}
     for audit in [*budgets, *mains] if budgets else ():
-        rows = [row for row in audit.rows if (row["attack"], row["interpreter"]) == key]
+        rows = [row for row in (*audit.rows, *audit.lost) if (row["attack"], row["interpreter"]) == key]
         if rows:
             found[audit.eps] = rows
     return found
 
 
-def _forged(rows: Iterable[Row], scale: float | None) -> list[Row]:
-    """Judge rows that no yardstick has judged anew by one scale: a success whose map moved no further is forged."""
-
-    def judged(row: Row) -> bool | None:
-        if row.get("yardstick") != OLD:
-            return None if row["forged"] is None else bool(row["forged"])
-        return None if scale is None else bool(row["success"] and row["map_l1"] <= scale)
-
-    return [{**row, "forged": judged(row)} for row in rows]
+def _judged(rows: Iterable[Row], ruler: Ruler | None) -> list[Row]:
+    """Judge rows anew by one ruler; by what they were judged by where there is none."""
+    if ruler is None:
+        return list(rows)
+    return [{**row, **dataclasses.asdict(verdict(row, {row["interpreter"]: ruler}))} for row in rows]
 
 
 def _distance(interpreter: str, rows: Sequence[Row]) -> Distance:

@@ -13,11 +13,11 @@ from scipy import stats
 
 from underfire.metrics.estimate import Estimate
 from underfire.metrics.summary import Summary, summarise
-from underfire.metrics.verdict import Ruler, verdict
 from underfire.store import open_results
+from underfire.study.budget import budget
 from underfire.study.families import FAMILIES
 from underfire.study.numbers import average, ratio
-from underfire.study.results import Row, SubjectResults, on_photos
+from underfire.study.results import SubjectResults, on_photos
 
 FEWEST = 4
 """Explanations that a rank correlation over them needs at least."""
@@ -116,25 +116,8 @@ def smallest(subject: SubjectResults, name: str) -> dict[str, int | None]:
 
     One yardstick judges all of them: the main audit's.
     """
-    mains = [audit for audit in subject.of("main") if name in audit.interpreters]
-    budgets = [audit for audit in subject.of("budget") if name in audit.interpreters]
-    ruler = open_results(mains[0].out).rulers.get(name) if mains and budgets else None
-    if ruler is None:
-        return {}
-    tried = {audit.eps: _against(audit.rows, name) for audit in (*budgets, *mains)}
-    photos = frozenset.intersection(*(frozenset(row["image_sha256"] for row in rows) for rows in tried.values()))
-    found: dict[str, int | None] = dict.fromkeys(sorted(photos))
-    for eps in sorted(tried, reverse=True):
-        found |= {row["image_sha256"]: eps for row in on_photos(photos, tried[eps]) if _forged(row, ruler)}
-    return found
-
-
-def _against(rows: Sequence[Row], name: str) -> list[Row]:
-    return [row for row in rows if (row["attack"], row["interpreter"]) == ("adv2", name)]
-
-
-def _forged(row: Row, ruler: Ruler) -> bool:
-    return bool(verdict(row, {row["interpreter"]: ruler}).forged)
+    found = budget(subject, name)
+    return dict(found.smallest) if found else {}
 
 
 @dataclass(frozen=True)

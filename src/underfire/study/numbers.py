@@ -191,7 +191,8 @@ def random_class(subject: SubjectResults, interpreter: str) -> Gap:
     l1, way = average(rows, "map_l1"), average(rows, "target_l1")
     near = way.value is not None and way.value <= max(LEVEL, scale(rows) or 0.0)
     gap, by_chance = (NOTHING, NOTHING) if near else (_gap(rows), _gap(pgd))
-    return Gap(interpreter, success(rows), l1, average(pgd, "map_l1"), way, gap, by_chance, near)
+    reached = success(subject.tried("random", "adv2", interpreter))
+    return Gap(interpreter, reached, l1, average(pgd, "map_l1"), way, gap, by_chance, near)
 
 
 def scale(rows: Iterable[Row]) -> float | None:

@@ -191,7 +191,7 @@ def budget(study: StudyResults) -> dict[str, Any]:
         for name in subject.interpreters
         if (found := budget_of(subject, name)) is not None
     ]
-    of = [(subject, [one for its, one in tables if its is subject]) for subject in study.subjects]
+    of = [(subject, [one for its, one in tables if its is subject and one.smallest]) for subject in study.subjects]
     plots = [(subject, *_within(subject, mine, f"smallest{n}")) for n, (subject, mine) in enumerate(of) if mine]
     return {"tables": tables, "plots": plots} if tables else {}
 

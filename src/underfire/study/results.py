@@ -153,14 +153,14 @@ class StudyResults:
         plan: its study.yaml.
         subjects: its classifiers, those that have results.
         failed: (folder of an audit, reason) -> number of judgements without a result.
-        unfinished: audits that lack photos: folder, photos that are done, photos in all.
+        unfinished: audits that lack results: folder, photos or units that are done, how many there are, and of what.
     """
 
     out: Path
     plan: Mapping[str, Any]
     subjects: tuple[SubjectResults, ...]
     failed: Mapping[tuple[str, str], int]
-    unfinished: Sequence[tuple[str, int, int]]
+    unfinished: Sequence[tuple[str, int, int, str]]
 
     @property
     def resolved(self) -> Mapping[str, Any]:
@@ -224,9 +224,18 @@ def load(out: Path) -> StudyResults:
         rows = {stage: Store(out / audit["folder"]).rows(stage) for stage in ("records", "transfer")}
         failed.update((audit["folder"], row["error"]) for row in itertools.chain(*rows.values()) if row["error"])
         done = _done(rows["records"], set(audit["interpreter"]))
-        if done < audit["photos"] and audit["folder"] not in stopped:
-            unfinished.append((audit["folder"], done, audit["photos"]))
+        if audit["folder"] in stopped:
+            continue
+        units = _units(out / audit["folder"])
+        if done < audit["photos"]:
+            unfinished.append((audit["folder"], done, audit["photos"], "photo"))
+        elif units and units[0] < units[1]:
+            unfinished.append((audit["folder"], *units, "unit"))
     return StudyResults(out, plan, subjects, failed, unfinished)
+
+
+def _units(out: Path) -> tuple[int, int] | None:
+    return open_results(out).units if (out / "plan.yaml").is_file() else None
 
 
 def _subjects(out: Path, resolved: Mapping[str, Any]) -> Iterator[SubjectResults]:

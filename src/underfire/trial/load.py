@@ -84,6 +84,10 @@ def load(
             raise
         except UnderfireError as e:
             errors[row] = str(e)
+        except Exception as e:  # encoders and readers of EXIF raise whatever they like
+            if save_as is None or isinstance(e, MemoryError):
+                raise
+            errors[row] = f"'{photo.path}' cannot be forged as a file ({type(e).__name__}: {e}): give --at input."
     levels = np.stack(list(shown.values())) if shown else np.zeros((0, *policy.size, policy.channels), np.uint8)
     return Loaded(tuple(photos), first, tuple(shown), levels, errors, tuple(files))
 

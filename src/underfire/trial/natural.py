@@ -81,7 +81,7 @@ def wrong_maps(clean: NDArray[np.float64]) -> list[dict[str, Four]]:
 
     Photos without a map, and a photo alone, have none.
     """
-    there = [i for i in range(len(clean)) if np.isfinite(clean[i]).all()]
+    there = [i for i in range(len(clean)) if _there(clean[i])]
     found: list[dict[str, Four]] = [{} for _ in clean]
     if len(there) < 2:
         return found
@@ -95,10 +95,15 @@ def wrong_maps(clean: NDArray[np.float64]) -> list[dict[str, Four]]:
 
 def distance(m: NDArray[np.float64], own: NDArray[np.float64]) -> Four | None:
     """Compare two maps (h, w); None where one of them is missing."""
-    if not (np.isfinite(m).all() and np.isfinite(own).all()):
+    if not (_there(m) and _there(own)):
         return None
     l1, iou, rank = triple(float(np.abs(m - own).mean()), maps.iou(m, own), maps.rank(m, own))
     return rounded(l1), rounded(iou), rounded(rank), rounded(1 - maps.rank_shown(m, own))
+
+
+def _there(m: NDArray[np.float64]) -> bool:
+    """Tell whether there is a map: a batch in which no image has one has maps of no points."""
+    return m.size > 0 and bool(np.isfinite(m).all())
 
 
 def rounded(value: float) -> float:
@@ -109,9 +114,14 @@ def rounded(value: float) -> float:
 def _copies(loaded: Loaded, seed: int, few: bool) -> dict[str, Levels]:
     """Make the copies of all photos: name -> (N, H, W, 3)."""
     shown = zip(loaded.levels, loaded.photos, strict=True)
-    made = [natural_copies(levels, seed_of(seed, photo, "natural copies"), few) for levels, photo in shown]
+    made = [natural_copies(_whole(levels), seed_of(seed, photo, "natural copies"), few) for levels, photo in shown]
     names: Sequence[str] = tuple(made[0]) if made else ("jpeg-90",)
     return {name: np.array([one[name] for one in made], np.uint8).reshape(loaded.levels.shape) for name in names}
+
+
+def _whole(levels: Levels) -> Levels:
+    """Round what a door gave in floats: copies are of pictures."""
+    return levels if levels.dtype == np.uint8 else np.clip(np.rint(levels), 0, 255).astype(np.uint8)
 
 
 def _seen(

@@ -66,7 +66,7 @@ def _record(judge: Judge, cell: Cell, forged: Forged, n: int, seen: Judgement, s
 
 def _lost(judge: Judge, cell: Cell, made: Forged, n: int, known: Mapping[str, Any], why: str) -> Record:
     """The row of the image ``n``, which was made and has no map."""
-    names, clean = Names(made.clean.rows[n], made.clean.photos[n]), made.clean
+    names, clean = names_of(made.clean)[n], made.clean
     files = {"clean": names.clean, "adversarial": names.adversarial(cell_name(cell))}
     return Record(
         **columns.identity(judge, cell, clean.photos[n]),
@@ -74,7 +74,7 @@ def _lost(judge: Judge, cell: Cell, made: Forged, n: int, known: Mapping[str, An
         **columns.goal(clean, n, judge.interpreter),
         **columns.forged(made, n),
         **known,
-        **columns.alarms(made, n),
+        **columns.alarms(made, n) | columns.file(made, n),
         **columns.stored(judge, files),
         error=why,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
 from underfire.attacks.presets.table import DRAWN, PRESETS
@@ -84,7 +84,9 @@ def rescue_of(alone: SearchAttack, attack: str, preset: str, given: bool | None)
     if given is not None and not isinstance(given, bool):
         raise UnderfireError(f"{attack}.rescue={given}: give true or false.")
     wanted = preset != "paper" if given is None else given
-    return Rescue(alone.space, alone.settings) if wanted else None
+    # a rescue starts at the clean image: a random start draws from seeds that its walk does not have
+    space = replace(alone.space, start=0.0) if isinstance(alone.space, Flow) else alone.space
+    return Rescue(space, alone.settings) if wanted else None
 
 
 def _mapping(told: str, value: object) -> Mapping[str, Any]:

@@ -22,6 +22,7 @@ from torch import Tensor
 from underfire.attacks.search.ball_in_bands import BallInBands
 from underfire.attacks.search.finite import GRADIENT, NotFinite, refuse
 from underfire.attacks.search.momentum import Momentum
+from underfire.attacks.search.walks import Restarting
 from underfire.core import LEVELS, Images, PerImage, Perturbation, UnderfireError
 from underfire.core.door import Files, PartGradient
 
@@ -74,6 +75,12 @@ class FileWalk:
         self._parts = [walk.levels() for walk in self.walks]
         self._shown = self.files.shown(self._parts).requires_grad_()
         return self._shown
+
+    def begin_map(self) -> None:
+        """Hear that the map counts from here on: the walks in the files begin anew where they do that."""
+        for walk in self.walks:
+            if isinstance(walk, Restarting):
+                walk.begin_map()
 
     def measures(self) -> Mapping[str, PerImage]:
         """Give the further columns that the walks have."""
