@@ -127,7 +127,14 @@ def _transfer(subject: SubjectResults) -> str:
 
 def _budget(subject: SubjectResults) -> str:
     rows = [
-        [pretty(name), f"{eps}", _rate(cell.success), _mean(far.l1), _forged(cell), f"{found.count(eps)}" if found.smallest else "–"]
+        [
+            pretty(name),
+            f"{eps}",
+            _rate(cell.success),
+            _mean(far.l1),
+            _forged(cell),
+            f"{found.count(eps)}" if found.smallest else "–",
+        ]
         for name in subject.interpreters
         if (found := budget(subject, name)) is not None
         for eps, (cell, far) in found.cells.items()
