@@ -13,8 +13,8 @@ from scipy import stats
 
 from underfire.metrics.estimate import Estimate
 from underfire.metrics.summary import Summary, summarise
-from underfire.store import open_results
-from underfire.study.budget import budget
+from underfire.metrics.verdict import Named
+from underfire.study.budget import budget, main_ruler
 from underfire.study.families import FAMILIES
 from underfire.study.numbers import average, ratio
 from underfire.study.results import SubjectResults, on_photos
@@ -144,9 +144,5 @@ def agreement(lines: Sequence[Trust]) -> Agreement:
 
 def blind(subject: SubjectResults, name: str) -> bool:
     """Tell whether an explanation's map for another class passes as its own."""
-    for audit in subject.of("main"):
-        ruler = open_results(audit.out).rulers.get(name) if name in audit.interpreters else None
-        yardstick = getattr(ruler, "yardstick", None)
-        if yardstick is not None:
-            return bool(yardstick.class_blind)
-    return False
+    ruler = main_ruler(subject, name)
+    return isinstance(ruler, Named) and ruler.yardstick.class_blind
