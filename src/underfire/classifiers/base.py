@@ -85,7 +85,7 @@ class TorchClassifier(Layered):
         self.digest = weights_digest(module, preprocess, head)
         self.module = as_written(module)  # after the digest, in which the names of the weights are as they are given
         self._run: Features = self.module
-        self._precise = Precise(self.module)
+        self._precise = Precise(self.module, self._shown)
         self._to_device()
 
     def _to_device(self) -> None:
@@ -98,7 +98,7 @@ class TorchClassifier(Layered):
     def to(self, device: torch.device | str) -> TorchClassifier:
         """Move the weights to a device, and return the classifier."""
         self.module.to(device)
-        self._precise = Precise(self.module)
+        self._precise = Precise(self.module, self._shown)
         self._to_device()
         return self
 
@@ -167,6 +167,10 @@ class TorchClassifier(Layered):
         """Compute the outputs (N, K) of normalised images, also of a network that leaves K out where it is 1."""
         z = pick(self._run(x), None, self.name)
         return z[:, None] if z.dim() == 1 else z
+
+    def _shown(self) -> Tensor:
+        """Compute the outputs of two images."""
+        return self._flat(self._two_images())
 
     def _two_images(self) -> Tensor:
         """Make two normalised images that differ much: noise, and large coloured spots."""

@@ -1,19 +1,22 @@
-"""A network's passes in the precision of a search: its weights lie ready, cast and laid out, beside its own.
+"""A network's passes in the precision of a search: its weights lie ready, cast, laid out and folded, beside its own.
 
 A plain autocast casts every weight at each pass, and leaves the channels where they are: two thirds of what bfloat16
 could gain on a CPU. Here the modules are handed other tensors for the time of a pass. A graph holds the tensors that it
-was made with, so its backward may come after the pass.
+was made with, so its backward may come after the pass. Batch norms are folded into the convolutions before them in the
+same way, where the outputs change by no more than rounding; a pair is not folded while a hook reads one of the two.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from underfire.classifiers.folding import Pair, pairs, same
+from underfire.core import FAILURES
 from underfire.core.precision import FULL, precision
 
 CAST = (nn.Conv2d, nn.Linear)
@@ -21,12 +24,19 @@ CAST = (nn.Conv2d, nn.Linear)
 
 
 class Handed(NamedTuple):
-    """A weight by its place, as it is and as a search wants it."""
+    """A weight or a module by its place, as it is and as a search wants it."""
 
     place: dict[str, Any]
     name: str
-    own: Tensor
-    fast: Tensor
+    own: Any
+    fast: Any
+
+
+class Ready(NamedTuple):
+    """What is handed to a network in one precision: its weights, and each pair that may be folded."""
+
+    weights: list[Handed]
+    folded: list[tuple[Pair, list[Handed]]]
 
 
 class Precise:
@@ -34,11 +44,13 @@ class Precise:
 
     Args:
         module: the network, on its device.
+        outputs: computes its outputs on some images.
     """
 
-    def __init__(self, module: nn.Module) -> None:
-        self._module = module
-        self._ready: dict[str, list[Handed]] = {}
+    def __init__(self, module: nn.Module, outputs: Callable[[], Tensor]) -> None:
+        self._module, self._outputs = module, outputs
+        self._ready: dict[str, Ready] = {}
+        self._pairs: list[Pair] | None = None
         self._inside = False
 
     @contextmanager
@@ -48,28 +60,77 @@ class Precise:
         if word == FULL or self._inside:
             yield
             return
-        handed, self._inside = self._made(word), True
+        ready, self._inside = self._made(word), True
+        folded = (handed for pair, handed in ready.folded if not (_hooked(pair.conv) or _hooked(pair.norm)))
         try:
-            for one in handed:
-                one.place[one.name] = one.fast
-            with torch.autocast(device.type, torch.bfloat16, enabled=half(word)):
+            with (
+                _handed([*ready.weights, *(one for pair in folded for one in pair)]),
+                torch.autocast(device.type, torch.bfloat16, enabled=half(word)),
+            ):
                 yield
         finally:
             self._inside = False
-            for one in handed:
-                one.place[one.name] = one.own
 
-    def _made(self, word: str) -> list[Handed]:
+    def _made(self, word: str) -> Ready:
         if word not in self._ready:
             self._ready.clear()  # one beside the network's own is enough
-            self._ready[word] = [
+            weights = [
                 Handed(m._parameters, name, own, fast)
                 for m in self._module.modules()
                 if not isinstance(m, torch.jit.ScriptModule)
                 for name, own in m._parameters.items()
                 if own is not None and (fast := _as(own, word, isinstance(m, CAST))) is not own
             ]
+            self._ready[word] = Ready(weights, [(pair, _of(pair, word)) for pair in self._foldable()])
         return self._ready[word]
+
+    @torch.no_grad()
+    def _foldable(self) -> list[Pair]:
+        """Find the pairs that may be folded, the first time by two forwards; none where the outputs would change."""
+        if self._pairs is None:
+            self._pairs = []
+            # a weight that is computed (a parametrised or pruned one) is not where weights are handed over
+            found = [p for p in _found(self._module, self._outputs) if "weight" in p.conv._parameters]
+            try:
+                before = self._outputs()
+                with _handed([one for pair in found for one in _of(pair, FULL)]):
+                    after = self._outputs()
+            except FAILURES:
+                return self._pairs
+            self._pairs = found if same(after, before) else []
+        return self._pairs
+
+
+def _found(module: nn.Module, outputs: Callable[[], Tensor]) -> list[Pair]:
+    try:
+        return [] if isinstance(module, torch.jit.ScriptModule) else pairs(module, outputs)
+    except FAILURES:
+        return []
+
+
+def _of(pair: Pair, word: str) -> list[Handed]:
+    own = pair.conv._parameters
+    return [
+        Handed(own, "weight", own["weight"], _as(pair.weight, word, True)),
+        Handed(own, "bias", own["bias"], _as(pair.bias, word, True)),
+        Handed(pair.parent._modules, pair.name, pair.norm, pair.rest),
+    ]
+
+
+def _hooked(part: nn.Module) -> bool:
+    """Tell whether somebody reads or writes what goes into a module or comes out of it."""
+    return bool(part._forward_hooks or part._forward_pre_hooks)
+
+
+@contextmanager
+def _handed(all_of_it: list[Handed]) -> Iterator[None]:
+    try:
+        for one in all_of_it:
+            one.place[one.name] = one.fast
+        yield
+    finally:
+        for one in all_of_it:
+            one.place[one.name] = one.own
 
 
 def half(word: str) -> bool:
