@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import subprocess
 import sys
@@ -221,7 +222,33 @@ def test_a_grey_network_that_is_not_square_gets_whole_files(save_as: str) -> Non
     assert (made.record.at, made.record.error) == ("file", None)
     assert formats.decode_upright(made.file).shape == np.asarray(photo(3)).shape
     assert set(made.pictures) >= {"before", "after", "change", "map-before", "map-after"}
+    with formats.opened(made.file) as image:
+        assert formats.SAVED[str(image.format)] == made.suffix
+    assert (made.largest > 8) == (save_as == "jpeg")
     assert "--at input" not in recipe.command(Form.parse(fields), "a.png", 1, ClassifierOptions())
+
+
+def test_a_photo_with_holes_is_shown_as_it_was_forged() -> None:
+    classifier = underfire.wrap(GreyNet().eval(), input_size=(24, 40), channels=1, mean=0.5, std=0.25, name="grey")
+    networks = Networks("grey", ClassifierOptions(), "cpu")
+    networks._built["grey"] = classifier
+    holes = photo(3).convert("RGBA")
+    holes.paste((200, 20, 20, 0), (0, 0, 30, 60))
+    content = io.BytesIO()
+    holes.save(content, "PNG")
+    wish = Form.parse({"photo": "p", "classifier": "grey", "interpreter": "cam", "attack": "pgd"})
+    assert forged(Forgery(wish, Given("", "a.png", content.getvalue(), b""), networks)).largest <= 8
+
+
+def test_what_is_over_cannot_be_stopped() -> None:
+    wish = Form.parse({"photo": "p", "classifier": "grey", "interpreter": "cam"})
+    forgery = Forgery(wish, Given("", "a.png", b"", b""), Networks("grey", ClassifierOptions(), "cpu"))
+    forgery.move("judging")
+    forgery.stop()
+    assert not forgery.stopping
+    forgery.move("running")
+    forgery.stop()
+    assert forgery.stopping
 
 
 def an_alarm(folder: Path, options: dict[str, Any], settings: dict[str, Any]) -> Path:
@@ -254,6 +281,8 @@ def test_an_alarm_that_was_given_on_the_page_names_no_files(
 
 def test_a_command_line_finds_the_photo() -> None:
     wish = Form.parse({"photo": "p", "classifier": "efficientnet-lite0", "interpreter": "cam"})
+    options = ClassifierOptions(resize=300, mean=(0.5, 0.5, 0.5))
+    assert recipe.flags(options) == ["--resize", "300", "--mean", "0.5,0.5,0.5"]
     demo, own = (recipe.command(wish, name, 3, ClassifierOptions()) for name in ("coffee.png", "my cat.png"))
     assert own.startswith("underfire run --images 'my cat.png' --classifier efficientnet-lite0 ")
     assert demo.startswith("underfire run --images \"$(python -c '") and "')\"/coffee.png --classifier" in demo

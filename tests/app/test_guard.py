@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from starlette.datastructures import Headers
 
 from support.running import Running, asked
+from underfire.app.guard import Guard
 
 
 def test_a_page_says_what_it_may_load(running: Running) -> None:
@@ -40,6 +42,14 @@ def test_the_apps_own_pages_and_links_are_let_in(running: Running) -> None:
     assert asked(running, "/photos/demo/chelsea.png", "POST", headers={"Origin": running.address}).status == 200
     link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
     assert asked(running, "/browse", headers=link).status == 200
+
+
+def test_the_usual_port_is_left_out_by_browsers() -> None:
+    usual, other = (Guard(None, port) for port in (80, 8765))  # type: ignore[arg-type]
+    mine = Headers({"host": "127.0.0.1", "origin": "http://127.0.0.1"})
+    assert usual.refusal("POST", mine) is None
+    assert usual.refusal("GET", Headers({"host": "127.0.0.1:80"})) is None
+    assert other.refusal("POST", mine) is not None
 
 
 def test_more_than_a_photo_is_not_read(running: Running) -> None:

@@ -51,6 +51,12 @@ def test_the_command_writes_a_table(forged: Path) -> None:
         assert {row["treatment"] for row in csv.DictReader(file)} >= {one.name for one in TREATMENTS}
 
 
+def test_a_table_that_cannot_be_written_is_told_first(forged: Path, tmp_path: Path) -> None:
+    ran = underfire("survive", forged, "--table", tmp_path / "no" / "x.csv")
+    assert ran.code == 2
+    assert "give another --table" in " ".join(ran.err.split())
+
+
 def test_another_file_is_no_forged_file(forged: Path, tmp_path: Path) -> None:
     row = open_results(forged).rows()[0]
     there = forged / row["adversarial"]

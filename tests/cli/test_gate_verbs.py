@@ -115,6 +115,13 @@ def test_mistakes_are_a_sentence_and_2(plan: Path, tmp_path: Path) -> None:
         assert part in _mistake(underfire(*words)), words
 
 
+def test_an_output_that_cannot_be_written_keeps_no_other_back(plan: Path, tmp_path: Path) -> None:
+    (tmp_path / "folder.md").mkdir()
+    outputs = ("-o", tmp_path / "folder.md", "-o", tmp_path / "b.md")
+    assert "folder.md" in _mistake(underfire("gate", plan.parent, "--policy", _policy(tmp_path, PASSES), *outputs))
+    assert (tmp_path / "b.md").is_file()
+
+
 @pytest.mark.parametrize("verb", ["gate", "compare", "card"])
 def test_help_shows_examples(verb: str) -> None:
     said = underfire(verb, "--help")

@@ -11,7 +11,7 @@ import yaml
 from support.rows import row
 from underfire.audit.status import Status
 from underfire.cli import show, show_names
-from underfire.cli.progress import Progress
+from underfire.cli.progress import Progress, console, say
 from underfire.core import Scale
 from underfire.registry import Listed
 from underfire.report.page import write_report
@@ -48,6 +48,23 @@ def test_rates_in_the_terminal_are_those_of_the_page(
     assert interval in page
     assert rate.replace("\u00a0", " ") in words
     assert interval.removesuffix("\u00a0%") in words
+
+
+def test_a_narrow_terminal_keeps_the_names_and_whole_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(console, "_width", 50)
+    show.show_results(_audit(tmp_path, 40, 1))
+    said = " ".join(capsys.readouterr().out.split())
+    assert "adv2 on" in said
+    assert "0.0010" in said
+    assert "a wider terminal shows" in said
+    assert "…" not in said
+
+
+def test_names_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    say("on:cat:off.png")
+    assert capsys.readouterr().out == "on:cat:off.png\n"
 
 
 def test_progress_does_not_round_a_miss_away(

@@ -18,6 +18,7 @@ from underfire.app.checking import Answer, Checking
 from underfire.app.line import Queue
 from underfire.app.networks import Networks
 from underfire.app.pages import fill, page, told
+from underfire.app.recipe import flags
 from underfire.app.uploads import sent
 from underfire.core import NotFoundError, UnderfireError, UnsuitableError
 
@@ -32,6 +33,7 @@ class Known:
 
     path: Path
     said: str
+    classifier: str
 
 
 class CheckPages:
@@ -68,7 +70,7 @@ class CheckPages:
                 "upload names: start the app with --defense FILE."
             )
         key = f"{len(self.alarms) + 1} {name}"
-        self.alarms[key] = Known(path, f"{name}: {', '.join(known.names)} on {known.classifier}")
+        self.alarms[key] = Known(path, f"{name}: {', '.join(known.names)} on {known.classifier}", known.classifier)
         return key
 
     def close(self) -> None:
@@ -115,5 +117,13 @@ class CheckPages:
         return HTMLResponse(self._answered(answer, name, key))
 
     def _answered(self, answer: Answer, name: str, key: str) -> str:
-        command = shlex.join(["underfire", "check", name, "--defense", key.partition(" ")[2]])
+        words = [
+            "underfire",
+            "check",
+            name,
+            "--defense",
+            key.partition(" ")[2],
+            *flags(self.networks.options_of(self.alarms[key].classifier)),
+        ]
+        command = shlex.join(words)
         return fill("checked.html.j2", answer=answer, v=answer.verdict, name=name, command=command)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from underfire.app.outcome import Forging
 
 State = Literal["waiting", "loading", "running", "judging", "done", "failed", "left"]
+SEARCHING = ("waiting", "loading", "running")
+"""States in which there is something to stop."""
 PATIENCE = 4.0
 """Seconds without anybody who listens after which a search is given up: a page that loads again is back sooner."""
 
@@ -72,7 +74,8 @@ class Forgery:
 
     def stop(self) -> None:
         """End the search with the best that it has found so far; of one that waits nothing is kept."""
-        self.stopping = True
+        if self.state in SEARCHING:
+            self.stopping = True
         if self.state == "waiting":
             self.move("left")
 

@@ -41,7 +41,8 @@ class Guard:
 
     def __init__(self, app: ASGIApp, port: int | None) -> None:
         self.app = app
-        self.hosts = None if port is None else {f"{name}:{port}" for name in NAMES}
+        usual = NAMES if port == 80 else ()  # browsers leave http's own port out
+        self.hosts = None if port is None else {*usual, *(f"{name}:{port}" for name in NAMES)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

@@ -51,7 +51,9 @@ def verdict_of(made: Forging) -> tuple[str, str]:
 def _prediction(made: Forging) -> Iterator[Said]:
     r = made.record
     own, wanted = _first(r.source_class_name), _first(r.target_class_name)
-    yield Said("Before", f"{own}, {percent(r.clean_confidence, 1000)}", "What the classifier says of your photo.")
+    as_saved = "" if r.saved_as in (None, "png") else f", saved as {r.saved_as} too"
+    before = f"What the classifier says of your photo{as_saved}."
+    yield Said("Before", f"{own}, {percent(r.clean_confidence, 1000)}", before)
     said = f"{_first(r.predicted_class_name)}, {percent(r.predicted_confidence, 1000)}"
     yield Said("After", said, "What it says of the forged file, read back and put through its own front door.")
     yield Said(

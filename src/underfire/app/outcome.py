@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 import underfire
-from underfire.app.album import jpeg
+from underfire.app.album import LIMITS, jpeg
 from underfire.app.live import LiveView
 from underfire.core import Record, UnderfireError
 from underfire.images import maps as map_measures
@@ -65,6 +65,7 @@ class Forging:
         suffix: its ending.
         pictures: JPEGs and PNGs by name: before, after, change, map-before, map-after.
         factor: how many times the change is magnified.
+        largest: change of a value of the two pictures that it is of, in levels of 255.
         onlookers: what other explanations say.
         seconds: wall time of all of it.
         watching: share of the search that the live view took.
@@ -76,6 +77,7 @@ class Forging:
     suffix: str
     pictures: dict[str, bytes]
     factor: int
+    largest: int
     onlookers: tuple[Onlooker, ...]
     seconds: float
     watching: float
@@ -118,9 +120,12 @@ def _drawn(forgery: Forgery, result: Result, seconds: float, watching: float) ->
     if record.error is not None:
         raise UnderfireError(record.error)
     clean, after = (pixels.to_levels(x)[0] for x in (result.clean, result.images))
-    before = decode_upright(forgery.given.content) if record.at == "file" else clean
+    given = forgery.given
+    before = np.asarray(pixels.decode(given.content, given.name, LIMITS)) if record.at == "file" else clean
     whole = decode_upright(file)
-    change, factor = magnified(before, whole) if before.shape == whole.shape else magnified(clean, after)
+    pair = (before, whole) if before.shape == whole.shape else (clean, after)
+    change, factor = magnified(*pair)
+    largest = int(np.abs(pair[1].astype(int) - pair[0]).max())
     pictures = {
         "before": jpeg(_small(before, LARGEST), 92),
         "after": jpeg(_small(whole, LARGEST), 92),
@@ -132,7 +137,7 @@ def _drawn(forgery: Forgery, result: Result, seconds: float, watching: float) ->
     }
     others = tuple(_looked(forgery, name, result) for name in wish.others if name != wish.interpreter)
     suffix = suffix_of(record.saved_as)
-    return Forging(record, result.verdicts[0], file, suffix, pictures, factor, others, seconds, watching)
+    return Forging(record, result.verdicts[0], file, suffix, pictures, factor, largest, others, seconds, watching)
 
 
 def _small(levels: Any, side: int) -> Image.Image:

@@ -46,6 +46,7 @@ def app(
 
     It serves this machine alone (127.0.0.1), and nothing leaves it. Ctrl-C ends it and forgets all photos.
     """
+    import threading
     import webbrowser
 
     try:
@@ -60,7 +61,8 @@ def app(
     def ready(address: str) -> None:
         typer.echo(f"Open {address} in a browser on this machine. Ctrl-C ends it.")
         if open_:
-            webbrowser.open(address)
+            # Some browsers stay in the foreground, and the page is served only when this returns.
+            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
     choice = Choice(
         None if audit is None else place(audit),

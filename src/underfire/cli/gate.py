@@ -54,6 +54,7 @@ def gate(
     A rule holds or fails on its whole 95 % interval; 3 also stands for an audit that is not complete.
     """
     from underfire.cli.show_gate import show_ruling
+    from underfire.core.files import writable_or_say
     from underfire.gating.decide import ruling
     from underfire.gating.outputs import format_of, write_all
     from underfire.gating.policy_file import read_policy
@@ -62,7 +63,8 @@ def gate(
         return _init(_audited(audit, out), policy)
     rules, before = read_policy(policy), None if baseline is None else place(baseline)
     for file in outputs or ():
-        format_of(file)  # a wrong ending is told before an hour of work
+        format_of(file)  # a wrong ending or folder is told before an hour of work
+        writable_or_say(place(file), "give another -o")
     found = ruling(_audited(audit, out), rules, before, undecided.value if undecided else None)
     show_ruling(found)
     write_all(found, outputs or ())

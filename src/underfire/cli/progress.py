@@ -17,7 +17,7 @@ console = Console(stderr=False)
 
 def say(line: str) -> None:
     """Print one line as it is, or several; what would steer the terminal is escaped."""
-    console.print(plain(line, keep="\n"), soft_wrap=True, markup=False, highlight=False)
+    console.print(plain(line, keep="\n"), soft_wrap=True, markup=False, highlight=False, emoji=False)
 
 
 STAGES = {
@@ -107,4 +107,4 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Print a line above the bars."""
-        self._bars.console.print(plain(text), soft_wrap=True, markup=False, highlight=False)
+        self._bars.console.print(plain(text), soft_wrap=True, markup=False, highlight=False, emoji=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pyarrow.compute as pc
@@ -26,6 +26,10 @@ ERRORS_SHOWN = 10
 """Number of different errors that are printed after a run."""
 MINIMUM = "; min.: half of the photos need no larger budget; below, the quartiles (* by success alone: docs/need.md)"
 """Said below a table with smallest budgets."""
+NARROW = 70
+"""Columns of a terminal below which the table keeps what counts most: no number is cut in two."""
+REST = "; conf. is the target's probability; passes and seconds (s) per image"
+FEWER = "; a wider terminal shows confidence, IoU, passes and seconds"
 REASONS = 5
 """Number of different errors that a status prints."""
 
@@ -44,32 +48,24 @@ def _results(summaries: Sequence[Summary]) -> Table:
     table = Table(
         title="Judged on the saved 8-bit pictures with the real interpreter",
         caption="rates with 95 % intervals, counts of fewer than ten photos; power: wrong maps that are told apart "
-        "(docs/yardstick.md); conf. is the target's probability; passes and seconds (s) per image" + MINIMUM * searched,
+        "(docs/yardstick.md)" + (FEWER if console.width < NARROW else REST) + MINIMUM * searched,
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,
         title_justify="left",
         caption_justify="left",
     )
-    table.add_column("attack", overflow="fold")
-    defended = any(s.alarm.n for s in summaries)
-    more = [*(["alarm"] if defended else []), *(["min."] if searched else [])]
-    for name in ("n", "success", "forged", *more, "conf.", "map L1", "IoU", "passes", "s"):
+    table.add_column("attack", overflow="fold", min_width=8)
+    left_out = {
+        *(() if any(s.alarm.n for s in summaries) else ("alarm",)),
+        *(() if searched else ("min.",)),
+        *(("conf.", "IoU", "passes", "s") if console.width < NARROW else ()),
+    }
+    shown = {name: cell for name, cell in _CELLS.items() if name not in left_out}
+    for name in shown:
         table.add_column(name, justify="right", no_wrap=True)
     for s in summaries:
-        table.add_row(
-            _attack(s.cell),
-            f"{s.n:,}",
-            _rate(s.success),
-            _forged(s),
-            *([_rate(s.alarm)] if defended else []),
-            *([_smallest(s)] if searched else []),
-            number(s.confidence.value, 3),
-            number(s.map_l1.value),
-            number(s.map_iou.value),
-            number(s.passes.value),
-            number(s.seconds.value),
-        )
+        table.add_row(_attack(s.cell), *(cell(s) for cell in shown.values()))
     return table
 
 
@@ -122,6 +118,21 @@ def _smallest(s: Summary) -> str:
     first, median, third = map(budget, s.smallest.quartiles)
     unit, by = ("px" if s.smallest.unit == PX else ""), ("" if s.smallest.by == "forged" else "*")
     return f"{median}{unit}{by}\n[dim]{first}–{third}[/]"
+
+
+_CELLS: Mapping[str, Callable[[Summary], str]] = {
+    "n": lambda s: f"{s.n:,}",
+    "success": lambda s: _rate(s.success),
+    "forged": _forged,
+    "alarm": lambda s: _rate(s.alarm),
+    "min.": _smallest,
+    "conf.": lambda s: number(s.confidence.value, 3),
+    "map L1": lambda s: number(s.map_l1.value),
+    "IoU": lambda s: number(s.map_iou.value),
+    "passes": lambda s: number(s.passes.value),
+    "s": lambda s: number(s.seconds.value),
+}
+"""Column -> what it says of the results of an attack."""
 
 
 def duration(seconds: float) -> str:

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from underfire.audit.again import Again, Recheck
-from underfire.cli.progress import console, say
+from underfire.cli.progress import console
 from underfire.cli.streams import plain
 from underfire.core import UnderfireError
 from underfire.report.text import first_name
@@ -53,7 +53,7 @@ def show_again(images: Sequence[str], as_json: bool = False) -> tuple[bool, bool
                 differs |= not one.same
                 table.add_row(*_cells(one))
                 if as_json:
-                    say(json.dumps({**dataclasses.asdict(one), "same": one.same}, ensure_ascii=False))
+                    typer.echo(json.dumps({**dataclasses.asdict(one), "same": one.same}))
         except UnderfireError as e:
             readable = False
             typer.secho(plain(f"underfire: {e}"), err=True, fg=typer.colors.RED)

@@ -158,7 +158,7 @@ def _show(verdict: Verdict, save: Path | None, used: set[str], as_json: bool) ->
     if save is not None:
         _save(verdict, save, used)
     if as_json:
-        say(json.dumps(verdict.row(), ensure_ascii=False))
+        typer.echo(json.dumps(verdict.row()))
 
 
 def _verdicts() -> Table:

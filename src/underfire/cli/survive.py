@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from underfire.cli.flags import FolderArgument, examples
-from underfire.core.files import write_whole
+from underfire.core.files import writable_or_say, write_or_say
 from underfire.core.place import place
 
 if TYPE_CHECKING:
@@ -43,11 +43,13 @@ def survive(
     from underfire.audit.survive import survive as survived
     from underfire.cli.progress import Progress, console, say
 
+    file = table or place(folder) / FILE
+    if table is not None:
+        writable_or_say(table, "give another --table")
     with Progress("files") as listener:
         rows = survived(place(folder), listener)
-    file = table or place(folder) / FILE
-    write_whole(file, _csv(rows).encode())
     console.print(_table(rows))
+    write_or_say(file, _csv(rows).encode(), "give another --table")
     say(f"Every file after every treatment: {file}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -101,6 +102,12 @@ def write_whole(file: Place, content: bytes) -> None:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def writable_or_say(file: Place, hint: str) -> None:
+    """Raise UnderfireError, rather than after an hour, if a file cannot be written; arguments as in `write_or_say`."""
+    if isinstance(file, Path) and not os.access(file.absolute().parent, os.W_OK):
+        raise UnderfireError(f"Cannot write '{file}': its folder is missing or read-only; {hint}.")
 
 
 def write_or_say(file: Place, content: bytes, hint: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pydantic import TypeAdapter
 
 from underfire.core import UnderfireError
-from underfire.core.files import write_whole
+from underfire.core.files import write_or_say
 from underfire.core.place import place
 from underfire.gating.badge import badge
 from underfire.gating.junit import junit
@@ -48,14 +48,16 @@ def format_of(file: str) -> Callable[[Ruling], bytes]:
 
 
 def write_all(ruling: Ruling, files: Sequence[str]) -> None:
-    """Write a ruling into files.
+    """Write a ruling into files; one that cannot be written keeps none of the others back.
 
     Raises:
-        UnderfireError: an unknown ending, or a file that cannot be written.
+        UnderfireError: an unknown ending, or files that cannot be written.
     """
-    contents = [(file, format_of(file)(ruling)) for file in files]
-    for file, content in contents:
+    mistakes = []
+    for file, content in [(file, format_of(file)(ruling)) for file in files]:
         try:
-            write_whole(place(file), content)
-        except OSError as e:
-            raise UnderfireError(f"Cannot write '{file}' ({e.strerror or e}): give another -o.") from e
+            write_or_say(place(file), content, "give another -o")
+        except UnderfireError as e:
+            mistakes.append(str(e))
+    if mistakes:
+        raise UnderfireError(" ".join(mistakes))

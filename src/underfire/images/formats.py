@@ -93,5 +93,5 @@ def decode_upright(content: bytes) -> NDArray[np.uint8]:
 
 
 def suffix_of(saved_as: str | None) -> str:
-    """Give the ending of the name of a file that was saved as 'png', 'jpeg:90', 'webp'; None: the PNG of an input."""
-    return SAVED.get((saved_as or "png").partition(":")[0].upper(), SAVED["PNG"])
+    """Give the ending of the name of a file that was saved as a record says: 'png', 'jpeg 90'; None: an input's PNG."""
+    return SAVED[(saved_as or "png").partition(" ")[0].upper()]

@@ -44,7 +44,7 @@ class Folder:
 
     def __init__(self, source: str, limits: Limits = Limits()) -> None:
         if not is_text(source):
-            raise UnderfireError(f"--images '{shown(source)}': this name is not UTF-8. Rename it first.")
+            raise UnderfireError(f"'{shown(source)}': this name is not UTF-8. Rename it first.")
         self.source, self.limits = source, limits
         root: Place = _demo_root() if source == DEMO else place(source)
         root = root.expanduser() if isinstance(root, Path) else root

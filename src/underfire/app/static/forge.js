@@ -57,6 +57,7 @@ function follow(key) {
     const said = JSON.parse(event.data);
     if (said.frame) showFrame(said.frame);
     showState(said);
+    if (said.state === "judging") at("stop").disabled = true; // the search is over
     if (["done", "failed", "left"].includes(said.state)) {
       stream.close();
       busy(false);
