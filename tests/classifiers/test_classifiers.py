@@ -148,11 +148,27 @@ def test_folding_changes_neither_logits_nor_gradients(name: str, dtype: torch.dt
     x = pictures(1, size=64).to(dtype)
     before = answers(module, x)
     norms = sum(isinstance(m, nn.BatchNorm2d) for m in module.modules())
-    folded = fold_batch_norm(module, x[:1])
+    folded = len(fold_batch_norm(module, x[:1]))
     assert folded == norms - sum(isinstance(m, nn.BatchNorm2d) for m in module.modules())
     assert folded >= norms // 3
     for was, is_now in zip(before, answers(module, x), strict=True):
         torch.testing.assert_close(is_now, was, rtol=0, atol=tolerance * float(was.abs().max()))
+
+
+@pytest.mark.parametrize(("name", "conv"), [("resnet10t", "layer4.0.conv1"), ("efficientnet_b0", "conv_head")])
+def test_a_convolution_that_is_looked_at_has_its_own_output(name: str, conv: str) -> None:
+    torch.manual_seed(0)
+    module = with_random_norms(timm.create_model(name, pretrained=False, num_classes=5))
+    plain, folded = (wrap(module, input_size=64, mean=0.5, std=0.25) for _ in range(2))
+    x = pictures(2, size=64).float()
+    folded.fold(x[:1])
+    z, a = plain.activations(x, plain.layer(conv))
+    before, behind = folded.layer("auto"), dict(folded.module.named_modules())
+    z_folded, a_folded = folded.activations(x, folded.layer(conv))
+    torch.testing.assert_close(a_folded, a, rtol=1e-3, atol=1e-4 * float(a.detach().abs().max()))
+    torch.testing.assert_close(z_folded, z, rtol=1e-3, atol=1e-4 * float(z.detach().abs().max()))
+    assert folded.layer("auto") == before
+    assert set(behind) <= set(dict(folded.module.named_modules()))
 
 
 class Shortcut(nn.Module):
@@ -194,7 +210,7 @@ def test_what_cannot_be_folded_is_put_back(network: type[Shortcut]) -> None:
     module = with_random_norms(seeded(network()))
     x = pictures(2)
     before, state = answers(module, x), set(module.state_dict())
-    assert fold_batch_norm(module, x[:1]) == 0
+    assert not fold_batch_norm(module, x[:1])
     assert set(module.state_dict()) == state
     for was, is_now in zip(before, answers(module, x), strict=True):
         torch.testing.assert_close(is_now, was, rtol=0, atol=0)

@@ -14,9 +14,9 @@ from underfire.classifiers import given, inputs
 from underfire.classifiers.apart import apart
 from underfire.classifiers.digest import weights_digest
 from underfire.classifiers.ending import as_written, bare
+from underfire.classifiers.folded import Folded
 from underfire.classifiers.head import Features, FoundHead
 from underfire.classifiers.headless import found_or_told
-from underfire.classifiers.layers import Layered
 from underfire.classifiers.meter import PassMeter
 from underfire.classifiers.picked import pick, plain
 from underfire.classifiers.precise import Precise, laid, whole
@@ -34,7 +34,7 @@ from underfire.core.door import Door
 from underfire.doors.function import given_door
 
 
-class TorchClassifier(Layered):
+class TorchClassifier(Folded):
     """A network with its input policy.
 
     Args:
@@ -85,7 +85,7 @@ class TorchClassifier(Layered):
         self.digest = weights_digest(module, preprocess, head)
         self.module = as_written(module)  # after the digest, in which the names of the weights are as they are given
         self._run: Features = self.module
-        self._precise = Precise(self.module, self._shown)
+        self._changed()
         self._to_device()
 
     def _to_device(self) -> None:
@@ -95,10 +95,13 @@ class TorchClassifier(Layered):
         self._std = torch.tensor(self.preprocess.std, device=self.device, dtype=dtype).view(1, -1, 1, 1)
         self._sides = torch.tensor((-0.5, 0.5), device=self.device, dtype=dtype)
 
+    def _changed(self) -> None:
+        self._precise = Precise(self.module, self._shown)
+
     def to(self, device: torch.device | str) -> TorchClassifier:
         """Move the weights to a device, and return the classifier."""
         self.module.to(device)
-        self._precise = Precise(self.module, self._shown)
+        self._changed()
         self._to_device()
         return self
 

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from underfire.classifiers import hub, inputs, weights
 from underfire.classifiers.base import TorchClassifier
 from underfire.classifiers.checkpoints import ENTRY
-from underfire.classifiers.folding import fold_batch_norm
 from underfire.classifiers.outputs import kind_for
 from underfire.classifiers.sound import channels_of, grey
 from underfire.classifiers.timm_sizes import created, resized, side_of, usual_side
@@ -151,7 +150,7 @@ def classifier(
     )
     # After the digest: the weights are the same everywhere, but folding rounds differently on other kinds of CPUs.
     try:
-        fold_batch_norm(module, torch.rand(1, *built.preprocess.shape, generator=torch.Generator().manual_seed(0)))
+        built.fold(torch.rand(1, *built.preprocess.shape, generator=torch.Generator().manual_seed(0)))
     except FAILURES as e:
         raise refused(name, built.preprocess.size, e) from e
     return built
