@@ -91,6 +91,8 @@ class Precise:
             self._pairs = []
             # a weight that is computed (a parametrised or pruned one) is not where weights are handed over
             found = [p for p in _found(self._module, self._outputs) if "weight" in p.conv._parameters]
+            if not found:
+                return self._pairs
             try:
                 before = self._outputs()
                 with _handed([one for pair in found for one in _of(pair, FULL)]):
