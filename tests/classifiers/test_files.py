@@ -19,8 +19,16 @@ from torch import Tensor, nn
 import underfire
 from support.onnx_nets import exported, graph
 from underfire.classifiers import onnx as onnx_classifier
-from underfire.core import DamagedFileError, MismatchError, UnderfireError, UnsafeFileError, UnsuitableError
+from underfire.core import (
+    ClassifierOptions,
+    DamagedFileError,
+    MismatchError,
+    UnderfireError,
+    UnsafeFileError,
+    UnsuitableError,
+)
 from underfire.plan.check import check
+from underfire.registry import VICTIMS
 
 SIDE = 32
 POLICY: dict[str, Any] = {"mean": (0.5, 0.5, 0.5), "std": (0.2, 0.2, 0.2)}
@@ -223,6 +231,31 @@ def test_the_digest_is_of_the_content_not_of_the_path(tmp_path: Path) -> None:
     other = tmp_path / "sub" / "two.onnx"
     other.write_bytes(one.read_bytes())
     assert named(one, **POLICY).digest == named(other, **POLICY).digest
+
+
+def test_weights_in_a_file_beside_are_in_the_digest_and_make_another_victim(tmp_path: Path) -> None:
+    path, other = tmp_path / "a" / "net.onnx", tmp_path / "b" / "net.onnx"
+    for one, seed in ((path, 0), (other, 1)):
+        _with_a_file_beside(one, seed)
+    assert path.read_bytes() == other.read_bytes()
+    first = VICTIMS.classifier(f"onnx:{path}", ClassifierOptions(**POLICY), "cpu")
+    assert first.digest != named(other, **POLICY).digest
+    assert VICTIMS.classifier(f"onnx:{path}", ClassifierOptions(**POLICY), "cpu") is first
+    (path.parent / "net.data").write_bytes((other.parent / "net.data").read_bytes())
+    assert (
+        VICTIMS.classifier(f"onnx:{path}", ClassifierOptions(**POLICY), "cpu").digest == named(other, **POLICY).digest
+    )
+
+
+def _with_a_file_beside(path: Path, seed: int) -> None:
+    import onnx
+
+    path.parent.mkdir()
+    net = Net().eval()
+    torch.manual_seed(seed)
+    nn.init.normal_(net.head.weight)
+    model = onnx.load(str(exported(net, path, (1, 3, SIDE, SIDE))))
+    onnx.save_model(model, str(path), save_as_external_data=True, location="net.data", size_threshold=0)
 
 
 # -- TorchScript ------------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import re
 import warnings
@@ -17,6 +16,7 @@ from torch import nn
 from underfire.classifiers import inputs, onnx_file
 from underfire.classifiers.base import TorchClassifier
 from underfire.classifiers.front import Fronted, pixels_said
+from underfire.classifiers.onnx_beside import content_digest
 from underfire.classifiers.onnx_file import OnnxFile
 from underfire.classifiers.onnx_lower import lowered
 from underfire.classifiers.outputs import kind_for, not_softmax
@@ -69,8 +69,9 @@ def onnx(variant: str, options: ClassifierOptions) -> TorchClassifier:
         head=head,
         ending=file.ending,
     )
-    content = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    content = content_digest((path, *file.beside))
     built.digest = digest_of([content, spell(policy), file.layout, file.channels, options.output, *not_softmax(head)])
+    built.beside = file.beside
     return built
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from underfire.classifiers.onnx_beside import files_beside
 from underfire.classifiers.onnx_half import BFLOAT, FLOAT, HALF, half_of, widened
 from underfire.core import DamagedFileError, MismatchError, NotFoundError, UnderfireError, UnsuitableError, unknown
 
@@ -41,6 +42,7 @@ class OnnxFile:
         classes: names of classes among its metadata, or ''.
         half: the half precision that the file has: 'float16' or 'bfloat16'; the model is its copy in float32.
         as_given: the file's own model of half precision, without what does not lead to the logits; b"" without it.
+        beside: the other files that its weights lie in.
     """
 
     model: Any
@@ -56,6 +58,7 @@ class OnnxFile:
     classes: str
     half: str = ""
     as_given: bytes = b""
+    beside: tuple[str, ...] = ()
 
 
 def read(path: str, output: str | None = None) -> OnnxFile:
@@ -68,7 +71,7 @@ def read(path: str, output: str | None = None) -> OnnxFile:
     Raises:
         UnderfireError: there is no such file, it is damaged or quantised, or no network from pictures to classes.
     """
-    model = _loaded(path)
+    model, beside = _loaded(path)
     graph = model.graph
     quantised = next((node.op_type for node in graph.node if node.op_type in QUANTISED), None)
     if quantised:
@@ -99,21 +102,25 @@ def read(path: str, output: str | None = None) -> OnnxFile:
         props.get("classes") or props.get("names") or "",
         half,
         as_given,
+        beside,
     )
 
 
-def _loaded(path: str) -> Any:
+def _loaded(path: str) -> tuple[Any, tuple[str, ...]]:
+    """Load a model, and list the files beside that its weights come from."""
     import onnx  # noqa: PLC0415 (an extra)
 
     if not Path(path).is_file():
         raise NotFoundError(f"There is no ONNX file '{path}': the classifier is named onnx:FILE.")
     try:
-        model = onnx.load(path)
+        model = onnx.load(path, load_external_data=False)
+        beside = files_beside(model, path)
+        onnx.load_external_data_for_model(model, str(Path(path).parent))
         onnx.checker.check_model(model)
     except Exception as e:  # the reader of protobuf and the checker raise whatever comes
         said = (str(e).strip() or type(e).__name__).splitlines()[0]
         raise DamagedFileError(f"'{path}' is no complete ONNX file ({said[:200]}): export or copy it again.") from e
-    return model
+    return model, beside
 
 
 def _shape(value: Any) -> list[int | None]:
