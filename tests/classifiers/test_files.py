@@ -151,6 +151,32 @@ def test_what_a_file_says_of_its_pixels_is_used(tmp_path: Path) -> None:
     assert "BGR" in told.notes[0]
 
 
+@pytest.mark.parametrize(
+    ("scaled", "white"),
+    [
+        (lambda x: (x * torch.full((1, 3, 1, 1), 255.0) - torch.full((1, 3, 1, 1), 120.0)) / 60, 1),
+        (lambda x: (x - torch.zeros(1, 3, 1, 1)) / torch.full((1, 3, 1, 1), 255.0), 255),
+    ],
+    ids=["it makes levels itself", "it subtracts nothing"],
+)
+def test_white_is_found_before_what_a_network_itself_does_to_pixels(
+    tmp_path: Path, scaled: Callable[[Tensor], Tensor], white: int
+) -> None:
+    net = _Inside(scaled).eval()
+    built = named(exported(net, tmp_path / "net.onnx", (1, 3, SIDE, SIDE)))
+    assert built.notes[0].endswith(f"white is {white} {white} {white} (as the file says).")
+    torch.testing.assert_close(built.logits(x01()), net(white * x01()), rtol=1e-3, atol=1e-4)
+
+
+class _Inside(Net):
+    def __init__(self, scaled: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.scaled = scaled
+
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(self.scaled(x))
+
+
 class _Minus(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return (x - torch.tensor([103.939, 116.779, 123.68]).view(1, 3, 1, 1)) / 60

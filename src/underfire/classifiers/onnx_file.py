@@ -196,8 +196,10 @@ def _scale(props: dict[str, str], graph: Any, name: str) -> float | None:
     if said in ("NominalRange_0_255", "Normalized_0_1"):
         return 255.0 if said == "NominalRange_0_255" else 1.0
     for op, values in _leading(graph, name):
-        if op in ("Sub", "Div") and values:
+        if op in ("Sub", "Div") and any(values):  # to subtract 0 says nothing
             return 255.0 if max(values) > 2 else 1.0
+        if op == "Mul" and values and min(values) > 2:  # it makes levels itself
+            return 1.0
         if op == "Mul" and values and max(values) < 0.02:
             return 255.0
     return None
