@@ -124,6 +124,25 @@ def test_a_normaliser_inside_becomes_the_policy(tmp_path: Path, unit: float, at:
     assert "applied once" in said[weights.FOUND]
 
 
+@pytest.mark.parametrize(
+    ("mean", "std", "want"),
+    [
+        ([0.5], [0.25], (0.5, 0.25)),
+        ([127.5], [127.5], (0.5, 0.5)),
+        ([0.0] * 3, [255.0] * 3, (0, 1)),
+        ([0.0], [1.0], (0, 1)),
+    ],
+    ids=["one number", "one number in levels", "only std in levels", "nothing"],
+)
+def test_a_normaliser_of_one_number_or_of_levels(
+    tmp_path: Path, mean: list[float], std: list[float], want: tuple[float, float]
+) -> None:
+    inside = {"0.mean": torch.tensor(mean).view(1, -1, 1, 1), "0.std": torch.tensor(std).view(1, -1, 1, 1)}
+    got, said = loaded(saved(tmp_path / "a.pth", under("1.", STATE) | inside))
+    torch.testing.assert_close(got, STATE)
+    assert tuple({float(n) for n in said[key].split(",")}.pop() for key in ("mean", "std")) == want
+
+
 def test_a_normaliser_is_applied_once(tmp_path: Path) -> None:
     import timm
 

@@ -26,7 +26,7 @@ class Aligned:
         state: the weights.
         prefix: what stood before their names; '' for nothing.
         beside: names of what else is in the file.
-        normaliser: name -> (3,) of the mean and std of a normaliser in the file, as metadata have them; or nothing.
+        normaliser: mean and std of a normaliser in the file, as metadata have them: one number or three; or nothing.
     """
 
     state: State
@@ -115,11 +115,14 @@ def _normaliser(strangers: State) -> tuple[dict[str, str], set[str]]:
     for name, mean in strangers.items():
         parent, last = name.rpartition(".")[::2]
         spread = next((s for s in (f"{parent}.{x}".lstrip(".") for x in SPREADS) if s in strangers), None)
-        if last not in MEANS or spread is None or mean.numel() != 3 or strangers[spread].numel() != 3:
+        if last not in MEANS or spread is None:
+            continue
+        std = strangers[spread]
+        if not {mean.numel(), std.numel()} <= {1, 3}:
             continue
         used |= {name, spread}
-        unit = 255.0 if float(mean.max()) > 1 else 1.0
-        found = found or {"mean": _word(mean, unit), "std": _word(strangers[spread], unit)}
+        unit = 255.0 if max(float(mean.max()), float(std.max())) > 1 else 1.0
+        found = found or {"mean": _word(mean, unit), "std": _word(std, unit)}
     return found, used
 
 
