@@ -334,6 +334,7 @@ def test_torchvisions_networks_by_name(tmp_path: Path, name: str, side: int) -> 
     torch.save(net.state_dict(), tmp_path / "net.pth")
     built: Any = underfire.classifier(f"torchvision:{name}", weights=str(tmp_path / "net.pth"))
     assert (built.preprocess.input_size, built.preprocess.resize) == (224, {"resnet18": 256}.get(name, side))
+    assert any("trained without transform_input" in note for note in built.notes) == (name == "googlenet")
     x = torch.rand(1, 3, 64, 64)
     torch.testing.assert_close(built.logits(x), net((x - built._mean) / built._std))
 
