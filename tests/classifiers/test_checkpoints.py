@@ -217,7 +217,7 @@ def test_the_scale_is_the_unit_of_mean_and_std(tmp_path: Path) -> None:
     assert built.preprocess.std == pytest.approx((1 / 255,) * 3)
     plain: Any = underfire.classifier("timm:resnet10t", scale=255.0, **own)
     torch.testing.assert_close(plain._normalised(torch.ones(1, 3, 2, 2)), torch.full((1, 3, 2, 2), 255.0))
-    with pytest.raises(UnderfireError, match=r"--mean 123,117,104.*--scale 255"):
+    with pytest.raises(UnderfireError, match=r"mean 123,117,104.*--scale 255"):
         underfire.classifier("timm:resnet10t", mean=(123.0, 117.0, 104.0), **own)
 
 

@@ -482,6 +482,22 @@ def test_flags_override_metadata_and_metadata_the_architecture() -> None:
     assert found == Preprocess(64, 70, std=(0.5, 0.5, 0.5), interpolation="bilinear")
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_mean_and_std_in_the_unit_of_the_scale_may_be_one_number(channels: int) -> None:
+    base = Preprocess(224, 256, (0.5,) * channels, (0.2,) * channels)
+    found = inputs.policy(base, {}, ClassifierOptions(scale=255.0, mean=(127.5,)))
+    assert (found.mean, found.std) == ((0.5,) * channels, (1 / 255,) * channels)
+    assert inputs.policy(base, {}, ClassifierOptions(scale=255.0)).mean == (0.0,) * channels
+    with pytest.raises(UnderfireError, match=r"mean=\(0.4.*the network takes"):
+        inputs.policy(base, {}, ClassifierOptions(scale=255.0, mean=(102.0, 102.0)))
+
+
+def test_a_mean_and_a_std_of_levels_are_refused_by_wrap_too() -> None:
+    with pytest.raises(UnderfireError, match=r"mean 123.7,116.3,103.5 and std 58,57,57: .* divide both by 255"):
+        wrap(seeded(ToyNet()), input_size=12, mean=(123.7, 116.3, 103.5), std=(58, 57, 57))
+    assert wrap(seeded(ToyNet()), input_size=12, mean=0, std=1 / 255).preprocess.std == (1 / 255,) * 3
+
+
 def test_a_new_input_size_keeps_the_share_of_the_picture() -> None:
     assert inputs.policy(BASE, {}, ClassifierOptions(input_size=112)).resize == 128
 
@@ -494,6 +510,8 @@ def test_a_new_input_size_keeps_the_share_of_the_picture() -> None:
         ({"resize": "100"}, "resize 100"),
         ({"std": "0.5,0,0.5"}, "std must be above 0"),
         ({"interpolation": "cubical"}, "'cubical'.*bicubic"),
+        ({"mean": "127.5", "std": "127.5"}, "mean 127.5,127.5,127.5 and std 127.5.*divide both by 255"),
+        ({"mean": "0", "std": "255"}, "mean 0,0,0 and std 255.*--scale 255"),
     ],
 )
 def test_an_odd_policy_is_refused(metadata: dict[str, str], message: str) -> None:

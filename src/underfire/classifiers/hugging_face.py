@@ -101,8 +101,8 @@ def _model(name: str, where: str) -> Any:
     if unused:
         raise MismatchError(
             f"'{name}' has weights that its config.json has no use for ({', '.join(unused[:3])}"
-            f"{', …' if len(unused) > 3 else ''}): without them it is another network. Give the config.json that it was "
-            "trained with, or save it without these weights."
+            f"{', …' if len(unused) > 3 else ''}): without them it is another network. Give the config.json that it "
+            "was trained with, or save it without these weights."
         )
     return model.eval()
 
