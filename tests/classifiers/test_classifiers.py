@@ -543,12 +543,24 @@ def test_an_odd_policy_is_refused(metadata: dict[str, str], message: str) -> Non
         "n02123045\tcat\nn02099601\tdog",
         "1\tn02099601\tdog\n0\tn02123045\tcat",
         "x\tcat\ny\tdog",
+        "dog\t1\ncat\t0",
+        "cat,1\ndog,2",
+        "'dog', 1\n'cat', 0",
+        "dog 1\ncat 0",
+        "dog = 1\ncat = 0",
     ],
 )
 def test_class_names_from_a_file(tmp_path: Path, text: str) -> None:
     (tmp_path / "names.txt").write_text(text, encoding="utf-8")
     found = inputs.class_names(2, {}, ClassifierOptions(classes=str(tmp_path / "names.txt")))
     assert found.names == ("cat", "dog")
+
+
+@pytest.mark.parametrize("text", ["class 1\nclass 0", "cat 1\ndog 2", "Boeing, 747\nAirbus, 320", "3d 1\n2d"])
+def test_numbers_that_are_a_part_of_names_stay(tmp_path: Path, text: str) -> None:
+    (tmp_path / "names.txt").write_text(text)
+    found = inputs.class_names(2, {}, ClassifierOptions(classes=str(tmp_path / "names.txt")))
+    assert found.names == tuple(text.splitlines())
 
 
 def test_class_names_may_be_in_utf_16(tmp_path: Path) -> None:
@@ -562,6 +574,7 @@ def test_class_names_may_be_in_utf_16(tmp_path: Path) -> None:
     [
         ("0\tcat\n2\tdog", "indices 0 to 2 for 2 names"),
         ("1\tcat\n1\tdog", "indices 1 to 1 for 2 names"),
+        ("cat\t3\ndog\t5", "indices 3 to 5 for 2 names"),
         ("{0: 'cat', 5: 'dog'}", "indices 0 to 5"),
         ("{0: 'cat', 1: 7}", "are no words"),
         ("{'a': 'cat', 'b': 'dog'}", "neither a list of names nor a mapping by index"),

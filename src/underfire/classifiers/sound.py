@@ -7,7 +7,7 @@ import math
 from underfire.core import Preprocess, UnderfireError, unknown
 
 MOST_MEAN, MOST_STD = 1.0, 2.0
-"""Numbers at most for pixels in [0, 1]: nobody shifts them by more than white, or makes their range smaller than 0.5."""
+"""Numbers at most for pixels in [0, 1]: nobody subtracts more than white, or makes their range smaller than 0.5."""
 INTERPOLATIONS = ("bilinear", "bicubic", "lanczos", "nearest", "box", "hamming")
 
 
