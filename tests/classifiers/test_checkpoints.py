@@ -186,6 +186,14 @@ def test_own_heads_on_networks_with_one_head_and_two(tmp_path: Path) -> None:
         assert len(built.classes) == 7
 
 
+def test_a_head_on_top_of_a_whole_network_is_not_left_out(tmp_path: Path) -> None:
+    k = STATE["head.weight"].shape[0]
+    path = saved(tmp_path / "a.pth", under("backbone.", STATE) | {"classifier.weight": torch.ones(3, k)})
+    with pytest.raises(MismatchError, match=r"'classifier.weight' \(3, \d+\) .*head of its own.*underfire.wrap"):
+        loaded(path)
+    loaded(saved(path, under("net.", STATE) | {"loss.weight": torch.ones(k)} | under("old.net.", STATE)))
+
+
 def test_a_transformer_runs_at_the_size_of_its_weights_and_at_others(tmp_path: Path) -> None:
     import timm
 

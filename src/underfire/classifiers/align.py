@@ -53,7 +53,7 @@ def align(state: State, own: State, path: str) -> Aligned:
         path: the file in an error.
 
     Raises:
-        MismatchError: several networks lie in it, and none is the averaged one.
+        MismatchError: several networks lie in it, and none is the averaged one; or it has a head on top of this one.
     """
     prefix, whole = _prefix(state, own, path)
     if not whole:
@@ -63,7 +63,21 @@ def align(state: State, own: State, path: str) -> Aligned:
     inside = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix) and k not in used}
     inside.pop("n_averaged", None)  # torch's own count of averaged steps
     beside = tuple(k for k in state if not k.startswith(prefix) and k not in used and not k.endswith("n_averaged"))
+    _refuse_head_on_top({name: state[name] for name in beside}, own, path)
     return Aligned(inside, prefix, beside, normaliser)
+
+
+def _refuse_head_on_top(beside: State, own: State, path: str) -> None:
+    """Raise MismatchError for a matrix beside a network that takes its outputs, and is no part of a copy of it."""
+    outputs = next((value.shape[0] for value in reversed(own.values()) if value.dim() > 1), None)
+    for name, value in beside.items():
+        copied = any(rest in own and own[rest].shape == value.shape for _, rest in _splits(name))
+        if value.dim() == 2 and value.shape[1] == outputs and not copied:
+            raise MismatchError(
+                f"'{path}' holds '{name}' {tuple(value.shape)} beside the network, whose {outputs} outputs fit into it: "
+                "a head of its own, which would be left out. Build the whole network in Python and wrap it "
+                "(underfire.wrap)."
+            )
 
 
 def _without_inner(state: State, own: State) -> State:
