@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import pytest
 import timm
@@ -287,6 +287,56 @@ def test_the_digest_is_of_weights_and_policy() -> None:
     one, other = seeded(ToyNet(), 0), seeded(ToyNet(), 1)
     assert weights_digest(one, BASE) == weights_digest(seeded(ToyNet(), 0), BASE)
     assert len({weights_digest(one, BASE), weights_digest(other, BASE), weights_digest(one, Preprocess(224, 224))}) == 3
+
+
+class Versioned(ToyNet):
+    version = 1
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"version": self.version}
+
+    def set_extra_state(self, state: Any) -> None:
+        self.version = state["version"]
+
+
+def test_a_networks_extra_state_is_in_its_digest() -> None:
+    one, other = seeded(Versioned()), seeded(Versioned())
+    digest = wrap(one, input_size=12).digest
+    other.set_extra_state({"version": 2})
+    assert digest == wrap(seeded(Versioned()), input_size=12).digest != wrap(other, input_size=12).digest
+
+
+class Maps(NamedTuple):
+    maps: Tensor
+    mean: Tensor
+
+
+class Stem(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, 2, 1)
+
+    def forward(self, x: Tensor) -> Maps:
+        maps = self.conv(x).relu()
+        return Maps(maps, maps.mean())
+
+
+class Named(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = Stem(), nn.Linear(8, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        z: Tensor = self.head(self.stem(x).maps.mean((2, 3)))
+        return z
+
+
+def test_a_layer_may_return_a_named_tuple() -> None:
+    built = wrap(seeded(Named()).float(), input_size=16)
+    x = torch.rand(2, 3, 16, 16)
+    z, maps = built.activations(x, built.layer("stem"))
+    assert maps.shape == (2, 8, 8, 8)
+    torch.testing.assert_close(z, built.logits(x))
 
 
 # -- what is no classifier ------------------------------------------------------------------------------------------

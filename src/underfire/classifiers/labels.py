@@ -22,7 +22,8 @@ def parse(text: str, where: str) -> ClassNames:
     """Read class names in the order of the outputs.
 
     Args:
-        text: lines of a name, of 'index name', 'name,index' or 'WordNet-id name'; or a JSON or Python list, or mapping by index.
+        text: lines of a name, of 'index name', of 'name,index' or of 'WordNet-id name'; or a JSON or Python list, or
+            mapping by index.
         where: name of the text in an error.
 
     Raises:
