@@ -60,6 +60,7 @@ def test_a_prefix_inside_a_name_is_removed(tmp_path: Path) -> None:
     [
         {"net": STATE, "acc": 0.5, "epoch": 3},
         {"params": STATE},
+        {"model": STATE, "ema": {"decay": 0.99, "num_updates": 3, "shadow_params": list(OTHER.values())}},
         {
             "state_dict": under("model.", STATE) | {"loss.w": torch.ones(2)},
             "pytorch-lightning_version": "2.0",
@@ -72,7 +73,7 @@ def test_a_prefix_inside_a_name_is_removed(tmp_path: Path) -> None:
             "optimizer": {"state": {}},
         },
     ],
-    ids=["net", "params", "lightning", "timm"],
+    ids=["net", "params", "torch_ema", "lightning", "timm"],
 )
 def test_training_checkpoints_of_many_kinds(tmp_path: Path, content: Any) -> None:
     torch.testing.assert_close(loaded(saved(tmp_path / "a.pth", content))[0], STATE)
@@ -189,7 +190,7 @@ def test_own_heads_on_networks_with_one_head_and_two(tmp_path: Path) -> None:
 def test_a_head_on_top_of_a_whole_network_is_not_left_out(tmp_path: Path) -> None:
     k = STATE["head.weight"].shape[0]
     path = saved(tmp_path / "a.pth", under("backbone.", STATE) | {"classifier.weight": torch.ones(3, k)})
-    with pytest.raises(MismatchError, match=r"'classifier.weight' \(3, \d+\) .*head of its own.*underfire.wrap"):
+    with pytest.raises(MismatchError, match=r"'classifier.weight' \(3, \d+\) .*A head of its own.*underfire.wrap"):
         loaded(path)
     loaded(saved(path, under("net.", STATE) | {"loss.weight": torch.ones(k)} | under("old.net.", STATE)))
 

@@ -74,8 +74,8 @@ def _refuse_head_on_top(beside: State, own: State, path: str) -> None:
         copied = any(rest in own and own[rest].shape == value.shape for _, rest in _splits(name))
         if value.dim() == 2 and value.shape[1] == outputs and not copied:
             raise MismatchError(
-                f"'{path}' holds '{name}' {tuple(value.shape)} beside the network, whose {outputs} outputs fit into it: a "
-                "head of its own, which would be left out. Build the whole network in Python and wrap it (underfire.wrap)."
+                f"'{path}' holds '{name}' {tuple(value.shape)} beside the network, whose {outputs} outputs fit it. "
+                "A head of its own would be left out: build the whole network in Python and wrap it (underfire.wrap)."
             )
 
 
