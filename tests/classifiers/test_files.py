@@ -112,6 +112,34 @@ def test_one_image_at_a_time(tmp_path: Path) -> None:
     check(built)
 
 
+@pytest.mark.parametrize("size", [0, -1])
+def test_a_size_of_nothing_may_vary(tmp_path: Path, size: int) -> None:
+    import onnx
+
+    net = Net().eval()
+    model = onnx.load(str(exported(net, tmp_path / "net.onnx", (1, 3, SIDE, SIDE), vary=True)))
+    for dim in (0, 2, 3):
+        model.graph.input[0].type.tensor_type.shape.dim[dim].dim_value = size
+    onnx.save(model, str(tmp_path / "net.onnx"))
+    built = named(tmp_path / "net.onnx", input_size=SIDE, **POLICY)
+    torch.testing.assert_close(built.logits(x01()), net(normalised(x01())), rtol=1e-4, atol=1e-5)
+
+
+def test_a_file_that_leaves_the_batch_open_may_take_one_image_at_a_time(tmp_path: Path) -> None:
+    net = Net(lambda z: z.reshape(1, -1)).eval()
+    built = named(exported(net, tmp_path / "net.onnx", (1, 3, SIDE, SIDE), vary=True), input_size=SIDE, **POLICY)
+    want = torch.cat([net(normalised(one[None])) for one in x01()])
+    torch.testing.assert_close(built.logits(x01()), want, rtol=1e-4, atol=1e-5)
+    assert any("one image at a time" in sentence for sentence in built.notes)
+
+
+def test_weights_that_are_not_finite_are_told(tmp_path: Path) -> None:
+    net = Net().eval()
+    nn.init.constant_(net.head.bias, float("nan"))
+    with pytest.raises(UnsuitableError, match=r"net.onnx' returns values that are not finite"):
+        named(exported(net, tmp_path / "net.onnx", (1, 3, SIDE, SIDE)), **POLICY)
+
+
 def test_newer_operators_are_written_as_older_ones(tmp_path: Path) -> None:
     path = graph(tmp_path / "new.onnx", "newer", version=20)
     built = named(path, **POLICY)
@@ -297,6 +325,27 @@ def test_a_torchscript_file_gives_the_networks_logits(tmp_path: Path) -> None:
     check(built)
     with pytest.raises(UnderfireError, match=r"cannot smooth relu"):
         underfire.attack(built, "grad", x01()[:1])
+
+
+@own
+def test_torchscript_of_grey_images(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Conv2d(1, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)).eval()
+    torch.jit.save(torch.jit.script(net), str(tmp_path / "net.pt"))
+    for channels in (None, 1):
+        built: Any = underfire.classifier(f"script:{tmp_path / 'net.pt'}", input_size=SIDE, channels=channels)
+        assert built.preprocess.shape == (1, SIDE, SIDE)
+        assert built.notes[0].startswith("Input: NCHW, GREY")
+        x = torch.rand(2, 1, SIDE, SIDE)
+        torch.testing.assert_close(built.logits(x), net((x - built._mean) / built._std))
+
+
+@own
+def test_torchscript_of_half_precision_is_attacked_as_a_copy_of_float32(tmp_path: Path) -> None:
+    net = Net().eval().half()
+    torch.jit.save(torch.jit.trace(net, x01().half()), str(tmp_path / "net.pt"))  # type: ignore[no-untyped-call]
+    built: Any = underfire.classifier(f"script:{tmp_path / 'net.pt'}", input_size=SIDE, **POLICY)
+    assert "Its weights are float16: a float32 copy of them is attacked and judged." in built.notes
+    torch.testing.assert_close(built.logits(x01()), net.float()(normalised(x01())))
 
 
 @own

@@ -5,7 +5,7 @@ The standard's own metadata for pictures are read too (Image.BitmapPixelFormat, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,7 @@ def read(path: str, output: str | None = None) -> OnnxFile:
     given = [one for one in graph.input if one.name not in {weight.name for weight in graph.initializer}]
     if len(given) != 1:
         raise UnsuitableError(f"'{path}' has {len(given)} inputs: a network that takes pictures alone is needed.")
+    _opened([given[0], *graph.output])
     shape, kind = _shape(given[0]), given[0].type.tensor_type.elem_type
     layout, planes, size = _layout(shape, path)
     ending, half = _cut(graph, _chosen(graph, output, path)), half_of(model)
@@ -126,6 +127,13 @@ def _loaded(path: str) -> tuple[Any, tuple[str, ...]]:
 def _shape(value: Any) -> list[int | None]:
     """Return the sizes of a value; None where a size may vary."""
     return [d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim]
+
+
+def _opened(values: Iterable[Any]) -> None:
+    """Leave open the sizes of inputs and outputs that may vary, for which some exporters write 0 or −1."""
+    for size in (size for value in values for size in value.type.tensor_type.shape.dim):
+        if size.HasField("dim_value") and size.dim_value < 1:
+            size.ClearField("dim_value")
 
 
 def _layout(shape: list[int | None], path: str) -> tuple[str, int | None, tuple[int, int] | None]:
