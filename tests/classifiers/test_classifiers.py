@@ -110,6 +110,30 @@ def test_an_unknown_timm_network_names_the_nearest() -> None:
         named("timm:resnet81")
 
 
+@pytest.mark.parametrize(
+    "name", ["efficientnet-lite0", "timm:resnet10t", "torchvision:resnet18", "resnet50", "densenet169"]
+)
+@pytest.mark.parametrize(
+    ("option", "word", "there"),
+    [
+        ("order", "bgr", "rgb"),
+        ("layout", "nhwc", "nchw"),
+        ("output", "1", "one output"),
+        ("key", "teacher", "one set of weights"),
+    ],
+)
+def test_what_a_network_by_name_does_not_heed_is_refused(name: str, option: str, word: str, there: str) -> None:
+    given: dict[str, Any] = {option: word}
+    with pytest.raises(UnderfireError, match=rf"--{option} {word}: '{name}' has {there}; leave it out"):
+        named(name, **given)
+
+
+@pytest.mark.parametrize("name", ["efficientnet-lite0:lite2", "efficientnet-lite2:2", "resnet50:a1", "densenet169:x"])
+def test_a_word_behind_the_colon_of_a_network_without_variants_is_refused(name: str) -> None:
+    with pytest.raises(UnderfireError, match=rf"'{name}': there is one .*; leave ':{name.partition(':')[2]}' out"):
+        named(name)
+
+
 # -- batch norm -----------------------------------------------------------------------------------------------------
 
 

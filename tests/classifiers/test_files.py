@@ -253,6 +253,12 @@ def test_an_onnx_file_of_half_precision_is_attacked_as_a_copy_of_float32(tmp_pat
     torch.testing.assert_close(built.logits(x01()), want, rtol=0, atol=0.01 * float(want.max() - want.min()))
 
 
+@pytest.mark.parametrize("kind", ["onnx", "script"])
+def test_a_key_is_refused_for_files_of_one_set_of_weights(kind: str) -> None:
+    with pytest.raises(UnderfireError, match=rf"--key teacher: '{kind}:net' has one set of weights; leave it out"):
+        underfire.classifier(f"{kind}:net", key="teacher")
+
+
 def test_the_user_says_which_output(tmp_path: Path) -> None:
     path = graph(tmp_path / "net.onnx", "two")
     a, b = named(path, output="first", **POLICY), named(path, output="1", **POLICY)

@@ -163,6 +163,17 @@ def test_what_no_classifier_computes_with_is_left_out(tmp_path: Path, spare: str
     assert underfire.classifier(f"hf:{folder}").digest == before.digest
 
 
+@pytest.mark.parametrize(
+    ("option", "word", "there"),
+    [("order", "bgr", "rgb"), ("layout", "nhwc", "nchw"), ("key", "teacher", "one set of weights")],
+)
+def test_what_a_folder_does_not_heed_is_refused(tmp_path: Path, option: str, word: str, there: str) -> None:
+    folder = saved_vit(tmp_path / "vit")
+    given: dict[str, Any] = {option: word}
+    with pytest.raises(UnderfireError, match=rf"--{option} {word}: 'hf:vit' has {there}; leave it out"):
+        underfire.classifier(f"hf:{folder}", **given)
+
+
 def test_a_folder_with_its_own_code_is_refused(tmp_path: Path) -> None:
     folder = saved_vit(tmp_path / "vit")
     content = json.loads((folder / "config.json").read_text())

@@ -18,6 +18,7 @@ from underfire.classifiers.base import TorchClassifier
 from underfire.classifiers.front import Fronted
 from underfire.classifiers.measured import Measured, measured
 from underfire.classifiers.outputs import kind_for
+from underfire.classifiers.unheard import ONE, refuse_unheard
 from underfire.core import (
     ClassifierOptions,
     MismatchError,
@@ -46,8 +47,10 @@ def hugging_face(variant: str, options: ClassifierOptions) -> TorchClassifier:
     if options.weights:
         raise UnderfireError(f"hf:{variant} has its own weights: leave --weights out.")
     name, where = short_name(f"hf:{variant}"), _where(variant)
+    refuse_unheard(name, options, layout="nchw", key=ONE["key"])
     model = _model(name, where)
     door = _door(name, where, options)
+    refuse_unheard(name, options, order=door.channels)
     policy = inputs.policy(door.policy, {}, options)
     config: dict[str, Any] = model.config.to_dict()
     multi = config.get("problem_type") == "multi_label_classification"

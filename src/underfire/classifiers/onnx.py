@@ -22,6 +22,7 @@ from underfire.classifiers.onnx_lower import lowered
 from underfire.classifiers.outputs import kind_for, not_softmax
 from underfire.classifiers.photographs import photographs
 from underfire.classifiers.sound import grey
+from underfire.classifiers.unheard import ONE, refuse_unheard
 from underfire.core import (
     FAILURES,
     ClassifierOptions,
@@ -50,6 +51,7 @@ def onnx(variant: str, options: ClassifierOptions) -> TorchClassifier:
             raise UnderfireError(f"onnx:FILE needs {package}: pip install 'underfire[onnx]'.")
     if options.weights:
         raise UnderfireError(f"onnx:{variant} has its own weights: leave --weights out.")
+    refuse_unheard(f"onnx:{variant}", options, key=ONE["key"])
     path = str(Path(variant).expanduser())
     file = onnx_file.read(path, options.output)
     file = replace(file, layout=options.layout or file.layout, channels=options.order or file.channels)

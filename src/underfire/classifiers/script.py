@@ -23,6 +23,7 @@ from underfire.classifiers.front import Fronted, pixels_said
 from underfire.classifiers.inputs import side_asked
 from underfire.classifiers.outputs import kind_for, not_softmax
 from underfire.classifiers.sound import grey
+from underfire.classifiers.unheard import ONE, refuse_unheard
 from underfire.core import (
     FAILURES,
     ClassifierOptions,
@@ -47,6 +48,7 @@ def script(variant: str, options: ClassifierOptions) -> TorchClassifier:
     """A TorchScript file: ``script:network.pt``; its code is TorchScript, which cannot call Python."""
     if options.weights:
         raise UnderfireError(f"script:{variant} has its own weights: leave --weights out.")
+    refuse_unheard(f"script:{variant}", options, key=ONE["key"])
     path = Path(variant).expanduser()
     name, side = f"script:{path.name}", side_asked(options) or 224
     own = {"layout": options.layout or "nchw", "channels": options.order or "rgb"}

@@ -15,6 +15,7 @@ from underfire.classifiers import hub, inputs, weights
 from underfire.classifiers.base import TorchClassifier
 from underfire.classifiers.checkpoints import ENTRY, State
 from underfire.classifiers.outputs import kind_for
+from underfire.classifiers.unheard import refuse_for_network
 from underfire.core import ClassifierOptions, Preprocess, unknown
 from underfire.registry import register
 
@@ -36,6 +37,7 @@ def torchvision_network(variant: str, options: ClassifierOptions) -> TorchClassi
     if architecture not in known:
         raise unknown("torchvision network", architecture, known)
     entry, name = _entry(architecture, tag), f"torchvision:{variant}"
+    refuse_for_network(name, options)
     state, metadata = weights.read(options.weights, options.key) if options.weights else (_fetched(entry, name), {})
     module, state = _built(architecture, state), _renamed(state)
     metadata = weights.fit(module, state, options.weights or variant, name) | metadata
