@@ -28,7 +28,7 @@ from underfire.core import (
     UnsuitableError,
 )
 from underfire.plan.check import check
-from underfire.registry import VICTIMS
+from underfire.registry import Victims
 
 SIDE = 32
 POLICY: dict[str, Any] = {"mean": (0.5, 0.5, 0.5), "std": (0.2, 0.2, 0.2)}
@@ -298,12 +298,13 @@ def test_weights_in_a_file_beside_are_in_the_digest_and_make_another_victim(tmp_
     for one, seed in ((path, 0), (other, 1)):
         _with_a_file_beside(one, seed)
     assert path.read_bytes() == other.read_bytes()
-    first = VICTIMS.classifier(f"onnx:{path}", ClassifierOptions(**POLICY), "cpu")
+    victims = Victims()
+    first = victims.classifier(f"onnx:{path}", ClassifierOptions(**POLICY), "cpu")
     assert first.digest != named(other, **POLICY).digest
-    assert VICTIMS.classifier(f"onnx:{path}", ClassifierOptions(**POLICY), "cpu") is first
+    assert victims.classifier(f"onnx:{path}", ClassifierOptions(**POLICY), "cpu") is first
     (path.parent / "net.data").write_bytes((other.parent / "net.data").read_bytes())
     assert (
-        VICTIMS.classifier(f"onnx:{path}", ClassifierOptions(**POLICY), "cpu").digest == named(other, **POLICY).digest
+        victims.classifier(f"onnx:{path}", ClassifierOptions(**POLICY), "cpu").digest == named(other, **POLICY).digest
     )
 
 
