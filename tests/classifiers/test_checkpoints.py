@@ -60,6 +60,7 @@ def test_a_prefix_inside_a_name_is_removed(tmp_path: Path) -> None:
     [
         {"net": STATE, "acc": 0.5, "epoch": 3},
         {"params": STATE},
+        {"model": STATE, "ema": {"decay": 0.99, "num_updates": 3, "shadow_params": list(OTHER.values())}},
         {
             "state_dict": under("model.", STATE) | {"loss.w": torch.ones(2)},
             "pytorch-lightning_version": "2.0",
@@ -72,7 +73,7 @@ def test_a_prefix_inside_a_name_is_removed(tmp_path: Path) -> None:
             "optimizer": {"state": {}},
         },
     ],
-    ids=["net", "params", "lightning", "timm"],
+    ids=["net", "params", "torch_ema", "lightning", "timm"],
 )
 def test_training_checkpoints_of_many_kinds(tmp_path: Path, content: Any) -> None:
     torch.testing.assert_close(loaded(saved(tmp_path / "a.pth", content))[0], STATE)
@@ -124,6 +125,25 @@ def test_a_normaliser_inside_becomes_the_policy(tmp_path: Path, unit: float, at:
     assert "applied once" in said[weights.FOUND]
 
 
+@pytest.mark.parametrize(
+    ("mean", "std", "want"),
+    [
+        ([0.5], [0.25], (0.5, 0.25)),
+        ([127.5], [127.5], (0.5, 0.5)),
+        ([0.0] * 3, [255.0] * 3, (0, 1)),
+        ([0.0], [1.0], (0, 1)),
+    ],
+    ids=["one number", "one number in levels", "only std in levels", "nothing"],
+)
+def test_a_normaliser_of_one_number_or_of_levels(
+    tmp_path: Path, mean: list[float], std: list[float], want: tuple[float, float]
+) -> None:
+    inside = {"0.mean": torch.tensor(mean).view(1, -1, 1, 1), "0.std": torch.tensor(std).view(1, -1, 1, 1)}
+    got, said = loaded(saved(tmp_path / "a.pth", under("1.", STATE) | inside))
+    torch.testing.assert_close(got, STATE)
+    assert tuple({float(n) for n in said[key].split(",")}.pop() for key in ("mean", "std")) == want
+
+
 def test_a_normaliser_is_applied_once(tmp_path: Path) -> None:
     import timm
 
@@ -167,6 +187,14 @@ def test_own_heads_on_networks_with_one_head_and_two(tmp_path: Path) -> None:
         assert len(built.classes) == 7
 
 
+def test_a_head_on_top_of_a_whole_network_is_not_left_out(tmp_path: Path) -> None:
+    k = STATE["head.weight"].shape[0]
+    path = saved(tmp_path / "a.pth", under("backbone.", STATE) | {"classifier.weight": torch.ones(3, k)})
+    with pytest.raises(MismatchError, match=r"'classifier.weight' \(3, \d+\) .*A head of its own.*underfire.wrap"):
+        loaded(path)
+    loaded(saved(path, under("net.", STATE) | {"loss.weight": torch.ones(k)} | under("old.net.", STATE)))
+
+
 def test_a_transformer_runs_at_the_size_of_its_weights_and_at_others(tmp_path: Path) -> None:
     import timm
 
@@ -198,7 +226,7 @@ def test_the_scale_is_the_unit_of_mean_and_std(tmp_path: Path) -> None:
     assert built.preprocess.std == pytest.approx((1 / 255,) * 3)
     plain: Any = underfire.classifier("timm:resnet10t", scale=255.0, **own)
     torch.testing.assert_close(plain._normalised(torch.ones(1, 3, 2, 2)), torch.full((1, 3, 2, 2), 255.0))
-    with pytest.raises(UnderfireError, match=r"--mean 123,117,104.*--scale 255"):
+    with pytest.raises(UnderfireError, match=r"mean 123,117,104.*--scale 255"):
         underfire.classifier("timm:resnet10t", mean=(123.0, 117.0, 104.0), **own)
 
 

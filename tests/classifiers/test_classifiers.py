@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import pytest
 import timm
@@ -108,6 +108,30 @@ def test_resnet50_offline_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> No
 def test_an_unknown_timm_network_names_the_nearest() -> None:
     with pytest.raises(UnderfireError, match=r"'resnet81'. Did you mean 'resnet"):
         named("timm:resnet81")
+
+
+@pytest.mark.parametrize(
+    "name", ["efficientnet-lite0", "timm:resnet10t", "torchvision:resnet18", "resnet50", "densenet169"]
+)
+@pytest.mark.parametrize(
+    ("option", "word", "there"),
+    [
+        ("order", "bgr", "rgb"),
+        ("layout", "nhwc", "nchw"),
+        ("output", "1", "one output"),
+        ("key", "teacher", "one set of weights"),
+    ],
+)
+def test_what_a_network_by_name_does_not_heed_is_refused(name: str, option: str, word: str, there: str) -> None:
+    given: dict[str, Any] = {option: word}
+    with pytest.raises(UnderfireError, match=rf"--{option} {word}: '{name}' has {there}; leave it out"):
+        named(name, **given)
+
+
+@pytest.mark.parametrize("name", ["efficientnet-lite0:lite2", "efficientnet-lite2:2", "resnet50:a1", "densenet169:x"])
+def test_a_word_behind_the_colon_of_a_network_without_variants_is_refused(name: str) -> None:
+    with pytest.raises(UnderfireError, match=rf"'{name}': there is one .*; leave ':{name.partition(':')[2]}' out"):
+        named(name)
 
 
 # -- batch norm -----------------------------------------------------------------------------------------------------
@@ -305,6 +329,56 @@ def test_the_digest_is_of_weights_and_policy() -> None:
     assert len({weights_digest(one, BASE), weights_digest(other, BASE), weights_digest(one, Preprocess(224, 224))}) == 3
 
 
+class Versioned(ToyNet):
+    version = 1
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"version": self.version}
+
+    def set_extra_state(self, state: Any) -> None:
+        self.version = state["version"]
+
+
+def test_a_networks_extra_state_is_in_its_digest() -> None:
+    one, other = seeded(Versioned()), seeded(Versioned())
+    digest = wrap(one, input_size=12).digest
+    other.set_extra_state({"version": 2})
+    assert digest == wrap(seeded(Versioned()), input_size=12).digest != wrap(other, input_size=12).digest
+
+
+class Maps(NamedTuple):
+    maps: Tensor
+    mean: Tensor
+
+
+class Stem(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, 2, 1)
+
+    def forward(self, x: Tensor) -> Maps:
+        maps = self.conv(x).relu()
+        return Maps(maps, maps.mean())
+
+
+class Named(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = Stem(), nn.Linear(8, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        z: Tensor = self.head(self.stem(x).maps.mean((2, 3)))
+        return z
+
+
+def test_a_layer_may_return_a_named_tuple() -> None:
+    built = wrap(seeded(Named()).float(), input_size=16)
+    x = torch.rand(2, 3, 16, 16)
+    z, maps = built.activations(x, built.layer("stem"))
+    assert maps.shape == (2, 8, 8, 8)
+    torch.testing.assert_close(z, built.logits(x))
+
+
 # -- what is no classifier ------------------------------------------------------------------------------------------
 
 
@@ -498,6 +572,22 @@ def test_flags_override_metadata_and_metadata_the_architecture() -> None:
     assert found == Preprocess(64, 70, std=(0.5, 0.5, 0.5), interpolation="bilinear")
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_mean_and_std_in_the_unit_of_the_scale_may_be_one_number(channels: int) -> None:
+    base = Preprocess(224, 256, (0.5,) * channels, (0.2,) * channels)
+    found = inputs.policy(base, {}, ClassifierOptions(scale=255.0, mean=(127.5,)))
+    assert (found.mean, found.std) == ((0.5,) * channels, (1 / 255,) * channels)
+    assert inputs.policy(base, {}, ClassifierOptions(scale=255.0)).mean == (0.0,) * channels
+    with pytest.raises(UnderfireError, match=r"mean=\(0.4.*the network takes"):
+        inputs.policy(base, {}, ClassifierOptions(scale=255.0, mean=(102.0, 102.0)))
+
+
+def test_a_mean_and_a_std_of_levels_are_refused_by_wrap_too() -> None:
+    with pytest.raises(UnderfireError, match=r"mean 123.7,116.3,103.5 and std 58,57,57: .* divide both by 255"):
+        wrap(seeded(ToyNet()), input_size=12, mean=(123.7, 116.3, 103.5), std=(58, 57, 57))
+    assert wrap(seeded(ToyNet()), input_size=12, mean=0, std=1 / 255).preprocess.std == (1 / 255,) * 3
+
+
 def test_a_new_input_size_keeps_the_share_of_the_picture() -> None:
     assert inputs.policy(BASE, {}, ClassifierOptions(input_size=112)).resize == 128
 
@@ -510,6 +600,8 @@ def test_a_new_input_size_keeps_the_share_of_the_picture() -> None:
         ({"resize": "100"}, "resize 100"),
         ({"std": "0.5,0,0.5"}, "std must be above 0"),
         ({"interpolation": "cubical"}, "'cubical'.*bicubic"),
+        ({"mean": "127.5", "std": "127.5"}, "mean 127.5,127.5,127.5 and std 127.5.*divide both by 255"),
+        ({"mean": "0", "std": "255"}, "mean 0,0,0 and std 255.*--scale 255"),
     ],
 )
 def test_an_odd_policy_is_refused(metadata: dict[str, str], message: str) -> None:
@@ -541,12 +633,24 @@ def test_an_odd_policy_is_refused(metadata: dict[str, str], message: str) -> Non
         "n02123045\tcat\nn02099601\tdog",
         "1\tn02099601\tdog\n0\tn02123045\tcat",
         "x\tcat\ny\tdog",
+        "dog\t1\ncat\t0",
+        "cat,1\ndog,2",
+        "'dog', 1\n'cat', 0",
+        "dog 1\ncat 0",
+        "dog = 1\ncat = 0",
     ],
 )
 def test_class_names_from_a_file(tmp_path: Path, text: str) -> None:
     (tmp_path / "names.txt").write_text(text, encoding="utf-8")
     found = inputs.class_names(2, {}, ClassifierOptions(classes=str(tmp_path / "names.txt")))
     assert found.names == ("cat", "dog")
+
+
+@pytest.mark.parametrize("text", ["class 1\nclass 0", "cat 1\ndog 2", "Boeing, 747\nAirbus, 320", "3d 1\n2d"])
+def test_numbers_that_are_a_part_of_names_stay(tmp_path: Path, text: str) -> None:
+    (tmp_path / "names.txt").write_text(text)
+    found = inputs.class_names(2, {}, ClassifierOptions(classes=str(tmp_path / "names.txt")))
+    assert found.names == tuple(text.splitlines())
 
 
 def test_class_names_may_be_in_utf_16(tmp_path: Path) -> None:
@@ -560,6 +664,7 @@ def test_class_names_may_be_in_utf_16(tmp_path: Path) -> None:
     [
         ("0\tcat\n2\tdog", "indices 0 to 2 for 2 names"),
         ("1\tcat\n1\tdog", "indices 1 to 1 for 2 names"),
+        ("cat\t3\ndog\t5", "indices 3 to 5 for 2 names"),
         ("{0: 'cat', 5: 'dog'}", "indices 0 to 5"),
         ("{0: 'cat', 1: 7}", "are no words"),
         ("{'a': 'cat', 'b': 'dog'}", "neither a list of names nor a mapping by index"),

@@ -19,8 +19,16 @@ from torch import Tensor, nn
 import underfire
 from support.onnx_nets import exported, graph
 from underfire.classifiers import onnx as onnx_classifier
-from underfire.core import DamagedFileError, MismatchError, UnderfireError, UnsafeFileError, UnsuitableError
+from underfire.core import (
+    ClassifierOptions,
+    DamagedFileError,
+    MismatchError,
+    UnderfireError,
+    UnsafeFileError,
+    UnsuitableError,
+)
 from underfire.plan.check import check
+from underfire.registry import Victims
 
 SIDE = 32
 POLICY: dict[str, Any] = {"mean": (0.5, 0.5, 0.5), "std": (0.2, 0.2, 0.2)}
@@ -104,6 +112,34 @@ def test_one_image_at_a_time(tmp_path: Path) -> None:
     check(built)
 
 
+@pytest.mark.parametrize("size", [0, -1])
+def test_a_size_of_nothing_may_vary(tmp_path: Path, size: int) -> None:
+    import onnx
+
+    net = Net().eval()
+    model = onnx.load(str(exported(net, tmp_path / "net.onnx", (1, 3, SIDE, SIDE), vary=True)))
+    for dim in (0, 2, 3):
+        model.graph.input[0].type.tensor_type.shape.dim[dim].dim_value = size
+    onnx.save(model, str(tmp_path / "net.onnx"))
+    built = named(tmp_path / "net.onnx", input_size=SIDE, **POLICY)
+    torch.testing.assert_close(built.logits(x01()), net(normalised(x01())), rtol=1e-4, atol=1e-5)
+
+
+def test_a_file_that_leaves_the_batch_open_may_take_one_image_at_a_time(tmp_path: Path) -> None:
+    net = Net(lambda z: z.reshape(1, -1)).eval()
+    built = named(exported(net, tmp_path / "net.onnx", (1, 3, SIDE, SIDE), vary=True), input_size=SIDE, **POLICY)
+    want = torch.cat([net(normalised(one[None])) for one in x01()])
+    torch.testing.assert_close(built.logits(x01()), want, rtol=1e-4, atol=1e-5)
+    assert any("one image at a time" in sentence for sentence in built.notes)
+
+
+def test_weights_that_are_not_finite_are_told(tmp_path: Path) -> None:
+    net = Net().eval()
+    nn.init.constant_(net.head.bias, float("nan"))
+    with pytest.raises(UnsuitableError, match=r"net.onnx' returns values that are not finite"):
+        named(exported(net, tmp_path / "net.onnx", (1, 3, SIDE, SIDE)), **POLICY)
+
+
 def test_newer_operators_are_written_as_older_ones(tmp_path: Path) -> None:
     path = graph(tmp_path / "new.onnx", "newer", version=20)
     built = named(path, **POLICY)
@@ -141,6 +177,32 @@ def test_what_a_file_says_of_its_pixels_is_used(tmp_path: Path) -> None:
     told = named(exported(inside, tmp_path / "inside.onnx", (1, 3, SIDE, SIDE)))
     assert told.notes[0].endswith("white is 255 255 255 (as the file says).")
     assert "BGR" in told.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("scaled", "white"),
+    [
+        (lambda x: (x * torch.full((1, 3, 1, 1), 255.0) - torch.full((1, 3, 1, 1), 120.0)) / 60, 1),
+        (lambda x: (x - torch.zeros(1, 3, 1, 1)) / torch.full((1, 3, 1, 1), 255.0), 255),
+    ],
+    ids=["it makes levels itself", "it subtracts nothing"],
+)
+def test_white_is_found_before_what_a_network_itself_does_to_pixels(
+    tmp_path: Path, scaled: Callable[[Tensor], Tensor], white: int
+) -> None:
+    net = _Inside(scaled).eval()
+    built = named(exported(net, tmp_path / "net.onnx", (1, 3, SIDE, SIDE)))
+    assert built.notes[0].endswith(f"white is {white} {white} {white} (as the file says).")
+    torch.testing.assert_close(built.logits(x01()), net(white * x01()), rtol=1e-3, atol=1e-4)
+
+
+class _Inside(Net):
+    def __init__(self, scaled: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.scaled = scaled
+
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(self.scaled(x))
 
 
 class _Minus(nn.Module):
@@ -191,6 +253,12 @@ def test_an_onnx_file_of_half_precision_is_attacked_as_a_copy_of_float32(tmp_pat
     torch.testing.assert_close(built.logits(x01()), want, rtol=0, atol=0.01 * float(want.max() - want.min()))
 
 
+@pytest.mark.parametrize("kind", ["onnx", "script"])
+def test_a_key_is_refused_for_files_of_one_set_of_weights(kind: str) -> None:
+    with pytest.raises(UnderfireError, match=rf"--key teacher: '{kind}:net' has one set of weights; leave it out"):
+        underfire.classifier(f"{kind}:net", key="teacher")
+
+
 def test_the_user_says_which_output(tmp_path: Path) -> None:
     path = graph(tmp_path / "net.onnx", "two")
     a, b = named(path, output="first", **POLICY), named(path, output="1", **POLICY)
@@ -225,6 +293,32 @@ def test_the_digest_is_of_the_content_not_of_the_path(tmp_path: Path) -> None:
     assert named(one, **POLICY).digest == named(other, **POLICY).digest
 
 
+def test_weights_in_a_file_beside_are_in_the_digest_and_make_another_victim(tmp_path: Path) -> None:
+    path, other = tmp_path / "a" / "net.onnx", tmp_path / "b" / "net.onnx"
+    for one, seed in ((path, 0), (other, 1)):
+        _with_a_file_beside(one, seed)
+    assert path.read_bytes() == other.read_bytes()
+    victims = Victims()
+    first = victims.classifier(f"onnx:{path}", ClassifierOptions(**POLICY), "cpu")
+    assert first.digest != named(other, **POLICY).digest
+    assert victims.classifier(f"onnx:{path}", ClassifierOptions(**POLICY), "cpu") is first
+    (path.parent / "net.data").write_bytes((other.parent / "net.data").read_bytes())
+    assert (
+        victims.classifier(f"onnx:{path}", ClassifierOptions(**POLICY), "cpu").digest == named(other, **POLICY).digest
+    )
+
+
+def _with_a_file_beside(path: Path, seed: int) -> None:
+    import onnx
+
+    path.parent.mkdir()
+    net = Net().eval()
+    torch.manual_seed(seed)
+    nn.init.normal_(net.head.weight)
+    model = onnx.load(str(exported(net, path, (1, 3, SIDE, SIDE))))
+    onnx.save_model(model, str(path), save_as_external_data=True, location="net.data", size_threshold=0)
+
+
 # -- TorchScript ------------------------------------------------------------------------------------------------------
 
 
@@ -238,6 +332,27 @@ def test_a_torchscript_file_gives_the_networks_logits(tmp_path: Path) -> None:
     check(built)
     with pytest.raises(UnderfireError, match=r"cannot smooth relu"):
         underfire.attack(built, "grad", x01()[:1])
+
+
+@own
+def test_torchscript_of_grey_images(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Conv2d(1, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)).eval()
+    torch.jit.save(torch.jit.script(net), str(tmp_path / "net.pt"))
+    for channels in (None, 1):
+        built: Any = underfire.classifier(f"script:{tmp_path / 'net.pt'}", input_size=SIDE, channels=channels)
+        assert built.preprocess.shape == (1, SIDE, SIDE)
+        assert built.notes[0].startswith("Input: NCHW, GREY")
+        x = torch.rand(2, 1, SIDE, SIDE)
+        torch.testing.assert_close(built.logits(x), net((x - built._mean) / built._std))
+
+
+@own
+def test_torchscript_of_half_precision_is_attacked_as_a_copy_of_float32(tmp_path: Path) -> None:
+    net = Net().eval().half()
+    torch.jit.save(torch.jit.trace(net, x01().half()), str(tmp_path / "net.pt"))  # type: ignore[no-untyped-call]
+    built: Any = underfire.classifier(f"script:{tmp_path / 'net.pt'}", input_size=SIDE, **POLICY)
+    assert "Its weights are float16: a float32 copy of them is attacked and judged." in built.notes
+    torch.testing.assert_close(built.logits(x01()), net.float()(normalised(x01())))
 
 
 @own
@@ -275,6 +390,7 @@ def test_torchvisions_networks_by_name(tmp_path: Path, name: str, side: int) -> 
     torch.save(net.state_dict(), tmp_path / "net.pth")
     built: Any = underfire.classifier(f"torchvision:{name}", weights=str(tmp_path / "net.pth"))
     assert (built.preprocess.input_size, built.preprocess.resize) == (224, {"resnet18": 256}.get(name, side))
+    assert any("trained without transform_input" in note for note in built.notes) == (name == "googlenet")
     x = torch.rand(1, 3, 64, 64)
     torch.testing.assert_close(built.logits(x), net((x - built._mean) / built._std))
 

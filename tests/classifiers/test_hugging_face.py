@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import underfire
 from support.transformers_nets import LABELS, config, saved_vit
@@ -142,6 +143,34 @@ def test_what_is_no_classifier_is_told(tmp_path: Path) -> None:
     headless = transformers.ViTModel(transformers.ViTConfig(**config()))
     headless.save_pretrained(folder)
     with pytest.raises(MismatchError, match=r"no weights for classifier.*no classifier that was trained"):
+        underfire.classifier(f"hf:{folder}", **given)
+
+
+def test_weights_that_the_config_does_not_use_are_refused(tmp_path: Path) -> None:
+    folder = saved_vit(tmp_path / "vit", num_hidden_layers=2)
+    content = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(content | {"num_hidden_layers": 1}))
+    with pytest.raises(MismatchError, match=r"'hf:vit' has weights that its config.json has no use for \(.*layer.*1\."):
+        underfire.classifier(f"hf:{folder}")
+
+
+@pytest.mark.parametrize("spare", ["vit.pooler.dense.weight", "vit.embeddings.position_ids"])
+def test_what_no_classifier_computes_with_is_left_out(tmp_path: Path, spare: str) -> None:
+    folder = saved_vit(tmp_path / "vit")
+    before: Any = underfire.classifier(f"hf:{folder}")
+    state = load_file(folder / "model.safetensors") | {spare: torch.zeros(2, 2)}
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    assert underfire.classifier(f"hf:{folder}").digest == before.digest
+
+
+@pytest.mark.parametrize(
+    ("option", "word", "there"),
+    [("order", "bgr", "rgb"), ("layout", "nhwc", "nchw"), ("key", "teacher", "one set of weights")],
+)
+def test_what_a_folder_does_not_heed_is_refused(tmp_path: Path, option: str, word: str, there: str) -> None:
+    folder = saved_vit(tmp_path / "vit")
+    given: dict[str, Any] = {option: word}
+    with pytest.raises(UnderfireError, match=rf"--{option} {word}: 'hf:vit' has {there}; leave it out"):
         underfire.classifier(f"hf:{folder}", **given)
 
 

@@ -26,7 +26,7 @@ class Aligned:
         state: the weights.
         prefix: what stood before their names; '' for nothing.
         beside: names of what else is in the file.
-        normaliser: name -> (3,) of the mean and std of a normaliser in the file, as metadata have them; or nothing.
+        normaliser: mean and std of a normaliser in the file, as metadata have them: one number or three; or nothing.
     """
 
     state: State
@@ -53,7 +53,7 @@ def align(state: State, own: State, path: str) -> Aligned:
         path: the file in an error.
 
     Raises:
-        MismatchError: several networks lie in it, and none is the averaged one.
+        MismatchError: several networks lie in it, and none is the averaged one; or it has a head on top of this one.
     """
     prefix, whole = _prefix(state, own, path)
     if not whole:
@@ -63,7 +63,20 @@ def align(state: State, own: State, path: str) -> Aligned:
     inside = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix) and k not in used}
     inside.pop("n_averaged", None)  # torch's own count of averaged steps
     beside = tuple(k for k in state if not k.startswith(prefix) and k not in used and not k.endswith("n_averaged"))
+    _refuse_head_on_top({name: state[name] for name in beside}, own, path)
     return Aligned(inside, prefix, beside, normaliser)
+
+
+def _refuse_head_on_top(beside: State, own: State, path: str) -> None:
+    """Raise MismatchError for a matrix beside a network that takes its outputs, and is no part of a copy of it."""
+    outputs = next((value.shape[0] for value in reversed(own.values()) if value.dim() > 1), None)
+    for name, value in beside.items():
+        copied = any(rest in own and own[rest].shape == value.shape for _, rest in _splits(name))
+        if value.dim() == 2 and value.shape[1] == outputs and not copied:
+            raise MismatchError(
+                f"'{path}' holds '{name}' {tuple(value.shape)} beside the network, whose {outputs} outputs fit it. "
+                "A head of its own would be left out: build the whole network in Python and wrap it (underfire.wrap)."
+            )
 
 
 def _without_inner(state: State, own: State) -> State:
@@ -115,11 +128,14 @@ def _normaliser(strangers: State) -> tuple[dict[str, str], set[str]]:
     for name, mean in strangers.items():
         parent, last = name.rpartition(".")[::2]
         spread = next((s for s in (f"{parent}.{x}".lstrip(".") for x in SPREADS) if s in strangers), None)
-        if last not in MEANS or spread is None or mean.numel() != 3 or strangers[spread].numel() != 3:
+        if last not in MEANS or spread is None:
+            continue
+        std = strangers[spread]
+        if not {mean.numel(), std.numel()} <= {1, 3}:
             continue
         used |= {name, spread}
-        unit = 255.0 if float(mean.max()) > 1 else 1.0
-        found = found or {"mean": _word(mean, unit), "std": _word(strangers[spread], unit)}
+        unit = 255.0 if max(float(mean.max()), float(std.max())) > 1 else 1.0
+        found = found or {"mean": _word(mean, unit), "std": _word(std, unit)}
     return found, used
 
 

@@ -80,6 +80,7 @@ class TorchClassifier(Folded):
         self.classes_from = classes_from
         self.meter: Meter = PassMeter()
         self.door: Door | None = None
+        self.beside: tuple[str, ...] = ()  # files that it was read from, beside the one in its name
         self._features, self._scores, self._pyramid = features, scores, pyramid
         self._head: FoundHead | None = None
         self.digest = weights_digest(module, preprocess, head)

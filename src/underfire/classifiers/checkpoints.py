@@ -98,7 +98,7 @@ def _deployed(content: Any) -> tuple[Any, str]:
     """Follow the usual keys; return what lies there, and the key where these are averaged weights."""
     taken = []
     for keys in (AVERAGED + RAW, RAW):
-        found = [key for key in keys if _is_state(content) and _is_state(content.get(key))]
+        found = [key for key in keys if _is_state(content) and _holds_weights(content.get(key))]
         if found:
             content = content[found[0]]
             taken.append(found[0])
@@ -120,6 +120,11 @@ def _weights_in(content: Mapping[Any, Any]) -> Iterator[tuple[Any, Any]]:
         for key, value in content.items()
         if _is_state(value) and any(isinstance(one, Tensor) for one in value.values())
     )
+
+
+def _holds_weights(value: Any) -> bool:
+    """Tell whether there are weights by name at any depth: averaged ones can be a bare list, beside counters."""
+    return isinstance(value, Tensor) or (_is_state(value) and any(map(_holds_weights, value.values())))
 
 
 def _is_state(value: Any) -> bool:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from underfire.classifiers import hub, inputs, weights
 from underfire.classifiers.base import TorchClassifier
 from underfire.classifiers.timm_models import FITS
+from underfire.classifiers.unheard import refuse_for_network
 from underfire.core import ClassifierOptions, Preprocess, UnderfireError, unknown
 from underfire.registry import register
 
@@ -48,6 +49,7 @@ def clip(variant: str, options: ClassifierOptions) -> TorchClassifier:
     if importlib.util.find_spec("open_clip") is None:
         raise UnderfireError("clip:NAME needs open_clip: pip install 'underfire[clip]'.")
     name = f"clip:{variant}"
+    refuse_for_network(name, options)
     if options.classes is None:
         raise UnderfireError(
             f"{name} needs --classes: a file with a prompt for each class on a line, such as 'a photo of a cat'."

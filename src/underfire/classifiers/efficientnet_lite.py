@@ -10,6 +10,7 @@ import timm
 from underfire.classifiers import weights
 from underfire.classifiers.base import TorchClassifier
 from underfire.classifiers.timm_models import any_timm, classifier, package_state
+from underfire.classifiers.unheard import refuse_for_network, refuse_variant
 from underfire.core import ClassifierOptions
 from underfire.registry import register
 
@@ -17,17 +18,19 @@ from underfire.registry import register
 @register("classifiers", "efficientnet-lite0")
 def lite0(variant: str, options: ClassifierOptions) -> TorchClassifier:
     """EfficientNet-Lite0, 224 px: the default, small enough for a laptop."""
-    return _lite(0, options)
+    return _lite(0, variant, options)
 
 
 @register("classifiers", "efficientnet-lite2")
 def lite2(variant: str, options: ClassifierOptions) -> TorchClassifier:
     """EfficientNet-Lite2, 260 px."""
-    return _lite(2, options)
+    return _lite(2, variant, options)
 
 
-def _lite(n: int, options: ClassifierOptions) -> TorchClassifier:
+def _lite(n: int, variant: str, options: ClassifierOptions) -> TorchClassifier:
     name, architecture = f"efficientnet-lite{n}", f"tf_efficientnet_lite{n}"
+    refuse_variant(name, variant)
+    refuse_for_network(name, options)
     if options.weights:
         built = any_timm(architecture, options)
         built.name = name

@@ -18,6 +18,7 @@ from underfire.classifiers.base import TorchClassifier
 from underfire.classifiers.front import Fronted
 from underfire.classifiers.measured import Measured, measured
 from underfire.classifiers.outputs import kind_for
+from underfire.classifiers.unheard import ONE, refuse_unheard
 from underfire.core import (
     ClassifierOptions,
     MismatchError,
@@ -34,6 +35,8 @@ RESAMPLING = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 """Pillow's ways to resize, by their numbers."""
 NOT_FUNCTION = ("_name_or_path", "name_or_path", "transformers_version", "id2label", "label2id", "dtype", "torch_dtype")
 """Keys of a config that do not change what the network computes."""
+SPARE = {"pooler", "position_ids", "mask_token", "relative_position_index"}
+"""Parts of the names of weights that checkpoints often hold and no classifier computes with."""
 
 
 @register("classifiers", "hf")
@@ -44,8 +47,10 @@ def hugging_face(variant: str, options: ClassifierOptions) -> TorchClassifier:
     if options.weights:
         raise UnderfireError(f"hf:{variant} has its own weights: leave --weights out.")
     name, where = short_name(f"hf:{variant}"), _where(variant)
+    refuse_unheard(name, options, layout="nchw", key=ONE["key"])
     model = _model(name, where)
     door = _door(name, where, options)
+    refuse_unheard(name, options, order=door.channels)
     policy = inputs.policy(door.policy, {}, options)
     config: dict[str, Any] = model.config.to_dict()
     multi = config.get("problem_type") == "multi_label_classification"
@@ -94,6 +99,13 @@ def _model(name: str, where: str) -> Any:
         raise MismatchError(
             f"'{name}' has no weights for {', '.join(missing[:3])}{', …' if len(missing) > 3 else ''}: it is no "
             "classifier that was trained. Give one with a classification head."
+        )
+    unused = sorted(key for key in info["unexpected_keys"] if not SPARE & set(key.split(".")))
+    if unused:
+        raise MismatchError(
+            f"'{name}' has weights that its config.json has no use for ({', '.join(unused[:3])}"
+            f"{', …' if len(unused) > 3 else ''}): without them it is another network. Give the config.json that it "
+            "was trained with, or save it without these weights."
         )
     return model.eval()
 

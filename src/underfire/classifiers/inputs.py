@@ -30,11 +30,6 @@ def policy(base: Preprocess, metadata: Mapping[str, str], options: ClassifierOpt
         UnderfireError: metadata that are no numbers, or sizes that do not fit together.
     """
     found: dict[str, Any] = {}
-    if options.scale is None and options.mean is not None and max(options.mean) > 1:
-        raise UnderfireError(
-            f"--mean {','.join(f'{m:g}' for m in options.mean)}: it is for pixels in [0, 1]; add --scale 255 if the "
-            "network takes levels."
-        )
     for key, read_value in (("input_size", _size), ("resize", _side), ("mean", _by_channel), ("std", _by_channel)):
         if getattr(options, key) is not None:
             found[key] = getattr(options, key)
@@ -46,6 +41,8 @@ def policy(base: Preprocess, metadata: Mapping[str, str], options: ClassifierOpt
                     f"The checkpoint's metadata says {key} = '{metadata[key]}', which is not a number, or three of "
                     f"them: give --{key.replace('_', '-')}."
                 ) from e
+    if options.scale is not None:
+        found |= _in_unit(options)
     for key in ("mean", "std"):
         if key in found:
             found[key] = by_channel(key, found[key], base.channels)
@@ -54,8 +51,6 @@ def policy(base: Preprocess, metadata: Mapping[str, str], options: ClassifierOpt
     interpolation = options.interpolation or metadata.get("interpolation")
     if interpolation:
         found["interpolation"] = interpolation
-    if options.scale is not None:
-        found |= _in_unit(options)
     found |= _sides(found.get("input_size"))
     new = replace(base, **found)
     if "input_size" in found and "resize" not in found:
@@ -86,7 +81,7 @@ def _sides(size: int | tuple[int, int] | None) -> dict[str, int | None]:
 def _in_unit(options: ClassifierOptions) -> dict[str, Any]:
     """Read mean and std in the unit of --scale; without them, pixels are not shifted and white is the scale."""
     scale = options.scale or 1.0
-    mean, std = options.mean or (0.0,) * 3, options.std or (1.0,) * 3
+    mean, std = options.mean or (0.0,), options.std or (1.0,)
     return {"mean": tuple(m / scale for m in mean), "std": tuple(s / scale for s in std)}
 
 

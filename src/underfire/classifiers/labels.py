@@ -14,6 +14,7 @@ from underfire.core import ClassNames, UnderfireError
 
 WORDNET = re.compile(r"n\d{8}")
 INDEXED = re.compile(r"['\"]?(\d+)['\"]?(?:\s*[\t,;:]\s*|\s+-\s+|\s+)(\S.*)")
+NUMBERED = re.compile(r"(.*[^\s,=:])(\s*[,=:]\s*|\s+)(\d+)")
 BY_ID = re.compile(r"(n\d{8})(?:\s*[\t,;:]\s*|\s+)(\S.*)")
 
 
@@ -21,7 +22,8 @@ def parse(text: str, where: str) -> ClassNames:
     """Read class names in the order of the outputs.
 
     Args:
-        text: lines of a name, of 'index name' or of 'WordNet-id name'; or a JSON or Python list, or mapping by index.
+        text: lines of a name, of 'index name', of 'name,index' or of 'WordNet-id name'; or a JSON or Python list, or
+            mapping by index.
         where: name of the text in an error.
 
     Raises:
@@ -42,6 +44,8 @@ def parse(text: str, where: str) -> ClassNames:
             return _by_index([(int(found[1]), found[2]) for found in indexed if found], where)
         if all("\t" in line for line in lines):
             raise _gaps(numbers, where)
+    if numbered := _numbered(lines, where):
+        return _by_index(numbered, where)
     ids = [BY_ID.fullmatch(line) for line in lines]
     if all(ids):
         return ClassNames(
@@ -59,6 +63,27 @@ def named(labels: list[str]) -> ClassNames:
             tuple(info.label_name_to_description(label, detailed=False) for label in labels), tuple(labels)
         )
     return ClassNames(tuple(labels))
+
+
+def _numbered(lines: list[str], where: str) -> list[tuple[int, str]]:
+    """Read lines of a name and its index; none where they are none.
+
+    A number that is all that differs is a part of the name, as in 'class 1'; so it is where it grows from line to line,
+    unless a tab or a comma divides it from the name.
+
+    Raises:
+        UnderfireError: numbers behind tabs that are not those of the outputs.
+    """
+    found = [m for m in map(NUMBERED.fullmatch, lines) if m]
+    pairs, marks = [(int(m[3]), m[1]) for m in found], "".join(m[2] for m in found)
+    numbers = [index for index, _ in pairs]
+    if len(found) < len(lines) or len({name for _, name in pairs}) == 1:
+        return []
+    if _first(numbers) is None:
+        if all("\t" in m[2] for m in found):
+            raise _gaps(numbers, where)
+        return []
+    return [] if numbers == sorted(numbers) and not set(marks) & {"\t", ","} else pairs
 
 
 def _tabled(rows: list[list[str]]) -> ClassNames:

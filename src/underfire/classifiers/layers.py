@@ -127,6 +127,14 @@ def by_depth(layers: Sequence[Layer]) -> list[str]:
     return [layer.name for layer in sorted(layers, key=depth)]
 
 
+def _with_first(out: Any, copy: Tensor) -> Any:
+    """Put a copy in the place of the tensor that `tensor_of` finds in a layer's output."""
+    if isinstance(out, Tensor):
+        return copy
+    fields = getattr(out, "_fields", None)  # a named tuple is made of its fields, any other of one sequence
+    return type(out)((copy, *out[1:])) if fields is None else out._replace(**{fields[0]: copy})
+
+
 @contextmanager
 def _caught(module: nn.Module, behind: Callable[[], AbstractContextManager[object]] | None) -> Iterator[list[Tensor]]:
     """Catch the output of a module; what follows gets a copy, since it may write in place."""
@@ -145,7 +153,7 @@ def _caught(module: nn.Module, behind: Callable[[], AbstractContextManager[objec
                 stack.enter_context(behind())
             caught.append(a)
             copy = a.to(type_there, copy=True)
-            return copy if isinstance(out, Tensor) else type(out)((copy, *out[1:]))
+            return _with_first(out, copy)
 
         hook = module.register_forward_hook(catch)
         stack.callback(hook.remove)

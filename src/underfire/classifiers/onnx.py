@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import re
 import warnings
@@ -17,11 +16,13 @@ from torch import nn
 from underfire.classifiers import inputs, onnx_file
 from underfire.classifiers.base import TorchClassifier
 from underfire.classifiers.front import Fronted, pixels_said
+from underfire.classifiers.onnx_beside import content_digest
 from underfire.classifiers.onnx_file import OnnxFile
 from underfire.classifiers.onnx_lower import lowered
 from underfire.classifiers.outputs import kind_for, not_softmax
 from underfire.classifiers.photographs import photographs
 from underfire.classifiers.sound import grey
+from underfire.classifiers.unheard import ONE, refuse_unheard
 from underfire.core import (
     FAILURES,
     ClassifierOptions,
@@ -50,6 +51,7 @@ def onnx(variant: str, options: ClassifierOptions) -> TorchClassifier:
             raise UnderfireError(f"onnx:FILE needs {package}: pip install 'underfire[onnx]'.")
     if options.weights:
         raise UnderfireError(f"onnx:{variant} has its own weights: leave --weights out.")
+    refuse_unheard(f"onnx:{variant}", options, key=ONE["key"])
     path = str(Path(variant).expanduser())
     file = onnx_file.read(path, options.output)
     file = replace(file, layout=options.layout or file.layout, channels=options.order or file.channels)
@@ -69,8 +71,9 @@ def onnx(variant: str, options: ClassifierOptions) -> TorchClassifier:
         head=head,
         ending=file.ending,
     )
-    content = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    content = content_digest((path, *file.beside))
     built.digest = digest_of([content, spell(policy), file.layout, file.channels, options.output, *not_softmax(head)])
+    built.beside = file.beside
     return built
 
 
@@ -151,6 +154,8 @@ def held(module: Fronted, file: OnnxFile, policy: Preprocess, path: str) -> int:
     """
     x = photographs(policy)
     try:
+        if not file.single and not _each(module, x):
+            file, module.single = replace(file, single=True), True
         ours = module(x)
         if module.single and _takes_several(module, x, ours):
             module.single = False
@@ -164,6 +169,14 @@ def held(module: Fronted, file: OnnxFile, policy: Preprocess, path: str) -> int:
     for one, limit in limits:
         _compare(ours, one.flatten(1), limit, path)
     return int(ours.shape[1])
+
+
+def _each(module: Fronted, x: torch.Tensor) -> bool:
+    """Tell whether a network whose file leaves the batch open gives a row for each of several images."""
+    try:
+        return len(module(x)) == len(x)
+    except FAILURES:
+        return False
 
 
 def _takes_several(module: Fronted, x: torch.Tensor, ours: torch.Tensor) -> bool:
@@ -182,6 +195,11 @@ def _compare(ours: torch.Tensor, theirs: torch.Tensor, limit: float, path: str) 
     if ours.shape != theirs.shape or ours.dim() != 2:
         raise UnsuitableError(
             f"'{path}' returns {tuple(ours.shape)} for {len(ours)} pictures: one row of classes each is needed."
+        )
+    if not bool(ours.isfinite().all() and theirs.isfinite().all()):
+        raise UnsuitableError(
+            f"'{path}' returns values that are not finite on photos: some of its weights are not finite, or overflow. "
+            "Export it again from weights that are."
         )
     spread, apart = float(theirs.max() - theirs.min()), float((ours - theirs).abs().max())
     if not apart <= limit * spread:

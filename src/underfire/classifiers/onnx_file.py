@@ -5,11 +5,12 @@ The standard's own metadata for pictures are read too (Image.BitmapPixelFormat, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from underfire.classifiers.onnx_beside import files_beside
 from underfire.classifiers.onnx_half import BFLOAT, FLOAT, HALF, half_of, widened
 from underfire.core import DamagedFileError, MismatchError, NotFoundError, UnderfireError, UnsuitableError, unknown
 
@@ -41,6 +42,7 @@ class OnnxFile:
         classes: names of classes among its metadata, or ''.
         half: the half precision that the file has: 'float16' or 'bfloat16'; the model is its copy in float32.
         as_given: the file's own model of half precision, without what does not lead to the logits; b"" without it.
+        beside: the other files that its weights lie in.
     """
 
     model: Any
@@ -56,6 +58,7 @@ class OnnxFile:
     classes: str
     half: str = ""
     as_given: bytes = b""
+    beside: tuple[str, ...] = ()
 
 
 def read(path: str, output: str | None = None) -> OnnxFile:
@@ -68,7 +71,7 @@ def read(path: str, output: str | None = None) -> OnnxFile:
     Raises:
         UnderfireError: there is no such file, it is damaged or quantised, or no network from pictures to classes.
     """
-    model = _loaded(path)
+    model, beside = _loaded(path)
     graph = model.graph
     quantised = next((node.op_type for node in graph.node if node.op_type in QUANTISED), None)
     if quantised:
@@ -78,6 +81,7 @@ def read(path: str, output: str | None = None) -> OnnxFile:
     given = [one for one in graph.input if one.name not in {weight.name for weight in graph.initializer}]
     if len(given) != 1:
         raise UnsuitableError(f"'{path}' has {len(given)} inputs: a network that takes pictures alone is needed.")
+    _opened([given[0], *graph.output])
     shape, kind = _shape(given[0]), given[0].type.tensor_type.elem_type
     layout, planes, size = _layout(shape, path)
     ending, half = _cut(graph, _chosen(graph, output, path)), half_of(model)
@@ -99,26 +103,37 @@ def read(path: str, output: str | None = None) -> OnnxFile:
         props.get("classes") or props.get("names") or "",
         half,
         as_given,
+        beside,
     )
 
 
-def _loaded(path: str) -> Any:
+def _loaded(path: str) -> tuple[Any, tuple[str, ...]]:
+    """Load a model, and list the files beside that its weights come from."""
     import onnx  # noqa: PLC0415 (an extra)
 
     if not Path(path).is_file():
         raise NotFoundError(f"There is no ONNX file '{path}': the classifier is named onnx:FILE.")
     try:
-        model = onnx.load(path)
+        model = onnx.load(path, load_external_data=False)
+        beside = files_beside(model, path)
+        onnx.load_external_data_for_model(model, str(Path(path).parent))
         onnx.checker.check_model(model)
     except Exception as e:  # the reader of protobuf and the checker raise whatever comes
         said = (str(e).strip() or type(e).__name__).splitlines()[0]
         raise DamagedFileError(f"'{path}' is no complete ONNX file ({said[:200]}): export or copy it again.") from e
-    return model
+    return model, beside
 
 
 def _shape(value: Any) -> list[int | None]:
     """Return the sizes of a value; None where a size may vary."""
     return [d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim]
+
+
+def _opened(values: Iterable[Any]) -> None:
+    """Leave open the sizes of inputs and outputs that may vary, for which some exporters write 0 or −1."""
+    for size in (size for value in values for size in value.type.tensor_type.shape.dim):
+        if size.HasField("dim_value") and size.dim_value < 1:
+            size.ClearField("dim_value")
 
 
 def _layout(shape: list[int | None], path: str) -> tuple[str, int | None, tuple[int, int] | None]:
@@ -189,8 +204,10 @@ def _scale(props: dict[str, str], graph: Any, name: str) -> float | None:
     if said in ("NominalRange_0_255", "Normalized_0_1"):
         return 255.0 if said == "NominalRange_0_255" else 1.0
     for op, values in _leading(graph, name):
-        if op in ("Sub", "Div") and values:
+        if op in ("Sub", "Div") and any(values):  # to subtract 0 says nothing
             return 255.0 if max(values) > 2 else 1.0
+        if op == "Mul" and values and min(values) > 2:  # it makes levels itself
+            return 1.0
         if op == "Mul" and values and max(values) < 0.02:
             return 255.0
     return None

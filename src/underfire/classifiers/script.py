@@ -10,16 +10,20 @@ import hashlib
 import re
 import warnings
 import zipfile
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from underfire.classifiers import inputs
+from underfire.classifiers import given, inputs
 from underfire.classifiers.base import TorchClassifier
 from underfire.classifiers.front import Fronted, pixels_said
 from underfire.classifiers.inputs import side_asked
 from underfire.classifiers.outputs import kind_for, not_softmax
+from underfire.classifiers.sound import grey
+from underfire.classifiers.unheard import ONE, refuse_unheard
 from underfire.core import (
     FAILURES,
     ClassifierOptions,
@@ -44,13 +48,17 @@ def script(variant: str, options: ClassifierOptions) -> TorchClassifier:
     """A TorchScript file: ``script:network.pt``; its code is TorchScript, which cannot call Python."""
     if options.weights:
         raise UnderfireError(f"script:{variant} has its own weights: leave --weights out.")
+    refuse_unheard(f"script:{variant}", options, key=ONE["key"])
     path = Path(variant).expanduser()
     name, side = f"script:{path.name}", side_asked(options) or 224
     own = {"layout": options.layout or "nchw", "channels": options.order or "rgb"}
     module = Fronted(loaded(str(path)), own["layout"], own["channels"], options.output, name)
-    policy = inputs.policy(Preprocess(side, round(side * 8 / 7)), {}, options)
+    notes = given.whole_precision(module)
+    channels = options.channels or given.channels_found(module, partial(_base, side), name)
+    policy = inputs.policy(_base(side, channels), {}, options)
     how = "as given" if options.mean or options.scale else "assumed: give --scale, --mean and --std"
-    k = _outputs(module, side, name)
+    order = own["channels"] if policy.channels == 3 else "grey"
+    k = _outputs(module, policy, name)
     head = kind_for(k, options.head, name)
     built = TorchClassifier(
         module.eval(),
@@ -58,12 +66,18 @@ def script(variant: str, options: ClassifierOptions) -> TorchClassifier:
         preprocess=policy,
         classes=inputs.class_names(k, {}, options),
         classes_from=inputs.classes_from(k, {}, options),
-        notes=[pixels_said(own["layout"], own["channels"], policy.mean, policy.std, how)],
+        notes=[pixels_said(own["layout"], order, policy.mean, policy.std, how), *notes],
         head=head,
     )
     content = hashlib.sha256(path.read_bytes()).hexdigest()
     built.digest = digest_of([content, spell(policy), *own.values(), options.output, *not_softmax(head)])
     return built
+
+
+def _base(side: int, channels: int) -> Preprocess:
+    """Make the policy that is assumed, for 3 colours or 1 grey."""
+    usual = Preprocess(side, round(side * 8 / 7))
+    return usual if channels == 3 else replace(usual, mean=grey(usual.mean), std=grey(usual.std))
 
 
 def loaded(path: str) -> nn.Module:
@@ -102,13 +116,13 @@ def _refuse_files(path: str) -> None:
 
 
 @torch.no_grad()
-def _outputs(module: nn.Module, side: int, name: str) -> int:
+def _outputs(module: nn.Module, policy: Preprocess, name: str) -> int:
     """Count the outputs, on a black image."""
     anchor = next(module.parameters(), torch.zeros(()))
     try:
-        shape = tuple(module(torch.zeros(1, 3, side, side, dtype=anchor.dtype)).shape)
+        shape = tuple(module(torch.zeros(1, *policy.shape, dtype=anchor.dtype)).shape)
     except FAILURES as e:
-        raise refused(name, (side, side), e) from e
+        raise refused(name, policy.size, e) from e
     if len(shape) != 2:
         raise UnderfireError(f"'{name}' returns {shape} for one image: logits (1, K) are needed.")
     return int(shape[1])

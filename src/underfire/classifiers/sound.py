@@ -6,6 +6,8 @@ import math
 
 from underfire.core import Preprocess, UnderfireError, unknown
 
+MOST_MEAN, MOST_STD = 1.0, 2.0
+"""Numbers at most for pixels in [0, 1]: nobody subtracts more than white, or makes their range smaller than 0.5."""
 INTERPOLATIONS = ("bilinear", "bicubic", "lanczos", "nearest", "box", "hamming")
 
 
@@ -13,7 +15,7 @@ def sound(policy: Preprocess) -> Preprocess:
     """Return an input policy as it is.
 
     Raises:
-        UnderfireError: its numbers do not fit together.
+        UnderfireError: its numbers do not fit together, or mean and std are those of levels.
     """
     if policy.interpolation not in INTERPOLATIONS:
         raise unknown("interpolation", policy.interpolation, INTERPOLATIONS)
@@ -23,6 +25,12 @@ def sound(policy: Preprocess) -> Preprocess:
         raise UnderfireError(
             f"Input size {size}, resize {policy.resize}, mean {policy.mean} and std {policy.std} do not "
             "fit together: the resize must not be smaller than the input size, std must be above 0, and all finite."
+        )
+    if max(map(abs, policy.mean)) > MOST_MEAN or max(policy.std) > MOST_STD:
+        mean, std = (",".join(f"{v:g}" for v in values) for values in (policy.mean, policy.std))
+        raise UnderfireError(
+            f"mean {mean} and std {std}: they are for pixels in [0, 1]; if the network takes levels, divide both by "
+            "255, or add --scale 255 to --mean and --std."
         )
     return policy
 

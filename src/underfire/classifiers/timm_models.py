@@ -18,6 +18,7 @@ from underfire.classifiers.checkpoints import ENTRY
 from underfire.classifiers.outputs import kind_for
 from underfire.classifiers.sound import channels_of, grey
 from underfire.classifiers.timm_sizes import created, resized, side_of, usual_side
+from underfire.classifiers.unheard import refuse_for_network, refuse_variant
 from underfire.core import FAILURES, ClassifierOptions, Preprocess, UnderfireError, refused, unknown
 from underfire.registry import register
 
@@ -30,17 +31,18 @@ TORCHVISION_TAG = "tv_in1k"
 @register("classifiers", "resnet50")
 def resnet50(variant: str, options: ClassifierOptions) -> TorchClassifier:
     """ResNet-50, one of the paper's two classifiers."""
-    return _named("resnet50", options)
+    return _named("resnet50", variant, options)
 
 
 @register("classifiers", "densenet169")
 def densenet169(variant: str, options: ClassifierOptions) -> TorchClassifier:
     """DenseNet-169, one of the paper's two classifiers."""
-    return _named("densenet169", options)
+    return _named("densenet169", variant, options)
 
 
-def _named(name: str, options: ClassifierOptions) -> TorchClassifier:
+def _named(name: str, variant: str, options: ClassifierOptions) -> TorchClassifier:
     """The network of the paper; weights of one's own get the same input policy as the paper's."""
+    refuse_variant(name, variant)
     return _build(name, f"{name}.{TORCHVISION_TAG}", options)
 
 
@@ -53,6 +55,7 @@ def any_timm(variant: str, options: ClassifierOptions) -> TorchClassifier:
 
 
 def _build(name: str, architecture: str, options: ClassifierOptions) -> TorchClassifier:
+    refuse_for_network(name, options)
     asked = options.input_size if isinstance(options.input_size, int) else None
     channels = options.channels or 3
     if not options.weights:

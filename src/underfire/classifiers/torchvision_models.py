@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from underfire.classifiers import hub, inputs, weights
 from underfire.classifiers.base import TorchClassifier
 from underfire.classifiers.checkpoints import ENTRY, State
 from underfire.classifiers.outputs import kind_for
+from underfire.classifiers.unheard import refuse_for_network
 from underfire.core import ClassifierOptions, Preprocess, unknown
 from underfire.registry import register
 
@@ -23,6 +25,8 @@ OLD_NAMES = (
     (re.compile(r"(mlp\.)linear_2\."), r"\g<1>3."),
 )
 """What torchvision's own files still call layers of DenseNets and ViTs -> what its networks call them now."""
+RENORMALISING = ("inception_v3", "googlenet")
+"""Architectures whose own weights expect TensorFlow's normalisation, which the network makes of ImageNet's itself."""
 
 
 @register("classifiers", "torchvision")
@@ -33,6 +37,7 @@ def torchvision_network(variant: str, options: ClassifierOptions) -> TorchClassi
     if architecture not in known:
         raise unknown("torchvision network", architecture, known)
     entry, name = _entry(architecture, tag), f"torchvision:{variant}"
+    refuse_for_network(name, options)
     state, metadata = weights.read(options.weights, options.key) if options.weights else (_fetched(entry, name), {})
     module, state = _built(architecture, state), _renamed(state)
     metadata = weights.fit(module, state, options.weights or variant, name) | metadata
@@ -45,8 +50,19 @@ def torchvision_network(variant: str, options: ClassifierOptions) -> TorchClassi
         classes_from=inputs.classes_from(k, metadata, options),
         entry=metadata.get(ENTRY, ""),
         head=kind_for(k, options.head, name),
-        notes=[metadata[weights.FOUND]] if weights.FOUND in metadata else [],
+        notes=list(_found(architecture, metadata, options)),
     )
+
+
+def _found(architecture: str, metadata: Mapping[str, str], options: ClassifierOptions) -> Iterator[str]:
+    """Say what was found in the user's own weights, and what is assumed of them: a file of weights cannot say it."""
+    if weights.FOUND in metadata:
+        yield metadata[weights.FOUND]
+    if options.weights and architecture in RENORMALISING:
+        yield (
+            "Its input is renormalised as torchvision's own weights want it (transform_input=True): a network that was "
+            "trained without transform_input is to be given through underfire.wrap."
+        )
 
 
 def _entry(architecture: str, tag: str) -> Any:
@@ -79,8 +95,7 @@ def _new_name(key: str) -> str:
 
 def _built(architecture: str, state: State) -> nn.Module:
     own: dict[str, Any] = {"num_classes": _outputs(architecture, state)}
-    if architecture in ("inception_v3", "googlenet"):
-        # Their weights expect the normalisation of TensorFlow, which the network makes of ImageNet's itself.
+    if architecture in RENORMALISING:
         auxiliary = any("aux" in key.lower() for key in state)
         own |= {"aux_logits": auxiliary, "transform_input": True, "init_weights": False}
     module: nn.Module = torchvision.models.get_model(architecture, weights=None, **own)

@@ -1,7 +1,7 @@
 """The cache of victims: what is under attack is built once in a process, for the plan, the study and the worker alike.
 
-The key of a victim is its name, its options, its device and the times at which the files among the options were
-written: a file with new content makes another victim.
+The key of a victim is its name, its options, its device and the times at which its files were written: those among the
+options, the one in its name, and those beside that it was read from. A file with new content makes another victim.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class Victims:
     def classifier(self, name: str, options: ClassifierOptions, device: str) -> Classifier:
         """Find or build a classifier; arguments and errors as in `build_classifier`."""
         key = (name, options, device, _stamps(astuple(options)), _written(file_of(name)))
-        if self._classifier is None or key != self._key:
+        if self._classifier is None or (*key, _beside(self._classifier)) != self._key:
             self.clear()
             self._classifier = parts.build_classifier(name, options, device)
-            self._key = key
+            self._key = (*key, _beside(self._classifier))
         return self._classifier
 
     def interpreter(self, classifier: Classifier, name: str, options: Mapping[str, Any]) -> Interpreter:
@@ -85,6 +85,11 @@ def _stamps(values: Iterable[object]) -> tuple[int, ...]:
     """Return the times at which the files among some options were written, ns since 1970."""
     files = [Path(value) for value in values if isinstance(value, str) and os.sep in value]
     return tuple(file.stat().st_mtime_ns for file in files if file.is_file())
+
+
+def _beside(classifier: Classifier) -> tuple[int, ...]:
+    """Return the times at which the files were written that only a built classifier knows of."""
+    return _stamps(getattr(classifier, "beside", ()))
 
 
 def _written(file: Path | None) -> tuple[int, ...]:
