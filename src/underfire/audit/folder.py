@@ -14,6 +14,7 @@ from underfire.plan.file import read
 from underfire.plan.keys import as_before, key_settings
 from underfire.plan.settings import Settings
 from underfire.plan.units import Plan
+from underfire.report.text import count
 from underfire.store import Store
 from underfire.store.yardsticks import FOLDER as YARDSTICKS
 from underfire.store.yardsticks import NAME_LENGTH
@@ -73,6 +74,7 @@ def refuse_other_plan(out: Place, stored: Settings | None, plan: Plan, go_on: st
     """
     if stored is None or stored.resolved.get("plan_digest") == plan.digest:
         if stored is not None:
+            _refuse_other_cut(out, stored, plan)
             _refuse_other_yardstick(out, stored, plan)
         return
     chosen, moved = list(_chosen(stored, plan)), list(_moved(stored, plan))
@@ -86,6 +88,19 @@ def refuse_other_plan(out: Place, stored: Settings | None, plan: Plan, go_on: st
     elif moved:  # the plan that is there would be refused for the same reason
         advice += ", or bring back what was there and run the same command again"
     raise MismatchError(f"'{out}' holds the results of another plan ({difference}). {advice}.")
+
+
+def _refuse_other_cut(out: Place, stored: Settings, plan: Plan) -> None:
+    """Check that the photos are cut into the units that are there; versions that did not note the cut had the device's.
+
+    Other units would do finished work again, and count each photo twice.
+    """
+    there, now = stored.resolved.get("units"), sum(1 for _ in plan.units())
+    if isinstance(there, int) and there != now:
+        raise MismatchError(
+            f"'{out}' was begun on another kind of device than {plan.job.device}, with {count(there, 'unit')} and not {now}: "
+            "go on with that --device, or give a new folder with --out."
+        )
 
 
 def _refuse_other_yardstick(out: Place, stored: Settings, plan: Plan) -> None:
