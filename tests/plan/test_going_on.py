@@ -1,4 +1,4 @@
-"""An audit that goes on on another kind of device: the same units, or none."""
+"""An audit that goes on: with the same units whatever the device, and a true word where it cannot."""
 
 from __future__ import annotations
 
@@ -45,4 +45,14 @@ def test_a_folder_that_does_not_say_how_it_was_cut_is_never_done_in_other_units(
     del before.resolved["unit_passes"]
     before.resolved["units"] = 1
     with pytest.raises(MismatchError, match="another kind of device than cpu, with 1 unit and not 2"):
+        refuse_other_plan(tmp_path, before, plan)
+
+
+def test_another_ruler_of_the_smallest_budget_is_what_is_said_to_be_another(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"images": str(photos(tmp_path / "in", 1)), "classifier": "toy", "threads": 1}
+    with extended():
+        plan = make_plan(Settings.parse({**given, "attack": "adv2", "eps": "smallest:2", "options": {}}))
+    before = stored(plan)
+    before.resolved.update(plan_digest="another", yardsticks={"cam": "0" * 64})
+    with pytest.raises(MismatchError, match=r"\(yardstick of cam: one there, none now\)"):
         refuse_other_plan(tmp_path, before, plan)

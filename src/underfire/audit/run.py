@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from underfire import registry
 from underfire.audit.desk import Desk
-from underfire.audit.folder import default_out, refuse_other_plan, stored_plan, write_yardsticks
+from underfire.audit.folder import default_out, refuse_images_in, refuse_other_plan, stored_plan, write_yardsticks
 from underfire.audit.insight import look, photo_of
 from underfire.audit.speed import plan_of
 from underfire.core import Executor, Listener, Quiet, UnderfireError, Workplace
@@ -59,6 +59,7 @@ def run(
         UnderfireError: a mistake of the user's, or ``out`` holds another plan's results.
     """
     out = out or default_out(settings)
+    refuse_images_in(out, settings.images)
     stored = stored_plan(out)
     plan = plan or plan_of(settings, stored)
     refuse_other_plan(out, stored, plan)

@@ -29,7 +29,7 @@ from underfire.core.precision import FULL
 from underfire.images import targets
 from underfire.metrics.yardstick_file import YardstickFile
 from underfire.plan.cost import UNIT_PASSES, Lane
-from underfire.plan.keys import key_settings
+from underfire.plan.keys import key_settings, settings_digest
 from underfire.plan.settings import UNIT_ROWS, Settings
 
 UNIT_PHOTOS = {ForgeUnit.stage: 64, ScaleUnit.stage: UNIT_ROWS}
@@ -218,6 +218,7 @@ class Plan:
             "unit_passes": int(self.unit_passes),
             "scale_units": sum(1 for _ in self.scale_units()),
             "yardsticks": {name: one.digest for name, one in self.yardsticks.items()},
+            "settings_digest": settings_digest(self.settings),
             "plan_digest": self.digest,
         }
         content = self.settings.model_dump(mode="json", exclude_none=True, exclude={"resolved"}) | {
