@@ -416,7 +416,9 @@ def test_a_plan_of_ones_own_in_the_output_folder_is_run_there_and_a_run_ones_is_
     (tmp_path / "audit").mkdir()
     plan, images = tmp_path / "audit" / "plan.yaml", photos(tmp_path / "in", 1)
     plan.write_text(f"images: {images}\nclassifier: toy\nattack: [pgd]\nthreads: 1\nsanity: 0\n")
+    written = plan.read_bytes()
     assert underfire("run", plan, "--out", tmp_path / "audit").code == 0
+    assert (tmp_path / "audit" / "plan-as-written.yaml").read_bytes() == written
     assert underfire("run", plan).code == 0
     plan.write_text(plan.read_text().replace("eps: 8", "eps: 4"))
     assert f"'{plan}' was changed after the run began" in _refused(plan)

@@ -22,6 +22,9 @@ from underfire.registry import VICTIMS
 from underfire.store import Results, Store, open_results
 from underfire.store.insight import FILE, dumped
 
+OWN_PLAN = "plan-as-written.yaml"
+"""Name that a plan gets which lay in the output folder before anything was run."""
+
 
 @dataclass(frozen=True)
 class Audit:
@@ -71,6 +74,8 @@ def run(
         stored = stored_plan(out)  # another run may have written it since
         refuse_other_plan(out, stored, plan)
         if stored is None:
+            if (out / "plan.yaml").is_file():  # the user's own words, which the filled-in plan takes the place of
+                store.write(OWN_PLAN, (out / "plan.yaml").read_bytes())
             write_yardsticks(store, plan)
             store.write("plan.yaml", plan.dump().encode())
         desk = Desk(store, executor, listener or Quiet(), name)
