@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from support.e2e import extended, photo, photos, underfire
-from underfire.audit.survive import survive
+from underfire.audit.survive import survive, victim_of
 from underfire.core import MismatchError
 from underfire.doors.treatments import TREATMENTS
 from underfire.images.saving import file_photo
@@ -55,6 +55,13 @@ def test_a_table_that_cannot_be_written_is_told_first(forged: Path, tmp_path: Pa
     ran = underfire("survive", forged, "--table", tmp_path / "no" / "x.csv")
     assert ran.code == 2
     assert "give another --table" in " ".join(ran.err.split())
+
+
+def test_an_audit_made_on_another_device_is_judged_on_one_that_is_here(forged: Path, tmp_path: Path) -> None:
+    plan = (forged / "plan.yaml").read_text().replace("device: auto", "device: mps:7")
+    (tmp_path / "plan.yaml").write_text(plan)
+    with extended():
+        assert victim_of(tmp_path).classifier.name == "toy"
 
 
 def test_another_file_is_no_forged_file(forged: Path, tmp_path: Path) -> None:

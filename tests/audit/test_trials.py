@@ -92,3 +92,36 @@ def test_without_being_asked_for_the_checks_cost_at_most_a_fifth(tmp_path: Path)
     assert not (tmp_path / "out" / "sanity").exists()
     assert "--sanity 4" in said.out + said.err
     assert not sanity(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("--attack", "noise", "--target", "own", "--sanity", "2"), "--target own"),
+        (("--attack", "fgsm", "--at", "input", "--preset", "strong"), "no preset 'strong'"),
+    ],
+)
+def test_where_the_checks_make_no_sense_the_report_is_written_and_says_so(
+    tmp_path: Path, words: tuple[str, ...], why: str
+) -> None:
+    said = underfire("run", "--images", photos(tmp_path / "in", 1), *TOY, *words, "--out", tmp_path / "out")
+    assert said.code == 0, said.err
+    assert "The attack itself was not checked with pgd" in said.out and why in said.out
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
+def test_checks_that_were_made_stay_whatever_number_is_asked_for_later(tmp_path: Path) -> None:
+    words = ("run", "--images", photos(tmp_path / "in", 4), *TOY, *FEW, "--out", tmp_path / "out")
+    assert underfire(*words, "--sanity", "1").code == 0
+    assert "checked on 1 photo before" in (said := underfire(*words, "--sanity", "2")).out and said.code == 0
+    assert "checked" not in underfire(*words).out
+    assert {row["image"] for row in open_results(tmp_path / "out" / "sanity" / "step").rows()} == {"p00.png"}
+
+
+def test_a_yardstick_of_another_interpreter_is_none_of_the_checks(tmp_path: Path) -> None:
+    judges = ("--interpreter", "cam", "--interpreter", "grad")
+    images = ("--images", photos(tmp_path / "in", 20), *TOY)
+    assert underfire("yardstick", *images, "--interpreter", "grad", "--out", tmp_path / "grad.json").code == 0
+    words = (*FEW, "--yardstick", tmp_path / "grad.json", "--limit", "1", "--sanity", "1")
+    said = underfire("run", *images, *judges, *words, "--out", tmp_path / "out")
+    assert (said.code, "not checked" in said.out, len(sanity(tmp_path / "out"))) == (0, False, 5), said.err

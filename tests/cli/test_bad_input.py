@@ -56,6 +56,10 @@ def _refused(*words: str | Path) -> str:
         (["--workers", "none"], ["--workers none"]),
         (["--target", "10"], ["--target 10", "0 to 9"]),
         (["--target", "-1"], ["--target -1", "0 to 9"]),
+        (["--target", "--5"], ["'--5'"]),
+        (["--target", "²"], ["'²'"]),
+        (["--channels", "²"], ["--channels ²"]),
+        (["--seed", str(2**63)], [f"--seed {2**63}", "less than"]),
         (["--target", "clas 4"], ["'clas 4'", "'class 4'"]),
         (["--target", "class"], ["--target class", "0 class 0", "7 class 7", "index"]),
         (["--mean", "1,2"], ["--mean 1,2", "0.5,0.5,0.5"]),
@@ -113,6 +117,9 @@ def test_a_plan_that_is_none(tmp_path: Path, folder: Path) -> None:
         ("eps: 8", "'images'"),
         (f"images: {folder}\nepps: 3", "'eps'"),
         (f"images: {folder}\neps: 0", "--eps 0"),
+        (f"images: {folder}\nattack:\n  pgd: {{steps: 3}}", "go under 'options'"),
+        (f"images: {folder}\ninterpreter:\n- cam: {{}}", "go under 'options'"),
+        (f"images: {folder}\nattack:", "--attack is empty"),
     ):
         plan.write_text(text)
         assert part in _refused(plan)
@@ -395,3 +402,23 @@ def test_a_reader_that_leaves_early_is_no_mistake(audit: Path) -> None:
     said = _printed("status", audit, into=write)
     os.close(write)
     assert (said.returncode, said.stderr) == (0, b"")
+
+
+def test_photos_that_lie_where_the_audit_puts_its_files_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    images = photos(tmp_path / "data" / "images", 1)
+    said = _refused("--images", images, *TOY, "--out", tmp_path / "data")
+    assert f"'{images}'" in said and "--out" in said
+    assert [path.name for path in (tmp_path / "data").rglob("*")] == ["images", "p00.png"]
+
+
+def test_a_plan_of_ones_own_in_the_output_folder_is_run_there_and_a_run_ones_is_not_changed(tmp_path: Path) -> None:
+    (tmp_path / "audit").mkdir()
+    plan, images = tmp_path / "audit" / "plan.yaml", photos(tmp_path / "in", 1)
+    plan.write_text(f"images: {images}\nclassifier: toy\nattack: [pgd]\nthreads: 1\nsanity: 0\n")
+    written = plan.read_bytes()
+    assert underfire("run", plan, "--out", tmp_path / "audit").code == 0
+    assert (tmp_path / "audit" / "plan-as-written.yaml").read_bytes() == written
+    assert underfire("run", plan).code == 0
+    plan.write_text(plan.read_text().replace("eps: 8", "eps: 4"))
+    assert f"'{plan}' was changed after the run began" in _refused(plan)

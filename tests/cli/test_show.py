@@ -21,8 +21,8 @@ from underfire.store import Store
 def _audit(out: Path, n: int, missed: int) -> Path:
     rows = [row(i, "adv2", "cam", "cam", map_l1=0.001, success=i >= missed) for i in range(n)]
     with Store(out).open() as store:
-        store.put("records", "u", rows, {}, {})
-        store.put("scale", "s", [Scale("a/0&.png", "0" * 64, "cam", 0.02)], {}, {})
+        store.put("records", "000000-0123456789abcdef", rows, {}, {})
+        store.put("scale", "000000-cam-0123456789abcdef", [Scale("a/0&.png", "0" * 64, "cam", 0.02)], {}, {})
     (out / "plan.yaml").write_text(yaml.safe_dump({"interpreter": ["cam"]}), encoding="utf-8")
     return out
 
@@ -88,8 +88,8 @@ def test_a_hundred_photos_under_an_alarm_fit_80_columns(tmp_path: Path, capsys: 
         for i in range(240)
     ]
     with Store(tmp_path).open() as store:
-        store.put("records", "u", rows, {}, {})
-        store.put("scale", "s", [Scale("a/0&.png", "0" * 64, "ensemble", 0.02)], {}, {})
+        store.put("records", "000000-0123456789abcdef", rows, {}, {})
+        store.put("scale", "000000-cam-0123456789abcdef", [Scale("a/0&.png", "0" * 64, "ensemble", 0.02)], {}, {})
     (tmp_path / "plan.yaml").write_text("interpreter: ensemble", encoding="utf-8")
     show.show_results(tmp_path)
     said = capsys.readouterr().out

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.works import Trouble, units
+from support.works import JOB, Trouble, units
 from underfire import registry
-from underfire.core import Executor, Outcome, UnderfireError, Unit, Workplace
-from underfire.executors.crew import HOPELESS, TRIES
+from underfire.core import Executor, ForgeUnit, Outcome, Photo, UnderfireError, Unit, Workplace
+from underfire.executors.crew import TRIES
+from underfire.executors.local import Local
 
 KINDS = ("inline", "processes", "ray")
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # Ray leaves pipes to its own processes open
@@ -79,16 +82,22 @@ def test_a_mistake_of_the_users_stops_everything_at_once(executor: Executor, tmp
     assert len(list(tmp_path.iterdir())) < 10
 
 
-def test_when_nothing_at_all_works_it_is_not_the_units(tmp_path: Path) -> None:
-    def fail(unit: Unit) -> Outcome:
-        raise OSError("no such device")
+@dataclasses.dataclass(frozen=True)
+class DiesAtStart:
+    """Work that ends its process before a unit is read, as a script without a main guard does."""
 
-    executor = registry.maker("executors", "local")(Workplace())
-    found = []
-    with pytest.raises(UnderfireError, match=r"first 10 units failed 3 times each.*no such device"):
-        found += [o.error for o in executor.map(fail, units(1000))]
-    assert len(found) == 0  # list.__iadd__ takes all or nothing
-    assert HOPELESS == 10
+    def __call__(self, unit: Unit) -> Outcome:
+        return Outcome(unit)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os._exit, (1,)
+
+
+def test_a_worker_that_dies_at_its_start_is_a_failure_of_its_unit_however_large() -> None:
+    large = ForgeUnit("000000", (Photo("p" * 1_000_000, "0"),), JOB, 1)  # more than a pipe takes before it is read
+    with contextlib.closing(Local(Workplace(2))) as executor:
+        (outcome,) = executor.map(DiesAtStart(), iter([large]))
+    assert "the end of its worker process" in str(outcome.error)
 
 
 def test_units_are_drawn_only_as_workers_get_free(tmp_path: Path) -> None:

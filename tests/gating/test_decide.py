@@ -145,7 +145,7 @@ def test_the_proofs_are_the_worst_photos_the_quietest_first(tmp_path: Path) -> N
     out = audit(tmp_path, rows(shares(9, 12)))
     (decision,) = decide(out, {"measure": "forged", "max": 0.2}).decisions
     assert [proof.photo for proof in decision.proofs] == [f"a/{i}&.png" for i in range(5)]
-    assert decision.proofs[0].adversarial == "images/u/0.adv.png"
+    assert decision.proofs[0].adversarial == "images/000000-0123456789abcdef/0.adv.png"
     (least,) = decide(out, {"measure": "forged", "min": 0.99}).decisions
     assert [proof.photo for proof in least.proofs] == [f"a/{i}&.png" for i in (9, 10, 11)]
     (held,) = decide(out, {"measure": "success", "min": 0.5}).decisions

@@ -291,6 +291,27 @@ def test_the_pictures_of_an_audit_are_refused_where_they_are_asked_for(tmp_path:
     Folder(str(tmp_path / "photos")).refuse_results()
 
 
+def test_the_pictures_of_an_audit_behind_a_url_are_refused_too() -> None:
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    for name in ("plan.yaml", "records/part.parquet", "images/u/forged.png", "images/u/images/forged.png"):
+        memory.pipe_file(f"/eaten/{name}", file(picture()))
+    for given in ("", "/images", "/images/u", "/images/u/images"):
+        with pytest.raises(UnderfireError, match="holds the results of the audit in 'memory://eaten'"):
+            Folder(f"memory://eaten{given}").refuse_results()
+    memory.pipe_file("/good/images/seen.png", file(picture()))
+    Folder("memory://good/images").refuse_results()
+
+
+def test_a_photo_of_this_machine_is_read_beside_photos_behind_a_url(tmp_path: Path) -> None:
+    import fsspec
+
+    fsspec.filesystem("memory").pipe_file("/beside/seen.png", file(picture()))
+    here = put(tmp_path / "target.png", b"here")
+    assert Folder("memory://beside").bytes(str(here)) == b"here"
+
+
 def test_the_report_needs_no_picture_formats_of_torch() -> None:
     code = "import sys; import underfire.images.formats as f; f.formats(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -104,6 +104,12 @@ def test_what_is_good_is_taken_and_numpys_numbers_are_numbers() -> None:
     assert made.space.step.shape == "geometric"
 
 
+def test_numpys_numbers_among_options_are_written_as_numbers() -> None:
+    options = {"adv2": {"steps": np.int64(3), "lam": {"start": np.float32(0.5)}, "rescue": True, "sizes": [np.int8(1)]}}
+    dumped = underfire.Settings(images="demo", options=options).model_dump(mode="json")["options"]["adv2"]
+    assert dumped == {"steps": 3, "lam": {"start": 0.5}, "rescue": True, "sizes": [1]}
+
+
 @dataclass(frozen=True)
 class Theirs:
     """A third party's attack."""

@@ -66,7 +66,12 @@ def _defended() -> tuple[dict[str, Any], list[Record], list[Scale]]:
     for i in range(7):
         seen = {"clean_alarm_score": 0.1 * i, "clean_alarm": i == 6, "alarm_threshold": 0.55, "alarm_passes": 12.3}
         mapped = {"target_map": "class:random", "target_map_of": "sea & lion", "linf_levels": 8}
-        same: dict[str, Any] = {"defense": "ensemble", "wanted_map": "images/u/w.npy", **seen, **mapped}
+        same: dict[str, Any] = {
+            "defense": "ensemble",
+            "wanted_map": "images/000000-0123456789abcdef/w.npy",
+            **seen,
+            **mapped,
+        }
         for attack, against, score in (("pgd", None, 0.9), ("adv2", "cam", 0.6), ("adv2", "ensemble", 0.3)):
             judge = against or "cam"
             alarm = {"alarm_score": score + 0.02 * i, "alarm": score + 0.02 * i > 0.55}
@@ -90,8 +95,8 @@ def page(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str]:
     """A page's name, and the page as it is made now; its pictures are gone."""
     plan, rows, scales = request.param()
     with Store(tmp_path).open() as store:
-        store.put("records", "u", rows, {}, {})
-        store.put("scale", "s", scales, {}, {})
+        store.put("records", "000000-0123456789abcdef", rows, {}, {})
+        store.put("scale", "000000-cam-0123456789abcdef", scales, {}, {})
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan, sort_keys=False), encoding="utf-8")
     return f"{request.param.__name__.strip('_')}.html", render(findings.load(tmp_path), samples=4)
 

@@ -19,8 +19,14 @@ from underfire.store import Store
 def out(tmp_path: Path) -> Path:
     rows = [row(i, attack, against, "cam") for i in range(2) for attack, against in (("adv2", "cam"), ("pgd", None))]
     with Store(tmp_path).open() as store:
-        store.put("records", "u", rows, {}, {})
-        store.put("scale", "s", [Scale("a/1&.png", "0" * 64, "cam", error="Its map is flat.")], {}, {})
+        store.put("records", "000000-0123456789abcdef", rows, {}, {})
+        store.put(
+            "scale",
+            "000000-cam-0123456789abcdef",
+            [Scale("a/1&.png", "0" * 64, "cam", error="Its map is flat.")],
+            {},
+            {},
+        )
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump({"interpreter": ["cam"]}), encoding="utf-8")
     return tmp_path
 
@@ -63,7 +69,7 @@ def test_a_failure_names_the_stage_that_it_happened_in(out: Path) -> None:
 
 def test_without_failures_there_is_no_section_of_them(tmp_path: Path) -> None:
     with Store(tmp_path).open() as store:
-        store.put("records", "u", [row(0, "pgd", None, "cam")], {}, {})
+        store.put("records", "000000-0123456789abcdef", [row(0, "pgd", None, "cam")], {}, {})
     (tmp_path / "plan.yaml").write_text("{}\n", encoding="utf-8")
     page = render(findings.load(tmp_path), 0)
     assert 'id="results"' in page

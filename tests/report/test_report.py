@@ -72,8 +72,8 @@ def _audit(out: Path, n: int = 7) -> Path:
     rows += [row(n + k, "adv2", "cam", "cam", error="The map is <flat> & empty.") for k in range(2)]
     store = Store(out)
     with store.open():
-        store.put("scale", "s", _scales(n), {}, {})
-        store.put("records", "u", rows, files, {})
+        store.put("scale", "000000-cam-0123456789abcdef", _scales(n), {}, {})
+        store.put("records", "000000-0123456789abcdef", rows, files, {})
     (out / "plan.yaml").write_text(yaml.safe_dump(PLAN, allow_unicode=True), encoding="utf-8")
     return out
 
@@ -125,7 +125,13 @@ def test_page_nests_and_can_be_read_without_eyes(out: Path, page: str) -> None:
     targets = {str(attrs["href"]) for attrs in reader.all("a")}
     assert {t for t in targets if t.startswith("#")} <= {f"#{i}" for i in ids}
     files = {t for t in targets if not t.startswith("#")}
-    assert {"plan.yaml", "records", "images", "images/u/0.png", "images/u/0.adv.png"} <= files
+    assert {
+        "plan.yaml",
+        "records",
+        "images",
+        "images/000000-0123456789abcdef/0.png",
+        "images/000000-0123456789abcdef/0.adv.png",
+    } <= files
     assert all((out / unquote(name)).exists() for name in files)
 
 
@@ -198,14 +204,14 @@ def test_samples_are_counted_over_all_interpreters(out: Path, page: str) -> None
 def test_lost_pictures_leave_a_word(tmp_path: Path) -> None:
     _audit(tmp_path, n=1)
     for name in ("0.png", "0.npy"):
-        (tmp_path / "images" / "u" / name).unlink()
+        (tmp_path / "images" / "000000-0123456789abcdef" / name).unlink()
     assert "no picture" in write_report(tmp_path).read_text(encoding="utf-8")
 
 
 def test_nothing_forged_is_said_as_such(tmp_path: Path) -> None:
     with Store(tmp_path).open() as store:
-        store.put("records", "u", [row(0, "adv2", "cam", "cam", map_l1=0.5)], {}, {})
-        store.put("scale", "s", _scales(1), {}, {})
+        store.put("records", "000000-0123456789abcdef", [row(0, "adv2", "cam", "cam", map_l1=0.5)], {}, {})
+        store.put("scale", "000000-cam-0123456789abcdef", _scales(1), {}, {})
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(PLAN), encoding="utf-8")
     page = write_report(tmp_path, 0).read_text(encoding="utf-8")
     assert "forged no photo" in page
@@ -216,8 +222,14 @@ def _calibrated(tmp_path: Path, n: int, wrong: float) -> str:
     copies, impostors = flat([(0.02, 0.1, 0.1)] * 8), flat([(wrong,) * 3] * 3)
     with Store(tmp_path).open() as store:
         near = {"map_l1": 0.01, "map_iou": 0.95, "map_rank": 0.99}
-        store.put("records", "u", [row(0, "adv2", "cam", "cam", **near)], {}, {})
-        store.put("scale", "s", [Scale(f"{i}", f"{i}", "cam", 0.02, None, copies, impostors) for i in range(n)], {}, {})
+        store.put("records", "000000-0123456789abcdef", [row(0, "adv2", "cam", "cam", **near)], {}, {})
+        store.put(
+            "scale",
+            "000000-cam-0123456789abcdef",
+            [Scale(f"{i}", f"{i}", "cam", 0.02, None, copies, impostors) for i in range(n)],
+            {},
+            {},
+        )
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(PLAN), encoding="utf-8")
     return write_report(tmp_path, 0).read_text(encoding="utf-8")
 
@@ -241,7 +253,7 @@ def test_pictures_are_not_tagged_forged_where_the_explanation_cannot_tell(tmp_pa
     assert '<span class="tag bad">forged</span>' in write_report(tmp_path).read_text(encoding="utf-8")
     blind = [Scale(f"{i}", f"{i}", j, 0.02, None, copies, impostors) for j in ("cam", "sparkle") for i in range(20)]
     with Store(tmp_path).open() as store:
-        store.put("scale", "s", blind, {}, {})
+        store.put("scale", "000000-cam-0123456789abcdef", blind, {}, {})
     page = write_report(tmp_path).read_text(encoding="utf-8")
     assert "this explanation cannot tell" in page
     assert '<span class="tag bad">forged</span>' not in page
@@ -264,7 +276,7 @@ def test_with_too_few_photos_the_page_says_not_calibrated(tmp_path: Path) -> Non
 def test_only_errors_is_no_zero(tmp_path: Path) -> None:
     store = Store(tmp_path)
     with store.open():
-        store.put("records", "u", [row(0, "adv2", "cam", "cam", error="No map.")], {}, {})
+        store.put("records", "000000-0123456789abcdef", [row(0, "adv2", "cam", "cam", error="No map.")], {}, {})
     (tmp_path / "plan.yaml").write_text("attack: adv2\n", encoding="utf-8")
     page = write_report(tmp_path).read_text(encoding="utf-8")
     _Reader(page)
@@ -325,7 +337,7 @@ def test_page_stays_small_with_many_rows(tmp_path: Path) -> None:
     rows += [row(i, "pgd", None, "cam", error=f"Reason {i}.") for i in range(9000, 9100)]
     rows += [row(i, "pgd", None, "cam", error="The map is flat.") for i in range(9100, 9200)]
     with Store(tmp_path).open() as store:
-        store.put("records", "v", rows, {}, {})
+        store.put("records", "000001-0123456789abcdef", rows, {}, {})
     page = write_report(tmp_path, 3)
     assert page.stat().st_size < few + 40_000
     text = page.read_text(encoding="utf-8")
@@ -348,8 +360,8 @@ def test_each_bad_photo_stands_once_whatever_fails_on_it(tmp_path: Path) -> None
     rows += [row(0, "bend<er>", "cam", "cam", error=e) for e in ("B of 'a/0&.png'.", "A.")]
     scales = [Scale(f"a/{i}&.png", "0" * 64, "cam", error=f"'a/{i}&.png' is no image: replace it.") for i in bad]
     with Store(tmp_path).open() as store:
-        store.put("records", "v", rows, {}, {})
-        store.put("scale", "v", scales, {}, {})
+        store.put("records", "000001-0123456789abcdef", rows, {}, {})
+        store.put("scale", "000001-cam-0123456789abcdef", scales, {}, {})
     text = _errors(write_report(tmp_path, 0).read_text(encoding="utf-8"))
     assert text.count("The file is no image: replace it.") == 1
     assert all(text.count(f"a/{i}&amp;.png") == (i < 30) for i in bad)
@@ -372,7 +384,13 @@ def test_folders_above_the_photos_stay_private(tmp_path: Path, images: str) -> N
 def test_a_miss_shows_how_sure_the_classifier_was(tmp_path: Path) -> None:
     miss = {"success": False, "predicted_class_name": "fox", "confidence": 0.03}
     with Store(tmp_path).open() as store:
-        store.put("records", "u", [row(0, "pgd", None, "cam", predicted_confidence=0.62, **miss)], {}, {})
+        store.put(
+            "records",
+            "000000-0123456789abcdef",
+            [row(0, "pgd", None, "cam", predicted_confidence=0.62, **miss)],
+            {},
+            {},
+        )
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(PLAN), encoding="utf-8")
     page = write_report(tmp_path).read_text(encoding="utf-8")
     assert "fox</span>, 62\u00a0% (wanted class: 3\u00a0%)" in page
@@ -385,7 +403,7 @@ def test_grad_stands_beside_its_published_cells(tmp_path: Path, classifier: str,
     fixed: dict[str, Any] = {"classifier": classifier, "judge_classifier": classifier}
     rows = [row(0, "pgd", None, "grad"), row(0, "adv2", "grad", "grad"), row(0, "adv2", "cam", "grad")]
     with Store(tmp_path).open() as store:
-        store.put("records", "u", [replace(row, **fixed) for row in rows], {}, {})
+        store.put("records", "000000-0123456789abcdef", [replace(row, **fixed) for row in rows], {}, {})
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(PLAN), encoding="utf-8")
     page = write_report(tmp_path).read_text(encoding="utf-8")
     lines = re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)</tr>', page.partition('id="results"')[2], re.DOTALL)
@@ -401,7 +419,9 @@ def test_grad_stands_beside_its_published_cells(tmp_path: Path, classifier: str,
 
 def test_other_classes_than_imagenets_stand_beside_no_published_cells(tmp_path: Path) -> None:
     with Store(tmp_path).open() as store:
-        store.put("records", "u", [row(0, "pgd", None, "grad"), row(0, "adv2", "grad", "grad")], {}, {})
+        store.put(
+            "records", "000000-0123456789abcdef", [row(0, "pgd", None, "grad"), row(0, "adv2", "grad", "grad")], {}, {}
+        )
     for digest, shown in ((published.IMAGENET_CLASSES, True), ("0" * 64, False)):
         plan = {**PLAN, "resolved": {**PLAN.get("resolved", {}), "classes_digest": digest}}
         (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan), encoding="utf-8")

@@ -48,8 +48,20 @@ def out(tmp_path: Path) -> Path:
     for stage in ("records", "scale"):
         (tmp_path / stage).mkdir()
     rows = [record(0), record(1, map_l1=0.5), record(2, success=False), record(3, "grad")]
-    store.put("records", "000000-a", [*rows, record(4, success=None, map_l1=None, iou_curve=None, error="bad")], {}, {})
-    store.put("scale", "000000-cam-a", [Scale(f"p{i}.png", str(i), "cam", l1) for i, l1 in enumerate(L1)], {}, {})
+    store.put(
+        "records",
+        "000000-0123456789abcdef",
+        [*rows, record(4, success=None, map_l1=None, iou_curve=None, error="bad")],
+        {},
+        {},
+    )
+    store.put(
+        "scale",
+        "000000-cam-0123456789abcdef",
+        [Scale(f"p{i}.png", str(i), "cam", l1) for i, l1 in enumerate(L1)],
+        {},
+        {},
+    )
     return tmp_path
 
 
@@ -93,7 +105,7 @@ def calibrated(out: Path, n: int) -> None:
     store = Store(out)
     wrong = flat([(0.9, 0.9, 0.9)] * 3)
     rows = [Scale(f"p{i}.png", str(i), "cam", 0.01, None, flat([(0.1 * i / n, 0.1, 0.1)] * 8), wrong) for i in range(n)]
-    store.put("scale", "000000-cam-a", rows, {}, {})
+    store.put("scale", "000000-cam-0123456789abcdef", rows, {}, {})
 
 
 @pytest.mark.parametrize("n", [18, 19])
@@ -101,7 +113,7 @@ def test_an_audit_makes_its_own_yardstick_from_19_photos_on(out: Path, n: int) -
     calibrated(out, n)
     store = Store(out)
     good: dict[str, Any] = {"map_l1": 0.05, "map_iou": 0.95, "map_rank": 0.95}
-    store.put("records", "000000-a", [record(0, **good), record(1, **good | {"map_rank": 0.5})], {}, {})
+    store.put("records", "000000-0123456789abcdef", [record(0, **good), record(1, **good | {"map_rank": 0.5})], {}, {})
     first, second = open_results(out).rows()
     if n < 19:
         assert first["forged"] is second["forged"] is first["yardstick"] is None
@@ -125,7 +137,7 @@ def test_the_verdict_is_the_same_whatever_the_other_photos(out: Path) -> None:
     judged = record(7, map_l1=0.09, map_iou=0.95, map_rank=0.95)
     seen = []
     for others in ([], [record(i, map_l1=0.5) for i in range(5)], [record(i, map_l1=0.001) for i in range(3)]):
-        Store(out).put("records", "000000-a", [*others, judged], {}, {})
+        Store(out).put("records", "000000-0123456789abcdef", [*others, judged], {}, {})
         calibrated(out, 19 + len(others))  # what the audit's own photos would say does not matter
         row = open_results(out).rows()[-1]
         seen.append({name: row[name] for name in ("untouched", "forged", "map_distance", "yardstick", "untouched_l1")})
@@ -147,7 +159,7 @@ def test_rows_of_before_are_judged_by_the_ranks_of_their_numbers(out: Path) -> N
         record(1, **given, map_rank=0.95, map_rank_shown=0.95),
         record(2, **given, map_rank=0.2, map_rank_shown=0.999),
     ]
-    Store(out).put("records", "000000-a", rows, {}, {})
+    Store(out).put("records", "000000-0123456789abcdef", rows, {}, {})
     assert [row["forged"] for row in open_results(out).rows()] == [True, False, True]
 
 

@@ -35,12 +35,12 @@ def store(tmp_path: Path) -> Store:
     return made
 
 
-def part(store: Store, stage: str = "records", unit: str = "000000-a") -> Path:
+def part(store: Store, stage: str = "records", unit: str = "000000-0123456789abcdef") -> Path:
     return Path(str(store.root)) / stage / f"{unit}.parquet"
 
 
 def test_any_reader_of_parquet_reads_a_sealed_part(store: Store) -> None:
-    store.put("records", "000000-a", [row(0), row(1)], {}, {"host": "here"})
+    store.put("records", "000000-0123456789abcdef", [row(0), row(1)], {}, {"host": "here"})
     table = pq.read_table(part(store))
     assert tuple(table.column_names) == COLUMNS
     assert table.schema.metadata[b"host"] == b"here"
@@ -48,7 +48,7 @@ def test_any_reader_of_parquet_reads_a_sealed_part(store: Store) -> None:
 
 
 def test_a_seal_cannot_be_feigned_by_what_a_row_says(store: Store) -> None:
-    store.put("records", "000000-a", [row(0, error="sha256=" + "0" * 64)], {}, {})
+    store.put("records", "000000-0123456789abcdef", [row(0, error="sha256=" + "0" * 64)], {}, {})
     assert sound(part(store).read_bytes())
 
 
@@ -59,12 +59,12 @@ def test_a_part_is_there_only_once_its_pictures_are(store: Store, monkeypatch: p
 
     monkeypatch.setattr(Store, "_put_files", stopped)
     with pytest.raises(KeyboardInterrupt):
-        store.put("records", "000000-a", [row(0)], {"p0.png": b"pixels"}, {})
+        store.put("records", "000000-0123456789abcdef", [row(0)], {"p0.png": b"pixels"}, {})
     assert store.done("records") == set()
 
 
 def test_every_flipped_bit_and_every_cut_is_seen(store: Store) -> None:
-    store.put("records", "000000-a", [row(0)], {}, {})
+    store.put("records", "000000-0123456789abcdef", [row(0)], {}, {})
     content = part(store).read_bytes()
     assert decode(content) is not None
     choose = random.Random(0)
@@ -98,14 +98,26 @@ def test_a_damaged_part_is_found_done_again_and_said(damage: str, tmp_path: Path
 
 
 def test_rows_of_a_failed_unit_count_until_it_is_done(store: Store) -> None:
-    store.put_failed("records", "000000-a", [row(0, error="no memory")], {})
-    store.put("records", "000001-b", [row(1)], {}, {})
+    store.put_failed("records", "000000-0123456789abcdef", [row(0, error="no memory")], {})
+    store.put("records", "000001-0123456789abcdef", [row(1)], {}, {})
     assert [(r["image"], r["error"]) for r in store.rows()] == [("p0.png", "no memory"), ("p1.png", None)]
-    assert store.done("records") == {"000001-b"}
-    store.put("records", "000000-a", [row(0)], {}, {})  # killed before the failed one was taken away
+    assert store.done("records") == {"000001-0123456789abcdef"}
+    store.put("records", "000000-0123456789abcdef", [row(0)], {}, {})  # killed before the failed one was taken away
     assert [(r["image"], r["error"]) for r in store.rows()] == [("p0.png", None), ("p1.png", None)]
     with store.open():
         assert store.failed("records") == set()
+
+
+@pytest.mark.parametrize(
+    "name", ["{} (conflicted copy 2026-11-27)", "{} - Copy", "Copy of {}", "{}.backup", "{}.sync-conflict-20261127-1"]
+)
+def test_a_copy_of_a_part_counts_nothing_twice(name: str, store: Store) -> None:
+    store.put("records", "000000-0123456789abcdef", [row(0)], {}, {})
+    store.put("scale", "000000-lime:own maps-0123456789abcdef", [Scale("p.png", "1", "cam", 0.1)], {}, {})
+    for stage in ("records", "scale"):
+        (file,) = (store.root / stage).iterdir()
+        (store.root / stage / f"{name.format(file.stem)}.parquet").write_bytes(file.read_bytes())
+        assert (len(store.rows(stage)), store.done(stage)) == (1, {file.stem})
 
 
 def test_failed_units_are_kept_by_stage(store: Store) -> None:
@@ -137,7 +149,7 @@ def rewritten(store: Store, change: Callable[[pa.Table], pa.Table], version: int
 
 
 def test_a_part_of_the_version_that_stored_verdicts_is_read(store: Store) -> None:
-    store.put("records", "000000-a", [row(0, map_l1=0.5)], {}, {})
+    store.put("records", "000000-0123456789abcdef", [row(0, map_l1=0.5)], {}, {})
 
     def with_verdicts(table: pa.Table) -> pa.Table:
         for name, value in (("untouched_l1", 0.1), ("untouched", False), ("forged", False)):
@@ -150,15 +162,15 @@ def test_a_part_of_the_version_that_stored_verdicts_is_read(store: Store) -> Non
 
 
 def test_a_part_of_the_version_before_heads_is_read(store: Store) -> None:
-    store.put("records", "000000-a", [row(0, map_l1=0.5, head="multilabel")], {}, {})
+    store.put("records", "000000-0123456789abcdef", [row(0, map_l1=0.5, head="multilabel")], {}, {})
     assert store.table()["head"].to_pylist() == ["multilabel"]
     rewritten(store, lambda table: table.drop_columns(["head"]), 4)
     assert store.table()["head"].to_pylist() == [None]
 
 
 def test_a_scale_of_the_version_without_copies_is_read(store: Store) -> None:
-    store.put("scale", "000000-a", [Scale("p.png", "1", "cam", 0.1)], {}, {})
-    file = store.root / "scale" / "000000-a.parquet"
+    store.put("scale", "000000-0123456789abcdef", [Scale("p.png", "1", "cam", 0.1)], {}, {})
+    file = store.root / "scale" / "000000-0123456789abcdef.parquet"
     table = pq.read_table(file).drop_columns(["copies", "impostors"])
     file.write_bytes(encode(table.replace_schema_metadata({b"underfire": b"4"})))
     assert store.rows("scale") == [dataclasses.asdict(Scale("p.png", "1", "cam", 0.1))]
@@ -166,23 +178,23 @@ def test_a_scale_of_the_version_without_copies_is_read(store: Store) -> None:
 
 @pytest.mark.parametrize(("version", "said"), [(2, "old"), (99, "newer")])
 def test_a_part_of_a_version_that_cannot_be_read_says_what_to_do(version: int, said: str, store: Store) -> None:
-    store.put("records", "000000-a", [row(0)], {}, {})
+    store.put("records", "000000-0123456789abcdef", [row(0)], {}, {})
     rewritten(store, lambda table: table, version)
     with pytest.raises(OtherVersionError, match=f"'000000-a'.* {said} "):
         store.rows()
 
 
 def test_a_part_with_a_column_more_or_less_is_told(store: Store) -> None:
-    store.put("records", "000000-a", [row(0)], {}, {})
+    store.put("records", "000000-0123456789abcdef", [row(0)], {}, {})
     rewritten(store, lambda table: table.drop_columns(["seed"]).append_column("colour", pa.array(["red"])))
     with pytest.raises(OtherVersionError, match="colour, seed"):
         store.rows()
 
 
 def test_a_temporary_that_is_renamed_while_it_is_listed_is_no_error(store: Store) -> None:
-    store.put("records", "000000-a", [row(0)], {}, {})
+    store.put("records", "000000-0123456789abcdef", [row(0)], {}, {})
     part(store).with_name(".tmp-0").symlink_to("renamed by now")
-    assert store.done("records") == {"000000-a"}
+    assert store.done("records") == {"000000-0123456789abcdef"}
 
 
 def test_pace_leaves_out_pauses_and_clocks_that_jump() -> None:

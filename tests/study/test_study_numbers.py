@@ -48,7 +48,7 @@ def test_a_judgement_that_an_earlier_version_made_too_counts_once(tmp_path: Path
     again = [row(0, "adv2", "cam", "grad", map_l1=0.2), row(1, "adv2", "cam", "grad", map_l1=0.3)]
     put(tmp_path / "a", "transfer", again)
     with Store(tmp_path / "a").open() as store:
-        store.put("transfer", "under-another-name", again[:1], {}, {})
+        store.put("transfer", "000001-transfer-0123456789abcdef", again[:1], {}, {})
     study = results.load(noted(tmp_path, [audit("main", "a", ["cam"])]))
     assert [r["map_l1"] for r in study.subjects[0].audits[0].transfer] == [0.2, 0.3]
 

@@ -42,7 +42,9 @@ def test_a_study_that_is_not_finished_says_which_audits_lack_photos(tmp_path: Pa
     assert "<br>a: 1 of 2 photos<br>b: 0 of 9 photos</p>" in page
     # Tried is done, and its reason is told; a judgement across audits that failed lies among the failed rows too.
     put(tmp_path / "a", "records", [*rows, row(1, "adv2", "grad", "grad", error="It is dark.")])
-    Store(tmp_path / "a").put_failed("records", "late", [row(0, "adv2", "cam", "mask", error="It is late.")], {})
+    Store(tmp_path / "a").put_failed(
+        "records", "000001-0123456789abcdef", [row(0, "adv2", "cam", "mask", error="It is late.")], {}
+    )
     assert results.load(noted(tmp_path, audits[:1])).unfinished == []
 
 

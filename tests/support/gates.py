@@ -43,12 +43,16 @@ def audit(
     """
     judges = list(dict.fromkeys(record.interpreter for record in records))
     with Store(folder).open() as store:
-        store.put("records", "u", records, {}, {"torch": "2.9", "timm": "1.0"})
+        store.put("records", "000000-0123456789abcdef", records, {}, {"torch": "2.9", "timm": "1.0"})
         for i in range(failed):
-            store.put_failed("records", f"f{i}", [], {})
+            store.put_failed("records", f"{i + 1:06d}-0123456789abcdef", [], {})
         if scale is not None:
             store.put(
-                "scale", "s", [Scale(f"a/{i}&.png", f"{i:064d}", j, scale) for j in judges for i in range(5)], {}, {}
+                "scale",
+                "000000-cam-0123456789abcdef",
+                [Scale(f"a/{i}&.png", f"{i:064d}", j, scale) for j in judges for i in range(5)],
+                {},
+                {},
             )
     content = {"images": "photos", "classifier": "toynet", "resolved": {"units": units, "scale_units": 1}, **plan}
     (folder / "plan.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")

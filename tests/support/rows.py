@@ -39,10 +39,10 @@ def row(i: int, attack: str, against: str | None, judge: str, **more: Any) -> Re
         "passes": 300.0,
         "judge_passes": 1.0,
         "seconds": 0.5,
-        "clean": f"images/u/{i}.png",
-        "adversarial": f"images/u/{i}.adv.png",
-        "clean_map": f"images/u/{i}.npy",
-        "adversarial_map": f"images/u/{i}.npy",
+        "clean": f"images/000000-0123456789abcdef/{i}.png",
+        "adversarial": f"images/000000-0123456789abcdef/{i}.adv.png",
+        "clean_map": f"images/000000-0123456789abcdef/{i}.npy",
+        "adversarial_map": f"images/000000-0123456789abcdef/{i}.npy",
     }
     which: dict[str, Any] = {
         "image": f"a/{i}&.png",

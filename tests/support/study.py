@@ -52,10 +52,12 @@ def put(out: Path, stage: str, rows: list[Record], scale: float | None = 0.05) -
         if stage == "records":
             store.write("plan.yaml", b"images: photos")
             judges = sorted({row.interpreter for row in rows}) if scale is not None else []
-            store.put("scale", "scale", [Scale("0.png", "0", judge, scale) for judge in judges], {}, {})
+            store.put(
+                "scale", "000000-cam-0123456789abcdef", [Scale("0.png", "0", judge, scale) for judge in judges], {}, {}
+            )
         made = {"seconds": "45.5", "hardware": "2 × abacus", "underfire_version": f"0.1.0, commit {stage}"}
         made["written"] = "2026-01-02" if stage == "records" else "2026-01-01"
-        store.put(stage, stage, rows, {}, made)
+        store.put(stage, f"000000-{stage}-0123456789abcdef", rows, {}, made)
 
 
 def audit(experiment: str, folder: str, interpreters: list[str], eps: int = 8, subject: int = 0) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def _most(plans: Sequence[Plan], plan: Plan, steps: Steps) -> int:
         for name in one.job.interpreters
     )
     fits = batch_that_fits(steps.system.classifier, job.device, workers, passes)
-    return min(fits, plan.attacked // (2 * workers), max(lane.largest(job.device) for lane in plan.lanes))
+    return min(fits, plan.attacked // (2 * workers), max(lane.largest(plan.unit_passes) for lane in plan.lanes))
 
 
 def fastest(seconds: Callable[[int], float | None], usual: int, most: int, whole: float) -> MeasuredBatch | None:

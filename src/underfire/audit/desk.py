@@ -22,6 +22,9 @@ from underfire.trial.run import run_unit
 ROUNDS = 3
 """Number of times that damaged parts are done again before the disk is blamed."""
 
+HOPELESS = 10
+"""Number of failed units, before any has succeeded in this run or an earlier one, after which they are not to blame."""
+
 
 @dataclass(frozen=True)
 class Desk:
@@ -48,7 +51,7 @@ class Desk:
             units: function that gives all units from the first one on, each time it is called.
 
         Raises:
-            UnderfireError: a mistake of the user's, or a disk that cannot be trusted.
+            UnderfireError: a mistake of the user's, nothing at all succeeds, or a disk that cannot be trusted.
         """
         for _ in range(ROUNDS):
             damaged = [self._discard_damaged(stage) for stage in self._missing(units)]
@@ -78,7 +81,7 @@ class Desk:
             failed = {stage: self.store.failed(stage) for stage in done}
             work = self.work or functools.partial(do_unit, self.store)
             with contextlib.closing(_outcomes(self.executor, work, itertools.chain([first], missing))) as outcomes:
-                for outcome in outcomes:
+                for outcome in _hoped(outcomes, any(done.values())):
                     self.store.check()
                     self.listener.advance(self._account(outcome, failed[outcome.unit.stage]))
         return list(done)
@@ -132,3 +135,17 @@ def do_unit(store: Store, unit: Unit) -> Outcome:
 def _outcomes(executor: Executor, work: Callable[[Unit], Outcome], units: Iterator[Unit]) -> Generator[Outcome]:
     """Yield what an executor gives. Closing it, for a full disk or on Ctrl-C, stops the executor's workers at once."""
     yield from executor.map(work, units)
+
+
+def _hoped(outcomes: Iterator[Outcome], succeeded: bool) -> Iterator[Outcome]:
+    """Yield the outcomes as long as some unit has ever succeeded, or few have failed; else raise UnderfireError."""
+    failed = 0
+    for outcome in outcomes:
+        yield outcome
+        succeeded |= outcome.error is None
+        failed += outcome.error is not None
+        if failed == HOPELESS and not succeeded:
+            raise UnderfireError(
+                f"The first {HOPELESS} units failed, and none succeeded: they are not to blame. The last one says: "
+                f"{outcome.error}"
+            )

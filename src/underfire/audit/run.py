@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from underfire import registry
 from underfire.audit.desk import Desk
-from underfire.audit.folder import default_out, refuse_other_plan, stored_plan, write_yardsticks
+from underfire.audit.folder import default_out, refuse_images_in, refuse_other_plan, stored_plan, write_yardsticks
 from underfire.audit.insight import look, photo_of
 from underfire.audit.speed import plan_of
 from underfire.core import Executor, Listener, Quiet, UnderfireError, Workplace
@@ -21,6 +21,9 @@ from underfire.plan.units import Plan
 from underfire.registry import VICTIMS
 from underfire.store import Results, Store, open_results
 from underfire.store.insight import FILE, dumped
+
+OWN_PLAN = "plan-as-written.yaml"
+"""Name that a plan gets which lay in the output folder before anything was run."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ def run(
         UnderfireError: a mistake of the user's, or ``out`` holds another plan's results.
     """
     out = out or default_out(settings)
+    refuse_images_in(out, settings.images)
     stored = stored_plan(out)
     plan = plan or plan_of(settings, stored)
     refuse_other_plan(out, stored, plan)
@@ -70,6 +74,8 @@ def run(
         stored = stored_plan(out)  # another run may have written it since
         refuse_other_plan(out, stored, plan)
         if stored is None:
+            if (out / "plan.yaml").is_file():  # the user's own words, which the filled-in plan takes the place of
+                store.write(OWN_PLAN, (out / "plan.yaml").read_bytes())
             write_yardsticks(store, plan)
             store.write("plan.yaml", plan.dump().encode())
         desk = Desk(store, executor, listener or Quiet(), name)

@@ -11,10 +11,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from underfire import registry
+from underfire.audit.folder import stored_plan
 from underfire.audit.run import Audit, run
-from underfire.core import LEVELS, Listener, Quiet
+from underfire.core import LEVELS, Listener, Quiet, UnderfireError, UnsuitableError
+from underfire.metrics import yardstick_file
 from underfire.plan.settings import Settings
+from underfire.plan.targets import OWN
 from underfire.plan.units import Plan
+from underfire.report.text import count
 
 FOLDER = "sanity"
 PHOTOS = 4
@@ -33,8 +37,21 @@ def checks(plan: Plan, photos: int) -> dict[str, Settings]:
         photos: how many of its photos are attacked.
     """
     judge = min(plan.lanes, key=lambda lane: lane.passes).interpreters[0]
-    s = plan.settings
-    return variants(s, judge, photos, str(plan.job.target), (s.eps, 2 * s.eps, 4 * s.eps, LEVELS))
+    judged = tuple(path for path in plan.settings.yardstick or () if yardstick_file.read(path).interpreter == judge)
+    s = plan.settings.model_copy(update={"yardstick": judged or None})
+    return variants(s, judge, photos, str(_target(plan)), (s.eps, 2 * s.eps, 4 * s.eps, LEVELS))
+
+
+def _target(plan: Plan) -> str | int:
+    """Choose the target of the checks: the first that is another class than a photo's own.
+
+    Raises:
+        UnsuitableError: there is none.
+    """
+    for target in plan.targets or (plan.job.target,):
+        if target != OWN:
+            return target
+    raise UnsuitableError("--target own wants no other class.")
 
 
 def variants(s: Settings, judge: str, photos: int, target: str, budgets: Iterable[int]) -> dict[str, Settings]:
@@ -77,15 +94,29 @@ def photos_of(plan: Plan) -> int:
     return min(PHOTOS, int(SHARE * plan.image_passes * plan.attacked / each))
 
 
-def check(audit: Audit, listener: Listener | None = None) -> int:
-    """Run what is missing of the checks; return the number of photos, 0 where they are too dear or were not asked for.
+def check(audit: Audit, listener: Listener | None = None) -> str:
+    """Run what is missing of the checks. What goes wrong with them leaves the audit as it is.
 
     Args:
         audit: a finished audit.
         listener: hears how it goes on.
+
+    Returns:
+        A sentence for the user where the attack was not checked, or not on as many photos as asked; else ''.
     """
-    photos = photos_of(audit.plan)
-    if photos:
-        for name, settings in checks(audit.plan, photos).items():
+    asked = audit.plan.settings.sanity
+    if asked == 0:
+        return ""
+    try:
+        begun = stored_plan(audit.out / FOLDER / "step")
+        photos = begun.limit if begun is not None and begun.limit else photos_of(audit.plan)
+        for name, settings in checks(audit.plan, photos).items() if photos else ():
             run(settings, audit.out / FOLDER / name, listener or Quiet())
-    return photos
+    except UnderfireError as e:
+        return f"The attack itself was not checked with pgd: {e}"
+    if not photos:
+        return "The attack itself was not checked, to save time: --sanity 4 does it."
+    if asked is not None and photos != min(asked, len(audit.plan.photos)):
+        before = count(photos, "photo")
+        return f"The attack itself was checked on {before} before, and stays so: --sanity {asked} needs a new --out."
+    return ""

@@ -85,8 +85,8 @@ def with_speed(plan: Plan, choice: ChosenSpeed) -> Plan:
     own = {name: value for name in OPEN if (value := getattr(choice, name)) is not None}
     settings = plan.settings.model_copy(update=own)
     shown = {**plan.shown, "speed": dict(choice.facts)}
-    size, device = settings.batch_size or 1, plan.job.device
-    lanes = tuple(replace(lane, batch=min(size, lane.largest(device))) for lane in plan.lanes)
+    size = settings.batch_size or 1
+    lanes = tuple(replace(lane, batch=min(size, lane.largest(plan.unit_passes))) for lane in plan.lanes)
     job = replace(plan.job, precision=settings.precision or FULL)
     return replace(plan, settings=settings, job=job, shown=shown, lanes=lanes)
 

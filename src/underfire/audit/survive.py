@@ -25,9 +25,10 @@ from underfire.images import pixels
 from underfire.images.npy import decode_npy
 from underfire.interpreters.checked import explain
 from underfire.metrics.verdict import verdict
-from underfire.plan.device import devices
+from underfire.plan.device import choose_device, devices
 from underfire.plan.file import read
 from underfire.plan.make import PlannedVictim
+from underfire.plan.settings import Settings
 from underfire.registry import VICTIMS, build_door
 from underfire.store import Results, open_results
 
@@ -109,13 +110,21 @@ def victim_of(out: Place) -> Judges:
         MismatchError: it is another network now.
     """
     settings = read(out / "plan.yaml")
-    classifier = VICTIMS.classifier(settings.classifier, settings.classifier_options, devices(settings)[1])
+    classifier = VICTIMS.classifier(settings.classifier, settings.classifier_options, _device(settings))
     built = {
         name: VICTIMS.interpreter(classifier, name, settings.options.get(name, {})) for name in settings.interpreter
     }
     if PlannedVictim(classifier, built, None).weights_digest != settings.resolved.get("weights_digest"):
         raise MismatchError(f"'{settings.classifier}' is not the network that '{out}' attacked: bring its files back.")
     return Judges(classifier, VICTIMS.door(classifier), built)
+
+
+def _device(settings: Settings) -> str:
+    """Choose the device of the audit, or one that this machine has: files are judged on any."""
+    try:
+        return devices(settings)[1]
+    except UnderfireError:
+        return choose_device("auto")
 
 
 def _others(victim: Judges) -> Iterator[Door]:

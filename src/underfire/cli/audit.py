@@ -59,11 +59,11 @@ def run(
         folder = folder or (beside if beside and (beside / "records").is_dir() else default_out(settings))
         with progress.Progress() as listener:
             audit = audit_run.run(settings, folder, listener)
-            checked = sanity.check(audit)
+            unchecked = sanity.check(audit)
         page = write_report(folder, samples)
         failed, good = show.show_results(folder)
-        if not checked and settings.sanity is None:
-            progress.say("The attack itself was not checked, to save time: --sanity 4 does it.")
+        if unchecked:
+            progress.say(unchecked)
         progress.say(f"Report: {page}")
     except KeyboardInterrupt:
         typer.echo(_how_to_go_on(folder))

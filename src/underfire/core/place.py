@@ -153,8 +153,16 @@ def place(word: str | Path) -> Place:
     if not text.strip():
         raise UnderfireError("An empty name is no folder and no file: give one.")
     if not is_url(text):
-        return Path(text)
+        return _at_home(Path(text))
     return Path(text.removeprefix("file://")) if text.startswith("file://") else Remote(text.rstrip("/"))
+
+
+def _at_home(path: Path) -> Path:
+    """Read '~' as a shell does; in quotes a shell leaves it. A user who is not there stays a name."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
 
 
 def is_url(word: str) -> bool:

@@ -224,7 +224,7 @@ class Executor(Protocol):
             units: the units.
 
         Raises:
-            UnderfireError: a mistake of the user's, or nothing at all succeeds.
+            UnderfireError: a mistake of the user's.
         """
 
     def close(self) -> None:

@@ -16,8 +16,6 @@ from underfire.core import Outcome, UnderfireError, Unit
 
 TRIES = 3
 """Number of tries of a unit."""
-HOPELESS = 10
-"""Number of failed units, before any has succeeded, after which the units are not to blame."""
 Work: TypeAlias = Callable[[Unit], Outcome]
 """What a worker does with a unit."""
 
@@ -108,11 +106,10 @@ def stream(crew: Crew, units: Iterator[Unit]) -> Iterator[Outcome]:
     """Yield the outcomes as they finish; a unit that has failed `TRIES` times has an error in place of rows.
 
     Raises:
-        UnderfireError: a mistake of the user's, which other units would meet too; or nothing at all succeeds.
+        UnderfireError: a mistake of the user's, which other units would meet too.
     """
     tried: collections.Counter[str] = collections.Counter()
     again: list[Unit] = []
-    succeeded = failed = 0
     while True:
         if not again:
             again += itertools.islice(units, 1)
@@ -125,7 +122,6 @@ def stream(crew: Crew, units: Iterator[Unit]) -> Iterator[Outcome]:
             if isinstance(result, UnderfireError):
                 raise result
             if isinstance(result, Outcome):
-                succeeded += 1
                 del tried[unit.name]
                 yield result
                 continue
@@ -133,11 +129,5 @@ def stream(crew: Crew, units: Iterator[Unit]) -> Iterator[Outcome]:
             if tried[unit.name] < TRIES:
                 again.append(unit)
                 continue
-            failed += 1
             why = f"Failed {TRIES} times, the last with {result.why.rstrip('.')}. The same run command tries again."
             yield Outcome(unit, error=why)
-            if failed == HOPELESS and not succeeded:
-                raise UnderfireError(
-                    f"The first {HOPELESS} units failed {TRIES} times each, and none succeeded. The last one failed "
-                    f"with: {result.why}"
-                )

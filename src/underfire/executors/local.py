@@ -63,6 +63,14 @@ class Hand:
         self.process.start()
         theirs.close()  # so that the pipe ends when the process ends
 
+    def takes(self, unit: Unit) -> bool:
+        """Send it a unit, and tell whether its process still reads."""
+        try:
+            self.pipe.send(unit)
+        except OSError:
+            return False
+        return True
+
     def result(self) -> Result:
         """Receive the result of its unit; a failure where the process has ended."""
         try:
@@ -104,16 +112,15 @@ class Processes:
 
     def give(self, unit: Unit) -> None:
         """Give a unit to an idle process, or to a new one."""
-        while True:
-            hand = self._idle.pop() if self._idle else Hand(self._fn)
-            self._busy[hand.pipe] = hand, unit
-            try:
-                hand.pipe.send(unit)
-            except OSError:  # killed while it was idle
-                del self._busy[hand.pipe]
-                hand.stop()
-                continue
-            return
+        while self._idle:
+            hand = self._idle.pop()
+            if hand.takes(unit):
+                self._busy[hand.pipe] = hand, unit
+                return
+            hand.stop()  # killed while it was idle
+        hand = Hand(self._fn)
+        self._busy[hand.pipe] = hand, unit
+        hand.takes(unit)  # one that dies at its start ends its pipe: `wait` finds that, as a failure of this unit
 
     def wait(self) -> list[tuple[Unit, Result]]:
         """Wait for processes that are done or dead, and return their units with the results."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -47,7 +48,6 @@ class Folder:
             raise UnderfireError(f"'{shown(source)}': this name is not UTF-8. Rename it first.")
         self.source, self.limits = source, limits
         root: Place = _demo_root() if source == DEMO else place(source)
-        root = root.expanduser() if isinstance(root, Path) else root
         if not _exists(root, source):
             raise NotFoundError(
                 f"There is no folder or file '{source}': --images takes a folder of photos, one photo, or 'demo'."
@@ -99,7 +99,8 @@ class Folder:
         Raises:
             UnderfireError: it cannot be read, is no regular file, or is larger than the limit.
         """
-        file = self.root / path
+        # A target map's photo may lie on this machine while the photos lie elsewhere; theirs are relative paths.
+        file = Path(path) if Path(path).is_absolute() and Path(path).is_file() else self.root / path
         try:
             if isinstance(file, Path) and file.exists() and not file.is_file():  # reading a pipe could take for ever
                 raise UnderfireError(f"Cannot read '{path}': it is no regular file.")
@@ -136,12 +137,8 @@ class Folder:
 
     def refuse_results(self) -> None:
         """Raise UnderfireError where the images are those of an audit: they were attacked."""
-        if not isinstance(self.root, Path) or self.source == DEMO:
-            return
-        here = self.root.absolute()
-        for folder in (here, *here.parents):
-            below = here.relative_to(folder).parts
-            if (not below or below[0] == "images") and _is_audit(folder):
+        for folder in () if self.source == DEMO else _holders(self.root):
+            if _is_audit(folder):
                 raise UnderfireError(
                     f"'{self.source}' holds the results of the audit in '{folder}', whose images were attacked: give "
                     "a folder of photos with --images."
@@ -191,5 +188,18 @@ def _demo_root() -> Path:
     return Path(spec.submodule_search_locations[0]) / "data"
 
 
-def _is_audit(folder: Path) -> bool:
-    return (folder / "plan.yaml").is_file() and (folder / "records").is_dir()
+def _holders(root: Place) -> Iterator[Place]:
+    """Yield a folder, and each that it lies in the 'images' of: where an audit would be whose images these are."""
+    here: Place = root.absolute() if isinstance(root, Path) else root
+    yield here
+    while here.name:
+        if here.name == "images":
+            yield here.parent
+        here = here.parent
+
+
+def _is_audit(folder: Place) -> bool:
+    try:
+        return (folder / "plan.yaml").is_file() and (folder / "records").is_dir()
+    except OSError:  # a folder above the photos may be closed
+        return False

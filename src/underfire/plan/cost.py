@@ -29,7 +29,7 @@ def lanes_of(
     cells: tuple[Cell, ...],
     interpreters: Mapping[str, Interpreter],
     batch_size: int,
-    device: str,
+    unit_passes: float,
     goal_maps: int,
     alarm_passes: float,
 ) -> Iterator[Lane]:
@@ -39,7 +39,7 @@ def lanes_of(
         cells: the attacks.
         interpreters: the judges, by name.
         batch_size: photos that share a batch, at most.
-        device: what the workers compute on.
+        unit_passes: F that a unit costs at most.
         goal_maps: maps of each interpreter before the attack: the benign one, and a target map if it is another one.
         alarm_passes: F of asking the alarm about one image.
     """
@@ -53,7 +53,7 @@ def lanes_of(
         rows = len(alone) * len(names) + len(chosen) - len(alone)
         passes = shared + sum(own[name] for name in names) + alarm_passes * (1 + len(chosen))
         lane = Lane(names, chosen, passes, rows, batch_size)
-        yield dataclasses.replace(lane, batch=min(batch_size, lane.largest(device)))
+        yield dataclasses.replace(lane, batch=min(batch_size, lane.largest(unit_passes)))
 
 
 def _own_passes(cells: tuple[Cell, ...], interpreter: Interpreter, alone: int, goal_maps: int) -> float:
@@ -138,6 +138,10 @@ class Lane:
     rows: int
     batch: int
 
-    def largest(self, device: str) -> int:
-        """Give the largest batch that a unit can have on a device, by its cost and its rows."""
-        return max(1, min(int(by_device(UNIT_PASSES, device) / self.passes), UNIT_ROWS // max(1, self.rows)))
+    def largest(self, unit_passes: float) -> int:
+        """Give the largest batch that a unit can have, by its cost and its rows.
+
+        Args:
+            unit_passes: F that a unit costs at most.
+        """
+        return max(1, min(int(unit_passes / self.passes), UNIT_ROWS // max(1, self.rows)))

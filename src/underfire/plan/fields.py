@@ -11,6 +11,9 @@ from underfire.plan.values import Colours, HeadKind, Numbers, Size, SmallestEps,
 PHOTOS, CLASSIFIER, ATTACK, MACHINE = "Photos", "Classifier", "Attack", "Where it runs"
 """Groups of settings, as `--help` shows them."""
 
+LAST_SEED = 2**63 - 1000
+"""A record holds a seed in 64 bits, and --seeds adds up to 999 to the first."""
+
 
 def flag(group: str, metavar: str, text: str, shown: str = "") -> Any:
     """Describe a setting once, for the help of the command line and for readers of the model.
@@ -171,7 +174,7 @@ class AttackSettings(ClassifierSettings):
     adaptive: Annotated[bool, flag(ATTACK, "", "Attack the defense too: all its members and its score at once.")] = (
         False
     )
-    seed: Annotated[int, Field(ge=0), flag(ATTACK, "S", "Seed of every random choice.")] = 0
+    seed: Annotated[int, Field(ge=0, le=LAST_SEED), flag(ATTACK, "S", "Seed of every random choice.")] = 0
     seeds: Annotated[
         Annotated[int, Field(ge=1, le=1000)] | None,
         flag(ATTACK, "N", "Attack each photo with N seeds: S, S + 1, …", "1"),

@@ -37,6 +37,20 @@ def read(path: Place) -> Settings:
 
 def merged(there: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Merge the settings of a plan with those that are given beside it, which win; options are merged one by one."""
-    parts = there.get("options", {}), given.get("options", {})
+    parts = _asked(there, given), given.get("options", {})
     options = {part: {**parts[0].get(part, {}), **parts[1].get(part, {})} for part in {**parts[0], **parts[1]}}
     return {**there, **given, **({"options": options} if options else {})}
+
+
+def _asked(there: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a plan's options; without what it filled in for its alarm, where another alarm or other judges are given.
+
+    What an attack on the alarm goes for (plan/make) then follows the flags, as the judgement does.
+    """
+    options: dict[str, Any] = dict(there.get("options", {}))
+    if "ensemble" in options and ("defense" in given or "interpreter" in given):
+        members = [name for name in there.get("interpreter", ()) if name != "ensemble"]
+        filled = {"defense": there.get("defense"), "members": members}
+        own = {k: v for k, v in options.pop("ensemble").items() if k not in filled or v != filled[k]}
+        options |= {"ensemble": own} if own else {}
+    return options

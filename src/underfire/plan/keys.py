@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from underfire.core.hashing import digest_of
 from underfire.core.naming import key_name
 from underfire.core.place import FILES
 from underfire.plan.settings import Settings
@@ -38,3 +39,8 @@ def key_settings(settings: Settings) -> dict[str, Any]:
         part: {k: v for k, v in own.items() if k not in FILES} for part, own in found["options"].items()
     }
     return found
+
+
+def settings_digest(settings: Settings) -> str:
+    """Digest the settings that go into the key, by which plan.yaml tells that it is as the run wrote it."""
+    return digest_of(key_settings(settings))

@@ -16,7 +16,7 @@ from underfire.heads import kind_of
 from underfire.images.photos import Folder
 from underfire.metrics.verdict import Ruler
 from underfire.plan.attacks import cells_of
-from underfire.plan.cost import FIRST_ORDER, Lane, batch_that_fits, bound_of, by_device, lanes_of
+from underfire.plan.cost import FIRST_ORDER, UNIT_PASSES, Lane, batch_that_fits, bound_of, by_device, lanes_of
 from underfire.plan.device import devices
 from underfire.plan.files import check_files
 from underfire.plan.settings import AUTO, Settings
@@ -60,6 +60,7 @@ def make_plan(settings: Settings, victims: Victims = VICTIMS, earlier: Settings 
     target_map = target_map_of(settings.target_map, planned.classifier, local(folder.root))
     if target_map.digest:  # its absolute path, so that plan.yaml can be run from any folder
         settings = settings.model_copy(update={"target_map": f"{target_map.kind}:{target_map.value}"})
+    unit_passes = _unit_passes(earlier, device)
     yardsticks = yardsticks_of(settings.yardstick or (), planned.classifier, planned.interpreters, settings.options)
     return Plan(
         settings=settings,
@@ -68,14 +69,21 @@ def make_plan(settings: Settings, victims: Victims = VICTIMS, earlier: Settings 
         weights_digest=planned.weights_digest,
         classes_digest=digest_of([planned.classifier.classes.names, planned.classifier.classes.ids]),
         cell_passes=tuple(planned.passes(cell) for cell in cells),
-        lanes=tuple(_lanes(settings, planned, cells, device)),
+        lanes=tuple(_lanes(settings, planned, cells, unit_passes)),
         scale_passes=2 * planned.map_passes + 1,
         defense_digest=planned.alarm.digest if planned.alarm else "",
         left_out=(*folder.left_out, *notes),
         targets=targets_of(settings.target, planned.classifier),
         shown=_shown(planned.classifier),
         yardsticks=yardsticks,
+        unit_passes=unit_passes,
     )
+
+
+def _unit_passes(earlier: Settings | None, device: str) -> float:
+    """Give the F that a unit costs at most: as the audit was begun with, so that it goes on on any kind of device."""
+    begun = earlier.resolved.get("unit_passes") if earlier is not None else None
+    return begun if isinstance(begun, int) and begun > 0 else by_device(UNIT_PASSES, device)
 
 
 def _shown(classifier: Classifier) -> dict[str, Any]:
@@ -129,10 +137,10 @@ def _refuse_unnamed_options(settings: Settings) -> None:
             raise unknown("interpreter or attack in this plan", part, named)
 
 
-def _lanes(settings: Settings, planned: PlannedVictim, cells: tuple[Cell, ...], device: str) -> Iterator[Lane]:
+def _lanes(settings: Settings, planned: PlannedVictim, cells: tuple[Cell, ...], unit_passes: float) -> Iterator[Lane]:
     goal_maps = 2 if settings.target_map.startswith(("class", "image")) else 1
     batch_size = settings.batch_size or 1
-    return lanes_of(cells, planned.interpreters, batch_size, device, goal_maps, planned.alarm_passes)
+    return lanes_of(cells, planned.interpreters, batch_size, unit_passes, goal_maps, planned.alarm_passes)
 
 
 def _planned(settings: Settings, victims: Victims, device: str) -> PlannedVictim:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, field_validator
@@ -15,6 +15,7 @@ from underfire.core.place import FILES, absolute, absolute_files, is_url
 from underfire.core.precision import mistake_in
 from underfire.plan.fields import MACHINE, AttackSettings, flag
 from underfire.plan.mistakes import sentence
+from underfire.plan.values import plain
 
 UNIT_ROWS = 1000
 """Rows of one Parquet part at most."""
@@ -81,10 +82,20 @@ class Settings(AttackSettings):
     @field_validator("interpreter", "attack", mode="before")
     @classmethod
     def _one_or_more(cls, value: Any) -> Any:
-        chosen = (value,) if isinstance(value, str) else tuple(value)
-        if not chosen:
+        if value is None:
+            raise PydanticCustomError("empty", "is empty")
+        listed = isinstance(value, Iterable) and not isinstance(value, str | Mapping)
+        names = tuple(value) if listed else (value,)
+        if not names:
             raise ValueError("name at least one")
-        return tuple(dict.fromkeys(chosen))
+        if not all(isinstance(name, str) for name in names):
+            raise PydanticCustomError("names", "give names, as in [pgd, adv2]; settings of a part go under 'options'")
+        return tuple(dict.fromkeys(names))
+
+    @field_validator("options", mode="before")
+    @classmethod
+    def _plain(cls, value: Any) -> Any:
+        return plain(value)
 
     @field_validator("target", mode="before")
     @classmethod

@@ -12,6 +12,7 @@ Every random choice depends on (seed, photo's digest) and on its purpose, never 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -96,7 +97,7 @@ def targets_of(word: str, classifier: Classifier) -> tuple[str | int, ...]:
     """
     parts = [part.strip() for part in word.split(",")]
     ids = classifier.classes.ids
-    apart = [part in DRAWN or part.lstrip("-").isdigit() or part in ids for part in parts]
+    apart = [part in DRAWN or _is_index(part) or part in ids for part in parts]
     if len(parts) == 1 or not (all(apart) or any(part in DRAWN for part in parts)):
         return (class_of(word, classifier),)
     found = tuple(class_of(part, classifier) for part in parts)
@@ -122,7 +123,7 @@ def class_of(word: str, classifier: Classifier, flag: str = "--target ") -> str 
     names, ids = classifier.classes.names, classifier.classes.ids
     if word in DRAWN:
         return word
-    if word.lstrip("-").isdigit():
+    if _is_index(word):
         if 0 <= int(word) < len(names):
             return int(word)
         known = f" ({', '.join(f'{i} {name}' for i, name in enumerate(names))})" if len(names) <= FEW else ""
@@ -139,6 +140,11 @@ def class_of(word: str, classifier: Classifier, flag: str = "--target ") -> str 
         raise UnderfireError(f"{flag}{word} names {len(found)} classes: {listed}. Give the index of one.")
     synonyms = [part.strip() for n in names for part in n.split(",")]
     raise core.unknown("class", word, synonyms) if len(names) <= 30 else _unknown_class(word, synonyms)
+
+
+def _is_index(word: str) -> bool:
+    """Tell whether a word is a whole number; '²' and '--5' are names, which no class has."""
+    return re.fullmatch(r"-?\d{1,18}", word) is not None
 
 
 def _unknown_class(word: str, known: list[str]) -> UnderfireError:

@@ -28,8 +28,8 @@ from underfire.core.hashing import digest_of, spell
 from underfire.core.precision import FULL
 from underfire.images import targets
 from underfire.metrics.yardstick_file import YardstickFile
-from underfire.plan.cost import UNIT_PASSES, Lane, by_device
-from underfire.plan.keys import key_settings
+from underfire.plan.cost import UNIT_PASSES, Lane
+from underfire.plan.keys import key_settings, settings_digest
 from underfire.plan.settings import UNIT_ROWS, Settings
 
 UNIT_PHOTOS = {ForgeUnit.stage: 64, ScaleUnit.stage: UNIT_ROWS}
@@ -82,6 +82,8 @@ class Plan:
     its digest stands for."""
     yardsticks: Mapping[str, YardstickFile] = dataclasses.field(default_factory=dict)
     """Interpreter -> what its maps are judged with on reading. It changes no unit."""
+    unit_passes: float = UNIT_PASSES["cpu"]
+    """F that a unit costs at most: those of the device that the audit was begun on, whoever goes on with it."""
 
     @property
     def image_passes(self) -> float:
@@ -134,7 +136,7 @@ class Plan:
             done += size
 
     def _most(self, stage: str, passes: float) -> int:
-        return min(UNIT_PHOTOS[stage], int(by_device(UNIT_PASSES, self.job.device) / max(1.0, passes)))
+        return min(UNIT_PHOTOS[stage], int(self.unit_passes / max(1.0, passes)))
 
     def scale_units(self) -> Iterator[ScaleUnit]:
         """Yield the units that measure clean maps and their natural copies, for interpreters without a yardstick."""
@@ -213,8 +215,10 @@ class Plan:
             "defense_digest": self.defense_digest,
             "units": sum(1 for _ in self.units()),
             "rows": self.rows,
+            "unit_passes": int(self.unit_passes),
             "scale_units": sum(1 for _ in self.scale_units()),
             "yardsticks": {name: one.digest for name, one in self.yardsticks.items()},
+            "settings_digest": settings_digest(self.settings),
             "plan_digest": self.digest,
         }
         content = self.settings.model_dump(mode="json", exclude_none=True, exclude={"resolved"}) | {

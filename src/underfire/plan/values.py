@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from numbers import Integral, Real
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, ValidationError, WrapValidator
@@ -29,7 +31,18 @@ def _one_or_three(values: tuple[float, ...]) -> tuple[float, ...]:
 
 
 def _whole(value: Any) -> Any:
-    return int(value) if isinstance(value, str) and value.strip().isdigit() else value
+    return int(value) if isinstance(value, str) and value.strip() in ("1", "3") else value
+
+
+def plain(value: Any) -> Any:
+    """Turn NumPy's numbers among settings into Python's, which YAML and keys can hold."""
+    if isinstance(value, Mapping):
+        return {name: plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)
 
 
 Size = Annotated[Side | tuple[Side, Side], BeforeValidator(_sides)]

@@ -45,8 +45,10 @@ STAGES: dict[str, type] = {ScaleUnit.stage: Scale, ForgeUnit.stage: Record, Judg
 """Name of a stage, which is its folder -> class of its rows."""
 FAILED = "failed"
 """Folder of the units that have failed."""
-_FORGED = re.compile(r"\d{6}-[0-9a-f]{16}")
+_FORGED = re.compile(r"\d{6,}-[0-9a-f]{16}")
 """Name of a unit that forges: earlier versions put failed units of all stages into one folder."""
+_UNIT = re.compile(r"\d{6,}-(.+-)?[0-9a-f]{16}")
+"""Name of a unit of any stage: its place, the interpreter where it has one, and its key."""
 
 
 class Store:
@@ -222,9 +224,9 @@ class Store:
 
 
 def _units(folder: Place) -> set[str]:
-    """List the names of the parts in a folder, without files that other tools leave there."""
-    names = (name for name in listing(folder) if name.endswith(".parquet") and not name.startswith((".", "_")))
-    return {name.removesuffix(".parquet") for name in names}
+    """List the names of the parts in a folder, without files that others leave there: copies would count twice."""
+    names = (name.removesuffix(".parquet") for name in listing(folder) if name.endswith(".parquet"))
+    return {name for name in names if _UNIT.fullmatch(name)}
 
 
 def _content(stage: str, rows: Sequence[Any], meta: Mapping[str, str]) -> bytes:
