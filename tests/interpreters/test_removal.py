@@ -11,10 +11,11 @@ import torch
 from captum.attr import Occlusion
 from skimage.transform import resize
 from sklearn.linear_model import Ridge
+from torch import nn
 
 from support import toys
 from support.attacked import distance, goal_of
-from underfire import registry
+from underfire import registry, wrap
 from underfire.attacks.adv2 import adv2
 from underfire.attacks.pgd import pgd
 from underfire.core import ImageErrors, UnderfireError, UnknownNameError
@@ -80,6 +81,30 @@ def test_kernelshap_finds_the_parts_of_a_sum_and_fits_as_least_squares_does() ->
     heavy[1] = 1e6  # all segments: the constraint
     wanted = torch.linalg.lstsq(heavy * sets, heavy[:, 0] * (s - s[0])).solution
     torch.testing.assert_close(one.fitted(sets, s), wanted, rtol=0, atol=1e-4)
+
+
+class Sure(nn.Module):
+    """Class 0 is sure, at log-odds of 18 to 20 that move with the top left quarter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        half = x.shape[-1] // 2
+        z = self.weight * (18 + 2 * x[:, :, :half, :half].mean((1, 2, 3)))
+        return torch.stack([z / 2, -z / 2], 1)
+
+
+@pytest.mark.parametrize("name", ["occlusion", "lime", "kernelshap"])
+def test_the_map_of_a_sure_image_is_no_rounding_noise(name: str) -> None:
+    x, y = toys.pictures(2, 0, 16), torch.tensor([0, 0])
+    short, whole = (
+        registry.build_interpreter(name, wrap(net, input_size=16, mean=0.5, std=0.5), {}).explain(images, y)
+        for net, images in ((Sure(), x.float()), (Sure().double(), x))
+    )
+    assert short.dtype == torch.float32
+    torch.testing.assert_close(short.double(), whole, rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", ["lime", "kernelshap"])

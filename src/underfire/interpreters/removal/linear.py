@@ -103,7 +103,7 @@ class Sets(Masks):
         """Fit each image's linear model, and paint its weights on the segments."""
         weights = torch.zeros_like(self.kept[:, 0])
         for row, count in enumerate(self.segments.counts):
-            sets = self.kept[row, :, :count].double()
+            sets = self.kept[row, :, :count].to(scores.device, torch.float64)
             weights[row, :count] = self.interpreter.fitted(sets, scores[row].double()).to(weights)
         return self.segments.painted(weights)
 

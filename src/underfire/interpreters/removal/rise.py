@@ -92,5 +92,5 @@ class Enlarged(Masks):
         """Compute the weighed mean of the masks, 4×4 averaged."""
         total = torch.zeros_like(self.x[:, :1])
         for k in range(self.n):
-            total += scores[:, k, None, None, None] * self.keep(k)
+            total += scores[:, k, None, None, None].to(total) * self.keep(k)
         return F.avg_pool2d(total / (self.n * self.p), POOL)[:, 0]
