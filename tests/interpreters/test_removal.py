@@ -20,6 +20,7 @@ from underfire.attacks.adv2 import adv2
 from underfire.attacks.pgd import pgd
 from underfire.core import ImageErrors, UnderfireError, UnknownNameError
 from underfire.images import maps
+from underfire.interpreters.checked import explain
 from underfire.interpreters.drawn import stride
 from underfire.interpreters.mask.match import surplus
 from underfire.interpreters.removal.matched_map import MatchedMap
@@ -121,6 +122,22 @@ def test_superpixels_are_those_of_the_picture(name: str) -> None:
 def test_more_superpixels_than_pixels_are_refused(number: int) -> None:
     with pytest.raises(UnderfireError, match=rf"{number}.*48×48"):
         made("lime", segments="superpixels", number=number)
+
+
+@pytest.mark.parametrize("name", ["lime", "kernelshap"])
+def test_a_grid_of_one_cell_is_refused(name: str) -> None:
+    with pytest.raises(UnderfireError, match=rf"{name} number = 2.*one cell"):
+        made(name, number=2)
+    assert made(name, n=20, number=3)[0].explain(made(name)[1], Y).shape == (2, 2, 2)
+
+
+@pytest.mark.parametrize("name", ["lime", "kernelshap"])
+def test_a_picture_of_one_superpixel_has_no_map_and_the_others_have(name: str) -> None:
+    one, x = made(name, n=20, segments="superpixels", number=12)
+    x[1] = torch.rand(x[1].shape, generator=torch.Generator().manual_seed(0))  # noise: SLIC joins all specks
+    found, errors = explain(one, x, Y)
+    assert {row: "superpixels found one segment in it" in said for row, said in errors.items()} == {1: True}
+    assert bool(found[0].isfinite().all())
 
 
 def test_words_and_sizes_that_do_not_suit_are_refused() -> None:

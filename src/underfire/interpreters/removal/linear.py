@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from underfire.core import Classifier, Images
+from underfire.core import Classifier, ImageErrors, Images
 from underfire.interpreters.drawn import generators
 from underfire.interpreters.removal.removal_map import Masks, RemovalMap
 from underfire.interpreters.removal.segments import Segments, check_segments
@@ -43,7 +43,7 @@ class LinearMap(RemovalMap):
         fill: colour of what is removed.
 
     Raises:
-        UnderfireError: an unknown kind of segments, or more segments than pixels.
+        UnderfireError: an unknown kind of segments, a single one, or more segments than pixels.
     """
 
     def __init__(
@@ -84,11 +84,19 @@ class Sets(Masks):
         x: images (N, 3, H, W).
         n: sets of each.
         purpose: whose they are.
+
+    Raises:
+        ImageErrors: images in which one segment was found.
     """
 
     def __init__(self, interpreter: LinearMap, x: Images, n: int, purpose: str) -> None:
         self.interpreter, self.n = interpreter, n
         self.segments = Segments(x, interpreter.segments, interpreter.number)
+        whole = [row for row, count in enumerate(self.segments.counts) if count < 2]
+        if whole:
+            raise ImageErrors(
+                dict.fromkeys(whole, "superpixels found one segment in it, so there are no parts to remove.")
+            )
         most = max(self.segments.counts)
         self.kept = torch.zeros(len(x), n, most, dtype=x.dtype, device=x.device)
         for row, rng in enumerate(generators(x, interpreter.seed, purpose)):
