@@ -16,7 +16,6 @@ from typing import Any, ClassVar, NoReturn, Self
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from underfire.core import (
@@ -32,11 +31,9 @@ from underfire.core import (
     unknown,
 )
 from underfire.images import maps
+from underfire.interpreters.cells import by_cells, celled
 from underfire.interpreters.drawn import generators
 from underfire.interpreters.square import square_side
-
-POOL = 4
-"""Side of the square of pixels that becomes one map pixel, as in GRAD."""
 
 
 class Adapter(ABC):
@@ -70,7 +67,7 @@ class Adapter(ABC):
             raise UnsuitableError(f"'{classifier.name}' is no torch module, which {self.package} asks for.")
         self.classifier, self.kind, self.options = classifier, found, options
         self.network = Pixels(classifier, module)
-        self.digest = f"{self.package} {version(self.package)}"
+        self.digest = celled(f"{self.package} {version(self.package)}", classifier)
         self.map_passes = self._measured()
         self.step_passes = self.map_passes
 
@@ -127,7 +124,7 @@ class Adapter(ABC):
             ImageErrors: images whose evidence is the same everywhere, or not finite.
         """
         evidence = torch.cat([self._asked(x[n : n + 1], y[n : n + 1]) for n in range(len(x))]).to(x)
-        evidence = F.avg_pool2d(evidence[:, None], POOL)[:, 0]
+        evidence = by_cells(evidence)
         dead = maps.flat(evidence) | ~evidence.isfinite().flatten(1).all(1)
         if bool(dead.any()):
             why = f"{self.name}'s evidence is the same everywhere or not finite, so there is no map."

@@ -42,7 +42,7 @@ class IntegratedGradients(PointMap):
         super().__init__(classifier, steps)
         self.steps = steps
         self.start, file = baseline_of(baseline, square_side(classifier, self.name))
-        self.digest = " ".join(filter(None, (PointMap.digest, file)))
+        self.digest = " ".join(filter(None, (self.digest, file)))
 
     def points(self, x: Images) -> Points:
         """Make the points of the path, from the baseline to the image."""

@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from underfire.core import Classifier, ImageErrors, Images
+from underfire.interpreters.cells import celled
 from underfire.interpreters.drawn import generators
 from underfire.interpreters.removal.removal_map import Masks, RemovalMap
 from underfire.interpreters.removal.segments import Segments, check_segments
@@ -58,6 +59,8 @@ class LinearMap(RemovalMap):
         check_segments(self.name, segments, number, square_side(classifier, self.name))
         super().__init__(classifier, fill, n)
         self.n, self.segments, self.number, self.seed = n, segments, number, seed
+        if segments != "grid":
+            self.digest = celled(self.digest, classifier)
 
     def masks(self, x: Images) -> Masks:
         """Draw the victim's sets."""

@@ -14,12 +14,10 @@ from pydantic import Field
 from torch import Tensor
 
 from underfire.core import Classifier, Images, UnderfireError
+from underfire.interpreters.cells import by_cells, celled
 from underfire.interpreters.drawn import generators
 from underfire.interpreters.removal.removal_map import Masks, RemovalMap
 from underfire.registry import register
-
-POOL = 4
-"""Side of the square of pixels that becomes one map pixel, as in GRAD."""
 
 
 @register("interpreters", "rise")
@@ -53,6 +51,7 @@ class Rise(RemovalMap):
         if cells > self.side:
             raise UnderfireError(f"rise cells = {cells}: there are no more cells a side than pixels ({self.side}).")
         self.n, self.cells, self.p, self.seed = n, cells, p, seed
+        self.digest = celled(self.digest, classifier)
 
     def masks(self, x: Images) -> Masks:
         """Draw the victim's masks."""
@@ -93,4 +92,4 @@ class Enlarged(Masks):
         total = torch.zeros_like(self.x[:, :1])
         for k in range(self.n):
             total += scores[:, k, None, None, None].to(total) * self.keep(k)
-        return F.avg_pool2d(total / (self.n * self.p), POOL)[:, 0]
+        return by_cells((total / (self.n * self.p))[:, 0])

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
-import torch.nn.functional as F
 from skimage.segmentation import slic
 from torch import Tensor
 
 from underfire.core import Images, UnderfireError, unknown
+from underfire.interpreters.cells import by_cells
 
 KINDS = ("grid", "superpixels")
-POOL = 4
-"""Side of the square of pixels that becomes one map pixel where segments are superpixels, as in GRAD."""
 
 
 class Segments:
@@ -48,12 +48,12 @@ class Segments:
         """Paint weights (N, segments) on the segments: (N, side, side) of a grid, else 4×4 averaged pixels."""
         if self.kind == "grid":
             return weights.view(-1, self.side, self.side)
-        return F.avg_pool2d(self.keep(weights), POOL)[:, 0]
+        return by_cells(self.keep(weights)[:, 0])
 
 
 def _grid_side(number: int) -> int:
     """Give the cells a side of the grid whose cells are nearest in number."""
-    return round(number**0.5)
+    return round(math.sqrt(number))
 
 
 def check_segments(part: str, kind: str, number: int, side: int) -> None:
