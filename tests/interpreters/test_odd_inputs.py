@@ -208,7 +208,7 @@ class Chequered(nn.Module):
         return torch.stack([z, -z], 1)
 
 
-@pytest.mark.parametrize("name", ["smoothgrad"])
+@pytest.mark.parametrize("name", ["grad", "smoothgrad"])
 def test_evidence_that_is_the_same_in_every_cell_is_no_map(name: str) -> None:
     one = registry.build_interpreter(name, wrap(Chequered(), input_size=32, mean=0.5, std=0.5, head="softmax"), {})
     with pytest.raises(ImageErrors, match="same everywhere"):

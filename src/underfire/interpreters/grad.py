@@ -29,6 +29,7 @@ SCORES = ("logodds", "logit")
 """Scores whose gradient can be shown."""
 RESOLUTIONS = ("56", "full")
 """Sizes of the map."""
+NO_MAP = "the gradient is the same everywhere (often 0) or not finite, so there is no saliency map."
 
 
 @register("interpreters", "grad")
@@ -62,15 +63,15 @@ class Grad:
         """Compute maps (N, h, w) in [0, 1] of images (N, 3, H, W) for classes ``y`` (N,).
 
         Raises:
-            ImageErrors: images whose gradient is zero or not finite.
+            ImageErrors: images whose gradient is the same everywhere, or not finite.
         """
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             gradient = self.gradient(self.classifier.logits(x), x, y, create_graph=False)
-        dead = ~gradient.isfinite().flatten(1).all(1) | ~gradient.flatten(1).any(1)
+        dead = ~gradient.isfinite().flatten(1).all(1) | maps.flat(self.evidence(gradient))
         if bool(dead.any()):
             rows = dead.nonzero()[:, 0].tolist()
-            raise ImageErrors(dict.fromkeys(rows, "the gradient is zero or not finite, so there is no saliency map."))
+            raise ImageErrors(dict.fromkeys(rows, NO_MAP))
         return self.of_gradient(gradient)
 
     def gradient(self, z: Tensor, x: Images, y: Labels, create_graph: bool) -> Tensor:
