@@ -41,7 +41,7 @@ class Adapter(ABC):
 
     Args:
         classifier: a classifier around a torch module.
-        options: passed on to the library.
+        options: passed on to the library, lists as tuples: YAML has no tuples, and libraries ask for them.
 
     Raises:
         UnderfireError: the library is not installed, has no such class, or its class needs what cannot be given; then
@@ -65,7 +65,8 @@ class Adapter(ABC):
         module = getattr(classifier, "module", None)
         if not isinstance(module, nn.Module):
             raise UnsuitableError(f"'{classifier.name}' is no torch module, which {self.package} asks for.")
-        self.classifier, self.kind, self.options = classifier, found, options
+        self.classifier, self.kind = classifier, found
+        self.options = {key: tupled(value) for key, value in options.items()}
         self.network = Pixels(classifier, module)
         self.digest = celled(f"{self.package} {version(self.package)}", classifier)
         self.map_passes = self._measured()
@@ -140,6 +141,11 @@ class Adapter(ABC):
             f"'{self.name}' explains and judges pictures, and cannot be attacked itself: attack one of its family, "
             "such as gradcam or ig, and judge its pictures by this one."
         )
+
+
+def tupled(value: Any) -> Any:
+    """Turn lists into tuples, however deep they lie in each other."""
+    return tuple(map(tupled, value)) if isinstance(value, list) else value
 
 
 class Pixels(nn.Module):
