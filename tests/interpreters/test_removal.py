@@ -147,6 +147,8 @@ def test_words_and_sizes_that_do_not_suit_are_refused() -> None:
     for name, options in (
         ("occlusion", {"patch": 8, "stride": 9}),
         ("occlusion", {"patch": 49}),
+        ("occlusion", {"patch": 48}),
+        ("rise", {"n": 1}),
         ("rise", {"cells": 49}),
     ):
         with pytest.raises(UnderfireError, match=str(next(iter(options.values())))):

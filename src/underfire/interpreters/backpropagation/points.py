@@ -191,4 +191,9 @@ class PointSurrogate:
         self.last = {k: g[keep] for k, g in self.last.items()}
 
 
-PointMap.attack_options = hints_of(PointSurrogate, but=("interpreter", "x", "goal"))
+def options_but(*without: str) -> Mapping[str, Any]:
+    """Give the settings of `PointSurrogate`, but for those that change nothing for an interpreter."""
+    return hints_of(PointSurrogate, but=("interpreter", "x", "goal", *without))
+
+
+PointMap.attack_options = options_but()

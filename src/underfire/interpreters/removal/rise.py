@@ -41,7 +41,7 @@ class Rise(RemovalMap):
     def __init__(
         self,
         classifier: Classifier,
-        n: Annotated[int, Field(ge=1, le=100_000)] = 400,
+        n: Annotated[int, Field(ge=2, le=100_000)] = 400,
         cells: Annotated[int, Field(ge=1)] = 7,
         p: Annotated[float, Field(gt=0, lt=1)] = 0.5,
         seed: int = 0,
