@@ -84,6 +84,30 @@ def test_kernelshap_finds_the_parts_of_a_sum_and_fits_as_least_squares_does() ->
     torch.testing.assert_close(one.fitted(sets, s), wanted, rtol=0, atol=1e-4)
 
 
+def test_what_few_sets_leave_open_is_shared_by_all_segments() -> None:
+    one, x = made("kernelshap", n=9, number=16)
+    sets, order = one.masks(x).kept[0].double(), torch.randperm(16, generator=torch.Generator().manual_seed(1))
+    s = torch.rand(9, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = one.fitted(sets, s)
+    torch.testing.assert_close(one.fitted(sets[:, order], s), found[order], rtol=0, atol=1e-6)
+    assert float(found.sum()) == pytest.approx(float(s[1] - s[0]))
+    torch.testing.assert_close(sets[2:] @ found, s[2:] - s[0], rtol=0, atol=1e-4)
+    heavy = torch.cat([sets[2:], 1e4 * torch.ones(1, 16, dtype=torch.float64)])
+    least = torch.linalg.pinv(heavy) @ torch.cat([s[2:] - s[0], 1e4 * (s[1:2] - s[0])])
+    torch.testing.assert_close(found, least, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("n", "number", "is_open"),
+    [(400, 49, False), (60, 49, False), (49, 49, True), (400, 400, True), (10, 9, True), (80, 9, False)],
+)
+def test_the_maps_of_few_sets_have_a_key_of_their_own(n: int, number: int, is_open: bool) -> None:
+    for segments in ("grid", "superpixels"):
+        digest = made("kernelshap", n=n, number=number, segments=segments)[0].digest
+        assert digest == ("draws 2 equal parts" if is_open else "draws 2")
+    assert made("lime", n=n, number=number)[0].digest == "draws 2"
+
+
 class Sure(nn.Module):
     """Class 0 is sure, at log-odds of 18 to 20 that move with the top left quarter."""
 

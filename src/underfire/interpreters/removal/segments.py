@@ -25,7 +25,7 @@ class Segments:
     """
 
     def __init__(self, x: Images, kind: str, number: int) -> None:
-        self.kind, self.side = kind, _grid_side(number)
+        self.kind, self.side = kind, grid_side(number)
         self.labels = self._grid(x) if kind == "grid" else self._superpixels(x, number)
         self.counts = [int(one.max()) + 1 for one in self.labels]
 
@@ -51,7 +51,7 @@ class Segments:
         return by_cells(self.keep(weights)[:, 0])
 
 
-def _grid_side(number: int) -> int:
+def grid_side(number: int) -> int:
     """Give the cells a side of the grid whose cells are nearest in number."""
     return round(math.sqrt(number))
 
@@ -65,7 +65,7 @@ def check_segments(part: str, kind: str, number: int, side: int) -> None:
             f"{part} number = {number}: it must be 2 segments or more, and no more than the input has pixels "
             f"({side}×{side})."
         )
-    if kind == "grid" and _grid_side(number) < 2:
+    if kind == "grid" and grid_side(number) < 2:
         raise UnderfireError(
             f"{part} number = {number}: the nearest square grid has one cell, and there must be more to compare: give "
             "3 or more, for 2×2 cells."
