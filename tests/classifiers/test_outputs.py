@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from support.toys import SIZE, ToyNet, pictures, seeded
+from support.toys import CLASSES, SIZE, ToyNet, pictures, seeded
 from underfire.classifiers.base import TorchClassifier, wrap
 from underfire.classifiers.given import HALF
 from underfire.classifiers.inputs import class_names, policy
@@ -94,13 +94,77 @@ def test_what_lies_between_0_and_1_is_no_logit_unless_its_owner_says_so() -> Non
     assert kind_of(wrapped(small)) == "softmax"  # a linear layer gives logits, however small
 
 
+def built(end: Callable[[Tensor], Tensor], k: int, kind: str) -> TorchClassifier:
+    """A classifier that is made without a look at its outputs."""
+    names, policy = class_names(k, {}, ClassifierOptions()), Preprocess(SIZE, SIZE)
+    return TorchClassifier(Ended(end, k), name="mine", preprocess=policy, classes=names, head=kind)
+
+
 def test_a_classifier_that_ends_in_a_sigmoid_is_refused_however_it_was_built() -> None:
     for k, kind in ((4, "softmax"), (1, "binary")):
-        names = class_names(k, {}, ClassifierOptions())
-        policy = Preprocess(SIZE, SIZE)
-        built = TorchClassifier(Ended(torch.sigmoid, k), name="mine", preprocess=policy, classes=names, head=kind)
         with pytest.raises(UnderfireError, match=r"ends in a sigmoid.*--head"):
-            check(built)
+            check(built(torch.sigmoid, k, kind))
+
+
+def over_places(of: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The mean over places of what ``of`` makes of maps (N, K, 3, 3)."""
+    where = torch.linspace(-1, 1, 9).view(3, 3)
+    return lambda z: of(z[..., None, None] * where).mean((2, 3))
+
+
+AVERAGED: list[Callable[[Tensor], Tensor]] = [
+    over_places(torch.sigmoid),
+    over_places(lambda maps: maps.softmax(1)),
+    lambda z: torch.stack([z.sigmoid(), (2 * z).sigmoid()]).mean(0),
+    lambda z: torch.stack([z.softmax(1), (2 * z).softmax(1)]).mean(0),
+    lambda z: z.sigmoid() + (2 * z).sigmoid(),
+    lambda z: 0.5 * z.sigmoid() + 0.5 * (2 * z).sigmoid(),
+]
+
+
+@pytest.mark.parametrize("end", AVERAGED)
+def test_averaged_probabilities_are_no_logits(end: Callable[[Tensor], Tensor]) -> None:
+    for head in (None, "softmax", "multilabel"):
+        with pytest.raises(UnderfireError, match=r"'mine' returns means or sums of sigmoids or softmaxes"):
+            wrapped(Ended(end), head)
+
+
+def test_averaged_probabilities_are_refused_however_a_classifier_was_built() -> None:
+    for k, kind in ((4, "softmax"), (1, "binary")):
+        with pytest.raises(UnderfireError, match="means or sums of sigmoids or softmaxes"):
+            check(built(over_places(torch.sigmoid), k, kind))
+
+
+class Excited(ToyNet):
+    """Logits at each place, with gates of sigmoids before them, after them and beside them, then their mean."""
+
+    def __init__(self, gates: str) -> None:
+        super().__init__()
+        self.gates, self.gate = gates, nn.Conv2d(6, 6, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        f = self.last(self.second(self.first(x).relu()))
+        gate = self.gate(f.mean((2, 3), keepdim=True)).sigmoid()
+        if self.gates == "before":
+            f = f * gate
+        z = torch.einsum("kc,nchw->nkhw", self.head.weight, f)
+        z = z * gate[:, :CLASSES] if self.gates == "after" else z + gate[:, :CLASSES]
+        mean: Tensor = z.mean((2, 3))
+        return mean
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        *(seeded(Excited(gates)) for gates in ("before", "after", "beside")),
+        Ended(lambda z: torch.stack([z, z - z.mean()]).mean(0)),
+        Ended(lambda z: torch.stack([z.softmax(1), (2 * z).softmax(1)]).mean(0).log()),
+        Ended(lambda z: (z.softmax(1) @ torch.eye(4).to(z)) + 1),
+        Ended(lambda z: (z.relu() + z.sigmoid()).sum(1, keepdim=True) + z),
+    ],
+)
+def test_sums_and_means_of_logits_are_logits(module: nn.Module) -> None:
+    assert kind_of(wrapped(module)) == "softmax"
 
 
 @pytest.mark.parametrize(

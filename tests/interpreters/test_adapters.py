@@ -59,6 +59,15 @@ def test_a_map_is_a_function_of_the_image(name: str) -> None:
     assert torch.equal(state, torch.random.get_rng_state())
 
 
+def test_lists_as_yaml_gives_them_are_the_tuples_that_a_library_asks_for() -> None:
+    (listed, x), (tupled, _) = (
+        made("captum:Occlusion", strides=kind((3, 24, 24)), sliding_window_shapes=kind((3, 48, 48)))
+        for kind in (list, tuple)
+    )
+    assert torch.equal(listed.explain(x, Y), tupled.explain(x, Y))
+    assert listed.digest == tupled.digest
+
+
 def test_what_a_library_asks_for_is_said_in_its_own_words() -> None:
     with pytest.raises(UnsuitableError, match=r"captum:NoiseTunnel.*does not explain 'whole'"):
         made("captum:NoiseTunnel")

@@ -30,13 +30,13 @@ def wrapped(module: nn.Module) -> Any:
     return wrap(module, input_size=SIDE, mean=0.5, std=0.5, classes=list("abcde"))
 
 
-def timm_vit() -> nn.Module:
+def timm_vit(**options: Any) -> nn.Module:
     torch.manual_seed(0)
-    built: nn.Module = timm.create_model("vit_tiny_patch16_224", img_size=SIDE, num_classes=5, depth=3)
+    built: nn.Module = timm.create_model("vit_tiny_patch16_224", img_size=SIDE, num_classes=5, depth=3, **options)
     return built.eval()
 
 
-def replica(attention: list[Any], gradients: list[Any] | None) -> Any:
+def replica(attention: list[Any], gradients: list[Any] | None, by_patches: bool = False) -> Any:
     """R of one image, by the definition; attention (heads, T, T) of each block."""
     size = attention[0].shape[-1]
     r = np.eye(size)
@@ -46,7 +46,7 @@ def replica(attention: list[Any], gradients: list[Any] | None) -> Any:
             r = (mixed / mixed.sum(1, keepdims=True)) @ r
         else:
             r = r + np.maximum(gradients[k] * a, 0).mean(0) @ r
-    row = r[0, 1:].reshape(4, 4)
+    row = (r[-16:, -16:].mean(0) if by_patches else r[0, -16:]).reshape(4, 4)
     return (row - row.min()) / (row.max() - row.min())
 
 
@@ -72,6 +72,43 @@ def test_a_map_is_its_slow_replica(name: str) -> None:
     attention, gradients = unfused(timm_vit(), x[1:].requires_grad_(), 1)
     wanted = replica(attention, gradients if name == "relevance" else None)
     torch.testing.assert_close(got[1].double(), torch.from_numpy(wanted).double(), rtol=0, atol=1e-4)
+
+
+TOKENS: list[tuple[dict[str, Any], bool]] = [
+    ({"reg_tokens": 2}, False),
+    ({"global_pool": "avg"}, True),
+    ({"global_pool": "avg", "class_token": False}, True),
+    ({"global_pool": "avg", "class_token": False, "reg_tokens": 4}, True),
+]
+
+
+@pytest.mark.parametrize(("options", "by_patches"), TOKENS)
+def test_a_map_is_of_the_tokens_that_the_prediction_reads(options: dict[str, Any], by_patches: bool) -> None:
+    x, y = toys.pictures(2, 3, SIDE).float(), torch.tensor([3, 1])
+    attention, gradients = unfused(timm_vit(**options), x[1:].clone().requires_grad_(), 1)
+    for name, of in (("rollout", None), ("relevance", gradients)):
+        one: Any = registry.build_interpreter(name, wrapped(timm_vit(**options)), {})
+        with one.classifier.meter.counting(2) as spent:
+            got = one.explain(x, y)
+        wanted = torch.from_numpy(replica(attention, of, by_patches)).double()
+        torch.testing.assert_close(got[1].double(), wanted, rtol=0, atol=1e-4)
+        assert spent.passes.tolist() == [one.map_passes] * 2
+        beside_the_patches = attention[0].shape[-1] > 16
+        assert bool(one.digest) == (by_patches and beside_the_patches)  # what was right keeps its key
+
+
+def test_a_look_at_what_is_read_is_no_photos_cost() -> None:
+    classifier = wrapped(timm_vit())
+    with classifier.meter.counting(2) as spent:
+        assert classifier.tokens_read() == (True, *[False] * 16)
+    assert spent.passes.tolist() == [0, 0]
+
+
+def test_a_network_that_reads_nothing_is_shown_by_its_first_token() -> None:
+    module = timm_vit(global_pool="avg")
+    nn.init.zeros_(module.get_submodule("head").weight)  # type: ignore[arg-type]
+    one: Any = registry.build_interpreter("rollout", wrapped(module), {})
+    assert (one.by_first, one.digest) == (True, "")
 
 
 class Logits(nn.Module):

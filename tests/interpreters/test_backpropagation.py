@@ -16,8 +16,9 @@ from support.attacked import distance, goal_of, pooled
 from underfire import registry
 from underfire.attacks.adv2 import adv2
 from underfire.attacks.pgd import pgd
-from underfire.core import MismatchError, NotFoundError, UnknownNameError
+from underfire.core import MismatchError, NotFoundError, UnderfireError, UnknownNameError
 from underfire.interpreters.backpropagation import SmoothGrad
+from underfire.interpreters.backpropagation.baseline import baseline_of
 from underfire.interpreters.drawn import generator, normal
 
 Y = torch.tensor([2, 0, 1])
@@ -74,13 +75,34 @@ def test_a_baseline_can_be_a_picture(tmp_path: Path) -> None:
     assert len(one.digest.split()[-1]) == 64
 
 
+def test_a_baseline_is_read_as_photos_are(tmp_path: Path) -> None:
+    side = 32
+    plain = np.random.default_rng(0).integers(256, size=(side, side, 3), dtype=np.uint8)
+    clear = np.dstack([plain, np.zeros((side, side), np.uint8)])
+    turned = Image.Exif()
+    turned[0x0112] = 3  # upside down
+    Image.fromarray(plain).save(tmp_path / "plain.png")
+    Image.fromarray(plain).save(tmp_path / "turned.png", exif=turned)
+    Image.fromarray(clear).save(tmp_path / "clear.png")
+    Image.fromarray(np.full((side, side), 51 * 257, np.uint16)).save(tmp_path / "deep.png")
+    Image.fromarray(np.full((side, side), 0.2, np.float32)).save(tmp_path / "float.tiff")
+    grey, white = np.full_like(plain, 51), np.full_like(plain, 255)
+    wanted = {"plain.png": plain, "turned.png": plain[::-1, ::-1], "clear.png": white, "deep.png": grey}
+    for name, levels in (wanted | {"float.tiff": grey}).items():
+        start, digest = baseline_of(str(tmp_path / name), side)
+        assert np.array_equal((start[0].permute(1, 2, 0) * 255).round().byte().numpy(), levels), name
+        assert (len(digest) == 64) == (name == "plain.png")  # what was right keeps its key
+
+
 def test_a_baseline_that_does_not_suit_is_refused(tmp_path: Path) -> None:
     classifier, path = toys.whole(), tmp_path / "small.png"
     Image.new("RGB", (20, 10)).save(path)
+    (tmp_path / "torn.png").write_bytes(path.read_bytes()[:30])
     for baseline, error, word in (
         (str(path), MismatchError, "20×10"),
         ("blakc", UnknownNameError, "'black'"),
         (str(tmp_path / "none.png"), NotFoundError, "none.png"),
+        (str(tmp_path / "torn.png"), UnderfireError, r"baseline for ig .*torn\.png"),
     ):
         with pytest.raises(error, match=word):
             registry.build_interpreter("ig", classifier, {"baseline": baseline})

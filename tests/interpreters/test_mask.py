@@ -162,6 +162,7 @@ def test_scores_that_are_no_numbers_are_an_error_of_their_image() -> None:
         {"size": 0},
         {"steps": 0},
         {"jitter": -1},
+        {"jitter": 49},
         {"steps": 2.5},
         {"lr": 0.0},
         {"lr": math.nan},
@@ -174,3 +175,8 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any]) -> None
     name = next(iter(options))
     with pytest.raises(UnderfireError, match=f"mask {name} = {options[name]!r}"):
         Mask(small(), **options)
+
+
+def test_a_jitter_may_be_as_large_as_the_input() -> None:
+    classifier, x = small(), pictures(1, 0, SIZE)
+    assert Mask(classifier, size=SIDE, steps=2, jitter=SIZE).explain(x, torch.tensor([0])).shape == (1, SIDE, SIDE)

@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from support.toys import seeded
+from underfire import registry
 from underfire.attacks.search.flow import Flow
 from underfire.classifiers.base import TorchClassifier, wrap
-from underfire.core import UnsuitableError
+from underfire.core import ImageErrors, UnsuitableError
 from underfire.interpreters.cam import Cam
 from underfire.interpreters.grad import Grad
 from underfire.interpreters.mask import Mask
@@ -142,6 +143,76 @@ def test_maps_of_other_sides_have_a_key_of_their_own() -> None:
     assert Grad(even).digest == ""
     assert Grad(uneven).digest
     assert Grad(uneven, resolution="full").digest == ""
+
+
+@pytest.mark.parametrize("name", ["inputxgrad", "ig", "smoothgrad", "captum:Saliency"])
+def test_other_maps_reach_to_the_last_pixel_too(name: str) -> None:
+    classifier = wrap(Spot(34, 33), input_size=35, mean=0.5, std=0.5, head="softmax")
+    one: Any = registry.build_interpreter(name, classifier, {})
+    m = one.explain(pictures(1, 35, dtype=torch.float64), torch.tensor([0]))[0]
+    assert m.shape == (9, 9)
+    assert divmod(int(m.argmax()), 9) == (8, 8)
+
+
+def test_the_evidence_of_removed_parts_reaches_to_the_last_pixel_too() -> None:
+    classifier = victim((35, 35), 3)
+    x, y = shown(classifier, 1)
+    for name, options in (("rise", {"n": 9}), ("lime", {"n": 9, "segments": "superpixels", "number": 9})):
+        one: Any = registry.build_interpreter(name, classifier, options)
+        masks = one.masks(x)
+        weights = torch.arange(9.0, dtype=torch.float64)[None]
+        if name == "rise":
+            pixels = sum(weights[0, k] * masks.keep(k)[0, 0] for k in range(9)) / 9 / 0.5
+            found = masks.evidence(weights)[0]
+        else:
+            painted = torch.arange(masks.segments.counts[0]).to(x)[None]
+            pixels, found = masks.segments.keep(painted)[0, 0], masks.segments.painted(painted)[0]
+        torch.testing.assert_close(found, F.adaptive_avg_pool2d(pixels[None], (9, 9))[0])
+        assert one.explain(x, y).shape == (1, 9, 9)
+
+
+SUPERPIXELS = {"segments": "superpixels", "number": 9}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "by_cells"),
+    [
+        ("inputxgrad", {}, True),
+        ("ig", {}, True),
+        ("smoothgrad", {}, True),
+        ("rise", {}, True),
+        ("occlusion", {}, False),
+        ("lime", {}, False),
+        ("lime", SUPERPIXELS, True),
+        ("kernelshap", SUPERPIXELS, True),
+        ("captum:Saliency", {}, True),
+    ],
+)
+def test_other_maps_of_other_sides_have_a_key_of_their_own_too(
+    name: str, options: dict[str, Any], by_cells: bool
+) -> None:
+    even, uneven = (registry.build_interpreter(name, victim((n, n), 3), options).digest for n in (48, 50))
+    assert uneven == (f"{even} equal cells" if by_cells else even)
+    assert even == "draws 2" or name.startswith("captum")
+
+
+class Chequered(nn.Module):
+    """Its score is a sum of pixels whose weights are not the same, though their means over 4×4 pixels are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([[1.0, 2.0], [3.0, 4.0]]).repeat(16, 16).double())
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = (self.weight * x).sum((1, 2, 3))
+        return torch.stack([z, -z], 1)
+
+
+@pytest.mark.parametrize("name", ["grad", "smoothgrad"])
+def test_evidence_that_is_the_same_in_every_cell_is_no_map(name: str) -> None:
+    one = registry.build_interpreter(name, wrap(Chequered(), input_size=32, mean=0.5, std=0.5, head="softmax"), {})
+    with pytest.raises(ImageErrors, match="same everywhere"):
+        one.explain(pictures(1, 32, dtype=torch.float64), torch.tensor([0]))
 
 
 def test_the_mask_has_square_cells_and_blurs_alike_in_both_directions() -> None:

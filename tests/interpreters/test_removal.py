@@ -11,14 +11,16 @@ import torch
 from captum.attr import Occlusion
 from skimage.transform import resize
 from sklearn.linear_model import Ridge
+from torch import nn
 
 from support import toys
 from support.attacked import distance, goal_of
-from underfire import registry
+from underfire import registry, wrap
 from underfire.attacks.adv2 import adv2
 from underfire.attacks.pgd import pgd
 from underfire.core import ImageErrors, UnderfireError, UnknownNameError
 from underfire.images import maps
+from underfire.interpreters.checked import explain
 from underfire.interpreters.drawn import stride
 from underfire.interpreters.mask.match import surplus
 from underfire.interpreters.removal.matched_map import MatchedMap
@@ -82,6 +84,54 @@ def test_kernelshap_finds_the_parts_of_a_sum_and_fits_as_least_squares_does() ->
     torch.testing.assert_close(one.fitted(sets, s), wanted, rtol=0, atol=1e-4)
 
 
+def test_what_few_sets_leave_open_is_shared_by_all_segments() -> None:
+    one, x = made("kernelshap", n=9, number=16)
+    sets, order = one.masks(x).kept[0].double(), torch.randperm(16, generator=torch.Generator().manual_seed(1))
+    s = torch.rand(9, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = one.fitted(sets, s)
+    torch.testing.assert_close(one.fitted(sets[:, order], s), found[order], rtol=0, atol=1e-6)
+    assert float(found.sum()) == pytest.approx(float(s[1] - s[0]))
+    torch.testing.assert_close(sets[2:] @ found, s[2:] - s[0], rtol=0, atol=1e-4)
+    heavy = torch.cat([sets[2:], 1e4 * torch.ones(1, 16, dtype=torch.float64)])
+    least = torch.linalg.pinv(heavy) @ torch.cat([s[2:] - s[0], 1e4 * (s[1:2] - s[0])])
+    torch.testing.assert_close(found, least, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("n", "number", "is_open"),
+    [(400, 49, False), (60, 49, False), (49, 49, True), (400, 400, True), (10, 9, True), (80, 9, False)],
+)
+def test_the_maps_of_few_sets_have_a_key_of_their_own(n: int, number: int, is_open: bool) -> None:
+    for segments in ("grid", "superpixels"):
+        digest = made("kernelshap", n=n, number=number, segments=segments)[0].digest
+        assert digest == ("draws 2 equal parts" if is_open else "draws 2")
+    assert made("lime", n=n, number=number)[0].digest == "draws 2"
+
+
+class Sure(nn.Module):
+    """Class 0 is sure, at log-odds of 18 to 20 that move with the top left quarter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        half = x.shape[-1] // 2
+        z = self.weight * (18 + 2 * x[:, :, :half, :half].mean((1, 2, 3)))
+        return torch.stack([z / 2, -z / 2], 1)
+
+
+@pytest.mark.parametrize("name", ["occlusion", "lime", "kernelshap"])
+def test_the_map_of_a_sure_image_is_no_rounding_noise(name: str) -> None:
+    x, y = toys.pictures(2, 0, 16), torch.tensor([0, 0])
+    short, whole = (
+        registry.build_interpreter(name, wrap(net, input_size=16, mean=0.5, std=0.5), {}).explain(images, y)
+        for net, images in ((Sure(), x.float()), (Sure().double(), x))
+    )
+    assert short.dtype == torch.float32
+    torch.testing.assert_close(short.double(), whole, rtol=0, atol=1e-3)
+
+
 @pytest.mark.parametrize("name", ["lime", "kernelshap"])
 def test_superpixels_are_those_of_the_picture(name: str) -> None:
     one, x = made(name, n=20, segments="superpixels", number=12)
@@ -98,6 +148,22 @@ def test_more_superpixels_than_pixels_are_refused(number: int) -> None:
         made("lime", segments="superpixels", number=number)
 
 
+@pytest.mark.parametrize("name", ["lime", "kernelshap"])
+def test_a_grid_of_one_cell_is_refused(name: str) -> None:
+    with pytest.raises(UnderfireError, match=rf"{name} number = 2.*one cell"):
+        made(name, number=2)
+    assert made(name, n=20, number=3)[0].explain(made(name)[1], Y).shape == (2, 2, 2)
+
+
+@pytest.mark.parametrize("name", ["lime", "kernelshap"])
+def test_a_picture_of_one_superpixel_has_no_map_and_the_others_have(name: str) -> None:
+    one, x = made(name, n=20, segments="superpixels", number=12)
+    x[1] = torch.rand(x[1].shape, generator=torch.Generator().manual_seed(0))  # noise: SLIC joins all specks
+    found, errors = explain(one, x, Y)
+    assert {row: "superpixels found one segment in it" in said for row, said in errors.items()} == {1: True}
+    assert bool(found[0].isfinite().all())
+
+
 def test_words_and_sizes_that_do_not_suit_are_refused() -> None:
     for words in ({"fill": "gray"}, {"segments": "slick"}):
         with pytest.raises(UnknownNameError):
@@ -105,6 +171,8 @@ def test_words_and_sizes_that_do_not_suit_are_refused() -> None:
     for name, options in (
         ("occlusion", {"patch": 8, "stride": 9}),
         ("occlusion", {"patch": 49}),
+        ("occlusion", {"patch": 48}),
+        ("rise", {"n": 1}),
         ("rise", {"cells": 49}),
     ):
         with pytest.raises(UnderfireError, match=str(next(iter(options.values())))):

@@ -23,6 +23,7 @@ from underfire.classifiers.base import TorchClassifier
 from underfire.core import ImageErrors, UnderfireError, UnknownNameError, UnsuitableError
 from underfire.images import maps, photos, pixels
 from underfire.interpreters.checked import explain
+from underfire.interpreters.representation.layer_maps import scaled
 
 LIBRARY: Mapping[str, Any] = {
     "gradcam": GradCAM,
@@ -135,6 +136,16 @@ def test_a_map_that_is_the_same_everywhere_is_none() -> None:
     classifier.module.get_submodule("head").weight.data[0] = -1.0  # type: ignore[operator]
     with pytest.raises(ImageErrors, match="same everywhere"):
         registry.build_interpreter("gradcam", classifier, {}).explain(x, torch.zeros(2, dtype=torch.int64))
+
+
+def test_evidence_that_is_not_finite_is_told_as_that() -> None:
+    evidence = torch.rand(4, 3, 3)
+    evidence[1, 0, 0], evidence[2, 1, 1], evidence[3] = torch.inf, torch.nan, 0
+    with pytest.raises(ImageErrors) as caught:
+        scaled(evidence)
+    told = caught.value.by_row
+    assert {row: "not finite" in said for row, said in told.items()} == {1: True, 2: True, 3: False}
+    assert ["same everywhere" in told[row] for row in (1, 2, 3)] == [False, False, True]
 
 
 def test_the_classifier_is_left_as_it_was() -> None:

@@ -27,6 +27,17 @@ def refused(attack: str, against: str | None, **given: Any) -> str:
     return str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("interpreter", "name"),
+    [("inputxgrad", "draws"), ("inputxgrad", "memory"), ("inputxgrad", "known"), ("ig", "known")],
+)
+def test_a_setting_that_would_change_nothing_is_refused(interpreter: str, name: str) -> None:
+    with pytest.raises(UnderfireError, match=f"setting of adv2.surrogate.*'{name}'"):
+        check_surrogate("adv2", {"surrogate": {name: 1}}, [registry.maker("interpreters", interpreter)])
+    check_surrogate("adv2", {"surrogate": {"draws": 3}}, [registry.maker("interpreters", "ig")])
+    check_surrogate("adv2", {"surrogate": {"known": False}}, [registry.maker("interpreters", "smoothgrad")])
+
+
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
 @pytest.mark.parametrize(
     ("attack", "name"),

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from underfire.classifiers.attention import Recording, misfit
-from underfire.classifiers.listing import LOOKED, NO_GRID, Listing, Network, listing_of, tensor_of
+from underfire.classifiers.listing import LOOKED, NO_GRID, Listing, Network, grey_and_spot, listing_of, tensor_of
 from underfire.classifiers.precise import whole
 from underfire.core import Images, Layer, UnsuitableError, unknown
 
@@ -20,6 +20,7 @@ class Layered:
     """The part of a classifier that shows its layers; see `underfire.core.LayeredClassifier`."""
 
     _listed: Listing | None = None
+    _read: tuple[bool, ...] | None = None
 
     def layers(self: LayeredSelf) -> Sequence[Layer]:
         """List the layers in the order in which a forward pass leaves them."""
@@ -89,16 +90,29 @@ class Layered:
             raise no_attention(self.name, reason or "no layer before its last attention leaves tokens of a patch grid")
         return h, w
 
+    def tokens_read(self: LayeredSelf) -> tuple[bool, ...]:
+        """Tell which tokens the prediction reads; see `underfire.core.LayeredClassifier`."""
+        if self._read is None:
+            with self.meter.aside(), torch.enable_grad():
+                z, attention = self.attention(grey_and_spot(self).requires_grad_())
+                (g,) = torch.autograd.grad(z.max(1).values.sum(), attention[-1])
+            self._read = tuple((g.abs().sum(-1).flatten(0, -2) > 0).any(0).tolist())
+        return self._read
+
 
 class LayeredSelf(Network, Protocol):
     """A network with the methods of `Layered`."""
 
     _listed: Listing | None
+    _read: tuple[bool, ...] | None
 
     def layers(self) -> Sequence[Layer]:
         """List the layers."""
 
     def _listing(self) -> Listing: ...
+
+    def attention(self, x: Images) -> tuple[Tensor, list[Tensor]]:
+        """Compute logits and attention."""
 
     def patches(self) -> tuple[int, int]:
         """Give the patch grid."""

@@ -159,19 +159,18 @@ def _is_in(layer: Layer, mixed: Collection[tuple[int, ...]]) -> bool:
 
 
 def grey_and_spot(network: Network) -> Tensor:
-    """Make two images (2, C, H, W) in [0, 1]: grey, and grey with a spot."""
+    """Make two images (2, C, H, W) in [0, 1], in the type of the weights: grey, and grey with a spot."""
     c, h, w = network.preprocess.shape
     x = torch.full((LOOKED, c, h, w), 0.5, device=network.device)
     rows, columns = (slice(int((at - 0.1) * n), int((at + 0.1) * n)) for at, n in zip(SPOT, (h, w), strict=True))
     x[1, :, rows, columns] = torch.linspace(0, 1, c, device=network.device)[:, None, None]
-    return x
+    return x.to(next((p.dtype for p in network.module.parameters() if p.is_floating_point()), x.dtype))
 
 
 @torch.no_grad()
 def listing_of(network: Network) -> Listing:
     """List the layers of a network by one forward pass."""
     size, x = network.preprocess.size, grey_and_spot(network)
-    x = x.to(next((p.dtype for p in network.module.parameters() if p.is_floating_point()), x.dtype))
     own = threading.get_ident()
     with ExitStack() as stack:
         stack.enter_context(network.meter.aside())

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from underfire.core import HEADS, UnderfireError, unknown
-from underfire.heads.ending import is_linear, is_sigmoid, is_softmax, last_step
+from underfire.heads.ending import AVERAGED, is_averaged, is_linear, is_sigmoid, is_softmax, last_step
 
 SIGMOID_OFF = "The sigmoid at its end was taken off: what goes into it are the logits."
 """What is said of a network that ends in a layer of sigmoids."""
@@ -48,6 +48,8 @@ def outputs_of(module: nn.Module, shown: Sequence[Tensor], declared: str | None,
     """
     z = _answers(module, shown, name)
     k, step = z.shape[1], last_step(z)
+    if is_averaged(step):
+        raise UnderfireError(f"'{name}' {AVERAGED}.")
     if not is_sigmoid(step):
         if declared is None and not (is_linear(step) or is_softmax(step)):
             _refuse_probabilities(z.detach(), name)

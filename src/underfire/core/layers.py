@@ -85,6 +85,9 @@ class HasLayers(Protocol):
     def patches(self) -> tuple[int, int]:
         """Give rows and columns of the patch grid that the last h·w tokens of `attention` are; errors as there."""
 
+    def tokens_read(self) -> tuple[bool, ...]:
+        """Tell of each token whether the logits depend on its row of the last attention; errors as in `attention`."""
+
 
 class LayeredClassifier(Classifier, HasLayers, Protocol):
     """A classifier whose layers can be seen."""

@@ -15,11 +15,18 @@ _SAME = frozenset(
     for n in (0, 1, 2)
 )
 """Steps that move numbers and change none."""
-_LINEAR = frozenset(
-    f"{name}Backward{n}"
-    for name in ("Addmm", "Mm", "Bmm", "Baddbmm", "Add", "Sub", "Convolution", "Mean", "Sum", "LogSoftmax")
-    for n in (0, 1)
+_SUMS = frozenset(f"{name}Backward{n}" for name in ("Add", "Sub", "Mean", "Sum") for n in (0, 1))
+"""Sums and means: logits where logits go in, and averaged probabilities where probabilities do."""
+_SCALED = frozenset(("MulBackward0", "DivBackward0"))
+"""Products and quotients: with one graph behind them, by a number."""
+_LINEAR = _SUMS | frozenset(
+    f"{name}Backward{n}" for name in ("Addmm", "Mm", "Bmm", "Baddbmm", "Convolution", "LogSoftmax") for n in (0, 1)
 )
+AVERAGED = (
+    "returns means or sums of sigmoids or softmaxes, so probabilities, not logits: average what goes into the sigmoid "
+    "or softmax, the logits"
+)
+"""What is said of a network with such outputs, after its name."""
 
 
 def last_step(z: Tensor, paired: bool = False) -> Any:
@@ -42,8 +49,24 @@ def is_sigmoid(step: Any) -> bool:
 
 
 def is_linear(step: Any) -> bool:
-    """Tell whether a step is a sum, a product with weights or a log-softmax: such outputs are logits."""
+    """Tell whether a step is a sum, a product with weights or a log-softmax: logits, unless `is_averaged`."""
     return step is not None and step.name() in _LINEAR
+
+
+def is_averaged(step: Any) -> bool:
+    """Tell whether a step adds or averages sigmoids or softmaxes, and nothing else that depends on the image."""
+    if step is None or step.name() not in _SUMS:
+        return False
+    ahead, seen = [step], {step}
+    while ahead:
+        node = ahead.pop()
+        before = [one for one, _ in node.next_functions if one is not None]
+        if node.name() in _SUMS | _SAME or (node.name() in _SCALED and len(before) == 1):
+            ahead += [one for one in before if one not in seen]
+            seen.update(before)
+        elif not (is_sigmoid(node) or is_softmax(node)):
+            return False
+    return True
 
 
 def is_softmax(step: Any) -> bool:

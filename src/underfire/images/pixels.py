@@ -59,7 +59,7 @@ def load(content: bytes, path: str, policy: Preprocess, limits: Limits = Limits(
 
 def decode(content: bytes, path: str, limits: Limits = Limits()) -> Image.Image:
     """Decode a photo into upright 8-bit RGB; arguments and errors as in `load`."""
-    photo = _upright_rgb(content, path, limits)
+    photo = upright_rgb(content, path, limits)
     if min(photo.size) < SMALLEST_SIDE:
         raise UnderfireError(
             f"'{path}' is {photo.width}×{photo.height} px: too small to be a photo (at least {SMALLEST_SIDE} px a "
@@ -70,7 +70,7 @@ def decode(content: bytes, path: str, limits: Limits = Limits()) -> Image.Image:
 
 def as_opened(content: bytes, path: str, limits: Limits = Limits()) -> Image.Image:
     """Open a photo as it lies in its file, neither turned nor converted, with its metadata; errors as in `load`."""
-    _upright_rgb(content, path, limits)  # says what is wrong with it
+    upright_rgb(content, path, limits)  # says what is wrong with it
     with pillow_allows(limits.pixels):
         picture = opened(content)
         picture.load()
@@ -103,7 +103,8 @@ def _cropped(photo: Image.Image, policy: Preprocess) -> Image.Image:
     return photo.resize((width, height), Image.Resampling[policy.interpolation.upper()], box)
 
 
-def _upright_rgb(content: bytes, path: str, limits: Limits) -> Image.Image:
+def upright_rgb(content: bytes, path: str, limits: Limits = Limits()) -> Image.Image:
+    """Decode an image of any size into upright 8-bit RGB; arguments and other errors as in `load`."""
     with pillow_allows(limits.pixels), warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         warnings.filterwarnings("ignore", category=UserWarning)  # odd EXIF blocks do not make a photo bad

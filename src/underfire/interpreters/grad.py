@@ -14,13 +14,13 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
 from underfire.core import Classifier, Goal, ImageErrors, Images, Labels, Maps, Terms, UnderfireError, unknown
 from underfire.heads import head_of
 from underfire.images import maps
+from underfire.interpreters.cells import by_cells, celled
 from underfire.interpreters.smooth import Slope, twin_of
 from underfire.registry import register
 from underfire.registry.values import hints_of
@@ -29,8 +29,7 @@ SCORES = ("logodds", "logit")
 """Scores whose gradient can be shown."""
 RESOLUTIONS = ("56", "full")
 """Sizes of the map."""
-POOL = 4
-"""Side of the square of pixels that becomes one map pixel: 224 px give the 56×56 of the published attack."""
+NO_MAP = "the gradient is the same everywhere (often 0) or not finite, so there is no saliency map."
 
 
 @register("interpreters", "grad")
@@ -55,29 +54,24 @@ class Grad:
     def __init__(self, classifier: Classifier, score: str = "logodds", resolution: str | int = "56") -> None:
         self.classifier, self.score, self.resolution = classifier, score, str(resolution)
         self.head = head_of(classifier)
-        # Where a side is no multiple of 4, earlier versions left its last pixels out: those maps had other numbers.
-        self.digest = "equal cells" if self._uneven else ""
+        self.digest = "" if self.resolution == "full" else celled("", classifier)
         for what, word, known in (("score", self.score, SCORES), ("resolution", self.resolution, RESOLUTIONS)):
             if word not in known:
                 raise unknown(f"grad {what}", word, known)
-
-    @property
-    def _uneven(self) -> bool:
-        return self.resolution != "full" and any(side % POOL for side in self.classifier.preprocess.size)
 
     def explain(self, x: Images, y: Labels) -> Maps:
         """Compute maps (N, h, w) in [0, 1] of images (N, 3, H, W) for classes ``y`` (N,).
 
         Raises:
-            ImageErrors: images whose gradient is zero or not finite.
+            ImageErrors: images whose gradient is the same everywhere, or not finite.
         """
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             gradient = self.gradient(self.classifier.logits(x), x, y, create_graph=False)
-        dead = ~gradient.isfinite().flatten(1).all(1) | ~gradient.flatten(1).any(1)
+        dead = ~gradient.isfinite().flatten(1).all(1) | maps.flat(self.evidence(gradient))
         if bool(dead.any()):
             rows = dead.nonzero()[:, 0].tolist()
-            raise ImageErrors(dict.fromkeys(rows, "the gradient is zero or not finite, so there is no saliency map."))
+            raise ImageErrors(dict.fromkeys(rows, NO_MAP))
         return self.of_gradient(gradient)
 
     def gradient(self, z: Tensor, x: Images, y: Labels, create_graph: bool) -> Tensor:
@@ -87,10 +81,12 @@ class Grad:
 
     def of_gradient(self, gradient: Tensor) -> Maps:
         """Compute the maps (N, h, w) of gradients (N, 3, H, W)."""
+        return maps.unit_scale(self.evidence(gradient))
+
+    def evidence(self, gradient: Tensor) -> Tensor:
+        """Compute what is scaled: the largest |gradient| over colours (N, h, w)."""
         m = gradient.abs().amax(1)
-        if self.resolution != "full":
-            m = _by_cells(m)
-        return maps.unit_scale(m)
+        return m if self.resolution == "full" else by_cells(m)
 
     def surrogate(self, x: Images, goal: Goal, **options: object) -> GradSurrogate:
         """Start the attacker's side; options are those of `GradSurrogate`.
@@ -102,17 +98,6 @@ class Grad:
             return GradSurrogate(self, x, goal, **options)  # type: ignore[arg-type]
         except TypeError as e:
             raise UnderfireError(f"The settings {options} do not suit grad's smoothed twin: {e}.") from e
-
-
-def _by_cells(m: Maps) -> Maps:
-    """Average maps (N, H, W) over cells of 4×4 pixels; where a side is no multiple of 4, over cells of nearly 4.
-
-    All cells are equally large, to a pixel, so that each lies in the picture where it is drawn.
-    """
-    h, w = m.shape[1:]
-    if h % POOL or w % POOL:
-        return F.adaptive_avg_pool2d(m[:, None], (max(1, round(h / POOL)), max(1, round(w / POOL))))[:, 0]
-    return F.avg_pool2d(m[:, None], POOL)[:, 0]
 
 
 class GradSurrogate:

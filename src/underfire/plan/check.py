@@ -14,7 +14,7 @@ from torch import Tensor
 
 from underfire.core import FAILURES, Classifier, Images, UnderfireError, refused
 from underfire.heads import kind_of
-from underfire.heads.ending import is_sigmoid, last_step
+from underfire.heads.ending import AVERAGED, is_averaged, is_sigmoid, last_step
 from underfire.plan.culprit import culprit
 
 TWICE, BESIDE = 1e-4, {"cpu": 1e-3}
@@ -42,7 +42,7 @@ def check(classifier: Classifier, device: torch.device | str = "cpu") -> None:
     z = _asked(classifier, x)
     problem = (
         _no_logits(classifier, x, z.detach())
-        or _sigmoid(classifier, z)
+        or _probabilities(classifier, z)
         or _unsteady(classifier, x.detach(), z.detach())
         or _written(classifier, before)
         or _no_slope(classifier, x, z)
@@ -104,9 +104,10 @@ def _no_logits(classifier: Classifier, x: Images, z: Tensor) -> str | None:
     return None
 
 
-def _sigmoid(classifier: Classifier, z: Tensor) -> str | None:
-    if not is_sigmoid(last_step(z, paired=kind_of(classifier) == "binary")):
-        return None
+def _probabilities(classifier: Classifier, z: Tensor) -> str | None:
+    step = last_step(z, paired=kind_of(classifier) == "binary")
+    if not is_sigmoid(step):
+        return AVERAGED if is_averaged(step) else None
     return (
         "ends in a sigmoid, so it returns probabilities, not logits: remove the sigmoid at its end, and give --head "
         "multilabel or, for one output, binary"

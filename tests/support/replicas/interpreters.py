@@ -15,7 +15,8 @@ from support.replicas.maps import correlation, unit_scale
 from support.toys import CLASSES, kinked, toy
 from underfire.defenses import statistic
 from underfire.interpreters.cam import Cam
-from underfire.interpreters.grad import POOL, Grad
+from underfire.interpreters.cells import POOL
+from underfire.interpreters.grad import Grad
 
 
 @cache

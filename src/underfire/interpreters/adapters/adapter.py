@@ -16,7 +16,6 @@ from typing import Any, ClassVar, NoReturn, Self
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from underfire.core import (
@@ -32,11 +31,9 @@ from underfire.core import (
     unknown,
 )
 from underfire.images import maps
+from underfire.interpreters.cells import by_cells, celled
 from underfire.interpreters.drawn import generators
 from underfire.interpreters.square import square_side
-
-POOL = 4
-"""Side of the square of pixels that becomes one map pixel, as in GRAD."""
 
 
 class Adapter(ABC):
@@ -44,7 +41,7 @@ class Adapter(ABC):
 
     Args:
         classifier: a classifier around a torch module.
-        options: passed on to the library.
+        options: passed on to the library, lists as tuples: YAML has no tuples, and libraries ask for them.
 
     Raises:
         UnderfireError: the library is not installed, has no such class, or its class needs what cannot be given; then
@@ -68,9 +65,10 @@ class Adapter(ABC):
         module = getattr(classifier, "module", None)
         if not isinstance(module, nn.Module):
             raise UnsuitableError(f"'{classifier.name}' is no torch module, which {self.package} asks for.")
-        self.classifier, self.kind, self.options = classifier, found, options
+        self.classifier, self.kind = classifier, found
+        self.options = {key: tupled(value) for key, value in options.items()}
         self.network = Pixels(classifier, module)
-        self.digest = f"{self.package} {version(self.package)}"
+        self.digest = celled(f"{self.package} {version(self.package)}", classifier)
         self.map_passes = self._measured()
         self.step_passes = self.map_passes
 
@@ -127,7 +125,7 @@ class Adapter(ABC):
             ImageErrors: images whose evidence is the same everywhere, or not finite.
         """
         evidence = torch.cat([self._asked(x[n : n + 1], y[n : n + 1]) for n in range(len(x))]).to(x)
-        evidence = F.avg_pool2d(evidence[:, None], POOL)[:, 0]
+        evidence = by_cells(evidence)
         dead = maps.flat(evidence) | ~evidence.isfinite().flatten(1).all(1)
         if bool(dead.any()):
             why = f"{self.name}'s evidence is the same everywhere or not finite, so there is no map."
@@ -143,6 +141,11 @@ class Adapter(ABC):
             f"'{self.name}' explains and judges pictures, and cannot be attacked itself: attack one of its family, "
             "such as gradcam or ig, and judge its pictures by this one."
         )
+
+
+def tupled(value: Any) -> Any:
+    """Turn lists into tuples, however deep they lie in each other."""
+    return tuple(map(tupled, value)) if isinstance(value, list) else value
 
 
 class Pixels(nn.Module):

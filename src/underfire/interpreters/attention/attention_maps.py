@@ -1,8 +1,11 @@
 """Attention rollout and attention relevance: what the class token has looked at, through all blocks.
 
+A prediction that averages the patches reads no class token, whether the network has one or not: then it is what the
+patches have looked at.
+
 rollout     R = Π_l ½ (Ā_l + I)                              Ā: mean over heads; it does not depend on the class
 relevance   R ← R + mean over heads( relu(∇A_l ⊙ A_l) ) R    from R = I;  ∇A = ∂z_c/∂A
-m_c(x)      = min-max scaled  R[class token, patches]        the mean over all tokens where there is no class token
+m_c(x)      = min-max scaled  R[class token, patches]        where none is read, the mean of R[patches, patches]
 """
 
 from __future__ import annotations
@@ -42,7 +45,13 @@ class AttentionMap(ABC):
 
     def __init__(self, classifier: Classifier) -> None:
         self.classifier = layered(classifier)
-        self.grid = self.classifier.patches()
+        self.grid = h, w = self.classifier.patches()
+        read = self.classifier.tokens_read()
+        others, unread = len(read) > h * w, any(read) and not read[0]
+        self.by_first = others and not unread
+        """Whether the map is the row of the first token."""
+        # Earlier versions showed a class token or a register even where the prediction does not read it.
+        self.digest = "patches that are read" if others and unread else ""
         self.map_passes = 3.0 if self.second_order else 1.0
         self.step_passes = 7.0 if self.second_order else 3.0
 
@@ -60,7 +69,7 @@ class AttentionMap(ABC):
             r = self.flows(z, attention, y, create_graph)
         h, w = self.grid
         extra = r.shape[-1] - h * w
-        row = r[:, 0] if extra else r.mean(1)
+        row = r[:, 0] if self.by_first else r[:, extra:].mean(1)
         return z, row[:, extra:].reshape(-1, h, w)
 
     def explain(self, x: Images, y: Labels) -> Maps:

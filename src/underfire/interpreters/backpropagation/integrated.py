@@ -16,7 +16,7 @@ from torch import Tensor
 
 from underfire.core import Classifier, Images
 from underfire.interpreters.backpropagation.baseline import baseline_of
-from underfire.interpreters.backpropagation.points import PointMap, Points
+from underfire.interpreters.backpropagation.points import PointMap, Points, options_but
 from underfire.interpreters.square import square_side
 from underfire.registry import register
 
@@ -35,6 +35,7 @@ class IntegratedGradients(PointMap):
     """
 
     name = "ig"
+    attack_options = options_but("known")  # nothing is drawn
 
     def __init__(
         self, classifier: Classifier, steps: Annotated[int, Field(ge=1, le=10_000)] = 32, baseline: str = "black"
@@ -42,7 +43,7 @@ class IntegratedGradients(PointMap):
         super().__init__(classifier, steps)
         self.steps = steps
         self.start, file = baseline_of(baseline, square_side(classifier, self.name))
-        self.digest = " ".join(filter(None, (PointMap.digest, file)))
+        self.digest = " ".join(filter(None, (self.digest, file)))
 
     def points(self, x: Images) -> Points:
         """Make the points of the path, from the baseline to the image."""
@@ -83,6 +84,7 @@ class InputXGradient(PointMap):
     """
 
     name = "inputxgrad"
+    attack_options = options_but("draws", "memory", "known")  # it has one point
     alone = True
 
     def __init__(self, classifier: Classifier) -> None:

@@ -13,18 +13,15 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
 from underfire.core import Classifier, Goal, ImageErrors, Images, Labels, Maps, Terms
 from underfire.images import maps
+from underfire.interpreters.cells import by_cells, celled
 from underfire.interpreters.drawn import stride
 from underfire.interpreters.smooth import Slope, twin_of
 from underfire.registry.values import hints_of
-
-POOL = 4
-"""Side of the square of pixels that becomes one map pixel, as in GRAD."""
 
 
 class Points(ABC):
@@ -58,7 +55,7 @@ class PointMap(ABC):
     """Whether the one point is the image itself."""
 
     def __init__(self, classifier: Classifier, points: int) -> None:
-        self.classifier = classifier
+        self.classifier, self.digest = classifier, celled(self.digest, classifier)
         self.map_passes = 3.0 * points
         self.step_passes = 7.0 if self.alone else 3.0 + 7.0 * DRAWS
 
@@ -80,7 +77,7 @@ class PointMap(ABC):
 
     def of_gradient(self, gradient: Tensor, x: Images) -> Maps:
         """Compute maps (N, h, w) in [0, 1] of the mean gradient."""
-        return maps.unit_scale(F.avg_pool2d(self.evidence(gradient, x)[:, None], POOL)[:, 0])
+        return maps.unit_scale(by_cells(self.evidence(gradient, x)))
 
     def explain(self, x: Images, y: Labels) -> Maps:
         """Compute maps (N, h, w) in [0, 1] of images (N, 3, H, W) for classes ``y`` (N,).
@@ -94,7 +91,7 @@ class PointMap(ABC):
                 at = points.at(x.detach(), k).detach().requires_grad_()
                 total = total + self.gradient(self.classifier.logits(at), at, y) / points.n
         evidence = self.evidence(total, x.detach())
-        dead = maps.flat(evidence) | ~evidence.isfinite().flatten(1).all(1)
+        dead = maps.flat(evidence) | maps.flat(by_cells(evidence)) | ~evidence.isfinite().flatten(1).all(1)
         if bool(dead.any()):
             why = f"{self.name}'s evidence is the same everywhere or not finite, so there is no map."
             raise ImageErrors(dict.fromkeys(dead.nonzero()[:, 0].tolist(), why))
@@ -194,4 +191,9 @@ class PointSurrogate:
         self.last = {k: g[keep] for k, g in self.last.items()}
 
 
-PointMap.attack_options = hints_of(PointSurrogate, but=("interpreter", "x", "goal"))
+def options_but(*without: str) -> Mapping[str, Any]:
+    """Give the settings of `PointSurrogate`, but for those that change nothing for an interpreter."""
+    return hints_of(PointSurrogate, but=("interpreter", "x", "goal", *without))
+
+
+PointMap.attack_options = options_but()

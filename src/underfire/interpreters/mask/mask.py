@@ -45,7 +45,7 @@ class Mask:
         seed: seed of the jitter, together with the image's pixels.
 
     Raises:
-        UnderfireError: a setting that is no such number.
+        UnderfireError: a setting that is no such number, or a jitter of more pixels than the shorter side has.
     """
 
     name = "mask"
@@ -75,6 +75,12 @@ class Mask:
             at_least(what, value, least, whole=True)
         for what, number, smallest in (("lr", lr, SMALLEST_LR), ("l1", l1, 0.0), ("tv", tv, 0.0)):
             at_least(what, number, smallest)
+        short = min(classifier.preprocess.size)
+        if jitter > short:
+            raise UnderfireError(
+                f"mask jitter = {jitter}: the blend is moved by up to one pixel less, and the input's shorter side has "
+                f"{short} px: give {short} or less."
+            )
         self.classifier = classifier
         self.process = Process(classifier, size, steps, lr, Objective(l1, tv), jitter, seed)
         self.map_passes = 3.0 * steps

@@ -2,6 +2,7 @@
 
 LIME          min_w Σ_k π_k (s_k − w_0 − w·z_k)² + ‖w‖² ,   π = exp(−d²/0.25²) ,   d = 1 − cos(z_k, 1)
 KernelSHAP    min_φ Σ_k (s_k − s_∅ − φ·z_k)²   s.t.  Σφ = s_all − s_∅ ,   |z_k| drawn ∝ (S−1) / (|z|(S−|z|))
+              where few sets leave φ open, the nearest to equal parts
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from underfire.core import Classifier, Images
-from underfire.interpreters.drawn import generators
+from underfire.core import Classifier, ImageErrors, Images
+from underfire.interpreters.cells import celled
+from underfire.interpreters.drawn import generator, generators
 from underfire.interpreters.removal.removal_map import Masks, RemovalMap
-from underfire.interpreters.removal.segments import Segments, check_segments
+from underfire.interpreters.removal.segments import Segments, check_segments, grid_side
 from underfire.interpreters.square import square_side
 from underfire.registry import register
 
@@ -27,6 +29,8 @@ RIDGE = 1.0
 """Weight of LIME's ‖w‖², likewise."""
 TINY = 1e-6
 """A number that keeps KernelSHAP's normal equations from being singular where few sets are drawn."""
+MANY = 8
+"""Sets for each segment that surely leave no weight open."""
 
 
 class LinearMap(RemovalMap):
@@ -43,7 +47,7 @@ class LinearMap(RemovalMap):
         fill: colour of what is removed.
 
     Raises:
-        UnderfireError: an unknown kind of segments, or more segments than pixels.
+        UnderfireError: an unknown kind of segments, a single one, or more segments than pixels.
     """
 
     def __init__(
@@ -58,6 +62,8 @@ class LinearMap(RemovalMap):
         check_segments(self.name, segments, number, square_side(classifier, self.name))
         super().__init__(classifier, fill, n)
         self.n, self.segments, self.number, self.seed = n, segments, number, seed
+        if segments != "grid":
+            self.digest = celled(self.digest, classifier)
 
     def masks(self, x: Images) -> Masks:
         """Draw the victim's sets."""
@@ -84,11 +90,19 @@ class Sets(Masks):
         x: images (N, 3, H, W).
         n: sets of each.
         purpose: whose they are.
+
+    Raises:
+        ImageErrors: images in which one segment was found.
     """
 
     def __init__(self, interpreter: LinearMap, x: Images, n: int, purpose: str) -> None:
         self.interpreter, self.n = interpreter, n
         self.segments = Segments(x, interpreter.segments, interpreter.number)
+        whole = [row for row, count in enumerate(self.segments.counts) if count < 2]
+        if whole:
+            raise ImageErrors(
+                dict.fromkeys(whole, "superpixels found one segment in it, so there are no parts to remove.")
+            )
         most = max(self.segments.counts)
         self.kept = torch.zeros(len(x), n, most, dtype=x.dtype, device=x.device)
         for row, rng in enumerate(generators(x, interpreter.seed, purpose)):
@@ -103,7 +117,7 @@ class Sets(Masks):
         """Fit each image's linear model, and paint its weights on the segments."""
         weights = torch.zeros_like(self.kept[:, 0])
         for row, count in enumerate(self.segments.counts):
-            sets = self.kept[row, :, :count].double()
+            sets = self.kept[row, :, :count].to(scores.device, torch.float64)
             weights[row, :count] = self.interpreter.fitted(sets, scores[row].double()).to(weights)
         return self.segments.painted(weights)
 
@@ -137,6 +151,27 @@ class KernelShap(LinearMap):
 
     name = "kernelshap"
 
+    def __init__(
+        self,
+        classifier: Classifier,
+        n: Annotated[int, Field(ge=3, le=100_000)] = 400,  # two sets are nothing and all
+        segments: str = "grid",
+        number: int = 49,
+        seed: int = 0,
+        fill: str = "grey",
+    ) -> None:
+        super().__init__(classifier, n, segments, number, seed, fill)
+        # Earlier versions gave what few sets leave open to the last segment: those maps had other numbers.
+        if self._leaves_open(grid_side(number) ** 2 if segments == "grid" else number):
+            self.digest = f"{self.digest} equal parts"
+
+    def _leaves_open(self, count: int) -> bool:
+        """Tell whether the victim's sets are too few for the weights of ``count`` segments."""
+        if not count < self.n <= MANY * count:
+            return self.n <= count
+        sets = _from_mean(torch.from_numpy(self.drawn(generator(self.seed, self.name), self.n, count)[2:]))
+        return int(torch.linalg.matrix_rank(sets.T @ sets, hermitian=True)) < count - 1
+
     def drawn(self, rng: np.random.Generator, n: int, count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
         """Draw sizes by the Shapley kernel and sets of that size evenly; the first two keep nothing and all."""
         sizes = np.arange(1, count)
@@ -148,10 +183,17 @@ class KernelShap(LinearMap):
         return sets
 
     def fitted(self, sets: Tensor, scores: Tensor) -> Tensor:
-        """Fit by least squares what adds up to the score of the whole image less that of nothing."""
+        """Fit by least squares what adds up to the score of the whole image less that of nothing.
+
+        φ = gain / S + ψ, Σψ = 0: so it is a fit of ψ to what equal parts of the gain leave of the scores.
+        """
         empty, gain = scores[0], scores[1] - scores[0]
-        z, rest = sets[2:], scores[2:] - empty
-        last, others = z[:, -1:], z[:, :-1] - z[:, -1:]  # φ of the last segment is what the others leave of the gain
-        normal = others.T @ others + TINY * torch.eye(others.shape[1]).to(sets)
-        phi = torch.linalg.solve(normal, others.T @ (rest - gain * last[:, 0]))
-        return torch.cat([phi, (gain - phi.sum())[None]])
+        z = _from_mean(sets[2:])
+        rest = scores[2:] - empty - gain * sets[2:].mean(1)
+        psi: Tensor = torch.linalg.solve(z.T @ z + TINY * torch.eye(z.shape[1]).to(z), z.T @ rest)
+        return gain / z.shape[1] + psi - psi.mean()
+
+
+def _from_mean(sets: Tensor) -> Tensor:
+    """Take its mean from each of the sets (n, count): where Σψ = 0, ψ·z stays the same."""
+    return sets - sets.mean(1, keepdim=True)

@@ -29,7 +29,7 @@ class Occlusion(RemovalMap):
         fill: colour of the patch.
 
     Raises:
-        UnderfireError: a patch that is larger than the input, or a stride with gaps between the patches.
+        UnderfireError: a patch that covers the whole input, or a stride with gaps between the patches.
     """
 
     name = "occlusion"
@@ -44,9 +44,9 @@ class Occlusion(RemovalMap):
         side = square_side(classifier, self.name)
         self.patch = patch or max(1, side // 8)
         self.stride = stride or max(1, self.patch // 2)
-        if self.patch > side or self.stride > self.patch:
+        if self.patch >= side or self.stride > self.patch:
             raise UnderfireError(
-                f"occlusion patch = {self.patch}, stride = {self.stride}: a patch is no larger than the input ({side} "
+                f"occlusion patch = {self.patch}, stride = {self.stride}: a patch is smaller than the input ({side} "
                 "px), and a stride no longer than a patch."
             )
         last = -(-(side - self.patch) // self.stride)

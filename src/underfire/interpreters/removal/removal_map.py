@@ -43,7 +43,7 @@ class Masks(ABC):
 
     @abstractmethod
     def evidence(self, scores: Tensor) -> Tensor:
-        """Turn the scores (N, n) at the masks into evidence (N, h, w)."""
+        """Turn the scores (N, n) at the masks, on any device, into evidence (N, h, w)."""
 
 
 class RemovalMap(ABC):
@@ -104,12 +104,13 @@ class RemovalMap(ABC):
         Raises:
             ImageErrors: images whose score is the same whatever is removed, or not finite.
         """
-        masks = self.masks(x)
-        p = head_of(self.classifier).probabilities
-        scores = torch.stack([p(z).gather(1, y[:, None])[:, 0] for z in self.logits(x, masks)], 1)
-        dead = ~scores.isfinite().all(1) | (scores.amax(1) == scores.amin(1))
-        evidence = masks.evidence(torch.where(dead[:, None], torch.zeros_like(scores), scores))
-        dead = dead | maps.flat(evidence)
+        masks, head = self.masks(x), head_of(self.classifier)
+        odds = torch.stack([head.log_odds(z.cpu().double(), y.cpu()) for z in self.logits(x, masks)], 1)
+        # Scores near 1 differ by less than float32 has digits for: there the map would be that of the roundings.
+        scores = odds.sigmoid()
+        dead = ~scores.isfinite().all(1) | (scores.amax(1) == scores.amin(1)) | maps.flat(odds.to(x.dtype))
+        evidence = masks.evidence(torch.where(dead[:, None], torch.zeros_like(scores), scores)).to(x)
+        dead = dead.to(x.device) | maps.flat(evidence)
         if bool(dead.any()):
             why = f"its score is the same whatever {self.name} removes, or not finite, so there is no map."
             raise ImageErrors(dict.fromkeys(dead.nonzero()[:, 0].tolist(), why))

@@ -14,12 +14,10 @@ from pydantic import Field
 from torch import Tensor
 
 from underfire.core import Classifier, Images, UnderfireError
+from underfire.interpreters.cells import by_cells, celled
 from underfire.interpreters.drawn import generators
 from underfire.interpreters.removal.removal_map import Masks, RemovalMap
 from underfire.registry import register
-
-POOL = 4
-"""Side of the square of pixels that becomes one map pixel, as in GRAD."""
 
 
 @register("interpreters", "rise")
@@ -43,7 +41,7 @@ class Rise(RemovalMap):
     def __init__(
         self,
         classifier: Classifier,
-        n: Annotated[int, Field(ge=1, le=100_000)] = 400,
+        n: Annotated[int, Field(ge=2, le=100_000)] = 400,
         cells: Annotated[int, Field(ge=1)] = 7,
         p: Annotated[float, Field(gt=0, lt=1)] = 0.5,
         seed: int = 0,
@@ -53,6 +51,7 @@ class Rise(RemovalMap):
         if cells > self.side:
             raise UnderfireError(f"rise cells = {cells}: there are no more cells a side than pixels ({self.side}).")
         self.n, self.cells, self.p, self.seed = n, cells, p, seed
+        self.digest = celled(self.digest, classifier)
 
     def masks(self, x: Images) -> Masks:
         """Draw the victim's masks."""
@@ -92,5 +91,5 @@ class Enlarged(Masks):
         """Compute the weighed mean of the masks, 4×4 averaged."""
         total = torch.zeros_like(self.x[:, :1])
         for k in range(self.n):
-            total += scores[:, k, None, None, None] * self.keep(k)
-        return F.avg_pool2d(total / (self.n * self.p), POOL)[:, 0]
+            total += scores[:, k, None, None, None].to(total) * self.keep(k)
+        return by_cells((total / (self.n * self.p))[:, 0])

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
-import torch.nn.functional as F
 from skimage.segmentation import slic
 from torch import Tensor
 
 from underfire.core import Images, UnderfireError, unknown
+from underfire.interpreters.cells import by_cells
 
 KINDS = ("grid", "superpixels")
-POOL = 4
-"""Side of the square of pixels that becomes one map pixel where segments are superpixels, as in GRAD."""
 
 
 class Segments:
@@ -25,7 +25,7 @@ class Segments:
     """
 
     def __init__(self, x: Images, kind: str, number: int) -> None:
-        self.kind, self.side = kind, max(1, round(number**0.5))
+        self.kind, self.side = kind, grid_side(number)
         self.labels = self._grid(x) if kind == "grid" else self._superpixels(x, number)
         self.counts = [int(one.max()) + 1 for one in self.labels]
 
@@ -48,15 +48,25 @@ class Segments:
         """Paint weights (N, segments) on the segments: (N, side, side) of a grid, else 4×4 averaged pixels."""
         if self.kind == "grid":
             return weights.view(-1, self.side, self.side)
-        return F.avg_pool2d(self.keep(weights), POOL)[:, 0]
+        return by_cells(self.keep(weights)[:, 0])
+
+
+def grid_side(number: int) -> int:
+    """Give the cells a side of the grid whose cells are nearest in number."""
+    return round(math.sqrt(number))
 
 
 def check_segments(part: str, kind: str, number: int, side: int) -> None:
-    """Raise UnderfireError for an unknown kind of segments, or more segments than pixels."""
+    """Raise UnderfireError for an unknown kind of segments, a single one, or more segments than pixels."""
     if kind not in KINDS:
         raise unknown(f"{part} segments", kind, KINDS)
     if not 2 <= number <= side * side:
         raise UnderfireError(
             f"{part} number = {number}: it must be 2 segments or more, and no more than the input has pixels "
             f"({side}×{side})."
+        )
+    if kind == "grid" and grid_side(number) < 2:
+        raise UnderfireError(
+            f"{part} number = {number}: the nearest square grid has one cell, and there must be more to compare: give "
+            "3 or more, for 2×2 cells."
         )

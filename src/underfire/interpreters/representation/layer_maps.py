@@ -35,6 +35,7 @@ from underfire.registry import register
 from underfire.registry.values import hints_of
 
 NO_MAP = "the evidence for this class is the same everywhere (often 0), so there is no map."
+NOT_FINITE = "the evidence for this class is not finite, so there is no map."
 
 
 def layered(classifier: Classifier) -> LayeredClassifier:
@@ -54,9 +55,11 @@ def scaled(evidence: Tensor) -> Maps:
     Raises:
         ImageErrors: rows with the same evidence everywhere, or evidence that is not finite.
     """
-    dead = maps.flat(evidence) | ~evidence.isfinite().flatten(1).all(1)
+    wild = ~evidence.isfinite().flatten(1).all(1)
+    dead = maps.flat(evidence) | wild
     if bool(dead.any()):
-        raise ImageErrors(dict.fromkeys(dead.nonzero()[:, 0].tolist(), NO_MAP))
+        rows = dead.nonzero()[:, 0].tolist()
+        raise ImageErrors({row: NOT_FINITE if bool(wild[row]) else NO_MAP for row in rows})
     return maps.unit_scale(evidence)
 
 
