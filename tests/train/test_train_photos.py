@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from support.colours import Colours, K, colours, few, squares, wrapped
 from underfire.classifiers.base import TorchClassifier
@@ -70,6 +70,24 @@ def test_a_photo_that_cannot_be_read_is_left_out_and_named(tmp_path: Path) -> No
     photos = Photos(str(folder), None, colours())
     assert len(photos.labelled(0.15, 0)) == 32
     assert list(photos.skipped) == ["bad.png"] and "bad.png" in photos.skipped["bad.png"]
+
+
+class Blind(Colours):
+    """Has no scores for pictures with black in them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = super().forward(x)
+        return torch.where(x.amin((1, 2, 3))[:, None] > 0, scores, float("nan"))
+
+
+def test_a_photo_without_finite_scores_is_left_out_and_named(tmp_path: Path) -> None:
+    folder = squares(tmp_path / "photos", 32)
+    with Image.open(folder / "003.png") as picture:
+        picture.paste((0, 0, 0), (20, 20, 60, 60))
+        picture.save(folder / "003.png")
+    photos = Photos(str(folder), None, wrapped(Blind(), "blind"))
+    assert "003.png" not in [p.photo.path for p in photos.labelled(0.15, 0)]
+    assert photos.skipped == {"003.png": "'003.png': the scores of 'blind' are not finite."}
 
 
 def test_a_crop_is_drawn_from_the_photo_and_the_purpose(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ class Photos:
         self.policy = classifier.preprocess
         self.photos = self.folder.photos(limit)
         self.skipped: dict[str, str] = {}
-        """Reasons, by path, for photos that `labelled` could not read."""
+        """Reasons, by path, for photos that `labelled` could not use."""
 
     def square(self, photo: Photo, side: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
         """Decode a photo's centre, (side, side, 3) levels, resized as the classifier's policy says."""
@@ -88,7 +88,7 @@ class Photos:
         return torch.cat(rows).to(self.classifier.head.device)
 
     def labelled(self, share: float, seed: int, test: float = 0.0) -> list[LabelledPhoto]:
-        """Label every readable photo, and split them; reasons for the others go to `skipped`.
+        """Label every photo that can be used, and split them; reasons for the others go to `skipped`.
 
         Args:
             share: of the photos, in whole classes, for validation.
@@ -107,7 +107,7 @@ class Photos:
 
     @torch.no_grad()
     def _predicted(self) -> dict[Photo, tuple[int, float]]:
-        """Predict each readable photo's class and its probability."""
+        """Predict the class of each photo that can be used, and its probability."""
         predicted: dict[Photo, tuple[int, float]] = {}
         for photo in self.photos:
             try:
@@ -115,7 +115,11 @@ class Photos:
             except UnderfireError as e:
                 self.skipped[photo.path] = str(e)
                 continue
-            p = self.classifier.logits(x.to(self.classifier.head.device)).softmax(1)[0]
+            z = self.classifier.logits(x.to(self.classifier.head.device))
+            if not bool(z.isfinite().all()):
+                self.skipped[photo.path] = f"'{photo.path}': the scores of '{self.classifier.name}' are not finite."
+                continue
+            p = z.softmax(1)[0]
             predicted[photo] = int(p.argmax()), float(p.max())
         return predicted
 
@@ -124,7 +128,7 @@ def _check(photos: Photos, predicted: Mapping[Photo, tuple[int, float]]) -> None
     """Raise UnderfireError where nothing can be learnt from these photos."""
     source, name = photos.folder.source, photos.classifier.name
     if len(predicted) < SMALLEST:
-        bad = f" ({len(photos.skipped)} more cannot be read)" if photos.skipped else ""
+        bad = f" ({len(photos.skipped)} more cannot be used)" if photos.skipped else ""
         raise TooFewError(
             f"'{source}' has {len(predicted)} photos{bad}: training needs at least {SMALLEST}, better 500 or more."
         )
