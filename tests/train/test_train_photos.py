@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -12,6 +14,8 @@ from torch import Tensor, nn
 from support.colours import Colours, K, colours, few, squares, wrapped
 from underfire.classifiers.base import TorchClassifier
 from underfire.core import TooFewError, UnderfireError
+from underfire.images.pixels import load, to_tensor
+from underfire.registry import build_door
 from underfire.train.photos import Photos
 from underfire.train.rts import RtsTask
 
@@ -88,6 +92,29 @@ def test_a_photo_without_finite_scores_is_left_out_and_named(tmp_path: Path) -> 
     photos = Photos(str(folder), None, wrapped(Blind(), "blind"))
     assert "003.png" not in [p.photo.path for p in photos.labelled(0.15, 0)]
     assert photos.skipped == {"003.png": "'003.png': the scores of 'blind' are not finite."}
+
+
+def test_photos_come_through_the_classifiers_own_door(tmp_path: Path) -> None:
+    for i in range(18):  # the square is where only a door that squashes shows it
+        picture = Image.new("RGB", (240, 80), (110, 110, 110))
+        picture.paste([(230, 40, 30), (30, 220, 40), (40, 30, 230)][i % 3], (0, 5 + i % 2, 75, 70))
+        picture.save(tmp_path / f"{i:02d}.png")
+    classifier = colours()
+    classifier.door = build_door("pillow:squash", classifier)
+    photos = Photos(str(tmp_path), None, classifier)
+    labelled = photos.labelled(0.15, 0)
+    assert [p.label for p in labelled[:6]] == [0, 1, 2, 0, 1, 2]
+    shown = to_tensor([classifier.door.open((tmp_path / "00.png").read_bytes(), "00.png")])
+    assert torch.equal(photos.clean(labelled[:1])[0], shown)
+    assert photos.augmented(labelled[:3], "0/1").shape == photos.clean(labelled[:3])[0].shape
+
+
+def test_the_default_door_shows_what_it_always_has(tmp_path: Path) -> None:
+    photos = Photos(str(squares(tmp_path / "photos", 16)), None, colours())
+    one, policy = photos.photos[0], photos.policy
+    content = photos.folder.bytes(one.path)
+    assert np.array_equal(photos.shown(one), load(content, one.path, policy))
+    assert np.array_equal(photos.around(one), load(content, one.path, replace(policy, input_size=policy.resize)))
 
 
 def test_a_crop_is_drawn_from_the_photo_and_the_purpose(tmp_path: Path) -> None:

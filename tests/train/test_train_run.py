@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from support.colours import Noted, colours, few, fitted, squares
 from support.e2e import underfire
 from underfire.core import MismatchError, NotFoundError, UnderfireError
 from underfire.interpreters.rts.card import read_card
-from underfire.train import evaluate, sheet
+from underfire.train import evaluate, run, sheet
 from underfire.train.photos import Photos
 from underfire.train.run import train_rts
 from underfire.train.settings import AdversarialSettings, TrainSettings
@@ -47,6 +49,34 @@ def test_a_picture_of_validation_maps_lies_beside_the_file(photos: Path, tmp_pat
         columns = (picture.width - sheet.GAP) // (sheet.TILE + sheet.GAP)
     labelled = Photos(str(photos), None, colours()).labelled(0.15, 0)
     assert columns == min(evaluate.SHEET, sum(p.validation for p in labelled))
+
+
+def test_the_picture_is_no_photo_where_it_lies_among_them(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(photos)
+    with pytest.raises(KeyboardInterrupt):
+        train_rts(colours(), ".", epochs=2, batch_size=8, test=0.0, listener=Noted(stop_after=1))
+    assert (photos / "rts-colours.png").exists()
+    assert train_rts(colours(), ".", epochs=2, batch_size=8, test=0.0).fresh
+    assert not train_rts(colours(), ".", epochs=2, batch_size=8, test=0.0).fresh
+
+
+def test_a_picture_of_the_users_own_is_not_written_over(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.png").write_bytes(b"mine")
+    with pytest.raises(UnderfireError, match=r"mine\.png' is there already"):
+        fitted(photos, few(), tmp_path / "mine.safetensors")
+    assert (tmp_path / "mine.png").read_bytes() == b"mine"
+
+
+def test_files_are_known_by_any_number_of_threads(photos: Path) -> None:
+    found, settings = Photos(str(photos), None, colours()), few()
+    own, *older = run._fingerprints(found, settings)
+    content = [found.classifier.digest, [p.sha256 for p in found.photos], asdict(settings)]
+    for threads in (1, 2, 64):
+        torch.set_num_threads(threads)
+        before = hashlib.sha256(json.dumps([*content, threads], sort_keys=True).encode()).hexdigest()
+        assert before in older, "of earlier versions"
+        assert run._fingerprints(found, settings)[0] == own
+    torch.set_num_threads(1)
 
 
 def test_the_card_says_all(photos: Path, tmp_path: Path) -> None:

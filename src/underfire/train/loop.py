@@ -11,7 +11,7 @@ import copy
 import io
 import math
 import pickle
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, final
@@ -200,14 +200,14 @@ class TrainingLoop:
         torch.save(content, buffer)
         write_whole(path, buffer.getvalue())
 
-    def resume(self, path: Path, fingerprint: str) -> None:
-        """Go on from a checkpoint.
+    def resume(self, path: Path, fingerprints: Collection[str]) -> None:
+        """Go on from a checkpoint that has one of these fingerprints.
 
         Raises:
             UnderfireError: it is damaged, or of a training with other photos or settings.
         """
         content = _checkpoint(path, self.task.evaluator.classifier.head.device)
-        if content.get("fingerprint") != fingerprint:
+        if content.get("fingerprint") not in fingerprints:
             raise MismatchError(
                 f"'{path}' belongs to a training with other photos, settings or another classifier: delete it to start "
                 "again, or give another --out."

@@ -7,8 +7,9 @@ photos of a class fall on one side of the split, so the figures are of classes t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from torchvision.transforms.v2 import functional as transforms
 from underfire.core import Classifier, Images, Labels, Photo, TooFewError, UnderfireError
 from underfire.images.photos import Folder
 from underfire.images.pixels import load, to_tensor
+from underfire.registry import door_of
+from underfire.registry.parts import DEFAULT_DOOR
 
 SMALLEST = 16
 """With fewer photos there is nothing to learn from and nothing to judge by."""
@@ -48,23 +51,34 @@ class Photos:
     Args:
         source: a folder, or 'demo'.
         limit: so many, evenly spaced over the sorted paths; None: all.
-        classifier: which labels them and says how they are resized.
+        classifier: which labels them, and through whose front door they come.
+        picture: a file of the training's own, which is no photo wherever it lies.
     """
 
-    def __init__(self, source: str, limit: int | None, classifier: Classifier) -> None:
+    def __init__(self, source: str, limit: int | None, classifier: Classifier, picture: Path | None = None) -> None:
         self.folder, self.classifier = Folder(source), classifier
-        self.policy = classifier.preprocess
-        self.photos = self.folder.photos(limit)
+        self.policy, self.door = classifier.preprocess, door_of(classifier)
+        self.photos = self.folder.photos(limit, _inside(self.folder, picture))
         self.skipped: dict[str, str] = {}
         """Reasons, by path, for photos that `labelled` could not use."""
 
-    def square(self, photo: Photo, side: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        """Decode a photo's centre, (side, side, 3) levels, resized as the classifier's policy says."""
-        return load(self.folder.bytes(photo.path), photo.path, replace(self.policy, input_size=side))
+    def shown(self, photo: Photo) -> np.ndarray[Any, Any]:
+        """Decode a photo as the classifier is shown it, (H, W, C) levels."""
+        return self.door.open(self.folder.bytes(photo.path), photo.path, self.folder.limits)
+
+    def around(self, photo: Photo) -> np.ndarray[Any, Any]:
+        """Decode what crops are taken from, (side, side, C) levels: with another door no more than is shown.
+
+        The default door cuts the rim off a square that it has made; other doors may pad, squash or do anything else.
+        """
+        if self.door.name != DEFAULT_DOOR:
+            return self.shown(photo)
+        wide = replace(self.policy, input_size=self.policy.resize)
+        return load(self.folder.bytes(photo.path), photo.path, wide, self.folder.limits)
 
     def clean(self, photos: Sequence[LabelledPhoto]) -> tuple[Images, Labels]:
         """Decode photos as the classifier sees them, with their classes, on its device."""
-        x = to_tensor([self.square(p.photo, self.policy.input_size) for p in photos])
+        x = to_tensor([self.shown(p.photo) for p in photos])
         return x.to(self.classifier.head.device), self.labels(photos)
 
     def labels(self, photos: Sequence[LabelledPhoto]) -> Labels:
@@ -83,7 +97,7 @@ class Photos:
         """Decode random crops of at least half the area, mirrored, brighter or darker; drawn from ``purpose``."""
         rows = []
         for p in photos:
-            x = to_tensor([self.square(p.photo, self.policy.resize)])
+            x = to_tensor([self.around(p.photo)])
             rows.append(_augment(x, self.policy.input_size, seed_of(purpose, p.photo.sha256)))
         return torch.cat(rows).to(self.classifier.head.device)
 
@@ -111,7 +125,7 @@ class Photos:
         predicted: dict[Photo, tuple[int, float]] = {}
         for photo in self.photos:
             try:
-                x = to_tensor([self.square(photo, self.policy.input_size)])
+                x = to_tensor([self.shown(photo)])
             except UnderfireError as e:
                 self.skipped[photo.path] = str(e)
                 continue
@@ -122,6 +136,14 @@ class Photos:
             p = z.softmax(1)[0]
             predicted[photo] = int(p.argmax()), float(p.max())
         return predicted
+
+
+def _inside(folder: Folder, file: Path | None) -> Collection[str]:
+    """Give a file's path in a folder, if it lies there."""
+    if file is None or not isinstance(folder.root, Path):
+        return ()
+    root, file = folder.root.resolve(), file.resolve()
+    return (file.relative_to(root).as_posix(),) if file.is_relative_to(root) else ()
 
 
 def _check(photos: Photos, predicted: Mapping[Photo, tuple[int, float]]) -> None:
