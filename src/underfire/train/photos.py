@@ -169,6 +169,21 @@ def _check(photos: Photos, predicted: Mapping[Photo, tuple[int, float]]) -> None
         )
 
 
+def classes_of(photos: Sequence[LabelledPhoto]) -> list[int]:
+    """List the classes of the photos that a network learns from.
+
+    Raises:
+        TooFewError: fewer than two, and so none that a photo does not show.
+    """
+    classes = sorted({p.label for p in photos})
+    if len(classes) < 2:
+        raise TooFewError(
+            f"Photos of {len(classes)} class{'' if len(classes) == 1 else 'es'} are left to learn from, once those that "
+            "choose and judge are set apart, and training needs two or more: give more photos, of other classes too."
+        )
+    return classes
+
+
 def _held_back(labels: Sequence[int], share: float, seed: int, taken: Set[int] = frozenset()) -> set[int]:
     """Choose classes that are not ``taken``, in the order of their digests, until they hold ``share`` of the photos."""
     free = set(labels) - taken
