@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from underfire.classifiers.base import TorchClassifier
 from underfire.core import TooFewError, UnderfireError
 from underfire.images.pixels import load, to_tensor
 from underfire.registry import build_door
+from underfire.train import photos as photos_module
 from underfire.train.photos import Photos
 from underfire.train.rts import RtsTask
 
@@ -30,6 +32,28 @@ def test_the_split_is_by_class_and_fixed(tmp_path: Path) -> None:
     assert [p.validation for p in labelled] == [p.validation for p in again]
     held, kept = ({p.label for p in labelled if p.validation is v} for v in (True, False))
     assert held and kept and not held & kept
+
+
+def as_before(labels: list[int], share: float, seed: int, taken: set[int]) -> set[int]:
+    """The choice among classes of equal sizes, on which cards of networks depend."""
+    order = sorted(set(labels) - taken, key=lambda c: hashlib.sha256(f"{seed}/class/{c}".encode()).hexdigest())
+    held: set[int] = set()
+    for c in order[:-2]:
+        if sum(label in held for label in labels) >= share * len(labels):
+            break
+        held.add(c)
+    return held
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_large_class_does_not_take_the_place_of_the_share(seed: int) -> None:
+    labels = [0] * 900 + [1] * 50 + [2] * 50 + [3] * 50
+    assert 0 not in photos_module._held_back(labels, 0.15, seed)
+    for n in (3, 4, 7, 40):
+        equal = [*range(n)] * 5
+        held, before = photos_module._held_back(equal, 0.15, seed), as_before(equal, 0.15, seed, set())
+        assert held == before
+        assert photos_module._held_back(equal, 0.15, seed, held) == as_before(equal, 0.15, seed, before)
 
 
 def test_photos_that_judge_choose_nothing(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 
@@ -101,6 +102,21 @@ def test_the_names_of_settings_are_data() -> None:
     own = {"teacher", "share", "eps", "attack_steps", "learn_every", "forged", "benign"}
     assert set(vars(AdversarialSettings())) == common | own
     assert set(vars(TrainSettings().lam)) == {"tv", "area", "destroy", "power", "absent"}
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("rate", (math.nan, -1.0, 0.0)),
+        ("validation", (math.nan, -1.0, 0.0, 1.0)),
+        ("test", (math.nan, -0.1)),
+        ("average", (math.nan, 1.0, 2.0)),
+    ],
+)
+def test_numbers_that_make_no_sense_are_told(name: str, values: tuple[float, ...]) -> None:
+    for value in values:
+        with pytest.raises(UnderfireError, match=f"{name} = {value}: training needs a number"):
+            few(**{name: value})
 
 
 # -- the public function ----------------------------------------------------------------------------------------------

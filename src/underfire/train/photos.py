@@ -7,6 +7,7 @@ photos of a class fall on one side of the split, so the figures are of classes t
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,9 @@ SMALLEST = 16
 """With fewer photos there is nothing to learn from and nothing to judge by."""
 RECOGNISED = 0.2
 """Mean probability of the predictions; below it the photos are of another domain than the classifier's."""
+
+OVERSHOT = 2.0
+"""So many times the share that is asked for may be held back, since classes are whole."""
 
 
 @dataclass(frozen=True)
@@ -178,21 +182,28 @@ def classes_of(photos: Sequence[LabelledPhoto]) -> list[int]:
     classes = sorted({p.label for p in photos})
     if len(classes) < 2:
         raise TooFewError(
-            f"Photos of {len(classes)} class{'' if len(classes) == 1 else 'es'} are left to learn from, once those that "
-            "choose and judge are set apart, and training needs two or more: give more photos, of other classes too."
+            f"Photos of {len(classes)} class{'' if len(classes) == 1 else 'es'} are left to learn from, once those "
+            "that choose and judge are set apart, and training needs two or more: give more photos, of other classes "
+            "too."
         )
     return classes
 
 
 def _held_back(labels: Sequence[int], share: float, seed: int, taken: Set[int] = frozenset()) -> set[int]:
-    """Choose classes that are not ``taken``, in the order of their digests, until they hold ``share`` of the photos."""
-    free = set(labels) - taken
-    order = sorted(free, key=lambda c: hashlib.sha256(f"{seed}/class/{c}".encode()).hexdigest())
+    """Choose classes that are not ``taken``, in the order of their digests, until they hold ``share`` of the photos.
+
+    A class that would make it more than `OVERSHOT` times as much is passed over, unless all would: then it is the
+    smallest. Two classes are left.
+    """
+    sizes, wanted = Counter(labels), share * len(labels)
+    free = sorted(set(labels) - taken, key=lambda c: hashlib.sha256(f"{seed}/class/{c}".encode()).hexdigest())
     held: set[int] = set()
-    for c in order[:-2]:
-        if sum(label in held for label in labels) >= share * len(labels):
+    while len(free) > 2 and (so_far := sum(sizes[c] for c in held)) < wanted:
+        fitting = [c for c in free if so_far + sizes[c] <= OVERSHOT * wanted]
+        if held and not fitting:
             break
-        held.add(c)
+        held.add(chosen := fitting[0] if fitting else min(free, key=sizes.__getitem__))
+        free.remove(chosen)
     return held
 
 
