@@ -22,7 +22,7 @@ from support.rows import row
 from underfire.core import Record, Scale, UnderfireError
 from underfire.images import overlay
 from underfire.metrics.estimate import Estimate
-from underfire.metrics.yardstick import flat
+from underfire.metrics.yardstick import Triple, flat
 from underfire.report import findings, gallery, published, text
 from underfire.report.page import SECTIONS, render, write_report
 from underfire.store import Store, judged, schema
@@ -217,9 +217,13 @@ def test_nothing_forged_is_said_as_such(tmp_path: Path) -> None:
     assert "forged no photo" in page
 
 
-def _calibrated(tmp_path: Path, n: int, wrong: float) -> str:
-    """The page of an audit with n clean photos of its own, whose wrong maps lie so far from the clean ones."""
-    copies, impostors = flat([(0.02, 0.1, 0.1)] * 8), flat([(wrong,) * 3] * 3)
+def _calibrated(tmp_path: Path, n: int, wrong: float, alone: bool = False) -> str:
+    """The page of an audit with n clean photos of its own, whose wrong maps lie so far from the clean ones.
+
+    Photos ``alone`` in their batches have the maps for other classes only.
+    """
+    far: Triple = (wrong, wrong, wrong)
+    copies, impostors = flat([(0.02, 0.1, 0.1)] * 8), flat([None, None, far] if alone else [far] * 3)
     with Store(tmp_path).open() as store:
         near = {"map_l1": 0.01, "map_iou": 0.95, "map_rank": 0.99}
         store.put("records", "000000-0123456789abcdef", [row(0, "adv2", "cam", "cam", **near)], {}, {})
@@ -265,6 +269,12 @@ def test_a_page_with_units_to_come_says_so_although_every_photo_has_a_row(tmp_pa
     plan = PLAN | {"resolved": {"photos": 3, "units": 2}}
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan, allow_unicode=True), encoding="utf-8")
     assert "1 of 2 parts of the work have results" in write_report(tmp_path).read_text(encoding="utf-8")
+
+
+def test_without_a_wrong_map_nobody_knows_whether_the_explanation_can_tell(tmp_path: Path) -> None:
+    page = _calibrated(tmp_path, 20, 0.9, alone=True)
+    assert "not calibrated" in page
+    assert "forged 1 of 1 photo" not in page
 
 
 def test_with_too_few_photos_the_page_says_not_calibrated(tmp_path: Path) -> None:

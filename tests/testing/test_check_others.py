@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -128,6 +129,7 @@ EXECUTORS = [
     ("lazy", Clerk(lambda outcomes: iter(list(outcomes)))),
     ("once", Clerk(twice)),
     ("once", Clerk(without_the_first)),
+    ("once", Clerk(lambda outcomes: itertools.islice(outcomes, 10))),
     ("error", Clerk(lambda outcomes: (replace(one, error="lost") for one in outcomes))),
 ]
 

@@ -10,7 +10,7 @@ import torch
 
 from support.colours import colours, few, fitted, squares
 from support.e2e import underfire
-from underfire.core import MismatchError, UnderfireError, UnknownNameError
+from underfire.core import MismatchError, TooFewError, UnderfireError, UnknownNameError
 from underfire.images.maps import l1
 from underfire.interpreters.rts import Rts, RtsAid
 from underfire.interpreters.rts.card import read_card
@@ -20,8 +20,9 @@ from underfire.train.aid import AidTask
 from underfire.train.forged import wanted_classes
 from underfire.train.photos import Photos, seed_of
 from underfire.train.rts import RtsTask
+from underfire.train.rts_a import AdversarialTask
 from underfire.train.run import default_out, fit
-from underfire.train.settings import AidSettings
+from underfire.train.settings import AdversarialSettings, AidSettings
 from underfire.train.teacher import load_teacher
 
 
@@ -87,6 +88,18 @@ def test_a_whole_training_has_a_card_and_is_its_own_kind(plain: Path, tmp_path: 
         Rts(colours(), str(out))
     with pytest.raises(MismatchError, match="start from a plain one"):
         load_teacher(colours(), str(out))
+
+
+def test_one_class_to_learn_from_is_too_few(plain: Path) -> None:
+    teacher = load_teacher(colours(), str(plain / "rts.safetensors"))
+    photos = Photos(str(plain / "photos"), None, colours())
+    labelled = photos.labelled(0.15, 0)
+    one = next(p.label for p in labelled if not p.validation)
+    some = [p for p in labelled if p.validation or p.label == one]
+    with pytest.raises(TooFewError, match="Photos of 1 class are left"):
+        AidTask(photos, some, AidSettings(teacher=teacher.digest), teacher)
+    with pytest.raises(TooFewError, match="Photos of 1 class are left"):
+        AdversarialTask(photos, some, AdversarialSettings(teacher=teacher.digest), teacher)
 
 
 def test_names_of_trainings(plain: Path, tmp_path: Path) -> None:

@@ -56,9 +56,8 @@ def test_the_packaged_network_is_worth_what_its_card_says(name: str, shared: Pat
     photos = Photos(str(shared / "data" / "in1k-samples"), None, classifier)
     held = [photo for photo in photos.photos if photo.sha256 in set(card.validation)]
     assert len(held) == card.figures["validation_photos"]
-    side = classifier.preprocess.input_size
     with torch.no_grad():
-        labels = [int(classifier.logits(pixels.to_tensor([photos.square(photo, side)])).argmax()) for photo in held]
+        labels = [int(classifier.logits(pixels.to_tensor([photos.shown(photo)])).argmax()) for photo in held]
     labelled = [LabelledPhoto(photo, label, True) for photo, label in zip(held, labels, strict=True)]
     metric = Evaluator(photos, 16, 0).saliency(load(path), labelled, (card.threshold,))[card.threshold]
     # Half precision moves the edge of a box here and there, and one photo's crop weighs a hundredth.

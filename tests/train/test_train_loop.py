@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 import torch
+from PIL import Image
+from torch import Tensor
 
-from support.colours import Noted, colours, few, fitted, squares
+from support.colours import Colours, Noted, colours, few, fitted, squares, wrapped
 from underfire.core import DamagedFileError, MismatchError
+from underfire.train.finite import NotFiniteError
 from underfire.train.loop import EpochResult, TrainingLoop
 from underfire.train.photos import Photos
 from underfire.train.rts import RtsTask
+from underfire.train.run import train_rts
 
 
 @pytest.fixture
@@ -100,6 +105,48 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_training(photos: Path) -> 
     assert loop.finish() == (2.0, {}), "the network of that epoch"
     steps = 4 * task.steps
     assert task.rates == [(step, 9 * task.steps) for step in range(steps)]
+
+
+def test_a_network_without_a_best_epoch_is_not_finished(photos: Path) -> None:
+    found = Photos(str(photos), None, colours())
+    loop = TrainingLoop(Scored(RtsTask(found, found.labelled(0.15, 0), few()), [math.nan]), few())
+    loop.run_epoch(Noted())
+    with pytest.raises(NotFiniteError):
+        loop.finish()
+
+
+class Gamma(Colours):
+    """Undoes a gamma, whose slope is infinite where a photo is black."""
+
+    def levels(self, x: Tensor) -> list[Tensor]:
+        return super().levels((x ** (1 / 2.2)) ** 2.2)
+
+
+def test_a_photo_that_would_destroy_the_network_is_named_and_nothing_is_written(photos: Path, tmp_path: Path) -> None:
+    with Image.open(photos / "004.png") as picture:
+        picture.paste((0, 0, 0), (0, 0, 30, 30))
+        picture.save(photos / "004.png")
+    out = tmp_path / "rts.safetensors"
+    with pytest.raises(NotFiniteError, match=r"gradient is not finite at '004\.png': "):
+        train_rts(wrapped(Gamma(), "gamma"), str(photos), out, epochs=1, batch_size=8, test=0.0)
+    assert not list(tmp_path.glob("rts*"))
+
+
+def test_a_photo_without_a_figure_is_named(photos: Path) -> None:
+    found = Photos(str(photos), None, colours())
+    task = RtsTask(found, found.labelled(0.15, 0), few())
+    torch.nn.init.constant_(task.net.gate_shift, 99.0)  # all of the photo is kept
+    one = task.held[1]
+    seen = {p.photo.path: x for p in task.held for x in found.clean([p])[0]}
+    logits = task.classifier.logits
+
+    def odd(x: Tensor) -> Tensor:
+        same = (x - seen[one.photo.path]).abs().amax((1, 2, 3)) < 1e-3
+        return torch.where(same[:, None], math.nan, logits(x))
+
+    task.classifier.logits = odd  # type: ignore[method-assign]
+    with pytest.raises(NotFiniteError, match=f"at '{one.photo.path}': "):
+        task.judge()
 
 
 def test_each_epoch_shows_each_photo_once_in_an_order_of_its_own(photos: Path) -> None:

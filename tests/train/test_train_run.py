@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,7 @@ from support.colours import Noted, colours, few, fitted, squares
 from support.e2e import underfire
 from underfire.core import MismatchError, NotFoundError, UnderfireError
 from underfire.interpreters.rts.card import read_card
-from underfire.train import evaluate, sheet
+from underfire.train import evaluate, run, sheet
 from underfire.train.photos import Photos
 from underfire.train.run import train_rts
 from underfire.train.settings import AdversarialSettings, TrainSettings
@@ -49,6 +52,34 @@ def test_a_picture_of_validation_maps_lies_beside_the_file(photos: Path, tmp_pat
     assert columns == min(evaluate.SHEET, sum(p.validation for p in labelled))
 
 
+def test_the_picture_is_no_photo_where_it_lies_among_them(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(photos)
+    with pytest.raises(KeyboardInterrupt):
+        train_rts(colours(), ".", epochs=2, batch_size=8, test=0.0, listener=Noted(stop_after=1))
+    assert (photos / "rts-colours.png").exists()
+    assert train_rts(colours(), ".", epochs=2, batch_size=8, test=0.0).fresh
+    assert not train_rts(colours(), ".", epochs=2, batch_size=8, test=0.0).fresh
+
+
+def test_a_picture_of_the_users_own_is_not_written_over(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.png").write_bytes(b"mine")
+    with pytest.raises(UnderfireError, match=r"mine\.png' is there already"):
+        fitted(photos, few(), tmp_path / "mine.safetensors")
+    assert (tmp_path / "mine.png").read_bytes() == b"mine"
+
+
+def test_files_are_known_by_any_number_of_threads(photos: Path) -> None:
+    found, settings = Photos(str(photos), None, colours()), few()
+    own, *older = run._fingerprints(found, settings)
+    content = [found.classifier.digest, [p.sha256 for p in found.photos], asdict(settings)]
+    for threads in (1, 2, 64):
+        torch.set_num_threads(threads)
+        before = hashlib.sha256(json.dumps([*content, threads], sort_keys=True).encode()).hexdigest()
+        assert before in older, "of earlier versions"
+        assert run._fingerprints(found, settings)[0] == own
+    torch.set_num_threads(1)
+
+
 def test_the_card_says_all(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "rts.safetensors"
     done = fitted(photos, few(epochs=1, test=0.15), out)
@@ -71,6 +102,21 @@ def test_the_names_of_settings_are_data() -> None:
     own = {"teacher", "share", "eps", "attack_steps", "learn_every", "forged", "benign"}
     assert set(vars(AdversarialSettings())) == common | own
     assert set(vars(TrainSettings().lam)) == {"tv", "area", "destroy", "power", "absent"}
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("rate", (math.nan, -1.0, 0.0)),
+        ("validation", (math.nan, -1.0, 0.0, 1.0)),
+        ("test", (math.nan, -0.1)),
+        ("average", (math.nan, 1.0, 2.0)),
+    ],
+)
+def test_numbers_that_make_no_sense_are_told(name: str, values: tuple[float, ...]) -> None:
+    for value in values:
+        with pytest.raises(UnderfireError, match=f"{name} = {value}: training needs a number"):
+            few(**{name: value})
 
 
 # -- the public function ----------------------------------------------------------------------------------------------

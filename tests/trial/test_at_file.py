@@ -64,6 +64,14 @@ def test_files_of_several_sizes_are_forged_within_the_box(attack: str) -> None:
         assert forged_note(content)
 
 
+@pytest.mark.parametrize("attack", ["stadv", "adv2-stadv"])
+def test_a_bend_that_starts_at_random_starts_in_any_file(attack: str) -> None:
+    given = [photo(1, 39, 31), photo(0, 40, 40)]  # only the second is made smaller alike across and down
+    result = underfire.attack(toys.toy(), "cam", given, attack=attack, preset="paper", steps=2)
+    assert [record.error for record in result.records] == [None, None]
+    assert all((record.flow_max_px or 0) > 0 for record in result.records)
+
+
 def test_what_is_judged_is_the_file() -> None:
     classifier = toys.toy()
     result = underfire.attack(classifier, "cam", [photo(3), photo(4, 33, 50)], **QUICK)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -114,13 +114,17 @@ class Folder:
             )
         return content
 
-    def photos(self, limit: int | None) -> list[Photo]:
+    def photos(self, limit: int | None, but: Collection[str] = ()) -> list[Photo]:
         """Identify the photos: all, or ``limit`` of them, evenly spaced over the sorted paths.
+
+        Args:
+            limit: so many at most; None: all.
+            but: paths that are none of them.
 
         Raises:
             UnderfireError: there are none, or the store does not answer.
         """
-        chosen = evenly(self.paths, limit)
+        chosen = evenly([path for path in self.paths if path not in but], limit)
         if isinstance(self.root, Path):
             return [Photo(path, self._sha256(path)) for path in chosen]
         try:

@@ -17,7 +17,7 @@ CELL = ("classifier", "attack", "preset", "against", "judge_classifier", "interp
 """Columns that rows of one line have in common."""
 
 CANNOT_TELL, NOT_CALIBRATED = "this explanation cannot tell", "not calibrated"
-"""Said in place of a forged rate: wrong maps pass too often, or there were too few clean photos to know."""
+"""Said in place of a forged rate: wrong maps pass too often, or clean photos or wrong maps were too few to know."""
 
 
 @dataclass(frozen=True)

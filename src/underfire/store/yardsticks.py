@@ -9,6 +9,7 @@ from underfire.core import DamagedFileError, ScaleUnit, UnderfireError
 from underfire.metrics import packaged
 from underfire.metrics.verdict import OWN, Named, Ruler, old_scale
 from underfire.metrics.yardstick import (
+    AGAINST,
     FEWEST,
     IMPOSTORS,
     PhotoDistances,
@@ -47,7 +48,10 @@ def rulers_of(store: Store, plan: Mapping[str, Any]) -> dict[str, Ruler]:
 
 
 def of_scale(rows: Sequence[Row], pgd: Mapping[str, Triple]) -> Ruler | None:
-    """Make a ruler from an audit's own clean photos; None where they are too few.
+    """Make a ruler from an audit's own clean photos; None where they are too few, or no wrong map was held against it.
+
+    In batches of one photo there is neither another photo's map nor a mean: without PGD's, nobody knows whether the
+    explanation can tell.
 
     Args:
         rows: the columns of `Scale`, of one interpreter.
@@ -58,7 +62,8 @@ def of_scale(rows: Sequence[Row], pgd: Mapping[str, Triple]) -> Ruler | None:
         return old_scale(row["jpeg_l1"] for row in good)
     photos = {one.sha256: one for row in good if (one := _photo(row, pgd)).copies}
     chosen = [photos[sha] for sha in sorted(photos)[:MOST]]  # in the order of digests, which is as good as any draw
-    return Named(Yardstick(tuple(chosen)), OWN) if len(chosen) >= FEWEST else None
+    known = any(not photo.impostors.keys().isdisjoint(AGAINST) for photo in chosen)
+    return Named(Yardstick(tuple(chosen)), OWN) if known and len(chosen) >= FEWEST else None
 
 
 def of_record(row: Row) -> Triple | None:

@@ -36,6 +36,7 @@ def check_executor(executor: Executor) -> None:
                 told = f"it took all {UNITS} units before it gave the first outcome"
                 require(len(drawn) < UNITS, name, "lazy", told)
             outcomes.append(outcome)
+        require(len(drawn) == UNITS, name, "once", f"it ended after it had drawn {len(drawn)} of {UNITS} units")
         times = Counter(outcome.unit.name for outcome in outcomes)
         wrong = {unit: times[unit] for unit in [*drawn, *times] if times[unit] != 1 or unit not in drawn}
         require(not wrong, name, "once", f"these units came back so many times: {wrong}")

@@ -4,6 +4,7 @@ photos     found, labelled by the classifier, split by class
 objective  what a mask is trained for
 quality    what a mask is worth
 evaluate   what a network's masks are worth on photos
+finite     what is not finite is refused, with the photos' names
 loop       epochs, the best network, checkpoints: the same for both tasks
 rts        the plain task
 rts_a      the adversarial task, with its teacher, its doubt and the figures of forged images

@@ -11,6 +11,7 @@ from torch import Tensor
 from underfire.core import Images, Labels, Maps, PerImage, evenly
 from underfire.interpreters.rts.net import MaskNet
 from underfire.interpreters.rts.rts import maps_of
+from underfire.train.finite import refuse_values
 from underfire.train.objective import area
 from underfire.train.photos import LabelledPhoto, Photos, seed_of
 from underfire.train.quality import centre_blob, probability_without, random_block, saliency_metric, top_region
@@ -57,6 +58,9 @@ class Evaluator:
         Returns:
             `saliency_metric`, the `area` of the maps, and by how much the probability of the class drops without the
             top region of the map (`drop_top`) and without a random one (`drop_random`).
+
+        Raises:
+            NotFiniteError: with the names of the photos that have a number which is not finite.
         """
         metrics: dict[float, list[PerImage]] = {t: [] for t in thresholds}
         found: dict[str, list[PerImage]] = {"area": [], "drop_top": [], "drop_random": []}
@@ -69,6 +73,9 @@ class Evaluator:
             found["area"].append(area(m))
             found["drop_top"].append(p - probability_without(logits, x, y, top_region(m, SHARE)))
             found["drop_random"].append(p - probability_without(logits, x, y, block))
+        each = {name: torch.cat(values) for name, values in found.items()}
+        each |= {f"saliency_metric at t = {t}": torch.cat(values) for t, values in metrics.items()}
+        refuse_values(photos, each)
         return {"saliency_metric": min(_means(metrics).values())} | _means(found)
 
     @torch.no_grad()
@@ -80,11 +87,16 @@ class Evaluator:
 
     @torch.no_grad()
     def each(self, net: MaskNet, photos: Sequence[LabelledPhoto], t: float, blob: bool = False) -> list[float]:
-        """Compute the saliency metric of each photo; of a blob in the centre in place of the maps if ``blob``."""
+        """Compute the saliency metric of each photo; of a blob in the centre in place of the maps if ``blob``.
+
+        Raises:
+            NotFiniteError: with the names of the photos whose metric is not finite.
+        """
         found: list[float] = []
         for _, x, y, maps in self.maps(net, photos):
             m = centre_blob(len(maps), (maps.shape[1], maps.shape[2])).to(maps) if blob else maps
             found += saliency_metric(self.classifier.logits, x, y, m, t).tolist()
+        refuse_values(photos, {"saliency_metric": torch.tensor(found)})
         return found
 
     def picture(self, net: MaskNet, photos: Sequence[LabelledPhoto]) -> bytes:

@@ -12,6 +12,7 @@ from underfire.images.maps import l1
 from underfire.interpreters.rts.net import MaskNet
 from underfire.interpreters.rts.rts import RtsA, maps_of
 from underfire.train.evaluate import Evaluator
+from underfire.train.finite import refuse_values
 from underfire.train.photos import LabelledPhoto, seed_of
 from underfire.train.settings import AdversarialSettings, AidSettings
 from underfire.train.start import Roles
@@ -45,6 +46,7 @@ def figures_of(
         wanted = wanted_classes(part, range(len(classifier.head)), "judged", settings.seed).to(y.device)
         for name, values in forged_figures(classifier, net, teacher.net, x, y, wanted, settings.eps).items():
             found.setdefault(name, []).append(values)
+    refuse_values(photos, {name: torch.cat(values) for name, values in found.items()})
     known = evaluator.figures(net, photos, thresholds)
     return known | {name: float(torch.cat(values).mean()) for name, values in found.items()}
 

@@ -11,7 +11,7 @@ import copy
 import io
 import math
 import pickle
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, final
@@ -19,10 +19,11 @@ from typing import Any, ClassVar, Protocol, final
 import torch
 from torch import Tensor
 
-from underfire.core import DamagedFileError, MismatchError
+from underfire.core import DamagedFileError, ImageErrors, MismatchError
 from underfire.core.files import write_whole
 from underfire.interpreters.rts.net import MaskNet
 from underfire.train.evaluate import Evaluator
+from underfire.train.finite import NotFiniteError, not_finite
 from underfire.train.photos import LabelledPhoto, seed_of
 from underfire.train.settings import TrainSettings
 
@@ -129,12 +130,16 @@ class TrainingLoop:
         return self.epoch >= self.settings.epochs or self.epoch - self.best_epoch >= self.settings.patience
 
     def run_epoch(self, listener: TrainListener) -> None:
-        """Pass over the photos once, in an order of the epoch's own, and judge the network."""
+        """Pass over the photos once, in an order of the epoch's own, and judge the network.
+
+        Raises:
+            NotFiniteError: a loss, a gradient or a figure is not finite.
+        """
         self.task.net.train()
         done, total = self.epoch * self.task.steps, self.settings.epochs * self.task.steps
         for step, photos in enumerate(self._batches()):
             self.task.set_rate(done + step, total)
-            listener.step(self.epoch, self.task.step(self.epoch, photos))
+            listener.step(self.epoch, self._step(photos))
         self.epoch += 1
         judgement = self.task.judge()
         better = judgement.score < self.best
@@ -142,6 +147,21 @@ class TrainingLoop:
             self.best, self.best_epoch, self.best_state = judgement.score, self.epoch, judgement.state
         self.history.append(judgement.figures)
         listener.figures(self.epoch, judgement.figures, better)
+
+    def _step(self, photos: Sequence[LabelledPhoto]) -> dict[str, float]:
+        """Learn from a batch; where something is not finite, find at which of its photos."""
+        try:
+            return self.task.step(self.epoch, photos)
+        except (NotFiniteError, ImageErrors):
+            alone = [p for p in photos if not self._learns_from(p)]
+            raise not_finite("the loss or its gradient", alone or photos) from None
+
+    def _learns_from(self, photo: LabelledPhoto) -> bool:
+        try:
+            self.task.step(self.epoch, [photo])
+        except (NotFiniteError, ImageErrors):
+            return False
+        return True
 
     def _batches(self) -> Iterator[list[LabelledPhoto]]:
         train, generator = (
@@ -153,7 +173,13 @@ class TrainingLoop:
             yield [train[i] for i in rows.tolist()]
 
     def finish(self) -> tuple[float, dict[str, float]]:
-        """Go back to the best epoch's network; returns its t and its final figures."""
+        """Go back to the best epoch's network; returns its t and its final figures.
+
+        Raises:
+            NotFiniteError: no epoch was the best, or a final figure is not finite.
+        """
+        if not self.best_epoch:  # a checkpoint from before figures were looked at
+            raise NotFiniteError("No epoch of this training has figures: delete its checkpoint to start again.")
         self.task.net.load_state_dict(self.best_state)
         return self.task.finish()
 
@@ -174,14 +200,14 @@ class TrainingLoop:
         torch.save(content, buffer)
         write_whole(path, buffer.getvalue())
 
-    def resume(self, path: Path, fingerprint: str) -> None:
-        """Go on from a checkpoint.
+    def resume(self, path: Path, fingerprints: Collection[str]) -> None:
+        """Go on from a checkpoint that has one of these fingerprints.
 
         Raises:
             UnderfireError: it is damaged, or of a training with other photos or settings.
         """
         content = _checkpoint(path, self.task.evaluator.classifier.head.device)
-        if content.get("fingerprint") != fingerprint:
+        if content.get("fingerprint") not in fingerprints:
             raise MismatchError(
                 f"'{path}' belongs to a training with other photos, settings or another classifier: delete it to start "
                 "again, or give another --out."
@@ -204,8 +230,14 @@ def _checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
 
 
 def descend(net: MaskNet, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    """Step down a loss once; gradients are clipped to a norm of 1 over all weights that learn."""
+    """Step down a loss once; gradients are clipped to a norm of 1 over all weights that learn.
+
+    Raises:
+        NotFiniteError: the loss or its gradient is not finite; the network is as it was.
+    """
     optimizer.zero_grad()
     torch.autograd.backward(loss)
-    torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+    norm = torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+    if not bool((loss.detach() + norm).isfinite()):
+        raise NotFiniteError("The loss or its gradient is not finite.")
     optimizer.step()

@@ -21,7 +21,7 @@ from underfire.metrics.estimate import mean
 from underfire.train.evaluate import Evaluator
 from underfire.train.loop import EpochResult, descend
 from underfire.train.objective import area, fill, objective
-from underfire.train.photos import LabelledPhoto, Photos, seed_of
+from underfire.train.photos import LabelledPhoto, Photos, classes_of, seed_of
 from underfire.train.settings import TrainSettings
 
 START_PHOTOS = 64
@@ -56,7 +56,7 @@ class RtsTask:
         self.held: Sequence[LabelledPhoto] = [p for p in labelled if p.validation]
         self.test: Sequence[LabelledPhoto] = [p for p in labelled if p.test]
         # Only classes that are shown too: one that is never there would learn that it never is.
-        self.classes = sorted({p.label for p in self.train})
+        self.classes = classes_of(self.train)
         self.steps = -(-len(self.train) // settings.batch_size)
         self.net = self._started()
         self.average = copy.deepcopy(self.net) if settings.average else None

@@ -35,7 +35,7 @@ from underfire.train.doubt import KEPT, doubt_of, doubting, lowered, optimizer_o
 from underfire.train.evaluate import Evaluator
 from underfire.train.forged import figures_of, last_figures, wanted_classes
 from underfire.train.loop import EpochResult, descend
-from underfire.train.photos import LabelledPhoto, Photos
+from underfire.train.photos import LabelledPhoto, Photos, classes_of
 from underfire.train.rts import EPOCH_THRESHOLDS
 from underfire.train.settings import AdversarialSettings
 from underfire.train.start import channels_last, roles
@@ -102,7 +102,7 @@ class AdversarialTask:
         self.test: Sequence[LabelledPhoto] = ()
         known = [*own.train, *own.judged]
         # Only classes that are shown too: one that is only ever forged would teach that it never is there.
-        self.classes = sorted({p.label for p in known})
+        self.classes = classes_of(known)
         self.steps = max(1, round(settings.share * -(-len(known) // settings.batch_size)))
         self.net = doubting(teacher.net, settings.seed).to(self.classifier.head.device)
         self.average: MaskNet | None = None

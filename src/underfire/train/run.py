@@ -8,19 +8,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
-
-import torch
 
 from underfire.core import Classifier, MismatchError, UnderfireError, unknown
 from underfire.core.files import write_whole
 from underfire.core.place import slug
 from underfire.interpreters.rts.card import Card, packed, read_card
 from underfire.interpreters.rts.fits import refuse_unsuitable
+from underfire.registry.parts import DEFAULT_DOOR
 from underfire.train.aid import AidTask
 from underfire.train.loop import Nobody, Task, TrainingLoop, TrainListener
 from underfire.train.photos import LabelledPhoto, Photos
@@ -31,6 +30,8 @@ from underfire.train.teacher import load_teacher
 
 Adversarial: TypeAlias = Literal["aid", "doubt"]
 """Trainings on forged images: the paper's, and RTSᴬ's."""
+MOST_THREADS = 256
+"""Up to so many are tried for a file of a version that had the number of threads in its fingerprint."""
 StartTask: TypeAlias = Callable[[Photos, Sequence[LabelledPhoto]], Task]
 
 
@@ -161,18 +162,23 @@ def fit(
         listener: who hears how it goes on.
 
     Raises:
-        UnderfireError: photos that nothing can be learnt from, or another training's files at ``out``.
+        UnderfireError: photos that nothing can be learnt from, or other files at ``out`` or where its picture goes.
     """
     refuse_unsuitable(classifier)
-    photos = Photos(images, settings.limit, classifier)
-    fingerprint = _fingerprint(photos, settings)
+    partly, picture = out.with_name(out.name + ".partial"), _picture_of(out)
+    photos = Photos(images, settings.limit, classifier, picture)
+    fingerprint, *older = _fingerprints(photos, settings)
     if out.exists():
-        return _finished(out, fingerprint)
+        return _finished(out, (fingerprint, *older))
+    if picture.exists() and not partly.exists():
+        raise UnderfireError(
+            f"'{picture}' is there already, where the picture of the maps would be written: give another --out, or "
+            "move it."
+        )
     task = start(photos, photos.labelled(settings.validation, settings.seed, settings.test))
     loop = TrainingLoop(task, settings)
-    partly, picture = out.with_name(out.name + ".partial"), _picture_of(out)
     if partly.exists():
-        loop.resume(partly, fingerprint)
+        loop.resume(partly, (fingerprint, *older))
     _run(loop, partly, picture, fingerprint, listener or Nobody())
     card = _finish(loop, fingerprint)
     write_whole(picture, task.evaluator.picture(task.net, task.held))
@@ -182,13 +188,13 @@ def fit(
 
 
 def _run(loop: TrainingLoop, partly: Path, picture: Path, fingerprint: str, listener: TrainListener) -> None:
-    """Run the epochs that are left, with a picture and a checkpoint after each."""
+    """Run the epochs that are left, with a checkpoint after each and then a picture, which is never there alone."""
     task = loop.task
     listener.begin(len(task.train), len(task.held), loop.settings.epochs, task.steps, loop.epoch)
     while not loop.over:
         loop.run_epoch(listener)
-        write_whole(picture, task.evaluator.picture(task.net, task.held))
         loop.save(partly, fingerprint)
+        write_whole(picture, task.evaluator.picture(task.net, task.held))
 
 
 def _finish(loop: TrainingLoop, fingerprint: str) -> Card:
@@ -201,10 +207,10 @@ def _finish(loop: TrainingLoop, fingerprint: str) -> Card:
     return Card(classifier.name, classifier.digest, t, settings, figures, held, loop.task.kind)
 
 
-def _finished(out: Path, fingerprint: str) -> Trained:
+def _finished(out: Path, fingerprints: Collection[str]) -> Trained:
     """Take a training's file that is there; UnderfireError where it is another training's."""
     card = read_card(out)
-    if card.settings.get("fingerprint") != fingerprint:
+    if card.settings.get("fingerprint") not in fingerprints:
         raise MismatchError(
             f"'{out}' is there already, trained for '{card.classifier}' with other photos or settings: give another "
             "--out, or delete it."
@@ -216,8 +222,14 @@ def _picture_of(out: Path) -> Path:
     return out.with_suffix(".png")
 
 
-def _fingerprint(photos: Photos, settings: TrainSettings) -> str:
-    """Digest what a training's result depends on."""
-    digests = [p.sha256 for p in photos.photos]
-    content = [photos.classifier.digest, digests, asdict(settings), torch.get_num_threads()]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+def _fingerprints(photos: Photos, settings: TrainSettings) -> list[str]:
+    """Digest what a training's result depends on; the digests of earlier versions follow.
+
+    The number of threads is no longer in it: it decides the order of sums, and so last digits. A training that goes on
+    with others is as good, and its figures are those of the network that comes out; a device counts no more.
+    """
+    door = [] if photos.door.name == DEFAULT_DOOR else [photos.door.digest]
+    content = [photos.classifier.digest, [p.sha256 for p in photos.photos], asdict(settings), *door]
+    said = json.dumps(content, sort_keys=True)
+    older = [] if door else [f"{said[:-1]}, {threads}]" for threads in range(1, MOST_THREADS + 1)]
+    return [hashlib.sha256(text.encode()).hexdigest() for text in (said, *older)]

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from underfire.core import UnderfireError
 from underfire.train.objective import ObjectiveWeights
 
 PRECISIONS = ("fp32", "bf16")
+SHARE: tuple[str, Callable[[float], bool]] = ("from 0 to below 1", lambda n: 0 <= n < 1)
+RANGES: Mapping[str, tuple[str, Callable[[float], bool]]] = {
+    "rate": ("above 0", lambda n: 0 < n < math.inf),
+    "validation": ("above 0 and below 1", lambda n: 0 < n < 1),
+    "test": SHARE,
+    "average": SHARE,
+}
+"""Which numbers make sense, in words and as a rule; NaN is in no range."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +39,7 @@ class TrainSettings:
         lam: weights of the objective's terms.
 
     Raises:
-        UnderfireError: a number below 1, or another precision.
+        UnderfireError: a number out of its range, or another precision.
     """
 
     epochs: int = 24
@@ -48,6 +58,9 @@ class TrainSettings:
         for name in ("epochs", "batch_size", "patience"):
             if getattr(self, name) < 1:
                 raise UnderfireError(f"{name} = {getattr(self, name)}: training needs 1 or more.")
+        for name, (said, holds) in RANGES.items():
+            if not holds(getattr(self, name)):
+                raise UnderfireError(f"{name} = {getattr(self, name)}: training needs a number {said}.")
         if self.precision not in PRECISIONS:
             raise UnderfireError(f"precision = {self.precision!r}: training knows {' and '.join(PRECISIONS)}.")
 

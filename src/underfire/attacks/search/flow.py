@@ -149,10 +149,11 @@ class FlowWalk:
         still = self.x.new_zeros(len(self.x), 2, *self.x.shape[-2:])
         if not self.space.start:
             return still
-        for one, seed in zip(still, seeds, strict=True):
+        scale = self.scale if isinstance(self.scale, float) else self.scale.cpu()  # where the numbers are drawn
+        for one, seed in zip(torch.split(still, 1), seeds, strict=True):
             rng = torch.Generator().manual_seed(seed % 2**63)
             drawn = 2 * torch.rand(one.shape, generator=rng, dtype=torch.float64) - 1
-            one.copy_(drawn * self.space.start * self.scale)
+            one.copy_(drawn * self.space.start * scale)
         return still
 
     def _forget(self) -> None:
