@@ -78,7 +78,8 @@ def main() -> None:
         print(*RECIPES, *PACKAGED, sep="\n")
         return
     # Photos are decoded once in a process and not once an epoch.
-    Photos.square = lru_cache(maxsize=None)(Photos.square)  # type: ignore[method-assign]
+    Photos.shown = lru_cache(maxsize=None)(Photos.shown)  # type: ignore[method-assign]
+    Photos.around = lru_cache(maxsize=None)(Photos.around)  # type: ignore[method-assign]
     given.out.mkdir(parents=True, exist_ok=True)
     classifier = api.classifier(given.classifier, device=given.device)
     images = str(given.shared / "data/in1k-samples")

@@ -21,7 +21,7 @@ from underfire.cli.progress import Progress, console, say
 from underfire.cli.show import ERRORS_SHOWN
 from underfire.cli.streams import plain
 from underfire.core import HEADS, ClassifierOptions, Quiet, UnderfireError
-from underfire.core.files import write_whole
+from underfire.core.files import writable_or_say, write_whole
 from underfire.core.place import slug
 from underfire.defenses.alarm import Alarm
 from underfire.defenses.calibrate import Wanted, calibrate
@@ -33,7 +33,6 @@ from underfire.images.overlay import over
 from underfire.images.photos import Folder
 from underfire.images.pixels import encode_png
 from underfire.plan.settings import Settings
-from underfire.train.run import out_folder_writable
 
 ENOUGH = 100
 """Number of photos from which the statistics are no longer rough; a guess from first results (docs/defenses.md)."""
@@ -50,7 +49,7 @@ def show_calibration(settings: Settings, wanted: Wanted, out: Path) -> bool:
     Returns:
         False where some photos could not be used.
     """
-    out_folder_writable(out)
+    writable_or_say(out, "give another --out")
     classifier = classifier_of(settings)
     with Progress("photos") as listener:
         known, skipped = calibrate(

@@ -15,12 +15,12 @@ from underfire.cli.progress import Progress, say
 from underfire.cli.show import ERRORS_SHOWN
 from underfire.cli.streams import plain
 from underfire.core import Quiet
+from underfire.core.files import writable_or_say
 from underfire.metrics.estimate import Estimate
 from underfire.metrics.yardstick import TELLS, Yardstick
 from underfire.metrics.yardstick_file import YardstickFile
 from underfire.plan.settings import Settings
 from underfire.report.text import percent, share_interval
-from underfire.train.run import out_folder_writable
 from underfire.trial.yardstick import make_yardstick
 
 WRONG = {
@@ -45,7 +45,7 @@ def show_yardstick(settings: Settings, interpreter: str, share: float, out: Path
     Returns:
         False where some photos could not be used.
     """
-    out_folder_writable(out)
+    writable_or_say(out, "give another --out")
     classifier, options = classifier_of(settings), settings.options.get(interpreter, {})
     with nullcontext(Quiet()) if as_json else Progress("photos") as listener:
         made, skipped = make_yardstick(

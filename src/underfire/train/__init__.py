@@ -13,7 +13,7 @@ run        `train_rts`: from photos to the file
 
 from underfire.train.forged import JUDGED_STEPS
 from underfire.train.loop import TrainListener
-from underfire.train.run import Trained, out_folder_writable, train_rts
+from underfire.train.run import Trained, train_rts
 from underfire.train.settings import AdversarialSettings, TrainSettings
 
 __all__ = [
@@ -22,6 +22,5 @@ __all__ = [
     "TrainListener",
     "TrainSettings",
     "Trained",
-    "out_folder_writable",
     "train_rts",
 ]

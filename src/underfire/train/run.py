@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 from underfire.core import Classifier, MismatchError, UnderfireError, unknown
-from underfire.core.files import write_whole
+from underfire.core.files import writable_or_say, write_whole
 from underfire.core.place import slug
 from underfire.interpreters.rts.card import Card, packed, read_card
 from underfire.interpreters.rts.fits import refuse_unsuitable
@@ -94,7 +93,7 @@ def train_rts(
             training's, or settings that make no sense.
     """
     out = out or default_out(classifier.name, adversarial)
-    out_folder_writable(out)
+    writable_or_say(out, "give another --out")
     chosen: dict[str, Any] = {"limit": limit, "seed": seed, "precision": precision, **options}
     chosen |= {name: n for name, n in (("epochs", epochs), ("patience", patience)) if n is not None}
     settings, start = _adversarial(classifier, plain, adversarial, chosen) if adversarial else _plain(plain, chosen)
@@ -134,12 +133,6 @@ def default_out(classifier: str, adversarial: Adversarial | None) -> Path:
     """Name a network's file after its classifier."""
     kind = {"aid": AidTask.kind, "doubt": AdversarialTask.kind}.get(adversarial or "", RtsTask.kind)
     return Path(f"{kind}-{slug(classifier)}.safetensors")
-
-
-def out_folder_writable(out: Path) -> None:
-    """Raise UnderfireError now rather than after an hour."""
-    if not os.access(out.absolute().parent, os.W_OK):
-        raise UnderfireError(f"Cannot write '{out}': its folder is missing or read-only; give another --out.")
 
 
 def fit(
