@@ -12,7 +12,7 @@ Units are those of a plan for the CPU, wherever they are computed: a part is the
 judgements across audits when all main audits are done; a time limit costs what is not finished, nothing else.
 --shared says where data/ and models/ are, --kept where parts go to.
 
-study.yaml is of ImageNet photos, study-128px.yaml of the networks that stand in for ImageNet's: two pages, since their
+study.yaml is of ImageNet photos, study-128px.yaml of a network that stands in for such ones: two pages, since their
 cells are never set beside each other.
 
 Records are kept and pictures are not, since they are of photos that are not ours. A main audit's pictures are what
