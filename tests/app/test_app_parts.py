@@ -30,6 +30,7 @@ from underfire.app.live import Abandoned, Frame, LiveView
 from underfire.app.networks import Networks
 from underfire.app.outcome import forged
 from underfire.core import BusyError, ClassifierOptions, UnderfireError, UnsuitableError
+from underfire.core.naming import as_flags
 from underfire.defenses.calibration import Calibration, Member
 from underfire.images import formats, pixels
 from underfire.images.photos import Folder
@@ -282,7 +283,7 @@ def test_an_alarm_that_was_given_on_the_page_names_no_files(
 def test_a_command_line_finds_the_photo() -> None:
     wish = Form.parse({"photo": "p", "classifier": "efficientnet-lite0", "interpreter": "cam"})
     options = ClassifierOptions(resize=300, mean=(0.5, 0.5, 0.5))
-    assert recipe.flags(options) == ["--resize", "300", "--mean", "0.5,0.5,0.5"]
+    assert as_flags(vars(options)) == ["--resize", "300", "--mean", "0.5,0.5,0.5"]
     demo, own = (recipe.command(wish, name, 3, ClassifierOptions()) for name in ("coffee.png", "my cat.png"))
     assert own.startswith("underfire run --images 'my cat.png' --classifier efficientnet-lite0 ")
     assert demo.startswith("underfire run --images \"$(python -c '") and "')\"/coffee.png --classifier" in demo

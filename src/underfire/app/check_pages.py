@@ -18,9 +18,9 @@ from underfire.app.checking import Answer, Checking
 from underfire.app.line import Queue
 from underfire.app.networks import Networks
 from underfire.app.pages import fill, page, told
-from underfire.app.recipe import flags
 from underfire.app.uploads import sent
 from underfire.core import NotFoundError, UnderfireError, UnsuitableError
+from underfire.core.naming import as_flags
 
 LARGEST_ALARM = 4_000_000
 """Bytes of an alarm's file at most; one of a thousand photos has a tenth of that."""
@@ -123,7 +123,7 @@ class CheckPages:
             name,
             "--defense",
             key.partition(" ")[2],
-            *flags(self.networks.options_of(self.alarms[key].classifier)),
+            *as_flags(vars(self.networks.options_of(self.alarms[key].classifier))),
         ]
         command = shlex.join(words)
         return fill("checked.html.j2", answer=answer, v=answer.verdict, name=name, command=command)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 from underfire.app.form import Form
 from underfire.app.outcome import settings_of
 from underfire.core import ClassifierOptions
+from underfire.core.naming import as_flags
 from underfire.images.photos import DEMO_PHOTOS
 
 _DEMO = """"$(python -c 'from underfire.images.photos import Folder; print(Folder("demo").root)')"/"""
 """The folder of the demo photos, as a shell finds it."""
-OPTIONS = tuple(f.name for f in fields(ClassifierOptions))
 
 
 def python(wish: Form, name: str, target: int | str, options: ClassifierOptions) -> str:
@@ -26,7 +24,7 @@ def python(wish: Form, name: str, target: int | str, options: ClassifierOptions)
         target: the wanted class.
         options: of the classifier.
     """
-    own = _own(options)
+    own = {key: value for key, value in vars(options).items() if value is not None}
     build = ", ".join([repr(wish.classifier), *(f"{key}={value!r}" for key, value in own.items())])
     given = {**settings_of(wish), "target": target}
     words = ", ".join(["classifier", repr(wish.interpreter), "photo", *(f"{k}={v!r}" for k, v in given.items())])
@@ -50,7 +48,7 @@ def python(wish: Form, name: str, target: int | str, options: ClassifierOptions)
 def command(wish: Form, name: str, target: int | str, options: ClassifierOptions) -> str:
     """Write the command line that forges the same file; arguments as in `python`."""
     words = ["underfire", "run"]
-    own = _own(options)
+    own = vars(options)
     given: dict[str, Any] = {
         "classifier": wish.classifier,
         **own,
@@ -59,23 +57,6 @@ def command(wish: Form, name: str, target: int | str, options: ClassifierOptions
     }
     given |= {"preset": wish.preset, "eps": wish.eps, "target": target}
     given |= {"save_as": wish.save_as} if wish.save_as != "png" else {}
-    words += _flags(given)
+    words += as_flags(given)
     photo = f"--images {_DEMO}{name}" if name in DEMO_PHOTOS else shlex.join(["--images", name])
     return " ".join([shlex.join(words[:2]), photo, shlex.join(words[2:])])
-
-
-def flags(options: ClassifierOptions) -> list[str]:
-    """Write the options of a classifier as words of the command line."""
-    return _flags(_own(options))
-
-
-def _own(options: ClassifierOptions) -> dict[str, Any]:
-    return {key: value for key in OPTIONS if (value := getattr(options, key)) is not None}
-
-
-def _flags(given: Mapping[str, Any]) -> list[str]:
-    words: list[str] = []
-    for key, value in given.items():
-        shown = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-        words += [f"--{key.replace('_', '-')}", shown]
-    return words

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
 import json
 import shlex
@@ -20,8 +19,9 @@ from underfire.cli.flags import classifier_of
 from underfire.cli.progress import Progress, console, say
 from underfire.cli.show import ERRORS_SHOWN
 from underfire.cli.streams import plain
-from underfire.core import HEADS, ClassifierOptions, Quiet, UnderfireError
+from underfire.core import HEADS, Quiet, UnderfireError
 from underfire.core.files import writable_or_say, write_whole
+from underfire.core.naming import as_flags
 from underfire.core.place import slug
 from underfire.defenses.alarm import Alarm
 from underfire.defenses.calibrate import Wanted, calibrate
@@ -71,8 +71,8 @@ def show_calibration(settings: Settings, wanted: Wanted, out: Path) -> bool:
     for reason in list(skipped.values())[:ERRORS_SHOWN]:
         say(plain(f"No score: {reason}"))
     _say_calibrated(known)
-    defense, flags = shlex.quote(str(out)), _classifier_flags(settings.classifier_options)
-    say(f"Written: {out}\nUse it: underfire check IMAGE… --defense {defense}{flags}")
+    flags = shlex.join(["--defense", str(out), *as_flags(vars(settings.classifier_options))])
+    say(f"Written: {out}\nUse it: underfire check IMAGE… {flags}")
     return not skipped
 
 
@@ -89,16 +89,6 @@ def _say_calibrated(known: Calibration) -> None:
     )
     if len(known.photos) < ENOUGH:
         say(f"These rates are kept, but with {ENOUGH} photos or more the alarm would find more attacks.")
-
-
-def _classifier_flags(own: ClassifierOptions) -> str:
-    """Write the user's own weights and input policy as flags again."""
-    given = {f.name: getattr(own, f.name) for f in dataclasses.fields(own) if getattr(own, f.name) is not None}
-    return "".join(f" --{name.replace('_', '-')} {shlex.quote(_word(value))}" for name, value in given.items())
-
-
-def _word(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def show_checks(

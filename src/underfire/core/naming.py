@@ -5,7 +5,9 @@ The digest of the file is in the key of a result; its path is not, since it chan
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path, PurePath
+from typing import Any
 
 from underfire.core.place import absolute
 
@@ -46,3 +48,13 @@ def key_name(name: str) -> str:
 def _is_path(variant: str) -> bool:
     """Tell whether 'hf:…' names a folder: a name on the hub has one slash at most, and no other sign of a path."""
     return variant.startswith(("/", "~", ".")) or variant.count("/") > 1 or chr(92) in variant or Path(variant).is_dir()
+
+
+def as_flags(given: Mapping[str, Any]) -> list[str]:
+    """Write settings, or a classifier's options, as words of the command line; those that are None are left out."""
+    words = []
+    for key, value in given.items():
+        if value is not None:
+            shown = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            words += [f"--{key.replace('_', '-')}", shown]
+    return words
