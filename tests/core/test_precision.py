@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from underfire.core import UnderfireError
-from underfire.core.precision import judging, mistake_in, precision, precision_against, searching
+from underfire.core.precision import judging, mistake_in, precision, precision_against, searching, settling
 from underfire.plan.settings import Settings
 
 
@@ -18,6 +18,16 @@ def test_a_search_has_its_precision_and_the_judge_in_it_float32() -> None:
             raise ZeroDivisionError
         assert precision() == "bf16-last"
     assert precision() == "fp32"
+
+
+def test_a_search_may_end_in_float32() -> None:
+    found = []
+    for progress in (0.0, 0.6, 0.7, 1.0):
+        with settling("bf16-fp32-last", progress):
+            found.append(precision())
+    assert found == ["bf16-last", "bf16-last", "fp32-last", "fp32-last"]
+    with settling("bf16", 0.9):
+        assert precision() == "bf16"
 
 
 def test_an_interpreter_may_have_its_own() -> None:

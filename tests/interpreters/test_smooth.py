@@ -253,24 +253,6 @@ def test_with_the_exact_forward_both_derivatives_equal_a_slow_chain_rule(kind: s
     torch.testing.assert_close(second, torch.stack(columns) @ direction)
 
 
-@pytest.mark.parametrize("groups", [1, 4])
-def test_the_frozen_convolution_has_pytorchs_own_derivatives(groups: int) -> None:
-    g = torch.Generator().manual_seed(0)
-    conv = nn.Conv2d(4, 8, 3, stride=2, padding=1, groups=groups).double().requires_grad_(False)
-    x = torch.randn(2, 4, 7, 7, generator=g, dtype=torch.float64, requires_grad=True)
-
-    def twice() -> tuple[Tensor, Tensor, Tensor]:
-        y = conv(x)
-        first = torch.autograd.grad(y.pow(3).sum(), x, create_graph=True)[0]
-        return y, first, torch.autograd.grad(first.square().sum(), x)[0]
-
-    expected = twice()
-    with smoothed(Slope()):
-        found = twice()
-    for a, b in zip(found, expected, strict=True):
-        torch.testing.assert_close(a, b)
-
-
 def test_max_pooling_is_exact_forward_and_shares_its_gradient_by_a_softmax() -> None:
     z = torch.tensor([[[[1.0, 1.1], [0.0, -5.0]]]], dtype=torch.float64, requires_grad=True)
     with smoothed(Slope(tau=0.25)):

@@ -6,8 +6,10 @@ precision's signs s it goes down by ε Σ g·s of the ε Σ |g| that float32's o
     kept = Σ g · s / Σ |g|
 
 is the share of the first-order descent that is kept. The signs of pixels with hardly any gradient weigh nothing in it.
-It is measured at the start of the search, on prediction and map by themselves, and the losses are compared too. What
-the limit of one half comes to in success and L1 is measured in docs/speed.md.
+It is measured at the start of the search, on prediction and map by themselves, and the losses are compared too. A map
+has to be matched to the last decision about a pixel's level: where bfloat16 keeps less than nearly all of the descent,
+a search against a map takes its last third in float32. What the limits come to in success and L1 is measured in
+docs/speed.md.
 """
 
 from __future__ import annotations
@@ -16,11 +18,12 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import NamedTuple
 
 from underfire.audit.batch import measured_batch
 from underfire.audit.steps import Step, Steps, TakenStep, first_photos
 from underfire.core import FAILURES, Cell, UnderfireError
-from underfire.core.precision import FULL, searching
+from underfire.core.precision import FULL, SETTLED, SETTLES, searching
 from underfire.executors.process import prepare
 from underfire.plan.device import devices
 from underfire.plan.make import make_plan
@@ -31,6 +34,8 @@ from underfire.trial.system import System
 
 KEPT = 0.5
 """Share of the descent that must be kept."""
+NEARLY_ALL = 0.9
+"""Share of the descent of prediction and map from which on a map is searched for in bfloat16 to the end."""
 GAIN = 1.25
 """Speed-up from which on another precision is worth it: less is the machine's mood."""
 SAME, LITTLE = 0.99, 1.1
@@ -38,11 +43,11 @@ SAME, LITTLE = 0.99, 1.1
 SHORTEST = 60.0
 """Seconds at most in float32 up to which an audit keeps what is usual: measuring would cost more than it saves."""
 ROUNDS = 2
-"""Times that each step is timed, after once that does not count."""
+"""Times that each step is timed, after once that does not count: what is compiled is compiled then."""
 CANDIDATES = ("bf16-last", "fp32-last")
 """What may be faster than float32; with the channels first, bfloat16 never was the fastest."""
 SLOW = 2.0
-"""A first step that takes so many times as long as another is not repeated: some processors emulate bfloat16."""
+"""A step that takes so many times as long as another is not timed again: some processors emulate bfloat16."""
 OPEN = ("precision", "batch_size")
 """The settings that are measured where nobody says them."""
 
@@ -124,6 +129,36 @@ def _chosen(plans: Sequence[Plan], left: frozenset[str], steps: Steps) -> Chosen
     return ChosenSpeed(words, batch.size if batch else None, facts)
 
 
+class Against(NamedTuple):
+    """How many times as fast as float32 a precision is, and the share of float32's descent that it keeps."""
+
+    gain: float
+    kept: float
+
+    def serves(self, word: str) -> bool:
+        """Tell whether it is worth while, and good enough."""
+        alike = word.startswith(FULL) and self.kept >= SAME
+        return self.kept >= KEPT and self.gain >= (LITTLE if alike else GAIN)
+
+
+def _fastest(found: Mapping[str, Against]) -> str:
+    """Find the fastest that serves; float32 where none does."""
+    serving = {word: one.gain for word, one in found.items() if one.serves(word)}
+    return max(serving, key=lambda word: serving[word], default=FULL)
+
+
+def _settled(on_map: Mapping[str, Against], on_prediction: Mapping[str, Against]) -> dict[str, Against]:
+    """Give what serves a search against a map: where bfloat16 keeps too little, one that ends in float32 instead."""
+    found, half = dict(on_map), "bf16-last"
+    if not on_map or min(on_map[half].kept, on_prediction[half].kept if on_prediction else 0.0) >= NEARLY_ALL:
+        return found
+    first, last = found.pop(half), found["fp32-last"]
+    if first.gain and last.gain:
+        whole = 1 / (SETTLES / first.gain + (1 - SETTLES) / last.gain)
+        found[SETTLED] = Against(whole, min(first.kept, last.kept))
+    return found
+
+
 class Precisions:
     """The choice of a precision.
 
@@ -137,31 +172,29 @@ class Precisions:
 
     def choice(self, cells: Sequence[tuple[Plan, Cell]]) -> str:
         """Choose for attacks on the prediction, then for those on each interpreter."""
-        usual = self._best(self.steps.on_prediction, "prediction", CANDIDATES)
-        own = {}
+        found = self._against_float32(self.steps.on_prediction, "prediction")
+        usual, own = _fastest(found), {}
         for plan, cell in cells:
             if cell.against is not None and cell.against not in own:
                 step = partial(self.steps.on_map, plan, cell)
-                own[cell.against] = self._best(step, cell.against, [usual] if usual != FULL else [])
+                own[cell.against] = _fastest(_settled(self._against_float32(step, cell.against), found))
         self.facts["why"] = f"the fastest that keeps {KEPT:.0%} of the descent"
         return ",".join([usual, *(f"{name}:{word}" for name, word in own.items() if word != usual)])
 
-    def _best(self, step: Callable[[], Step], name: str, words: Sequence[str]) -> str:
-        """Find the fastest of some precisions that agrees, float32 where none gains."""
-        if not words:
-            return FULL
-        found = dict(self._measured(step, [FULL, *words]))
-        best, gained = FULL, 1.0
-        if FULL not in found:
+    def _against_float32(self, step: Callable[[], Step], name: str) -> dict[str, Against]:
+        """Measure how fast a step is in each other precision, and how much of float32's descent that keeps."""
+        taken = dict(self._measured(step, [FULL, *CANDIDATES]))
+        if FULL not in taken:
             self.facts[name] = "float32 could not be measured"
-            return FULL
-        for word in words:
-            kept = found[FULL].kept(found[word]) if word in found else 0.0
-            gain = found[FULL].seconds / found[word].seconds if word in found else 0.0
-            self.facts[f"{name}, {word}"] = f"{gain:.2f} times as fast, {kept:.0%} of the descent"
-            if kept >= KEPT and gain >= (LITTLE if word.startswith(FULL) and kept >= SAME else GAIN) and gain > gained:
-                best, gained = word, gain
-        return best
+            return {}
+        full, found = taken.pop(FULL), {}
+        for word in CANDIDATES:
+            one = taken.get(word)
+            found[word] = Against(full.seconds / one.seconds, full.kept(one)) if one else Against(0.0, 0.0)
+            self.facts[f"{name}, {word}"] = (
+                f"{found[word].gain:.2f} times as fast, {found[word].kept:.0%} of the descent"
+            )
+        return found
 
     def _measured(self, step: Callable[[], Step], words: Sequence[str]) -> Iterator[tuple[str, TakenStep]]:
         """Take the steps in turn, so that the machine's mood meets all of them; each one's fastest counts."""
@@ -169,8 +202,9 @@ class Precisions:
         times: dict[str, list[TakenStep]] = {word: [] for word in words}
         for count in range(ROUNDS + 1):
             for word, taken in times.items():
-                slow = taken and taken[0].seconds > SLOW * min(one[0].seconds for one in times.values() if one)
-                if count and slow and word != FULL:  # float32 is what the others are held against
+                others = [one[1].seconds for one in times.values() if len(one) > 1]
+                slow = len(taken) > 1 and taken[1].seconds > SLOW * min(others)
+                if slow and word != FULL:  # float32 is what the others are held against
                     continue
                 with contextlib.suppress(*FAILURES, UnderfireError), searching(word):
                     if word not in steps:

@@ -8,6 +8,8 @@ same way, where the outputs change by no more than rounding; a pair is not folde
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -17,7 +19,8 @@ from torch import Tensor, nn
 
 from underfire.classifiers.folding import Pair, pairs, same
 from underfire.core import FAILURES
-from underfire.core.precision import FULL, precision
+from underfire.core.precision import FULL, channels_last, precision
+from underfire.passes import Depthwise
 
 CAST = (nn.Conv2d, nn.Linear)
 """Modules whose weights an autocast would cast at each pass."""
@@ -66,10 +69,15 @@ class Precise:
             with (
                 _handed([*ready.weights, *(one for pair in folded for one in pair)]),
                 torch.autocast(device.type, torch.bfloat16, enabled=half(word)),
+                Depthwise() if self._by_parts(word, device) else contextlib.nullcontext(),
             ):
                 yield
         finally:
             self._inside = False
+
+    def _by_parts(self, word: str, device: torch.device) -> bool:
+        """Tell whether depthwise convolutions gain by a gradient of our own; in a compiled module nobody sees them."""
+        return half(word) and channels_last(word) and device.type == "cpu" and not _compiled(self._module)
 
     def _made(self, word: str) -> Ready:
         if word not in self._ready:
@@ -119,6 +127,11 @@ def _of(pair: Pair, word: str) -> list[Handed]:
     ]
 
 
+def _compiled(module: nn.Module) -> bool:
+    dynamo = sys.modules.get("torch._dynamo")
+    return dynamo is not None and any(isinstance(m, dynamo.OptimizedModule) for m in module.modules())
+
+
 def _hooked(part: nn.Module) -> bool:
     """Tell whether somebody reads or writes what goes into a module or comes out of it."""
     return bool(part._forward_hooks or part._forward_pre_hooks)
@@ -138,11 +151,6 @@ def _handed(all_of_it: list[Handed]) -> Iterator[None]:
 def half(word: str) -> bool:
     """Tell whether a precision is bfloat16."""
     return word.startswith("bf16")
-
-
-def channels_last(word: str) -> bool:
-    """Tell whether a precision has the channels last in memory."""
-    return word.endswith("-last")
 
 
 def laid(x: Tensor) -> Tensor:

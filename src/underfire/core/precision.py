@@ -3,6 +3,7 @@
     fp32        float32, as the judge computes
     bf16        convolutions and matrix products in bfloat16, all else in float32
     …-last      the same, with the channels last in memory
+    bf16-fp32-last   bf16-last for the first two thirds of a search, then fp32-last: the last decisions are exact
 
 A plan may name one for each interpreter that is attacked: ``bf16-last,grad:fp32``. The judge is always float32.
 """
@@ -15,8 +16,12 @@ from contextvars import ContextVar
 
 FULL = "fp32"
 """The precision of the judge, and of all that says nothing else."""
-PRECISIONS = (FULL, "fp32-last", "bf16", "bf16-last")
+SETTLED = "bf16-fp32-last"
+"""The precision of a search that ends in float32."""
+PRECISIONS = (FULL, "fp32-last", "bf16", "bf16-last", SETTLED)
 """What there is."""
+SETTLES = 2 / 3
+"""Share of a search after which it settles."""
 _now: ContextVar[str] = ContextVar("precision", default=FULL)
 
 
@@ -35,9 +40,19 @@ def searching(word: str) -> Iterator[None]:
         _now.reset(token)
 
 
+def channels_last(word: str) -> bool:
+    """Tell whether a precision has the channels last in memory."""
+    return word.endswith("-last")
+
+
 def judging() -> AbstractContextManager[None]:
     """Put the judge's precision in force for the time of a `with` block, also in a search."""
     return searching(FULL)
+
+
+def settling(word: str, progress: float) -> AbstractContextManager[None]:
+    """Put what a search's precision is at ``progress`` in [0, 1] in force for the time of a `with` block."""
+    return searching(word if word != SETTLED else "bf16-last" if progress < SETTLES else "fp32-last")
 
 
 def precision_against(words: str, against: str | None) -> str:

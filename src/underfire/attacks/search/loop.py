@@ -23,6 +23,7 @@ from underfire.attacks.search.settings import SearchSettings
 from underfire.attacks.search.success import Reached
 from underfire.attacks.search.walks import Restarting
 from underfire.core import Found, Goal, Images, PerImage, Perturbation, Resume, Victim
+from underfire.core.precision import precision, settling
 from underfire.core.watch import Glimpse
 
 
@@ -70,34 +71,37 @@ def _walked(
 ) -> Tensor:
     """Walk until all live images are done; return the steps of each image (N,), 0 for those that were not live."""
     success, files, watcher = best.success, live.victim.files, live.victim.watcher
-    changing = files is not None and files.changes
+    changing, word = files is not None and files.changes, precision()
     steps = torch.zeros(len(best.images), dtype=torch.int64)
     for step in range(settings.steps + 1):
-        if make_surrogate and step == settings.warmup:
-            live.surrogate = make_surrogate(live.x, live.goal)
-            if isinstance(live.walk, Restarting):
-                live.walk.begin_map()
-        x_hat = live.walk.images()
-        terms, distance = live.see(x_hat, look=settings.looks_at(step))
-        reached = Reached.of(live.head, terms.logits.detach(), live.goal)
-        steps[live.rows.cpu()] = step
-        far = how_far(reached, distance, success.with_map, settings.left_unseen(step))
-        if changing:  # of what is drawn anew at each step, one look tells little: the last confident success is kept
-            far = settings.later(step, reached.p)
-        if far is not None:
-            live.keep(best.offer(live.rows, x_hat.detach(), reached, far, live.walk.measures()))
-        done = torch.zeros_like(reached.top) if changing else success.done(reached, distance)
-        seen = x_hat.detach(), live.goal, terms.logits.detach(), reached.top, live.maps
-        if watcher is not None:
-            live.stopped = watcher.see(Glimpse(step, settings.steps, live.rows, *seen))
-        if step == settings.steps or bool(done.all()) or live.stopped:
-            break
-        if settings.yields:
-            live.yield_lambda(success.counts(reached))
-        live.step(terms, settings, settings.progress(step))
-        del terms  # or this step's graph would still be there while the next one is built
-        live.advance(x_hat.detach(), settings.progress(step))
-        live.select(~done)
+        with settling(word, settings.progress(step)):
+            if make_surrogate and step == settings.warmup:
+                live.surrogate = make_surrogate(live.x, live.goal)
+                if isinstance(live.walk, Restarting):
+                    live.walk.begin_map()
+            x_hat = live.walk.images()
+            terms, distance = live.see(x_hat, look=settings.looks_at(step))
+            reached = Reached.of(live.head, terms.logits.detach(), live.goal)
+            steps[live.rows.cpu()] = step
+            far = how_far(reached, distance, success.with_map, settings.left_unseen(step))
+            if (
+                changing
+            ):  # of what is drawn anew at each step, one look tells little: the last confident success is kept
+                far = settings.later(step, reached.p)
+            if far is not None:
+                live.keep(best.offer(live.rows, x_hat.detach(), reached, far, live.walk.measures()))
+            done = torch.zeros_like(reached.top) if changing else success.done(reached, distance)
+            seen = x_hat.detach(), live.goal, terms.logits.detach(), reached.top, live.maps
+            if watcher is not None:
+                live.stopped = watcher.see(Glimpse(step, settings.steps, live.rows, *seen))
+            if step == settings.steps or bool(done.all()) or live.stopped:
+                break
+            if settings.yields:
+                live.yield_lambda(success.counts(reached))
+            live.step(terms, settings, settings.progress(step))
+            del terms  # or this step's graph would still be there while the next one is built
+            live.advance(x_hat.detach(), settings.progress(step))
+            live.select(~done)
     return steps
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from underfire.core import UnderfireError
+from underfire.interpreters.smooth import fused
 
 Rule = Callable[..., Any]
 """What is called in place of a function with a kink (`rules`)."""
@@ -149,6 +150,9 @@ class _Bent(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
         (z,) = ctx.saved_tensors
+        if fused.fuses(z):
+            at_once: Tensor = _FusedBackward.apply(z, grads[0], ctx.kinks, ctx.slope)
+            return at_once, None, None, None, None
         # A second-order step comes here twice: the slope is kept from the first time to the second, and no longer.
         h = ctx.known.pop() if ctx.known else slopes_at(z.detach(), ctx.kinks, ctx.slope)
         if torch.is_grad_enabled():
@@ -175,6 +179,22 @@ class _BentBackward(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         z, g, h = ctx.saved_tensors
         return *curved(z.detach(), g, h, grads[0], ctx.kinks, ctx.slope), None, None, None
+
+
+class _FusedBackward(torch.autograd.Function):
+    """`_BentBackward` in one pass over memory; the slope is found anew each time, which costs less than to keep it."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, g: Tensor, kinks: Kinks, slope: Slope) -> Tensor:
+        z, g = _laid_out(z.detach(), g)
+        ctx.save_for_backward(z, g)
+        ctx.kinks, ctx.slope = kinks, slope
+        return fused.sloped(z, g, kinks, slope)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        z, g, other = _laid_out(*ctx.saved_tensors, grads[0])
+        return *fused.curved(z, g, other, ctx.kinks, ctx.slope), None, None
 
 
 def slopes_at(z: Tensor, kinks: Kinks, slope: Slope) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from underfire.interpreters.smooth import choices, maxima, piecewise
 from underfire.interpreters.smooth.bend import Rule
 from underfire.interpreters.smooth.choices import ABOVE, BELOW
-from underfire.interpreters.smooth.convolution import conv2d
+from underfire.passes import conv2d
 
 if TYPE_CHECKING:
     from underfire.interpreters.smooth.mode import Smoothed

@@ -1,0 +1,116 @@
+"""The slopes of a kinked function in one pass over memory, compiled where a C++ compiler is there.
+
+`bend` takes the same formulas a step at a time, ten passes over each activation's chunks; the two differ by rounding.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from underfire.core import FAILURES
+from underfire.core.precision import channels_last, precision
+
+if TYPE_CHECKING:
+    from underfire.interpreters.smooth.bend import Kinks, Slope
+
+OPTIONS = {"cpp.dynamic_threads": True}
+"""As many threads as the process has when it runs, and not those it had when the code was made."""
+
+
+class Fused(NamedTuple):
+    """A function of (τ, z, …), compiled and as it is written."""
+
+    compiled: Callable[..., Any]
+    written: Callable[..., Any]
+
+    def __call__(self, slope: Slope, z: Tensor, *more: Tensor) -> Any:
+        """Call it on tensors that lie alike, without gaps."""
+        tau = torch.full((1,), slope.tau, dtype=_wide(z[:0]).dtype, device=z.device)
+        lines = [_line(t) for t in (z, *more)]
+        try:
+            with torch.compiler.set_stance("default"):  # the twin lets compiled modules run as written, and not this
+                return self.compiled(tau, *lines)
+        except FAILURES:  # such as too many kinds of kinks for one function
+            return self.written(tau, *lines)
+
+
+def fuses(z: Tensor) -> bool:
+    """Tell whether slopes at ``z`` are compiled: in a search that has its channels last, on a CPU with a compiler."""
+    return channels_last(precision()) and z.device.type == "cpu" and _works()
+
+
+def sloped(z: Tensor, g: Tensor, kinks: Kinks, slope: Slope) -> Tensor:
+    """Compute g · slope(z) of two tensors of one shape that lie alike, without gaps."""
+    return _as(z, _sloped(kinks, slope.kind)(slope, z, g))
+
+
+def curved(z: Tensor, g: Tensor, other: Tensor, kinks: Kinks, slope: Slope) -> tuple[Tensor, Tensor]:
+    """Compute slope′(z) · g · g′ and slope(z) · g′ of tensors of one shape that lie alike, without gaps."""
+    to_z, to_g = _curved(kinks, slope.kind)(slope, z, g, other)
+    return _as(z, to_z), _as(z, to_g)
+
+
+@functools.cache
+def _sloped(kinks: Kinks, kind: str) -> Fused:
+    def product(tau: Tensor, z: Tensor, g: Tensor) -> Tensor:
+        return (_wide(g) * _slope(_wide(z), tau, kinks, kind)).to(g.dtype)
+
+    return _fused(product)
+
+
+@functools.cache
+def _curved(kinks: Kinks, kind: str) -> Fused:
+    half = 0.5 if kind == "monotone" else 1.0
+
+    def products(tau: Tensor, z: Tensor, g: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+        u, wide = _wide(z), _wide(other)
+        bend = torch.zeros_like(u)
+        for at, gain in zip(kinks.at, kinks.gain, strict=True):
+            r = torch.rsqrt((u - at) * (u - at) + tau)
+            bend = bend + half * gain * tau * r * r * r
+        return (bend * _wide(g) * wide).to(g.dtype), (_slope(u, tau, kinks, kind) * wide).to(g.dtype)
+
+    return _fused(products)
+
+
+def _slope(z: Tensor, tau: Tensor, kinks: Kinks, kind: str) -> Tensor:
+    h = torch.full_like(z, kinks.base)
+    for at, gain in zip(kinks.at, kinks.gain, strict=True):
+        tilt = (z - at) * torch.rsqrt((z - at) * (z - at) + tau)
+        h = h + gain * ((1 + tilt) / 2 if kind == "monotone" else tilt + (z < at))
+    return h
+
+
+def _fused(written: Callable[..., Any]) -> Fused:
+    return Fused(torch.compile(written, dynamic=True, fullgraph=True, options=OPTIONS), written)
+
+
+def _wide(t: Tensor) -> Tensor:
+    """Compute in float32 where less is stored."""
+    return t.float() if t.dtype in (torch.bfloat16, torch.float16) else t
+
+
+def _line(t: Tensor) -> Tensor:
+    return (t if t.is_contiguous() else t.permute(0, 2, 3, 1)).reshape(-1)
+
+
+def _as(like: Tensor, line: Tensor) -> Tensor:
+    return line.as_strided(like.shape, like.stride())
+
+
+@functools.cache
+def _works() -> bool:
+    """Compile a small one, once a process: without a compiler, or where it fails, there is the way without."""
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns that there is no GPU
+    doubled = torch.compile(lambda z: z * 2 + 1, dynamic=True, options=OPTIONS)
+    try:
+        with torch.no_grad(), torch.compiler.set_stance("default"):
+            return bool(doubled(torch.ones(4)).eq(3).all())
+    except FAILURES:
+        return False
