@@ -84,6 +84,24 @@ def test_a_little_is_enough_for_what_does_the_same(monkeypatch: pytest.MonkeyPat
     assert chosen(monkeypatch, 1.0, {"fp32": 1.0, "bf16-last": 0.85, "fp32-last": 0.87}).precision == "fp32-last"
 
 
+def against(first: speed.Against, last: speed.Against, prediction: float = 1.0) -> str:
+    """What a map is searched for in, by what bf16-last and fp32-last gain and keep."""
+    on_map = {"bf16-last": first, "fp32-last": last}
+    return speed._fastest(speed._settled(on_map, {"bf16-last": speed.Against(2.0, prediction)}))
+
+
+def test_a_map_is_settled_in_float32_where_bfloat16_keeps_too_little() -> None:
+    exact = speed.Against(1.2, 1.0)
+    assert against(speed.Against(2.0, 0.95), exact) == "bf16-last"
+    assert against(speed.Against(2.0, 0.95), exact, prediction=0.8) == "bf16-fp32-last"
+    assert against(speed.Against(2.0, 0.8), exact) == "bf16-fp32-last"
+    assert against(speed.Against(2.0, 0.4), exact) == "fp32-last"
+    assert against(speed.Against(1.3, 0.8), exact) == "bf16-fp32-last"  # 1.27 times as fast
+    assert against(speed.Against(1.2, 0.8), exact) == "fp32-last"
+    assert against(speed.Against(2.0, 0.8), speed.Against(0.0, 0.0)) == "fp32"  # nothing to settle in
+    assert speed._fastest(speed._settled({}, {})) == "fp32"
+
+
 def test_a_short_audit_is_not_measured_for(monkeypatch: pytest.MonkeyPatch) -> None:
     choice = chosen(monkeypatch, 1.0, FAST, passes=100)
     assert choice.precision is None and "too little to measure for" in choice.facts["why"]

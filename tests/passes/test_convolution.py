@@ -97,5 +97,5 @@ def test_the_mode_sees_depthwise_layers_alone(monkeypatch: pytest.MonkeyPatch) -
 def test_weights_that_are_trained_keep_pytorchs_own_convolution() -> None:
     z, weight = torch.randn(1, 4, 6, 6), torch.randn(4, 1, 3, 3, requires_grad=True)
     with Depthwise():
-        F.conv2d(z, weight, None, 1, 1, 1, 4).sum().backward()
-    assert weight.grad is not None
+        y = F.conv2d(z, weight, None, 1, 1, 1, 4)
+    assert torch.autograd.grad(y.sum(), weight)[0].abs().sum() > 0

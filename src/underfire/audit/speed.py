@@ -200,7 +200,7 @@ class Precisions:
         """Take the steps in turn, so that the machine's mood meets all of them; each one's fastest counts."""
         steps: dict[str, Step] = {}
         times: dict[str, list[TakenStep]] = {word: [] for word in words}
-        for count in range(ROUNDS + 1):
+        for _ in range(ROUNDS + 1):
             for word, taken in times.items():
                 others = [one[1].seconds for one in times.values() if len(one) > 1]
                 slow = len(taken) > 1 and taken[1].seconds > SLOW * min(others)

@@ -19,7 +19,7 @@ from underfire.core.precision import channels_last, precision
 if TYPE_CHECKING:
     from underfire.interpreters.smooth.bend import Kinks, Slope
 
-OPTIONS = {"cpp.dynamic_threads": True}
+OPTIONS: dict[str, Any] = {"cpp.dynamic_threads": True}
 """As many threads as the process has when it runs, and not those it had when the code was made."""
 
 
