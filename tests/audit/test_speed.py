@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -102,13 +101,6 @@ def test_a_map_is_settled_in_float32_where_bfloat16_keeps_too_little() -> None:
     assert against(speed.Against(1.2, 0.8), exact) == "fp32-last"
     assert against(speed.Against(2.0, 0.8), speed.Against(0.0, 0.0)) == "fp32"  # nothing to settle in
     assert speed._fastest(speed._settled({}, {})) == "fp32"
-
-
-def test_masks_search_averages_and_others_do_not() -> None:
-    settings = {"images": "demo", "limit": 1, "interpreter": ["cam", "mask"], "attack": "adv2"}
-    plan = make_plan(Settings.parse(settings))
-    steps = Steps(System.of_job(replace(plan.job, interpreters=())), torch.rand(1, 3, 224, 224))
-    assert [steps.averages(plan, name) for name in ("cam", "mask")] == [False, True]
 
 
 def test_a_short_audit_is_not_measured_for(monkeypatch: pytest.MonkeyPatch) -> None:

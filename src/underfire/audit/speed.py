@@ -8,8 +8,8 @@ precision's signs s it goes down by ε Σ g·s of the ε Σ |g| that float32's o
 is the share of the first-order descent that is kept. The signs of pixels with hardly any gradient weigh nothing in it.
 It is measured at the start of the search, on prediction and map by themselves, and the losses are compared too. A map
 has to be matched to the last decision about a pixel's level: where bfloat16 keeps less than nearly all of the descent,
-a search against a map takes its last third in float32, unless it averages over what it draws anew at each step. What
-the limits come to in success and L1 is measured in docs/speed.md.
+a search against a map takes its last third in float32. What the limits come to in success and L1 is measured in
+docs/speed.md.
 """
 
 from __future__ import annotations
@@ -180,8 +180,7 @@ class Precisions:
             if cell.against is not None and cell.against not in own:
                 step = partial(self.steps.on_map, plan, cell)
                 on_map = self._against_float32(step, cell.against)
-                rough = self.steps.averages(plan, cell.against)
-                own[cell.against] = _fastest(on_map if rough else _settled(on_map, found))
+                own[cell.against] = _fastest(_settled(on_map, found))
         self.facts["why"] = f"the fastest that keeps {KEPT:.0%} of the descent"
         return ",".join([usual, *(f"{name}:{word}" for name, word in own.items() if word != usual)])
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from underfire.core import Cell, Goal, Images, Interpreter, PerImage, UnderfireError
+from underfire.core import Cell, Goal, Images, PerImage, UnderfireError
 from underfire.core.precision import judging, searching
 from underfire.heads import head_of
 from underfire.images import pixels
@@ -115,8 +115,8 @@ class Steps:
 
     def on_map(self, plan: Plan, cell: Cell) -> Step:
         """Make the step on the map alone, with the attack's own surrogate, made as cheap as the interpreter can."""
-        name = str(cell.against)
-        interpreter = self._interpreter(plan, name)
+        name, classifier = str(cell.against), self.system.classifier
+        interpreter = VICTIMS.interpreter(classifier, name, plan.job.interpreter_options.get(name, {}))
         objective: Any = getattr(cell.attack, "objective", None)
         options = {**dict(getattr(objective, "surrogate", ())), **getattr(interpreter, "quick", {})}
         maps = {}
@@ -128,10 +128,3 @@ class Steps:
                 maps = {name: interpreter.explain(self.x[:1], self.source[:1]).expand(len(self.x), -1, -1)}
         surrogate = interpreter.surrogate(self.x, Goal(self.aim, self.source, maps), **options)
         return lambda x: surrogate.terms(x).loss
-
-    def averages(self, plan: Plan, name: str) -> bool:
-        """Tell whether a search against an interpreter's map averages over what it draws anew at each step."""
-        return bool(getattr(self._interpreter(plan, name), "averages", False))
-
-    def _interpreter(self, plan: Plan, name: str) -> Interpreter:
-        return VICTIMS.interpreter(self.system.classifier, name, plan.job.interpreter_options.get(name, {}))

@@ -54,9 +54,6 @@ class Mask:
     step_passes = 20.0
     quick: ClassVar[Mapping[str, Any]] = {"record": 4}
     """Options of a surrogate that starts at once, for a look at how long its steps take."""
-    averages = True
-    """A search looks at other masks at each step, so that rounding averages out: it gains nothing by ending in float32
-    (docs/speed.md)."""
     attack_options: ClassVar[Mapping[str, Any]] = {
         "kind": Literal["match", "bilevel"],
         **hints_of(Bilevel, but=GIVEN),
