@@ -99,6 +99,7 @@ def test_a_map_is_settled_in_float32_where_bfloat16_keeps_too_little() -> None:
     assert against(speed.Against(2.0, 0.2), exact) == "fp32-last"
     assert against(speed.Against(1.3, 0.8), exact) == "bf16-fp32-last"  # 1.27 times as fast
     assert against(speed.Against(1.2, 0.8), exact) == "fp32-last"
+    assert against(speed.Against(2.0, 0.6), speed.Against(1.3, 0.35)) == "fp32"  # nor is its end right
     assert against(speed.Against(2.0, 0.8), speed.Against(0.0, 0.0)) == "fp32"  # nothing to settle in
     assert speed._fastest(speed._settled({}, {})) == "fp32"
 

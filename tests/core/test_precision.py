@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from underfire.core import UnderfireError
-from underfire.core.precision import judging, mistake_in, precision, precision_against, searching, settling
+from underfire.core.precision import judging, mistake_in, phases, precision, precision_against, searching, settling
 from underfire.plan.settings import Settings
 
 
@@ -26,6 +26,8 @@ def test_a_search_may_end_in_float32() -> None:
         with settling("bf16-fp32-last", progress):
             found.append(precision())
     assert found == ["bf16-last", "bf16-last", "fp32-last", "fp32-last"]
+    assert [word for word, _ in phases("bf16-fp32-last")] == ["bf16-last", "fp32-last"]
+    assert sum(share for _, share in phases("bf16-fp32-last")) == 1 and phases("fp32") == (("fp32", 1.0),)
     with settling("bf16", 0.9):
         assert precision() == "bf16"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._dynamo.exc import FailOnRecompileLimitHit
 
 from underfire.core.precision import searching
 from underfire.interpreters.smooth import Kinks, Slope, bend, fused, smoothed
@@ -45,11 +46,18 @@ def test_what_is_stored_in_bfloat16_is_computed_in_float32() -> None:
 
 def test_a_function_that_cannot_be_compiled_is_taken_as_written() -> None:
     def refuses(*_: Tensor) -> Tensor:
-        raise RuntimeError("recompile_limit reached")
+        raise FailOnRecompileLimitHit("recompile_limit reached")
 
     z, g = torch.randn(2, 24).unbind()
     one = fused._sloped(KINKS, "monotone")
     torch.testing.assert_close(fused.Fused(refuses, one.written)(Slope(), z, g), one(Slope(), z, g))
+
+
+def test_a_kink_of_a_single_number() -> None:
+    x = (torch.rand(2, 3, 4, 4) + 1).requires_grad_()
+    with searching("fp32-last"), smoothed(Slope()):
+        y = x / x.mean().clamp(min=0.5)
+        assert bool(torch.autograd.grad(y.square().sum(), x)[0].isfinite().all())
 
 
 def twice(net: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from underfire.classifiers.base import wrap
 from underfire.core.precision import searching
+from underfire.interpreters.smooth import Slope, smoothed
 from underfire.passes import Depthwise, conv2d
 
 LAST = torch.channels_last
@@ -74,6 +75,31 @@ def test_depthwise_layers_of_a_search_in_bfloat16_have_the_gradient_of_float32_u
             found[word] = torch.autograd.grad(classifier.logits(x)[:, 1].sum(), x)[0]
     error = (found["bf16-last"] - found["fp32"]).abs().sum() / found["fp32"].abs().sum()
     assert 0 < float(error) < 0.02
+
+
+class Filtered(nn.Module):
+    """A depthwise convolution with a filter that is no parameter, as in anti-aliased networks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("filter", torch.full((16, 1, 3, 3), 1 / 9))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Blur and shrink."""
+        return F.conv2d(x, self.get_buffer("filter"), None, (2,), (1,), 1, 16)
+
+
+@pytest.mark.parametrize("kind", ["buffer", "parametrised"])
+def test_weights_that_a_search_does_not_cast_beforehand(kind: str) -> None:
+    torch.manual_seed(0)
+    layer = nn.utils.parametrizations.spectral_norm(nn.Conv2d(16, 16, 3, padding=1, groups=16))
+    shrinks = Filtered() if kind == "buffer" else layer
+    net = nn.Sequential(nn.Conv2d(3, 16, 1), nn.ReLU(), shrinks, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    classifier = wrap(net, input_size=32)
+    x = torch.rand(2, 3, 32, 32, requires_grad=True)
+    with searching("bf16-last"), smoothed(Slope()):
+        first = torch.autograd.grad(classifier.logits(x)[:, 1].sum(), x, create_graph=True)[0]
+        assert bool(torch.autograd.grad(first.square().sum(), x)[0].isfinite().all())
 
 
 def test_the_mode_sees_depthwise_layers_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from underfire.audit.steps import Steps, repeated
 from underfire.core import FAILURES, Cell, UnderfireError
-from underfire.core.precision import precision_against, searching
+from underfire.core.precision import phases, precision_against, searching
 from underfire.plan.cost import batch_that_fits
 from underfire.plan.units import Plan
 from underfire.registry import VICTIMS
@@ -58,12 +58,15 @@ def measured_batch(steps: Steps, cells: Sequence[tuple[Plan, Cell]], words: str,
 
     def seconds(n: int) -> float | None:
         """Take the fastest of some steps, seconds an image; None where it fails, as where the memory is too small."""
-        with contextlib.suppress(*FAILURES, UnderfireError), searching(word):
+        with contextlib.suppress(*FAILURES, UnderfireError):
+            return sum(share * fastest_step(n, one) for one, share in phases(word)) / n
+        return None
+
+    def fastest_step(n: int, one: str) -> float:
+        with searching(one):
             there = Steps(steps.system, repeated(steps.x, n))
             step = there.step_of(plan, cell)
-            times = [there.take(step, word, time.perf_counter).seconds for _ in range(ROUNDS + 1)]
-            return min(times[1:]) / n
-        return None
+            return min([there.take(step, one, time.perf_counter).seconds for _ in range(ROUNDS + 1)][1:])
 
     return fastest(seconds, plan.settings.batch_size or 1, _most([one for one, _ in cells], plan, steps), whole)
 

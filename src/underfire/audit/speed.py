@@ -155,9 +155,9 @@ def _settled(on_map: Mapping[str, Against], on_prediction: Mapping[str, Against]
     if not on_map or min(on_map[half].kept, on_prediction[half].kept if on_prediction else 0.0) >= NEARLY_ALL:
         return found
     first, last = found.pop(half), found["fp32-last"]
-    if first.gain and last.gain:
+    if first.gain and last.gain and last.kept >= SAME:
         whole = 1 / (SETTLES / first.gain + (1 - SETTLES) / last.gain)
-        found[SETTLED] = Against(whole, min(first.kept, last.kept))
+        found[SETTLED] = Against(whole, first.kept)
     return found
 
 
@@ -182,6 +182,8 @@ class Precisions:
                 on_map = self._against_float32(step, cell.against)
                 own[cell.against] = _fastest(_settled(on_map, found))
         self.facts["why"] = f"the fastest that keeps {KEPT:.0%} of the descent"
+        if SETTLED in own.values():
+            self.facts["why"] += f"; against a map {NEARLY_ALL:.0%}, or {ENOUGH:.0%} with the last third in float32"
         return ",".join([usual, *(f"{name}:{word}" for name, word in own.items() if word != usual)])
 
     def _against_float32(self, step: Callable[[], Step], name: str) -> dict[str, Against]:

@@ -22,6 +22,8 @@ PRECISIONS = (FULL, "fp32-last", "bf16", "bf16-last", SETTLED)
 """What there is."""
 SETTLES = 2 / 3
 """Share of a search after which it settles."""
+PHASES = {SETTLED: (("bf16-last", SETTLES), ("fp32-last", 1 - SETTLES))}
+"""Precision -> what a search is in, one after the other, and for which share of it; others are what they are."""
 _now: ContextVar[str] = ContextVar("precision", default=FULL)
 
 
@@ -52,7 +54,13 @@ def judging() -> AbstractContextManager[None]:
 
 def settling(word: str, progress: float) -> AbstractContextManager[None]:
     """Put what a search's precision is at ``progress`` in [0, 1] in force for the time of a `with` block."""
-    return searching(word if word != SETTLED else "bf16-last" if progress < SETTLES else "fp32-last")
+    first, *last = phases(word)
+    return searching(last[0][0] if last and progress >= first[1] else first[0])
+
+
+def phases(word: str) -> tuple[tuple[str, float], ...]:
+    """List what a search in a precision is in, one after the other, and for which share of it."""
+    return PHASES.get(word, ((word, 1.0),))
 
 
 def precision_against(words: str, against: str | None) -> str:

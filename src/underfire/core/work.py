@@ -44,7 +44,7 @@ class Job:
         target: 'random', 'least-likely', 'nearest' or a class index.
         seed: seed of every random choice, together with the photo's digest.
         threads: CPU threads of a worker.
-        precision: 'fp32' or 'bf16' for the search; the judge is always float32.
+        precision: that of the search, as `core.precision` has it; the judge is always float32.
         device: 'cpu', 'cuda' or 'mps'.
         target_map: source of the target maps.
         defense: kind of the alarm beside the classifier; 'none' without one.

@@ -43,7 +43,7 @@ class Depthwise(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if getattr(func, "__name__", "") == "conv2d" and torch.is_grad_enabled():
+        if func is torch.conv2d and args and torch.is_grad_enabled():
             groups = args[6] if len(args) > 6 else kwargs.get("groups", 1)
             y = conv2d(func, *args, **kwargs) if groups > 1 else NotImplemented
             if y is not NotImplemented:
@@ -52,7 +52,8 @@ class Depthwise(TorchFunctionMode):
 
 
 def _pair(value: Any) -> list[int]:
-    return [value, value] if isinstance(value, int) else list(value)
+    pair = [value] if isinstance(value, int) else list(value)
+    return pair * 2 if len(pair) == 1 else pair
 
 
 class _Conv(torch.autograd.Function):
@@ -62,7 +63,8 @@ class _Conv(torch.autograd.Function):
     def forward(ctx: Any, z: Tensor, weight: Tensor, bias: Tensor | None, geometry: Any) -> Tensor:
         stride, padding, dilation, groups = geometry
         y = F.conv2d(z, weight, bias, stride, padding, dilation, groups)
-        ctx.weight, ctx.geometry, ctx.shape, ctx.last = weight, geometry, z.shape, _last(z) and _last(y)
+        ctx.weight = weight.to(y.dtype)  # an autocast has cast it too, and the backward comes after it
+        ctx.geometry, ctx.shape, ctx.last = geometry, z.shape, _last(z) and _last(y)
         return y
 
     @staticmethod

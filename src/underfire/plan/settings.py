@@ -45,8 +45,9 @@ class Settings(AttackSettings):
         str | None,
         flag(
             MACHINE,
-            "auto|fp32|bf16|bf16-last",
-            "Precision of the search; the judge is always float32. -last: channels last in memory.",
+            "auto|fp32|bf16|…-last",
+            "Precision of the search; the judge is always float32. -last: channels last in memory; bf16-fp32-last: "
+            "the last third in float32.",
             "the fastest that agrees",
         ),
     ] = None

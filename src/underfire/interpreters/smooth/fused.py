@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import functools
 import logging
+import types
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 OPTIONS: dict[str, Any] = {"cpp.dynamic_threads": True}
 """As many threads as the process has when it runs, and not those it had when the code was made."""
+HALF = (torch.bfloat16, torch.float16)
+Steps: TypeAlias = tuple[tuple[float, float], ...]
+"""(at, gain) of each kink."""
 
 
 class Fused(NamedTuple):
@@ -31,13 +35,21 @@ class Fused(NamedTuple):
 
     def __call__(self, slope: Slope, z: Tensor, *more: Tensor) -> Any:
         """Call it on tensors that lie alike, without gaps."""
-        tau = torch.full((1,), slope.tau, dtype=_wide(z[:0]).dtype, device=z.device)
-        lines = [_line(t) for t in (z, *more)]
-        try:
-            with torch.compiler.set_stance("default"):  # the twin lets compiled modules run as written, and not this
-                return self.compiled(tau, *lines)
-        except FAILURES:  # such as too many kinds of kinks for one function
-            return self.written(tau, *lines)
+        tau = torch.full((1,), slope.tau, dtype=torch.float32 if z.dtype in HALF else z.dtype, device=z.device)
+        lines = [_line(t.detach()) for t in (z, *more)]
+        if self not in _failed:
+            try:  # the twin lets compiled modules run as they are written, but not this
+                with torch.no_grad(), torch.compiler.set_stance("default"):
+                    return self.compiled(tau, *lines)
+            except (MemoryError, torch.OutOfMemoryError):
+                raise
+            except Exception:  # torch._dynamo has errors of its own, such as for too many types of one function
+                _failed.add(self)
+        return self.written(tau, *lines)
+
+
+_failed: set[Fused] = set()
+"""What could be compiled no longer: it is taken as it is written from then on."""
 
 
 def fuses(z: Tensor) -> bool:
@@ -58,42 +70,51 @@ def curved(z: Tensor, g: Tensor, other: Tensor, kinks: Kinks, slope: Slope) -> t
 
 @functools.cache
 def _sloped(kinks: Kinks, kind: str) -> Fused:
+    base, steps = _steps(kinks)
+
     def product(tau: Tensor, z: Tensor, g: Tensor) -> Tensor:
-        return (_wide(g) * _slope(_wide(z), tau, kinks, kind)).to(g.dtype)
+        return (_wide(g) * _slope(_wide(z), tau, base, steps, kind)).to(g.dtype)
 
     return _fused(product)
 
 
 @functools.cache
 def _curved(kinks: Kinks, kind: str) -> Fused:
-    half = 0.5 if kind == "monotone" else 1.0
+    half, (base, steps) = 0.5 if kind == "monotone" else 1.0, _steps(kinks)
 
     def products(tau: Tensor, z: Tensor, g: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
         u, wide = _wide(z), _wide(other)
         bend = torch.zeros_like(u)
-        for at, gain in zip(kinks.at, kinks.gain, strict=True):
+        for at, gain in steps:
             r = torch.rsqrt((u - at) * (u - at) + tau)
             bend = bend + half * gain * tau * r * r * r
-        return (bend * _wide(g) * wide).to(g.dtype), (_slope(u, tau, kinks, kind) * wide).to(g.dtype)
+        return (bend * _wide(g) * wide).to(g.dtype), (_slope(u, tau, base, steps, kind) * wide).to(g.dtype)
 
     return _fused(products)
 
 
-def _slope(z: Tensor, tau: Tensor, kinks: Kinks, kind: str) -> Tensor:
-    h = torch.full_like(z, kinks.base)
-    for at, gain in zip(kinks.at, kinks.gain, strict=True):
+def _slope(z: Tensor, tau: Tensor, base: float, steps: Steps, kind: str) -> Tensor:
+    h = torch.full_like(z, base)
+    for at, gain in steps:
         tilt = (z - at) * torch.rsqrt((z - at) * (z - at) + tau)
         h = h + gain * ((1 + tilt) / 2 if kind == "monotone" else tilt + (z < at))
     return h
 
 
+def _steps(kinks: Kinks) -> tuple[float, Steps]:
+    """Give base, and (at, gain) of each kink, as numbers of one type: another one would be compiled anew."""
+    return float(kinks.base), tuple((float(a), float(g)) for a, g in zip(kinks.at, kinks.gain, strict=True))
+
+
 def _fused(written: Callable[..., Any]) -> Fused:
-    return Fused(torch.compile(written, dynamic=True, fullgraph=True, options=OPTIONS), written)
+    """Compile a function; with a code of its own, since the compiler counts the types and kinks of each code."""
+    own = types.FunctionType(written.__code__.replace(), written.__globals__, closure=written.__closure__)
+    return Fused(torch.compile(own, dynamic=True, fullgraph=True, options=OPTIONS), written)
 
 
 def _wide(t: Tensor) -> Tensor:
     """Compute in float32 where less is stored."""
-    return t.float() if t.dtype in (torch.bfloat16, torch.float16) else t
+    return t.float() if t.dtype in HALF else t
 
 
 def _line(t: Tensor) -> Tensor:
