@@ -42,8 +42,8 @@ SCALE_PHOTOS = {"mask": 16}
 """Photos that clean maps are measured on, where not on all: a MASK map costs 900 F (method, section 5.5)."""
 CUT = 2
 """Version of the rule by which units are cut. It is part of the key."""
-SEARCH = 3
-"""Version of how a search computes in a precision other than float32."""
+SEARCH = 2
+"""Version of what a search computes in a precision other than float32; rounding alone is no other version."""
 WALK = 2
 """Version of how a search walks in the pixels of files; one more where the walk begins anew with the map."""
 
