@@ -28,6 +28,8 @@ def test_a_search_may_end_in_float32() -> None:
     assert found == ["bf16-last", "bf16-last", "fp32-last", "fp32-last"]
     assert [word for word, _ in phases("bf16-fp32-last")] == ["bf16-last", "fp32-last"]
     assert sum(share for _, share in phases("bf16-fp32-last")) == 1 and phases("fp32") == (("fp32", 1.0),)
+    with searching("bf16-fp32-last"):  # nobody says how far the search is
+        assert precision() == "fp32-last"
     with settling("bf16", 0.9):
         assert precision() == "bf16"
 

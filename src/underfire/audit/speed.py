@@ -23,7 +23,7 @@ from typing import NamedTuple
 from underfire.audit.batch import measured_batch
 from underfire.audit.steps import Step, Steps, TakenStep, first_photos
 from underfire.core import FAILURES, Cell, UnderfireError
-from underfire.core.precision import FULL, SETTLED, SETTLES, searching
+from underfire.core.precision import FULL, SETTLED, phases, searching
 from underfire.executors.process import prepare
 from underfire.plan.device import devices
 from underfire.plan.make import make_plan
@@ -156,8 +156,8 @@ def _settled(on_map: Mapping[str, Against], on_prediction: Mapping[str, Against]
         return found
     first, last = found.pop(half), found["fp32-last"]
     if first.gain and last.gain and last.kept >= SAME:
-        whole = 1 / (SETTLES / first.gain + (1 - SETTLES) / last.gain)
-        found[SETTLED] = Against(whole, first.kept)
+        time_of_both = sum(share / on_map[word].gain for word, share in phases(SETTLED))
+        found[SETTLED] = Against(1 / time_of_both, first.kept)
     return found
 
 

@@ -40,6 +40,8 @@ class Ready(NamedTuple):
 
     weights: list[Handed]
     folded: list[tuple[Pair, list[Handed]]]
+    depthwise: bool
+    """Whether depthwise convolutions gain by a gradient of our own; in a compiled module nobody sees them."""
 
 
 class Precise:
@@ -69,15 +71,11 @@ class Precise:
             with (
                 _handed([*ready.weights, *(one for pair in folded for one in pair)]),
                 torch.autocast(device.type, torch.bfloat16, enabled=half(word)),
-                Depthwise() if self._by_parts(word, device) else contextlib.nullcontext(),
+                Depthwise() if ready.depthwise and device.type == "cpu" else contextlib.nullcontext(),
             ):
                 yield
         finally:
             self._inside = False
-
-    def _by_parts(self, word: str, device: torch.device) -> bool:
-        """Tell whether depthwise convolutions gain by a gradient of our own; in a compiled module nobody sees them."""
-        return half(word) and channels_last(word) and device.type == "cpu" and not _compiled(self._module)
 
     def _made(self, word: str) -> Ready:
         if word not in self._ready:
@@ -89,7 +87,8 @@ class Precise:
                 for name, own in m._parameters.items()
                 if own is not None and (fast := _as(own, word, isinstance(m, CAST))) is not own
             ]
-            self._ready[word] = Ready(weights, [(pair, _of(pair, word)) for pair in self._foldable()])
+            depthwise = half(word) and channels_last(word) and not _compiled(self._module)
+            self._ready[word] = Ready(weights, [(pair, _of(pair, word)) for pair in self._foldable()], depthwise)
         return self._ready[word]
 
     @torch.no_grad()

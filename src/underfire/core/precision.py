@@ -28,7 +28,15 @@ _now: ContextVar[str] = ContextVar("precision", default=FULL)
 
 
 def precision() -> str:
-    """Return the precision in force: `FULL`, unless this is the search of an audit that has another one."""
+    """Return the precision in force: `FULL`, unless this is the search of an audit that has another one.
+
+    Where nobody says how far the search is, as in another package's attack, it is the one that the search ends in.
+    """
+    return phases(_now.get())[-1][0]
+
+
+def whole_precision() -> str:
+    """Return the precision in force with all its phases, for `settling`."""
     return _now.get()
 
 

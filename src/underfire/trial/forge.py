@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 
-from underfire.attacks.search.attack import SearchAttack
 from underfire.core import (
     COLUMNS,
     Cell,
@@ -20,7 +19,7 @@ from underfire.core import (
     Victim,
     hashing,
 )
-from underfire.core.precision import phases, precision_against, searching
+from underfire.core.precision import precision_against, searching
 from underfire.trial.batch import Batch
 from underfire.trial.forged import Forged
 from underfire.trial.saved import entrance_of, nothing, save_files, save_inputs
@@ -62,7 +61,7 @@ def _attacked(system: System, job: Job, cell: Cell, able: Batch, resume: Resume 
     with (
         torch.enable_grad(),  # whatever is around an audit in somebody's own program
         torch.autocast(x.device.type, enabled=False),
-        searching(_precision(job, cell)),
+        searching(precision_against(job.precision, cell.against)),
         system.classifier.meter.counting(len(able)) as spent,
     ):
         found = cell.attack.run(Victim(system.classifier, against, entrance, system.watcher), x, goal, seeds, **more)
@@ -72,12 +71,6 @@ def _attacked(system: System, job: Job, cell: Cell, able: Batch, resume: Resume 
     _check_budget(cell, saved.linf)
     extras = {column: values.detach().cpu() for column, values in found.extras.items()}
     return Forged(able, saved, found.steps.cpu(), spent.passes, extras, resume=found.resume)
-
-
-def _precision(job: Job, cell: Cell) -> str:
-    """Give the precision of a search; what another package does with its steps nobody knows, so it has the last one."""
-    word = precision_against(job.precision, cell.against)
-    return word if isinstance(cell.attack, SearchAttack) else phases(word)[-1][0]
 
 
 def goal_of(job: Job, able: Batch, against: tuple[str, ...]) -> Goal:

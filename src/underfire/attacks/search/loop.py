@@ -23,7 +23,7 @@ from underfire.attacks.search.settings import SearchSettings
 from underfire.attacks.search.success import Reached
 from underfire.attacks.search.walks import Restarting
 from underfire.core import Found, Goal, Images, PerImage, Perturbation, Resume, Victim
-from underfire.core.precision import precision, settling
+from underfire.core.precision import settling, whole_precision
 from underfire.core.watch import Glimpse
 
 
@@ -71,7 +71,7 @@ def _walked(
 ) -> Tensor:
     """Walk until all live images are done; return the steps of each image (N,), 0 for those that were not live."""
     success, files, watcher = best.success, live.victim.files, live.victim.watcher
-    changing, word = files is not None and files.changes, precision()
+    changing, word = files is not None and files.changes, whole_precision()
     steps = torch.zeros(len(best.images), dtype=torch.int64)
     for step in range(settings.steps + 1):
         with settling(word, settings.progress(step)):
@@ -84,9 +84,7 @@ def _walked(
             reached = Reached.of(live.head, terms.logits.detach(), live.goal)
             steps[live.rows.cpu()] = step
             far = how_far(reached, distance, success.with_map, settings.left_unseen(step))
-            if (
-                changing
-            ):  # of what is drawn anew at each step, one look tells little: the last confident success is kept
+            if changing:  # one look tells little of what is drawn anew each time: the last confident success is kept
                 far = settings.later(step, reached.p)
             if far is not None:
                 live.keep(best.offer(live.rows, x_hat.detach(), reached, far, live.walk.measures()))

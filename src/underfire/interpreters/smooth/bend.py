@@ -19,6 +19,8 @@ from torch import Tensor
 
 from underfire.core import UnderfireError
 from underfire.interpreters.smooth import fused
+from underfire.interpreters.smooth.step import step, step_slope
+from underfire.passes import lies_last, line
 
 Rule = Callable[..., Any]
 """What is called in place of a function with a kink (`rules`)."""
@@ -66,12 +68,11 @@ class Slope:
 
     def h(self, z: Tensor) -> Tensor:
         """Compute the smooth step at each element of ``z``."""
-        tilt = z * torch.rsqrt(z * z + self.tau)
-        return (1 + tilt) / 2 if self.kind == "monotone" else tilt + (z < 0)
+        return step(z, self.tau, self.kind)
 
     def dh(self, z: Tensor) -> Tensor:
         """Compute its derivative. The jump of the published form at 0 is left out, as in the published attack."""
-        return (0.5 if self.kind == "monotone" else 1.0) * self.tau * torch.rsqrt(z * z + self.tau) ** 3
+        return step_slope(z, self.tau, self.kind)
 
 
 def bends(z: Any) -> bool:
@@ -235,12 +236,10 @@ def curved(z: Tensor, g: Tensor, h: Tensor, other: Tensor, kinks: Kinks, slope: 
 def _laid_out(*tensors: Tensor) -> tuple[Tensor, ...]:
     """Lay tensors of one shape out like the first one, without gaps: with the channels last where it has them there."""
     z = tensors[0]
-    last = z.dim() == 4 and not z.is_contiguous() and z.is_contiguous(memory_format=torch.channels_last)
-    form = torch.channels_last if last else torch.contiguous_format
+    form = torch.channels_last if lies_last(z) else torch.contiguous_format
     return tuple(t.contiguous(memory_format=form) for t in tensors)
 
 
 def _chunks(t: Tensor) -> tuple[Tensor, ...]:
     """Cut a tensor without gaps as it lies in memory; only a CPU has a cache that gains by it."""
-    line = (t if t.is_contiguous() else t.permute(0, 2, 3, 1)).view(-1)
-    return torch.split(line, CHUNK) if t.device.type == "cpu" else (line,)
+    return torch.split(line(t), CHUNK) if t.device.type == "cpu" else (line(t),)

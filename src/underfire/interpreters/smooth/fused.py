@@ -16,6 +16,8 @@ from torch import Tensor
 
 from underfire.core import FAILURES
 from underfire.core.precision import channels_last, precision
+from underfire.interpreters.smooth.step import step, step_slope
+from underfire.passes import line
 
 if TYPE_CHECKING:
     from underfire.interpreters.smooth.bend import Kinks, Slope
@@ -36,7 +38,7 @@ class Fused(NamedTuple):
     def __call__(self, slope: Slope, z: Tensor, *more: Tensor) -> Any:
         """Call it on tensors that lie alike, without gaps."""
         tau = torch.full((1,), slope.tau, dtype=torch.float32 if z.dtype in HALF else z.dtype, device=z.device)
-        lines = [_line(t.detach()) for t in (z, *more)]
+        lines = [line(t.detach()) for t in (z, *more)]
         if self not in _failed:
             try:  # the twin lets compiled modules run as they are written, but not this
                 with torch.no_grad(), torch.compiler.set_stance("default"):
@@ -80,14 +82,13 @@ def _sloped(kinks: Kinks, kind: str) -> Fused:
 
 @functools.cache
 def _curved(kinks: Kinks, kind: str) -> Fused:
-    half, (base, steps) = 0.5 if kind == "monotone" else 1.0, _steps(kinks)
+    base, steps = _steps(kinks)
 
     def products(tau: Tensor, z: Tensor, g: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
         u, wide = _wide(z), _wide(other)
         bend = torch.zeros_like(u)
         for at, gain in steps:
-            r = torch.rsqrt((u - at) * (u - at) + tau)
-            bend = bend + half * gain * tau * r * r * r
+            bend = bend + gain * step_slope(u - at, tau, kind)
         return (bend * _wide(g) * wide).to(g.dtype), (_slope(u, tau, base, steps, kind) * wide).to(g.dtype)
 
     return _fused(products)
@@ -96,8 +97,7 @@ def _curved(kinks: Kinks, kind: str) -> Fused:
 def _slope(z: Tensor, tau: Tensor, base: float, steps: Steps, kind: str) -> Tensor:
     h = torch.full_like(z, base)
     for at, gain in steps:
-        tilt = (z - at) * torch.rsqrt((z - at) * (z - at) + tau)
-        h = h + gain * ((1 + tilt) / 2 if kind == "monotone" else tilt + (z < at))
+        h = h + gain * step(z - at, tau, kind)
     return h
 
 
@@ -117,12 +117,8 @@ def _wide(t: Tensor) -> Tensor:
     return t.float() if t.dtype in HALF else t
 
 
-def _line(t: Tensor) -> Tensor:
-    return (t if t.is_contiguous() else t.permute(0, 2, 3, 1)).reshape(-1)
-
-
-def _as(like: Tensor, line: Tensor) -> Tensor:
-    return line.as_strided(like.shape, like.stride())
+def _as(like: Tensor, flat: Tensor) -> Tensor:
+    return flat.as_strided(like.shape, like.stride())
 
 
 @functools.cache
