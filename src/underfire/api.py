@@ -104,6 +104,7 @@ def attack(
     through: str = "",
     progress: bool | Watcher | None = None,
     threads: int | None = None,
+    precision: str = "fp32",
     **options: Any,
 ) -> Result | dict[str, Result]:
     """Attack images in this process, and judge the results as ``underfire run`` does.
@@ -131,6 +132,8 @@ def attack(
         progress: whether to show a bar, by default where somebody looks on; or a watcher of one's own.
         threads: CPU threads while it attacks; by default those of torch, or one where torch came before underfire and
             the machine is busy (`notebook.threads`).
+        precision: of the search, as --precision of ``underfire run`` but for 'auto': 'bf16-fp32-last' is the fast one
+            (docs/speed.md). The judge is always float32.
         options: settings of the attack in place of the preset's, such as ``steps=20``.
 
     Returns:
@@ -141,8 +144,9 @@ def attack(
     """
     single = isinstance(interpreter, str) or not isinstance(interpreter, Sequence)
     several: Sequence[Interpreter | str] = [interpreter] if single else interpreter  # type: ignore[assignment,list-item]
+    budget = searched(eps=eps)
     wish = Wish(
-        attack, preset, searched(eps=eps), target, target_map, seed, options, True, at, save_as, through, progress
+        attack, preset, budget, target, target_map, seed, options, True, at, save_as, through, progress, precision
     )
     found: dict[str, Result] = {}
     with at_most(threads):

@@ -20,11 +20,13 @@ from underfire.attacks.search.halving import halve
 from underfire.attacks.stadv import adv2_stadv
 from underfire.classifiers.base import TorchClassifier
 from underfire.core import LEVELS, Goal, Images, Photo, UnderfireError, UnknownNameError, Victim
+from underfire.core.precision import searching
 from underfire.heads import Softmax
 from underfire.images import maps, pixels, targets
 from underfire.interpreters.mask.bilevel import Bilevel
 from underfire.interpreters.mask.mask import Mask
 from underfire.interpreters.mask.match import FALL, Match, surplus
+from underfire.interpreters.mask.recent import BATCHES
 from underfire.interpreters.mask.walk import BETA1, BETA2, Process
 
 
@@ -465,3 +467,62 @@ def test_a_drawn_map_is_come_nearer_to_within_the_estimate() -> None:
         distance[attack.name] = float(maps.l1(mask.explain(x_hat, goal.labels), goal.maps["mask"]).mean())
     assert distance["adv2"] < 0.7 * distance["pgd"]
     assert 43 * 50 + 3 * 90 - 43 < passes < 43 * 50 + 3 * 90 + 43  # three full masks of 30 steps each
+
+
+# -- the benign walk, which the judge has just taken -----------------------------------------------------------------
+
+
+def spent_on(mask: Mask, x: Images, goal: Goal) -> tuple[Match, list[float], int]:
+    """Start the attacker's side; return it, the F that are counted, and the walks that were really taken."""
+    walks: list[int] = []
+    visits = Process.visits
+
+    def seen(*args: Any) -> Any:
+        walks.append(1)
+        return visits(*args)
+
+    with pytest.MonkeyPatch.context() as patch, mask.classifier.meter.counting(len(x)) as spent:
+        patch.setattr(Process, "visits", seen)
+        found = match(mask, x, goal)
+    return found, spent.passes.tolist(), len(walks)
+
+
+def test_the_walk_that_the_judge_has_taken_is_not_taken_again_and_is_counted() -> None:
+    classifier, mask = masked()
+    x = pictures(3, size=SIZE)
+    goal = goal_of(classifier, mask, x)
+    rows = torch.tensor([2, 0])
+    some = Goal(goal.labels[rows], goal.source[rows], {"mask": goal.maps["mask"][rows]})
+    known, counted, walks = spent_on(mask, x[rows], some)
+    fresh, costs, taken = spent_on(Mask(classifier, size=SIDE, steps=40), x[rows], some)
+    assert (walks, taken) == (0, 1)
+    assert counted == costs == [60.0, 60.0]
+    for ours, theirs in zip(known.benign, fresh.benign, strict=True):
+        for one, other in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("change", ["a level of one pixel", "the class", "jitter", "more steps", "too long ago"])
+def test_another_walk_is_taken(change: str) -> None:
+    classifier = small()
+    mask = Mask(classifier, size=SIDE, steps=10 if change == "more steps" else 40, jitter=4 * (change == "jitter"))
+    x = pictures(2, size=SIZE)
+    goal = goal_of(classifier, mask, x)
+    if change == "a level of one pixel":
+        x[1, 0, 3, 3] = (x[1, 0, 3, 3] - 0.5).sign() * -1 / LEVELS + x[1, 0, 3, 3]
+    if change == "the class":
+        goal = replace(goal, source=goal.labels)
+    for other in range(BATCHES if change == "too long ago" else 0):
+        mask.explain(pictures(1, size=SIZE, seed=other + 7), goal.source[:1])
+    assert spent_on(mask, x, goal)[2] == 1
+
+
+def test_the_walk_is_the_judges_own_whatever_the_search_computes_in() -> None:
+    classifier, mask = masked()
+    x = pictures(2, size=SIZE)
+    goal = goal_of(classifier, mask, x)
+    alone = Mask(classifier, size=SIDE, steps=40)
+    with searching("bf16-last"):
+        found = match(alone, x, goal)
+    for ours, theirs in zip(found.benign, match(mask, x, goal).benign, strict=True):
+        torch.testing.assert_close(ours.gradient, theirs.gradient)

@@ -25,6 +25,9 @@ from underfire.trial import forge
         ({"threads": 0}, "threads=0"),
         ({"progress": "yes"}, "progress='yes'"),
         ({"target": "own"}, "each photo has its class already"),
+        ({"precision": "auto"}, "measured where an audit is planned"),
+        ({"precision": "fp16"}, "no precision 'fp16'"),
+        ({"precision": "bf16,gard:fp32"}, "gard"),
         ({"attack": "adv2-stadv", "max_shift": "smallest:0.15"}, "whole number of tenths"),
     ],
 )

@@ -16,8 +16,9 @@ from rich.progress import Progress
 
 import underfire
 from support.e2e import photo, photos
-from support.toys import toy
+from support.toys import pictures, toy
 from underfire.core import UnderfireError
+from underfire.core.precision import precision
 from underfire.images.overlay import over
 from underfire.notebook import progress, threads
 from underfire.notebook.result import Result
@@ -143,6 +144,24 @@ def test_several_interpreters_are_attacked_one_by_one() -> None:
     assert torch.equal(both["inputxgrad"].images, alone.images)
     with pytest.raises(UnderfireError, match="no interpreter"):
         underfire.attack(toy(), [], photo(4))
+
+
+def test_the_search_has_the_precision_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    victim = toy()
+    seen: list[str] = []
+    logits = victim.logits
+
+    def watched(x: torch.Tensor) -> torch.Tensor:
+        seen.append(precision())
+        return logits(x)
+
+    monkeypatch.setattr(victim, "logits", watched)
+    result = underfire.attack(victim, "cam", pictures(2), steps=6, precision="bf16-fp32-last,grad:bf16")
+    assert set(seen) == {"fp32", "bf16-last", "fp32-last"}
+    assert result.records[0].map_l1 is not None
+    seen.clear()
+    underfire.attack(victim, "cam", pictures(2), steps=6)
+    assert set(seen) == {"fp32"}
 
 
 def test_a_bar_where_somebody_looks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

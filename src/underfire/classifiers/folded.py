@@ -1,9 +1,10 @@
-"""A classifier whose batch norms are folded into the convolutions before them, but where somebody looks."""
+"""A network that nobody else has, made fast: batch norms folded into the convolutions before them, channels last."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from underfire.classifiers.folding import Pair, fold_batch_norm, unfold
@@ -18,8 +19,17 @@ class Folded(Layered):
     _folded: Sequence[Pair] = ()
 
     def fold(self, x: Tensor) -> None:
-        """Fold the batch norms of a network that nobody else has, for speed; ``x``: normalised images (N, C, H, W)."""
+        """Fold the batch norms of a network that nobody else has, and lay it out, for speed.
+
+        On a CPU depthwise convolutions take 0.7 to 0.9 of the time with the channels last (docs/speed.md); networks
+        without any gain nothing or lose.
+
+        Args:
+            x: normalised images (N, C, H, W).
+        """
         self._folded = fold_batch_norm(self.module, x)
+        if x.device.type == "cpu" and any(isinstance(m, nn.Conv2d) and m.groups > 1 for m in self.module.modules()):
+            self.module.to(memory_format=torch.channels_last)
 
     def layer(self, word: str) -> Layer:
         """Find a layer as `Layered` does; from then on a convolution's output is its own, before its batch norm."""

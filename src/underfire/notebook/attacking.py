@@ -13,6 +13,7 @@ import torch
 from underfire import registry
 from underfire.core import LEVELS, Cell, ClassifierOptions, Interpreter, Job, Photo, TargetMap, UnderfireError
 from underfire.core.naming import DEMO
+from underfire.core.precision import FULL, mistake_in, named_in
 from underfire.core.watch import Watcher
 from underfire.doors.platforms import habits
 from underfire.images import pixels, targets
@@ -54,8 +55,15 @@ class Wish:
     save_as: str = "png"
     through: str = ""
     progress: bool | Watcher | None = None
+    precision: str = FULL
 
     def __post_init__(self) -> None:
+        if self.precision == "auto":
+            raise UnderfireError("precision='auto' is measured where an audit is planned: name one, as 'bf16-last'.")
+        if mistake := mistake_in(self.precision):
+            raise UnderfireError(mistake)
+        for name in named_in(self.precision):
+            registry.maker("interpreters", name)  # a name with a mistake would have no precision of its own
         check_format(self.save_as)
         habits(self.through)
         if self.at not in (None, FILE, INPUT):
@@ -122,7 +130,7 @@ def _job(system: System, cell: Cell, wish: Wish, wanted: TargetMap, at: str) -> 
         target_map=wanted,
         seed=wish.seed,
         threads=torch.get_num_threads(),
-        precision="fp32",
+        precision=wish.precision,
         device=system.device,
         at=at,
         save_as=wish.save_as,

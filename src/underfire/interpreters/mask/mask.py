@@ -18,12 +18,13 @@ from torch import Tensor
 from underfire.core import Classifier, Goal, ImageErrors, Images, Labels, Maps, Surrogate, UnderfireError, unknown
 from underfire.interpreters.mask.bilevel import Bilevel
 from underfire.interpreters.mask.match import Match
+from underfire.interpreters.mask.recent import Recent
 from underfire.interpreters.mask.walk import Objective, Process, at_least, flat_images
 from underfire.registry import register
 from underfire.registry.values import hints_of
 
 SURROGATES: dict[str, type] = {"match": Match, "bilevel": Bilevel}
-GIVEN = ("process", "x", "y", "source", "wanted")
+GIVEN = ("process", "x", "y", "source", "wanted", "recent")
 """Parameters of a surrogate that are no settings."""
 SMALLEST_LR = 1e-6
 """Smallest step size of Adam."""
@@ -84,6 +85,7 @@ class Mask:
         self.classifier = classifier
         self.process = Process(classifier, size, steps, lr, Objective(l1, tv), jitter, seed)
         self.map_passes = 3.0 * steps
+        self._recent = Recent()
 
     def explain(self, x: Images, y: Labels) -> Maps:
         """Compute maps (N, h, w) in [0, 1] of images (N, C, H, W) for classes ``y`` (N,).
@@ -97,8 +99,9 @@ class Mask:
             flat_images(x), "blurring changes nothing in this image, so there is nothing that MASK could delete."
         )
         walk = self.process.start(x)
-        for _ in self.process.visits(x, y, walk):
-            pass
+        visits = list(self.process.visits(x, y, walk))
+        if self.process.jitter <= 1:
+            self._recent.keep(x, y, visits)
         self._refuse(~walk.m.isfinite().flatten(1).all(1), "its scores are not finite while MASK deletes parts of it.")
         return 1 - walk.m
 
@@ -134,4 +137,4 @@ class Mask:
         if kind == "bilevel":
             return Bilevel(self.process, goal.labels, goal.maps[self.name], **options)
         references, classes = goal.references or (x, goal.source)
-        return Match(self.process, references, goal.labels, classes, **options)
+        return Match(self.process, references, goal.labels, classes, self._recent, **options)

@@ -30,6 +30,7 @@ from torch import Tensor
 from underfire.core import Images, Labels, Maps, PerImage, Terms, UnderfireError
 from underfire.heads import head_of
 from underfire.interpreters.mask.blend import Blend
+from underfire.interpreters.mask.recent import Recent
 from underfire.interpreters.mask.walk import Process, Visit, Walk, at_least
 from underfire.interpreters.smooth import Slope, twin_of
 
@@ -51,6 +52,7 @@ class Match:
         x: reference images (N, 3, H, W): the clean images, or those whose maps are the target maps.
         y: target classes (N,).
         source: classes of the references (N,); m_t is the mask of ``x`` for them.
+        recent: the victim's walks, of which that of the references may be one.
         path: masks of the benign walk at each look: in turn one of its first 20 steps, where p_c falls (log-uniform in
             time), and one of the rest, where p_c and the mask's price balance (uniform).
         record: length of the benign walk that is recorded, in steps.
@@ -71,6 +73,7 @@ class Match:
         x: Images,
         y: Labels,
         source: Labels,
+        recent: Recent,
         path: Annotated[int, Field(ge=0)] = 2,
         record: Annotated[int, Field(ge=1)] = 300,
         shadows: tuple[tuple[Annotated[int, Field(ge=1)], ...], ...] = (),
@@ -92,7 +95,7 @@ class Match:
             raise UnderfireError("mask path = 0 without shadows: there is no mask to match at. Give one of the two.")
         self.process, self.x, self.y, self.source = replace(process, jitter=0), x.detach(), y, source
         self.path, self.field, self.level, self.slope = path, field, level, Slope("monotone", tau)
-        self.benign = list(self.process.visits(x, source, process.start(x), record)) if path else []
+        self.benign = recent.walk(self.process, self.x, source, record) if path else []
         self.shadows = [Shadow(self.process, x, lengths) for lengths in shadows]
         self.looks = 0
         self.twin = twin_of(process.classifier, x)

@@ -1,0 +1,52 @@
+"""The walks that were taken last. An attack begins with that of the benign image, which the judge has just taken."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Sequence
+
+from underfire.core import Images, Labels
+from underfire.core.precision import judging
+from underfire.interpreters.mask.walk import Process, Visit
+
+BATCHES = 3
+"""Number of batches whose walks are kept: between the benign maps and the attack on MASK others are judged.
+
+A walk of 300 steps takes 1.9 MB an image.
+"""
+
+
+class Recent:
+    """The visits of the last batches' walks, in float32 and without jitter."""
+
+    def __init__(self) -> None:
+        self._batches: deque[tuple[list[bytes], Sequence[Visit]]] = deque(maxlen=BATCHES)
+
+    def keep(self, x: Images, y: Labels, visits: Sequence[Visit]) -> None:
+        """Keep the visits of the walks of images (N, 3, H, W) for classes ``y`` (N,)."""
+        self._batches.append((_names(x, y), visits))
+
+    def walk(self, process: Process, x: Images, y: Labels, steps: int) -> list[Visit]:
+        """Give the first ``steps`` visits of the walks of images (N, 3, H, W) for classes ``y`` (N,), from ½ on.
+
+        An attacker would take this walk himself, so its passes are counted where it is known already too.
+        """
+        wanted = _names(x, y)
+        for at, (names, visits) in enumerate(self._batches):
+            if steps <= len(visits) and set(wanted) <= set(names):
+                del self._batches[at]
+                self._batches.append((names, visits))  # the last that was asked for is the last to go
+                process.classifier.meter.charge(len(x), 3.0 * steps)
+                rows = [names.index(name) for name in wanted]
+                return [Visit(*(part[rows] for part in visit)) for visit in visits[:steps]]
+        with judging():
+            return list(process.visits(x, y, process.start(x), steps))
+
+
+def _names(x: Images, y: Labels) -> list[bytes]:
+    """Name images by their values and classes."""
+    return [
+        hashlib.sha256(one.numpy().tobytes() + label.to_bytes(8, "big")).digest()
+        for one, label in zip(x.detach().cpu(), y.tolist(), strict=True)
+    ]
