@@ -85,7 +85,7 @@ KNOWN = tuple(
     name
     for name in (
         *("squeeze-l1-blur+bits+median", "squeeze-blur", "squeeze", "ensemble-without-occlusion", "ensemble-coarse"),
-        *("squeeze-l1-blur", "jpeg", "lid"),
+        *("squeeze-l1-blur", "jpeg", "lid", "ensemble"),
     )
     if name in ALARMS
 )
@@ -230,7 +230,7 @@ def timed(classifier: Any, given: argparse.Namespace) -> Iterator[dict[str, Any]
     photos = roles(given.source)["judge"][: given.limit or TIMED]
     levels = [door.open((given.source / p.path).read_bytes(), p.path) for p in photos]
     shown = [pixels.to_tensor([one]).to(given.device) for one in levels]
-    for name in ("ensemble", *KNOWN):
+    for name in KNOWN:
         settings = ALARMS[name]
         known = {"members": None, "options": {}, **settings}
         of_members = {k: v for k, v in known["options"].items() if k != known["kind"]}
