@@ -517,6 +517,20 @@ def test_another_walk_is_taken(change: str) -> None:
     assert spent_on(mask, x, goal)[2] == 1
 
 
+def test_of_two_walks_of_an_image_the_later_one_counts() -> None:
+    classifier, mask = masked()
+    x = pictures(2, size=SIZE)
+    goal = goal_of(classifier, mask, x)
+    first = next(p for p in classifier.module.parameters() if p.dim() == 4)
+    first.data *= 1.5
+    mask.explain(x, goal.source)
+    found, _, walks = spent_on(mask, x, goal)
+    assert walks == 0
+    torch.testing.assert_close(
+        found.benign[5].gradient, match(Mask(classifier, size=SIDE, steps=40), x, goal).benign[5].gradient
+    )
+
+
 def test_the_walk_is_the_judges_own_whatever_the_search_computes_in() -> None:
     classifier, mask = masked()
     x = pictures(2, size=SIZE)

@@ -100,9 +100,9 @@ class Mask:
         )
         walk = self.process.start(x)
         visits = list(self.process.visits(x, y, walk))
+        self._refuse(~walk.m.isfinite().flatten(1).all(1), "its scores are not finite while MASK deletes parts of it.")
         if self.process.jitter <= 1:
             self._recent.keep(x, y, visits)
-        self._refuse(~walk.m.isfinite().flatten(1).all(1), "its scores are not finite while MASK deletes parts of it.")
         return 1 - walk.m
 
     @staticmethod

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from collections.abc import Sequence
 
 from underfire.core import Images, Labels
@@ -18,14 +17,14 @@ A walk of 300 steps takes 1.9 MB an image.
 
 
 class Recent:
-    """The visits of the last batches' walks, in float32 and without jitter."""
+    """The visits of the last batches' walks, in float32 and without jitter; several threads may ask at once."""
 
     def __init__(self) -> None:
-        self._batches: deque[tuple[list[bytes], Sequence[Visit]]] = deque(maxlen=BATCHES)
+        self._batches: tuple[tuple[list[bytes], Sequence[Visit]], ...] = ()
 
     def keep(self, x: Images, y: Labels, visits: Sequence[Visit]) -> None:
         """Keep the visits of the walks of images (N, 3, H, W) for classes ``y`` (N,)."""
-        self._batches.append((_names(x, y), visits))
+        self._last((_names(x, y), visits))
 
     def walk(self, process: Process, x: Images, y: Labels, steps: int) -> list[Visit]:
         """Give the first ``steps`` visits of the walks of images (N, 3, H, W) for classes ``y`` (N,), from ½ on.
@@ -33,15 +32,20 @@ class Recent:
         An attacker would take this walk himself, so its passes are counted where it is known already too.
         """
         wanted = _names(x, y)
-        for at, (names, visits) in enumerate(self._batches):
+        for batch in reversed(self._batches):  # of two walks of an image the later one: weights may have changed
+            names, visits = batch
             if steps <= len(visits) and set(wanted) <= set(names):
-                del self._batches[at]
-                self._batches.append((names, visits))  # the last that was asked for is the last to go
+                self._last(batch)
                 process.classifier.meter.charge(len(x), 3.0 * steps)
                 rows = [names.index(name) for name in wanted]
                 return [Visit(*(part[rows] for part in visit)) for visit in visits[:steps]]
         with judging():
             return list(process.visits(x, y, process.start(x), steps))
+
+    def _last(self, batch: tuple[list[bytes], Sequence[Visit]]) -> None:
+        """Make a batch the last to be forgotten."""
+        others = [one for one in self._batches if one is not batch]
+        self._batches = (*others, batch)[-BATCHES:]
 
 
 def _names(x: Images, y: Labels) -> list[bytes]:
