@@ -36,6 +36,7 @@ from underfire.core import (
 from underfire.core.naming import DEMO
 from underfire.images import pixels
 from underfire.images.photos import Folder
+from underfire.passes.layout import lies_last
 from underfire.plan.check import check
 
 BASE = Preprocess(224, 256)
@@ -227,6 +228,30 @@ class CalledTwice(Shortcut):
     def forward(self, x: Tensor) -> Tensor:
         z: Tensor = self.head((self.norm(self.conv(x)) + self.conv(x.flip(3)).relu()).mean((2, 3)))
         return z
+
+
+class Separable(nn.Module):
+    """A depthwise convolution and a 1×1 one, or two that are neither."""
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8)
+        self.second, self.end = nn.Conv2d(8, 8, 3, groups=groups), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        z: Tensor = self.end(self.second(self.norm(self.first(x)).relu()).mean((2, 3)))
+        return z
+
+
+@pytest.mark.parametrize(("groups", "last"), [(8, True), (4, False), (1, False)])
+def test_only_networks_with_depthwise_convolutions_lie_with_the_channels_last(groups: int, last: bool) -> None:
+    network, x = seeded(Separable(groups)), pictures(2, size=16)
+    made = wrap(network, input_size=16, classes=list("abcde"))
+    before = made.logits(x)
+    made.fold(x)
+    assert lies_last(made.module.state_dict()["first.weight"]) is last
+    torch.testing.assert_close(made.logits(x), before)
+    assert not lies_last(wrap(seeded(Separable(8)), input_size=16).module.state_dict()["first.weight"])
 
 
 @pytest.mark.parametrize("network", [Shortcut, TwoNorms, CalledTwice])

@@ -28,7 +28,7 @@ class Folded(Layered):
             x: normalised images (N, C, H, W).
         """
         self._folded = fold_batch_norm(self.module, x)
-        if x.device.type == "cpu" and any(isinstance(m, nn.Conv2d) and m.groups > 1 for m in self.module.modules()):
+        if x.device.type == "cpu" and any(map(_depthwise, self.module.modules())):
             self.module.to(memory_format=torch.channels_last)
 
     def layer(self, word: str) -> Layer:
@@ -43,3 +43,7 @@ class Folded(Layered):
 
     def _changed(self) -> None:
         """Forget what was made of the network's weights."""
+
+
+def _depthwise(module: nn.Module) -> bool:
+    return isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1
