@@ -21,8 +21,8 @@ class Folded(Layered):
     def fold(self, x: Tensor) -> None:
         """Fold the batch norms of a network that nobody else has, and lay it out, for speed.
 
-        On a CPU depthwise convolutions take 0.7 to 0.9 of the time with the channels last (docs/speed.md); networks
-        without any gain nothing or lose.
+        On a CPU most networks with depthwise convolutions take 0.75 to 1.0 of the time with the channels last
+        (docs/speed.md); networks without any gain nothing or lose.
 
         Args:
             x: normalised images (N, C, H, W).

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from underfire.core import Images, Labels
-from underfire.core.precision import judging
+from underfire.core import Images, Labels, Maps
+from underfire.core.precision import FULL, judging, whole_precision
 from underfire.interpreters.mask.walk import Process, Visit
 
 BATCHES = 3
@@ -16,11 +16,35 @@ A walk of 300 steps takes 1.9 MB an image.
 """
 
 
+class Kept:
+    """The visits of a walk of ``steps`` steps from masks ``m`` (N, h, w), each in a block of its own.
+
+    Kept as they come, between the large tensors of each pass, they would hold a hundred times their size.
+    """
+
+    def __init__(self, steps: int, m: Maps) -> None:
+        self._m, self._gradient = m.new_empty(steps, *m.shape), m.new_empty(steps, *m.shape)
+        self._score = m.new_empty(steps, len(m))
+
+    def put(self, k: int, visit: Visit) -> None:
+        """Keep the ``k``-th visit."""
+        self._m[k], self._score[k], self._gradient[k] = visit
+
+    def visits(self) -> list[Visit]:
+        """List what was kept."""
+        return [Visit(*parts) for parts in zip(self._m, self._score, self._gradient, strict=True)]
+
+
 class Recent:
     """The visits of the last batches' walks, in float32 and without jitter; several threads may ask at once."""
 
     def __init__(self) -> None:
         self._batches: tuple[tuple[list[bytes], Sequence[Visit]], ...] = ()
+
+    @staticmethod
+    def wants(process: Process) -> bool:
+        """Tell whether a walk that is taken now is the judge's: without jitter, and in float32."""
+        return process.jitter <= 1 and whole_precision() == FULL
 
     def keep(self, x: Images, y: Labels, visits: Sequence[Visit]) -> None:
         """Keep the visits of the walks of images (N, 3, H, W) for classes ``y`` (N,)."""
@@ -38,7 +62,7 @@ class Recent:
                 self._last(batch)
                 process.classifier.meter.charge(len(x), 3.0 * steps)
                 rows = [names.index(name) for name in wanted]
-                return [Visit(*(part[rows] for part in visit)) for visit in visits[:steps]]
+                return [Visit(*(part[rows].to(x.device) for part in visit)) for visit in visits[:steps]]
         with judging():
             return list(process.visits(x, y, process.start(x), steps))
 
