@@ -305,12 +305,13 @@ def show() -> None:
         quiet = [row["score"] for row in of.get(f"benign/{rest.split('/')[0]}", of.get(f"benign/{rest}", []))]
         area = detection.auc(quiet, [row["score"] for row in mine])
         won, past = (estimate.rate(v) for v in ([bool(r["success"]) for r in mine], [quietly(r) for r in mine]))
-        hidden = estimate.rate([quietly(r) and bool(r["forged"]) for r in mine])
+        told = [r for r in mine if r["forged"] is not None]  # too few photos make no yardstick of the members' mean map
+        hidden = f"{estimate.rate([quietly(r) and bool(r['forged']) for r in told]).value:.0%}" if told else "not told"
         passes, l1 = (estimate.mean([row[c] for row in mine]).value for c in ("passes", "map_l1"))
         shown = "AUC –" if area.value is None else f"AUC {area.value:.3f} ({area.low:.3f} to {area.high:.3f})"
         print(
             f"{part:34} n {raised.n}: {shown}, alarms on {raised.value:.0%}, success {won.value:.0%}, without an alarm "
-            f"{past.value:.0%} ({past.low:.0%} to {past.high:.0%}), forged without one {hidden.value:.0%}, L1 "
+            f"{past.value:.0%} ({past.low:.0%} to {past.high:.0%}), forged without one {hidden}, L1 "
             f"{l1:.4f}, passes {passes:.0f}"
         )
 

@@ -251,6 +251,7 @@ def test_only_networks_with_depthwise_convolutions_lie_with_the_channels_last(gr
     made.fold(x)
     assert lies_last(made.module.state_dict()["first.weight"]) is last
     torch.testing.assert_close(made.logits(x), before)
+    assert not lies_last(made.to("meta").module.state_dict()["first.weight"])  # as on a GPU
     assert not lies_last(wrap(seeded(Separable(8)), input_size=16).module.state_dict()["first.weight"])
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from support.toys import SIDE, pictures, small
 from support.toys import SMALL as SIZE
+from underfire import wrap
 from underfire.attacks.adv2 import adv2
 from underfire.attacks.pgd import pgd
 from underfire.attacks.search import Ball, BallWalk, Schedule, SearchSettings, search
@@ -531,12 +532,28 @@ def test_of_two_walks_of_an_image_the_later_one_counts() -> None:
     )
 
 
-def test_the_walk_is_the_judges_own_whatever_the_search_computes_in() -> None:
+@pytest.mark.parametrize("word", ["bf16-last", "bf16"])
+def test_the_walk_is_the_judges_own_whatever_the_search_computes_in(word: str) -> None:
+    classifier = wrap(small().module.float(), input_size=SIZE)  # doubles have no other precision
+    mask, x = Mask(classifier, size=SIDE, steps=40), pictures(2, size=SIZE).float()
+    goal = goal_of(classifier, mask, x)
+    wanted = match(mask, x, goal).benign
+    process = mask.process
+    with searching(word):
+        assert not torch.equal(
+            list(process.visits(x, goal.source, process.start(x), 6))[5].gradient, wanted[5].gradient
+        )
+        of_this_search = Mask(classifier, size=SIDE, steps=40)
+        of_this_search.explain(x, goal.source)  # not the judge's, so it is not kept
+        found = match(of_this_search, x, goal).benign
+    for ours, theirs in zip(found, wanted, strict=True):
+        torch.testing.assert_close(ours.gradient, theirs.gradient)
+
+
+def test_the_walk_that_was_asked_for_last_is_the_last_to_go() -> None:
     classifier, mask = masked()
     x = pictures(2, size=SIZE)
     goal = goal_of(classifier, mask, x)
-    alone = Mask(classifier, size=SIDE, steps=40)
-    with searching("bf16-last"):
-        found = match(alone, x, goal)
-    for ours, theirs in zip(found.benign, match(mask, x, goal).benign, strict=True):
-        torch.testing.assert_close(ours.gradient, theirs.gradient)
+    for other in range(2 * BATCHES):
+        assert spent_on(mask, x, goal)[2] == 0
+        mask.explain(pictures(1, size=SIZE, seed=other + 7), goal.source[:1])

@@ -26,6 +26,8 @@ from underfire.trial import forge
         ({"progress": "yes"}, "progress='yes'"),
         ({"target": "own"}, "each photo has its class already"),
         ({"precision": "auto"}, "measured where an audit is planned"),
+        ({"precision": None}, "precision=None is measured"),
+        ({"precision": 8}, "precision"),
         ({"precision": "fp16"}, "no precision 'fp16'"),
         ({"precision": "bf16,gard:fp32"}, "gard"),
         ({"attack": "adv2-stadv", "max_shift": "smallest:0.15"}, "whole number of tenths"),

@@ -101,9 +101,8 @@ class TorchClassifier(Folded):
 
     def to(self, device: torch.device | str) -> TorchClassifier:
         """Move the weights to a device, and return the classifier."""
-        if torch.device(device).type != "cpu":  # a layout that is faster on a CPU (`Folded.fold`)
-            self.module.to(memory_format=torch.contiguous_format)
         self.module.to(device)
+        self._lay(torch.device(device))
         self._changed()
         self._to_device()
         return self

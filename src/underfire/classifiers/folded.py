@@ -17,6 +17,7 @@ class Folded(Layered):
 
     module: nn.Module
     _folded: Sequence[Pair] = ()
+    _laid = False
 
     def fold(self, x: Tensor) -> None:
         """Fold the batch norms of a network that nobody else has, and lay it out, for speed.
@@ -28,8 +29,14 @@ class Folded(Layered):
             x: normalised images (N, C, H, W).
         """
         self._folded = fold_batch_norm(self.module, x)
-        if x.device.type == "cpu" and any(map(_depthwise, self.module.modules())):
-            self.module.to(memory_format=torch.channels_last)
+        self._laid = any(map(_depthwise, self.module.modules()))
+        self._lay(x.device)
+
+    def _lay(self, device: torch.device) -> None:
+        """Lay a network that nobody else has out for a device; others lie as they were given."""
+        if self._laid:
+            last = device.type == "cpu"
+            self.module.to(memory_format=torch.channels_last if last else torch.contiguous_format)
 
     def layer(self, word: str) -> Layer:
         """Find a layer as `Layered` does; from then on a convolution's output is its own, before its batch norm."""

@@ -13,7 +13,7 @@ import torch
 from underfire import registry
 from underfire.core import LEVELS, Cell, ClassifierOptions, Interpreter, Job, Photo, TargetMap, UnderfireError
 from underfire.core.naming import DEMO
-from underfire.core.precision import FULL, mistake_in, named_in
+from underfire.core.precision import FULL, named_in
 from underfire.core.watch import Watcher
 from underfire.doors.platforms import habits
 from underfire.images import pixels, targets
@@ -58,12 +58,10 @@ class Wish:
     precision: str = FULL
 
     def __post_init__(self) -> None:
-        if self.precision == "auto":
-            raise UnderfireError("precision='auto' is measured where an audit is planned: name one, as 'bf16-last'.")
-        if mistake := mistake_in(self.precision):
-            raise UnderfireError(mistake)
-        for name in named_in(self.precision):
-            registry.maker("interpreters", name)  # a name with a mistake would have no precision of its own
+        if Settings.parse({"images": DEMO, "precision": self.precision}).precision is None:
+            raise UnderfireError(
+                f"precision={self.precision!r} is measured where an audit is planned: name one, as 'bf16-last'."
+            )
         check_format(self.save_as)
         habits(self.through)
         if self.at not in (None, FILE, INPUT):
@@ -77,6 +75,9 @@ class Wish:
 def run_wish(system: System, images: Any, wish: Wish) -> Result:
     """Attack images with one interpreter; arguments and errors as in `underfire.attack`."""
     classifier, (judge,) = system.classifier, system.interpreters.values()
+    for name in named_in(wish.precision):
+        if name != judge.name:
+            registry.maker("interpreters", name)  # a name with a mistake would have no precision of its own
     wanted = target_map_of(wish.target_map, classifier)
     refuse_own([str(wish.target)], [wish.attack])
     cell = _cell(wish, judge, wanted)

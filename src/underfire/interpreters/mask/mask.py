@@ -18,7 +18,7 @@ from torch import Tensor
 from underfire.core import Classifier, Goal, ImageErrors, Images, Labels, Maps, Surrogate, UnderfireError, unknown
 from underfire.interpreters.mask.bilevel import Bilevel
 from underfire.interpreters.mask.match import Match
-from underfire.interpreters.mask.recent import Kept, Recent
+from underfire.interpreters.mask.recent import Recent
 from underfire.interpreters.mask.walk import Objective, Process, at_least, flat_images
 from underfire.registry import register
 from underfire.registry.values import hints_of
@@ -99,13 +99,9 @@ class Mask:
             flat_images(x), "blurring changes nothing in this image, so there is nothing that MASK could delete."
         )
         walk = self.process.start(x)
-        kept = Kept(self.process.steps, walk.m) if self._recent.wants(self.process) else None
-        for k, visit in enumerate(self.process.visits(x, y, walk)):
-            if kept is not None:
-                kept.put(k, visit)
+        for _ in self._recent.kept(self.process, x, y, walk):
+            pass
         self._refuse(~walk.m.isfinite().flatten(1).all(1), "its scores are not finite while MASK deletes parts of it.")
-        if kept is not None:
-            self._recent.keep(x, y, kept.visits())
         return 1 - walk.m
 
     @staticmethod

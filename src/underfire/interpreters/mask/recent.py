@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from underfire.core import Images, Labels, Maps
+import torch
+
+from underfire.core import Images, Labels
 from underfire.core.precision import FULL, judging, whole_precision
-from underfire.interpreters.mask.walk import Process, Visit
+from underfire.interpreters.mask.walk import Process, Visit, Walk
 
 BATCHES = 3
 """Number of batches whose walks are kept: between the benign maps and the attack on MASK others are judged.
@@ -16,39 +18,28 @@ A walk of 300 steps takes 1.9 MB an image.
 """
 
 
-class Kept:
-    """The visits of a walk of ``steps`` steps from masks ``m`` (N, h, w), each in a block of its own.
-
-    Kept as they come, between the large tensors of each pass, they would hold a hundred times their size.
-    """
-
-    def __init__(self, steps: int, m: Maps) -> None:
-        self._m, self._gradient = m.new_empty(steps, *m.shape), m.new_empty(steps, *m.shape)
-        self._score = m.new_empty(steps, len(m))
-
-    def put(self, k: int, visit: Visit) -> None:
-        """Keep the ``k``-th visit."""
-        self._m[k], self._score[k], self._gradient[k] = visit
-
-    def visits(self) -> list[Visit]:
-        """List what was kept."""
-        return [Visit(*parts) for parts in zip(self._m, self._score, self._gradient, strict=True)]
-
-
 class Recent:
     """The visits of the last batches' walks, in float32 and without jitter; several threads may ask at once."""
 
     def __init__(self) -> None:
         self._batches: tuple[tuple[list[bytes], Sequence[Visit]], ...] = ()
 
-    @staticmethod
-    def wants(process: Process) -> bool:
-        """Tell whether a walk that is taken now is the judge's: without jitter, and in float32."""
-        return process.jitter <= 1 and whole_precision() == FULL
+    def kept(self, process: Process, x: Images, y: Labels, walk: Walk) -> Iterator[Visit]:
+        """Take a walk of images (N, 3, H, W) for classes ``y`` (N,), and keep it where it is the judge's.
 
-    def keep(self, x: Images, y: Labels, visits: Sequence[Visit]) -> None:
-        """Keep the visits of the walks of images (N, 3, H, W) for classes ``y`` (N,)."""
-        self._last((_names(x, y), visits))
+        The visits lie in blocks: kept as they come, between the large tensors of each pass, they would hold a hundred
+        times their size.
+        """
+        if process.jitter > 1 or whole_precision() != FULL:
+            yield from process.visits(x, y, walk)
+            return
+        m, score, gradient = (
+            walk.m.new_empty(process.steps, *shape) for shape in (walk.m.shape, y.shape, walk.m.shape)
+        )
+        for k, visit in enumerate(process.visits(x, y, walk)):
+            m[k], score[k], gradient[k] = visit
+            yield visit
+        self._last((_names(x, y), [Visit(*parts) for parts in zip(m, score, gradient, strict=True)]))
 
     def walk(self, process: Process, x: Images, y: Labels, steps: int) -> list[Visit]:
         """Give the first ``steps`` visits of the walks of images (N, 3, H, W) for classes ``y`` (N,), from ½ on.
@@ -75,6 +66,6 @@ class Recent:
 def _names(x: Images, y: Labels) -> list[bytes]:
     """Name images by their values and classes."""
     return [
-        hashlib.sha256(one.numpy().tobytes() + label.to_bytes(8, "big")).digest()
+        hashlib.sha256(one.contiguous().view(torch.uint8).numpy().tobytes() + label.to_bytes(8, "big")).digest()
         for one, label in zip(x.detach().cpu(), y.tolist(), strict=True)
     ]
