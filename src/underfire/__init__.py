@@ -34,10 +34,14 @@ if TYPE_CHECKING:
     from underfire.train import train_rts
 
 # OpenMP threads that spin while they wait make a run on a busy machine nine times slower (measured with two threads on
-# two cores that other work used too). OpenMP reads this when torch is loaded, and the workers inherit it.
+# two cores that other work used too). Threads that never do are woken hundreds of times a pass, and then a single photo
+# is no faster on two cores than on one. So they spin for some 40 µs (docs/speed.md). OpenMP reads this when torch is
+# loaded, and the workers inherit it.
 OPENMP_SPINS = "torch" in sys.modules and os.environ.get("OMP_WAIT_POLICY", "").lower() != "passive"
 """Whether it is too late for that: torch was loaded before."""
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ["OMP_WAIT_POLICY"] = "passive"
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 _HOME = {  # module of each name; it is imported when the name is used
     "Audit": "audit.run",

@@ -14,7 +14,7 @@ from torch import Tensor
 from support.e2e import TOY, photos, records, underfire
 from support.toys import goal_for, pictures, victim
 from underfire.attacks.search import Flow, Schedule
-from underfire.attacks.search.flow import REFERENCE, roughness, warp
+from underfire.attacks.search.flow import REFERENCE, length, roughness, warp
 from underfire.attacks.stadv import adv2_stadv, stadv
 from underfire.core import LEVELS
 from underfire.images import maps, pixels
@@ -32,6 +32,11 @@ def test_a_constant_flow_is_torch_s_affine_grid() -> None:
     grid = F.affine_grid(theta, [1, 3, 8, 8], align_corners=False)
     wanted = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
     torch.testing.assert_close(warp(x, flow), wanted)
+
+
+def test_the_length_of_a_flow_is_torch_s_norm() -> None:
+    flow = random_flow(3, 17)
+    torch.testing.assert_close(length(flow), flow.norm(dim=1, keepdim=True), rtol=3e-7, atol=0)
 
 
 def test_warp_and_roughness_have_the_gradients_of_finite_differences() -> None:

@@ -188,6 +188,20 @@ def test_a_size_that_was_said_is_kept_and_one_that_was_not_is_measured(monkeypat
     assert plan_of(Settings.parse(SMALL), stored).digest == free.digest
 
 
+def test_a_size_that_no_audit_fills_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(speed, "SHORTEST", 0.0)
+    monkeypatch.setattr(speed, "measured_batch", lambda steps, *_: asked.append(len(steps.x)))
+
+    def said(*limits: int) -> str:
+        plans = [make_plan(Settings.parse({**SMALL, "limit": limit, "precision": "fp32"})) for limit in limits]
+        return speed.choose(plans, frozenset({"batch_size"})).facts["batch"]
+
+    assert said(2, 5) == "8: 5 at most share one, so none was measured" and not asked
+    plans = [with_speed(make_plan(Settings.parse({**SMALL, "limit": 2})), ChosenSpeed(batch_size=2))]
+    assert speed.choose(plans, frozenset({"batch_size"})).facts["batch"] == "it could not be measured" and asked == [2]
+
+
 def test_the_dearest_attack_is_what_a_size_is_measured_by(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = make_plan(Settings.parse({"images": "demo", "interpreter": ("cam", "grad"), "precision": "fp32"}))
     made: list[Any] = []

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+
+import pytest
 
 CODE = """
 import sys
@@ -28,3 +31,21 @@ def test_help_loads_no_highlighter_and_leaves_the_real_one_to_others() -> None:
         )
         assert done.returncode == 0, done.stderr
         assert "Attack a classifier" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "passive 3000"),
+        ({"GOMP_SPINCOUNT": "7"}, "passive 7"),
+        ({"OMP_WAIT_POLICY": "active"}, "active None"),
+    ],
+)
+def test_waiting_threads_spin_for_a_moment_unless_the_user_has_said_otherwise(
+    given: dict[str, str], expected: str
+) -> None:
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    code = f"import os, underfire; print(*(os.environ.get(name) for name in {names}))"
+    environment = {k: v for k, v in os.environ.items() if k not in names} | given
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == expected

@@ -74,7 +74,8 @@ def test_the_papers_counts_are_the_default_and_quick_bends_nothing_under_mask() 
     counts = Counts()
     assert (counts.main, counts.bends) == ({"default": 24, "mask": 12}, {"default": 8, "mask": 2})
     assert (counts.random, counts.budget) == ({"default": 8, "mask": 4}, 12)
-    assert QUICK.bends == {"default": 2, "mask": 0}
+    assert QUICK.bends == QUICK.random == QUICK.control == {"default": 1, "mask": 0}
+    assert (QUICK.budget, QUICK.sanity) == (1, 1)
     assert QUICK.main == {"default": 2, "mask": 1}
     asked = study.asked(None, {"seed": 3}, quick=True)
     assert asked.classifiers == (Subject(),)
@@ -151,7 +152,7 @@ FULL: dict[str, Any] = {
         ({}, "dcbfa095"),
         ({"classifiers": [{"images": "photos"}]}, "6122cbb7"),
         ({"classifiers": [{"images": "photos", "precision": "auto"}]}, "e8333bbd"),
-        ({"photos": QUICK, "workers": 3, "device": "cpu"}, "8198483b"),
+        ({"photos": QUICK, "workers": 3, "device": "cpu"}, "d8e5515b"),
         ({"classifiers": [FULL, {"classifier": "toy"}], "preset": "paper", "eps": "4", "threads": 1}, "9476e59b"),
     ],
 )
@@ -162,7 +163,7 @@ def test_the_name_of_a_study_s_folder_stays_what_it_was(words: dict[str, Any], d
 def test_the_benchmark_s_folder_keeps_its_name() -> None:
     plan = Path(__file__).resolve().parents[2] / "benchmarks" / "study.yaml"
     assert study.default_out(study.read(plan)).name == "study-d1a2cdb7"
-    assert study.default_out(study.asked(plan, {"eps": 4}, quick=True)).name == "study-c34940cc"
+    assert study.default_out(study.asked(plan, {"eps": 4}, quick=True)).name == "study-9a531528"
 
 
 def test_a_subject_contains_settings_and_its_plan_is_flat() -> None:

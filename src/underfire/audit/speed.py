@@ -126,8 +126,12 @@ def _chosen(plans: Sequence[Plan], left: frozenset[str], steps: Steps) -> Chosen
         words = Precisions(steps, facts).choice(cells)
     batch = None
     if "batch_size" in left:
-        batch = measured_batch(steps, cells, words or plans[0].job.precision, whole)
-        facts["batch"] = "it could not be measured" if batch is None else batch.said
+        usual, most = plans[0].settings.batch_size or 1, max(len(plan.photos) for plan in plans)
+        if most < usual:
+            facts["batch"] = f"{usual}: {most} at most share one, so none was measured"
+        else:
+            batch = measured_batch(steps, cells, words or plans[0].job.precision, whole)
+            facts["batch"] = "it could not be measured" if batch is None else batch.said
     return ChosenSpeed(words, batch.size if batch else None, facts)
 
 

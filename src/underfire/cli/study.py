@@ -51,7 +51,7 @@ def study(
     ] = None,
     flags: Flags,
     quick: Annotated[
-        bool, typer.Option("--quick", help="A first look: two photos for each cell, one for MASK.")
+        bool, typer.Option("--quick", help="A first look: two photos for the main table, one for MASK and all else.")
     ] = False,
     explanations: Annotated[
         bool,

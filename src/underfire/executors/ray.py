@@ -16,8 +16,6 @@ from underfire.core import UnderfireError, Unit, Workplace
 from underfire.executors.crew import TRIES, CrewExecutor, Failure, Result, Work, attempt
 from underfire.registry import register
 
-# The process of an actor reads this file before it loads torch. `underfire/__init__.py` says why it is passive.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 KNOCK = 10.0
 """Seconds after which a head that does not answer at all is given up."""
 PATIENCE = 60.0

@@ -29,14 +29,14 @@ class Counts(BaseModel):
 
 QUICK = Counts(
     main={"default": 2, "mask": 1},
-    bends={"default": 2, "mask": 0},
-    random={"default": 2, "mask": 1},
-    budget=2,
-    control={"default": 2, "mask": 0},
+    bends={"default": 1, "mask": 0},
+    random={"default": 1, "mask": 0},
+    budget=1,
+    control={"default": 1, "mask": 0},
     rerun=0,
-    sanity=2,
+    sanity=1,
 )
-"""Counts for a first look."""
+"""Counts for a first look: two photos where the attacks are compared, one where it is seen that all else works."""
 LATER = ("control", "rerun", "sanity", "noise")
 """Counts that earlier versions did not have."""
 
