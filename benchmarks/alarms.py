@@ -19,6 +19,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,12 @@ from underfire.executors.process import prepare
 from underfire.images import pixels
 from underfire.images.photos import Folder
 from underfire.metrics import detection, estimate
+from underfire.metrics.verdict import Ruler, verdict
 from underfire.registry import door_of, register
+from underfire.store.yardsticks import of_scale
+from underfire.trial.given import load_given
+from underfire.trial.system import System
+from underfire.trial.yardstick import measure_scale
 
 EXAMPLES = Path(__file__).parent.parent / "tests" / "plugin"
 """Where the detectors of docs/extend.md are; a copy without tests measures the other alarms."""
@@ -205,19 +211,28 @@ def knows(part: str, classifier: Any, given: argparse.Namespace) -> Iterator[dic
     victim: Any = underfire.interpreter("ensemble", classifier, defense=file, members=members, attack=lowest)
     photos = roles(given.source)["attacked"][: given.limit or ADAPTIVE]
     files = [given.source / p.path for p in photos]
-    result = underfire.attack(classifier, victim, files, at="input", eps=eps, steps=steps)
-    told = asked(victim.alarm, result.images.to(given.device).float())
-    n = 0
-    for photo, record, verdict in zip(photos, result.records, result.verdicts, strict=True):
+    batches = [files[i : i + given.batch] for i in range(0, len(files), given.batch)]
+    results = [underfire.attack(classifier, victim, some, at="input", eps=eps, steps=steps) for some in batches]
+    rulers = results[0].rulers if len(results) == 1 else rulers_of(classifier, victim, files)
+    told = [one for result in results for one in asked(victim.alarm, result.images.to(given.device).float())]
+    records, n = [record for result in results for record in result.records], 0
+    for photo, record in zip(photos, records, strict=True):
         row = {c: getattr(record, c) for c in ("success", "confidence", "map_l1", "passes", "error")}
         yield {
             "part": f"knows/{part}",
             "image": photo.path,
-            "forged": verdict.forged,
+            "forged": verdict(asdict(record), rulers).forged,
             **row,
             **({} if record.error else told[n]),
         }
         n += not record.error
+
+
+def rulers_of(classifier: Any, victim: Any, files: Sequence[Path]) -> dict[str, Ruler]:
+    """What the members' mean map is judged with, from the clean photos of all batches."""
+    system = System(classifier, {victim.name: victim}, str(classifier.device))
+    own = of_scale([asdict(row) for row in measure_scale(system, load_given(files, system, None))], {})
+    return {} if own is None else {victim.name: own}
 
 
 def timed(classifier: Any, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
