@@ -151,10 +151,10 @@ def forge(part: str, classifier: Any, given: argparse.Namespace) -> None:
         files = [given.source / p.path for p in photos[first : first + given.batch]]
         result = underfire.attack(classifier, interpreter, files, attack=name, at="input")
         found["images"].append(pixels.to_levels(result.images))
-        for record, verdict in zip(result.records, result.verdicts, strict=True):
+        for record, judged_so in zip(result.records, result.verdicts, strict=True):
             for column in ("success", "confidence", "map_l1", "passes"):
                 found[column].append(getattr(record, column))
-            found["forged"].append(verdict.forged)
+            found["forged"].append(judged_so.forged)
     kept = {k: np.asarray(v, np.float64) for k, v in found.items() if k != "images"}
     names = [p.path for p in photos]
     np.savez_compressed(given.work / f"forged-{part}.npz", images=np.concatenate(found["images"]), names=names, **kept)  # type: ignore[arg-type]
