@@ -18,8 +18,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
+from rich.progress import Progress
 
-from underfire.cli.show_study import StudyProgress
+from underfire.cli.show_study import StepProgress, StudyProgress
 from underfire.core import Outcome
 from underfire.executors.process import prepare
 from underfire.study.agenda import make_agenda
@@ -50,6 +51,18 @@ class Keeping(StudyProgress):
         """Print what is missing, and remember where parts come from."""
         super().planned(audits, across)
         self.folders = [one.audit.folder for one in audits]
+
+    def step(self, n: int, of: int, name: str) -> StepProgress:
+        """Give a step its bars; it keeps what is new."""
+        return KeepingStep(self._bars, f"[{n}/{of}] {name}", self.folders)
+
+
+class KeepingStep(StepProgress):
+    """The bars of one step, which keeps each part of the study."""
+
+    def __init__(self, shared: Progress, name: str, folders: Sequence[str]) -> None:
+        super().__init__(shared, name)
+        self.folders = folders
 
     def advance(self, outcome: Outcome) -> None:
         """Keep what is new."""

@@ -71,13 +71,19 @@ TINY = "data/tiny20/val"
 MASK = {"interpreter": "mask", "batch_size": 2}
 
 
-COMMIT = (
-    os.environ.get("COMMIT")
-    or subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False, cwd=HERE
-    ).stdout.strip()
-)
-"""Of the code that this process has loaded; a copy without its history is told."""
+def commit() -> str:
+    """Name the commit of the code, with + where it has been changed since; a copy without its history is told."""
+    if told := os.environ.get("COMMIT"):
+        return told
+    words = (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "--", "../src", "*.py"])
+    name, changed = (
+        subprocess.run(["git", *w], capture_output=True, text=True, check=False, cwd=HERE).stdout.strip() for w in words
+    )
+    return name + ("+" if changed else "")
+
+
+COMMIT = commit()
+"""Of the code that this process has loaded."""
 
 
 def tiny(name: str) -> dict[str, Any]:

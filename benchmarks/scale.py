@@ -10,7 +10,6 @@ Writes results/scale.csv; a name runs that part only. ``--note`` stands in each 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import csv
 import os
 import resource
@@ -25,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 from underfire.audit.desk import Desk
-from underfire.audit.run import executor_of
+from underfire.audit.run import crew_of
 from underfire.core import Outcome, Photo, Quiet, Unit
 from underfire.plan import make, units
 from underfire.plan.settings import Settings
@@ -120,7 +119,6 @@ def no_ops(folder: str, began: float) -> None:
     plan = make.make_plan(settings)
     plan = units.Plan(**(vars(plan) | {"photos": photos}))
     name = plan.job.classifier
-    executor = executor_of(plan, Path(folder))
     first: list[float] = []
     store = Store(Path(folder))
 
@@ -130,7 +128,7 @@ def no_ops(folder: str, began: float) -> None:
         store.put(unit.stage, unit.name, rows, {}, {})
         return Outcome(unit, len(rows))
 
-    with store.open(), contextlib.closing(executor):
+    with store.open(), crew_of(plan, Path(folder)) as executor:
         if not store.done("records"):
             store.write("plan.yaml", plan.dump().encode())
         else:  # one unit is missing, so that there is work to start

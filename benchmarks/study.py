@@ -83,7 +83,7 @@ def main() -> None:
         if unknown:
             parser.error(f"no audits of the study: {', '.join(sorted(unknown))}")
         chosen = tuple(audit for audit in agenda.audits if audit.folder in given.folders)
-        agenda = Agenda(agenda.study, agenda.subjects, chosen)
+        agenda = dataclasses.replace(agenda, audits=chosen)
     planned = plan_audits(agenda, WORK)
     for one in planned:
         restore(one, given.kept)

@@ -37,11 +37,13 @@ if TYPE_CHECKING:
 # two cores that other work used too). Threads that never do are woken hundreds of times a pass, and then a single photo
 # is no faster on two cores than on one. So they spin for some 40 µs (docs/speed.md). OpenMP reads this when torch is
 # loaded, and the workers inherit it.
-OPENMP_SPINS = "torch" in sys.modules and os.environ.get("OMP_WAIT_POLICY", "").lower() != "passive"
+_SPINS = 3000
+_told = os.environ.get("GOMP_SPINCOUNT", "")
+_seldom = int(_told) <= 10 * _SPINS if _told.isdigit() else os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive"
+OPENMP_SPINS = "torch" in sys.modules and not _seldom
 """Whether it is too late for that: torch was loaded before."""
-if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ["OMP_WAIT_POLICY"] = "passive"
-    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+if os.environ.setdefault("OMP_WAIT_POLICY", "passive").lower() == "passive":
+    os.environ.setdefault("GOMP_SPINCOUNT", str(_SPINS))
 
 _HOME = {  # module of each name; it is imported when the name is used
     "Audit": "audit.run",

@@ -183,7 +183,7 @@ def test_a_size_that_was_said_is_kept_and_one_that_was_not_is_measured(monkeypat
     assert [one.settings.batch_size for one in (free, said, sized)] == [4, 8, 8]
     assert [lane.batch for lane in free.lanes] == [4] and [lane.batch for lane in sized.lanes] == [8]
     assert said.digest == make_plan(Settings.parse({**SMALL, "batch_size": 8, "precision": "fp32"})).digest
-    assert yaml.safe_load(free.dump())["resolved"]["speed"] == {"batch": "4"}
+    assert [yaml.safe_load(one.dump())["resolved"]["speed"] for one in (free, sized)] == [{"batch": "4"}, {}]
     stored = Settings.parse(yaml.safe_load(free.dump()))
     assert plan_of(Settings.parse(SMALL), stored).digest == free.digest
 
@@ -198,6 +198,9 @@ def test_a_size_that_no_audit_fills_is_not_measured(monkeypatch: pytest.MonkeyPa
         return speed.choose(plans, frozenset({"batch_size"})).facts["batch"]
 
     assert said(2, 5) == "8: 5 at most share one, so none was measured" and not asked
+    with monkeypatch.context() as patch:
+        patch.setattr(speed, "dearest", lambda cells: (with_speed(cells[-1][0], ChosenSpeed(batch_size=4)), None))
+        assert said(2, 5) == "it could not be measured" and asked.pop()  # five photos fill the dearest attack's size
     plans = [with_speed(make_plan(Settings.parse({**SMALL, "limit": 2})), ChosenSpeed(batch_size=2))]
     assert speed.choose(plans, frozenset({"batch_size"})).facts["batch"] == "it could not be measured" and asked == [2]
 

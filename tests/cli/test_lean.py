@@ -38,6 +38,7 @@ def test_help_loads_no_highlighter_and_leaves_the_real_one_to_others() -> None:
     [
         ({}, "passive 3000"),
         ({"GOMP_SPINCOUNT": "7"}, "passive 7"),
+        ({"OMP_WAIT_POLICY": "PASSIVE"}, "PASSIVE 3000"),
         ({"OMP_WAIT_POLICY": "active"}, "active None"),
     ],
 )

@@ -130,7 +130,9 @@ def test_the_page_says_what_it_does_not_say_and_loads_nothing(by_hand: Path) -> 
 def test_the_verb_runs_it_and_goes_on(tmp_path: Path) -> None:
     options = {"pgd": {"steps": 2}, "adv2": {"steps": 2, "warmup": 0}}
     subject = TOY | {"images": str(photos(tmp_path / "in", 2)), "options": options}
-    (tmp_path / "plan.yaml").write_text(yaml.safe_dump({"classifiers": [subject], "photos": FEW, "threads": 1}))
+    (tmp_path / "plan.yaml").write_text(
+        yaml.safe_dump({"classifiers": [subject], "photos": FEW, "threads": 1, "workers": 1})
+    )
     words: list[str | Path] = ["study", tmp_path / "plan.yaml", "--explanations", "--out", tmp_path / "out"]
     ran = underfire(*words)
     assert ran.code == 0, ran.err

@@ -49,12 +49,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list
     subject = TOY | {"images": str(photos(folder / "in", 3)), "options": few}
     counts = {"main": {"default": 3, "grad": 2}, "bends": {"default": 1, "grad": 0}, "random": 1, "budget": 2}
     counts |= {"control": 0, "rerun": 0, "sanity": 0}
-    plan = {"classifiers": [subject, subject | {"classifier": "toy2"}], "photos": counts, "threads": 1}
+    plan = {"classifiers": [subject, subject | {"classifier": "toy2"}], "photos": counts, "threads": 1, "workers": 1}
     (folder / "plan.yaml").write_text(yaml.safe_dump(plan))
     words: list[str | Path] = ["study", folder / "plan.yaml", "--out", folder / "out"]
     ran = underfire(*words)
     assert ran.code == 0, ran.err
-    assert ran.out.index("all of it") < ran.out.index("[1/15] toy/main-3")
+    assert ran.out.index("all of it") < ran.out.index("[1/18] toy/main-3: ")
     yield folder / "out", words
     parts.MAKERS["classifiers"].pop("toy2")
 

@@ -138,6 +138,9 @@ def test_nothing_to_study_is_said() -> None:
 # -- a subject contains the settings of its audits ------------------------------------------------------------------
 
 
+_2, _ALL_BUT_MASK = {"default": 2, "mask": 1}, {"default": 2, "mask": 0}
+QUICK_OF_BEFORE = {"main": _2, "bends": _ALL_BUT_MASK, "random": _2, "budget": 2}
+QUICK_OF_BEFORE |= {"control": _ALL_BUT_MASK, "rerun": 0, "sanity": 2}
 FULL: dict[str, Any] = {
     **{"classifier": "resnet50", "images": "tiles", "weights": "mine.safetensors", "trained_on": "tiles"},
     **{"interpreter": ["cam", "grad"], "input_size": 40, "resize": 44, "mean": [0.4, 0.5, 0.6], "std": [1, 1, 1]},
@@ -152,7 +155,8 @@ FULL: dict[str, Any] = {
         ({}, "dcbfa095"),
         ({"classifiers": [{"images": "photos"}]}, "6122cbb7"),
         ({"classifiers": [{"images": "photos", "precision": "auto"}]}, "e8333bbd"),
-        ({"photos": QUICK, "workers": 3, "device": "cpu"}, "d8e5515b"),
+        ({"photos": QUICK, "workers": 3, "device": "cpu"}, "fcc3ac4c"),
+        ({"photos": QUICK_OF_BEFORE, "workers": 3, "device": "cpu"}, "8198483b"),
         ({"classifiers": [FULL, {"classifier": "toy"}], "preset": "paper", "eps": "4", "threads": 1}, "9476e59b"),
     ],
 )
@@ -163,7 +167,7 @@ def test_the_name_of_a_study_s_folder_stays_what_it_was(words: dict[str, Any], d
 def test_the_benchmark_s_folder_keeps_its_name() -> None:
     plan = Path(__file__).resolve().parents[2] / "benchmarks" / "study.yaml"
     assert study.default_out(study.read(plan)).name == "study-d1a2cdb7"
-    assert study.default_out(study.asked(plan, {"eps": 4}, quick=True)).name == "study-9a531528"
+    assert study.default_out(study.asked(plan, {"eps": 4}, quick=True)).name == "study-3a4d83dc"
 
 
 def test_a_subject_contains_settings_and_its_plan_is_flat() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from support.study import TOY, agenda, audit, noted, put, row
 from underfire import registry
 from underfire.audit import run
 from underfire.classifiers.base import TorchClassifier
-from underfire.core import ClassifierOptions, Outcome, UnderfireError
+from underfire.core import ClassifierOptions, Listener, Outcome, UnderfireError
 from underfire.interpreters.rts.card import Card, packed
 from underfire.plan.settings import Settings
 from underfire.registry import parts
@@ -46,7 +47,9 @@ SMALL = {"main": {"default": 2, "grad": 1}, "bends": 0, "random": {"default": 1,
 def folder(tmp_path: Path) -> Path:
     """A plan of three audits of milliseconds, and its photos."""
     subject = TOY | {"images": str(photos(tmp_path / "in", 2)), "options": FEW}
-    (tmp_path / "plan.yaml").write_text(yaml.safe_dump({"classifiers": [subject], "photos": SMALL, "threads": 1}))
+    (tmp_path / "plan.yaml").write_text(
+        yaml.safe_dump({"classifiers": [subject], "photos": SMALL, "threads": 1, "workers": 1})
+    )
     return tmp_path
 
 
@@ -56,11 +59,11 @@ def folder(tmp_path: Path) -> Path:
 def test_a_study_stopped_in_the_middle_goes_on_from_its_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, begun = run.run, list[Path]()
 
-    def stopped(settings: Any, out: Path, watcher: Any, plan: Any) -> Any:
+    def stopped(settings: Any, out: Path, watcher: Any, plan: Any, executor: Any) -> Any:
         if begun:
             raise KeyboardInterrupt
         begun.append(out)
-        return whole(settings, out, watcher, plan)
+        return whole(settings, out, watcher, plan, executor)
 
     monkeypatch.setattr(run, "run", stopped)
     ran = underfire("study", folder / "plan.yaml", "--out", folder / "out")
@@ -119,7 +122,12 @@ def test_lanes_of_one_audit_are_judged_across(folder: Path) -> None:
     (first,) = sorted((folder / "in").iterdir())[:1]
     (folder / "in" / f"a-copy{first.suffix}").write_bytes(first.read_bytes())
     subject = TOY | {"images": str(folder / "in"), "options": small, "interpreter": ["grad", "cam", "mask"]}
-    plan = {"classifiers": [subject], "photos": {"main": 3, "bends": 0, "random": 0, "budget": 0} | PLAIN, "threads": 1}
+    plan = {
+        "classifiers": [subject],
+        "photos": {"main": 3, "bends": 0, "random": 0, "budget": 0} | PLAIN,
+        "threads": 1,
+        "workers": 1,
+    }
     (folder / "plan.yaml").write_text(yaml.safe_dump(plan))
     ran = underfire("study", folder / "plan.yaml", "--out", folder / "out")
     assert ran.code == 0, ran.err + ran.out
@@ -224,10 +232,10 @@ def test_a_section_that_cannot_be_is_left_out_with_its_reason_and_the_rest_goes_
 def test_an_audit_that_breaks_stops_no_other(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = run.run
 
-    def broken(settings: Any, out: Path, watcher: Any, plan: Any) -> Any:
+    def broken(settings: Any, out: Path, watcher: Any, plan: Any, executor: Any) -> Any:
         if out.name == "main-1":
             raise UnderfireError("The moon is in the way.")
-        return whole(settings, out, watcher, plan)
+        return whole(settings, out, watcher, plan, executor)
 
     monkeypatch.setattr(run, "run", broken)
     ran = underfire("study", folder / "plan.yaml", "--out", folder / "out")
@@ -260,8 +268,9 @@ class Notes(QuietStudy):
     def planned(self, audits: Sequence[PlannedAudit], across: MissingJudgements) -> None:
         self.costs.append((len(audits), sum(one.seconds for one in audits) > 0, across.passes > 0))
 
-    def step(self, n: int, of: int, name: str) -> None:
+    def step(self, n: int, of: int, name: str) -> contextlib.AbstractContextManager[Listener]:
         self.heard.append(f"{n}/{of} {name}")
+        return contextlib.nullcontext(self)
 
     def advance(self, outcome: Outcome) -> None:
         self.heard.append(outcome.unit.stage)
@@ -278,10 +287,12 @@ def test_a_study_runs_from_python_and_prints_nothing(folder: Path, capsys: pytes
         again = run_study(study, folder / "out")
     assert capsys.readouterr() == ("", "")
     assert notes.costs == [(3, True, True)]
-    steps = ["1/4 toy/main-2", "2/4 toy/main-1", "3/4 toy/random-1", "4/4 transfer"]
+    mains = ["toy/main-2", "toy/main-1"]
+    names = [*mains, *(f"{name}, judged by others" for name in mains), "toy/random-1"]
+    steps = [f"{n}/5 {name}" for n, name in enumerate(names, 1)]
     assert [word for word in notes.heard if "/" in word] == steps
     assert notes.heard.index("records") < notes.heard.index(steps[1])
-    assert notes.heard[-1] == "transfer"
+    assert "transfer" in notes.heard[notes.heard.index(steps[2]) : notes.heard.index(steps[4])]
     assert (ran.page, ran.failed, dict(ran.stopped)) == (folder / "out" / "study.html", 0, {})
     judged = sum(
         len(Store(p.parent).rows(s)) for p in (folder / "out").rglob("plan.yaml") for s in ("records", "transfer")

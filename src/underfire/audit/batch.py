@@ -53,7 +53,7 @@ def measured_batch(steps: Steps, cells: Sequence[tuple[Plan, Cell]], words: str,
     Returns:
         None where the usual size could not be measured.
     """
-    plan, cell = max(cells, key=lambda one: one[0].cell_passes[one[0].job.cells.index(one[1])] * one[0].attacked)
+    plan, cell = dearest(cells)
     word = precision_against(words, cell.against)
 
     def seconds(n: int) -> float | None:
@@ -69,6 +69,11 @@ def measured_batch(steps: Steps, cells: Sequence[tuple[Plan, Cell]], words: str,
             return min([there.take(step, one, time.perf_counter).seconds for _ in range(ROUNDS + 1)][1:])
 
     return fastest(seconds, plan.settings.batch_size or 1, _most([one for one, _ in cells], plan, steps), whole)
+
+
+def dearest(cells: Sequence[tuple[Plan, Cell]]) -> tuple[Plan, Cell]:
+    """Find the attack that costs most, with its audit."""
+    return max(cells, key=lambda one: one[0].cell_passes[one[0].job.cells.index(one[1])] * one[0].attacked)
 
 
 def _most(plans: Sequence[Plan], plan: Plan, steps: Steps) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from underfire import registry
@@ -45,7 +46,11 @@ class Audit:
 
 
 def run(
-    settings: Settings, out: Place | None = None, listener: Listener | None = None, plan: Plan | None = None
+    settings: Settings,
+    out: Place | None = None,
+    listener: Listener | None = None,
+    plan: Plan | None = None,
+    executor: Executor | None = None,
 ) -> Audit:
     """Run what is missing of an audit, and nothing twice.
 
@@ -57,6 +62,7 @@ def run(
         out: the output folder, or a URL that fsspec knows; by default a folder that is named after the settings.
         listener: hears how it goes on.
         plan: the plan of these settings, where it has been made already.
+        executor: workers that others have too; by default the plan's own.
 
     Raises:
         UnderfireError: a mistake of the user's, or ``out`` holds another plan's results.
@@ -68,9 +74,9 @@ def run(
     refuse_other_plan(out, stored, plan)
     name = _checked(plan)
     seen = None if (out / FILE).is_file() else _seen(plan)
-    if plan.settings.workers > 1 or plan.settings.executor != "local":
+    if executor is None and _apart(plan):
         VICTIMS.clear()  # the workers have their own victims
-    with Store(out).open() as store, contextlib.closing(executor_of(plan, out)) as executor:
+    with Store(out).open() as store, crew_of(plan, out, executor) as crew:
         stored = stored_plan(out)  # another run may have written it since
         refuse_other_plan(out, stored, plan)
         if stored is None:
@@ -78,7 +84,7 @@ def run(
                 store.write(OWN_PLAN, (out / "plan.yaml").read_bytes())
             write_yardsticks(store, plan)
             store.write("plan.yaml", plan.dump().encode())
-        desk = Desk(store, executor, listener or Quiet(), name)
+        desk = Desk(store, crew, listener or Quiet(), name)
         if seen is not None:
             store.write(FILE, dumped(seen))
         for sentence in [*plan.left_out, *_blunt(plan, seen)]:
@@ -111,20 +117,29 @@ def _blunt(plan: Plan, seen: Insight | None) -> list[str]:
     return [seen.sharp] if seen is not None and seen.sharp and needs else []
 
 
-def executor_of(plan: Plan, out: Place) -> Executor:
-    """Make the executor of a plan. The caller closes it.
+@contextlib.contextmanager
+def crew_of(plan: Plan, out: Place, executor: Executor | None = None) -> Iterator[Executor]:
+    """Lend the executor of a plan, and end its workers; one that is given is lent as it is, and left alone.
 
     Args:
         plan: the plan.
         out: the output folder, where the workers write.
+        executor: one that others have too.
 
     Raises:
         UnderfireError: several processes, and an ``out`` that only one can see.
     """
     settings = plan.settings
-    apart = settings.executor != "local" or settings.workers > 1
-    if apart and isinstance(out, Remote) and out.url.startswith("memory:"):
+    if executor is not None:
+        yield executor
+        return
+    if _apart(plan) and isinstance(out, Remote) and out.url.startswith("memory:"):
         raise UnderfireError(f"'{out}' lies in the memory of one process: give --workers 1, or another --out.")
     workplace = Workplace(settings.workers, plan.job.threads, plan.job.device, settings.address, settings.gpus)
-    executor: Executor = registry.maker("executors", settings.executor)(workplace)
-    return executor
+    with contextlib.closing(registry.maker("executors", settings.executor)(workplace)) as own:
+        yield own
+
+
+def _apart(plan: Plan) -> bool:
+    """Say whether the workers are processes of their own."""
+    return plan.settings.executor != "local" or plan.settings.workers > 1

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple
 
-from underfire.audit.batch import measured_batch
+from underfire.audit.batch import dearest, measured_batch
 from underfire.audit.steps import Step, Steps, TakenStep, first_photos
 from underfire.core import FAILURES, Cell, UnderfireError
 from underfire.core.precision import FULL, SETTLED, phases, searching
@@ -69,9 +69,10 @@ class ChosenSpeed:
     facts: Mapping[str, str] = field(default_factory=dict)
 
     def only(self, names: frozenset[str]) -> ChosenSpeed:
-        """Keep what was chosen of some settings."""
-        precision = self.precision if "precision" in names else None
-        return replace(self, precision=precision, batch_size=self.batch_size if "batch_size" in names else None)
+        """Keep what was chosen of some settings, and what was measured for them."""
+        own = {name: getattr(self, name) if name in names else None for name in OPEN}
+        facts = {k: v for k, v in self.facts.items() if k != "batch" or "batch_size" in names}
+        return replace(self, **own, facts=facts)
 
 
 def plan_of(settings: Settings, stored: Settings | None) -> Plan:
@@ -126,7 +127,7 @@ def _chosen(plans: Sequence[Plan], left: frozenset[str], steps: Steps) -> Chosen
         words = Precisions(steps, facts).choice(cells)
     batch = None
     if "batch_size" in left:
-        usual, most = plans[0].settings.batch_size or 1, max(len(plan.photos) for plan in plans)
+        usual, most = dearest(cells)[0].settings.batch_size or 1, max(len(plan.photos) for plan in plans)
         if most < usual:
             facts["batch"] = f"{usual}: {most} at most share one, so none was measured"
         else:

@@ -6,15 +6,14 @@ others, and the name of a unit has the digest of everything that its numbers dep
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from underfire.audit.desk import Desk
-from underfire.audit.run import executor_of
-from underfire.core import NUMBERS_VERSION, JudgeUnit, Listener, Photo, Record
+from underfire.audit.run import crew_of
+from underfire.core import NUMBERS_VERSION, Executor, JudgeUnit, Listener, Photo, Record
 from underfire.core.hashing import digest_of
 from underfire.plan.units import Plan
 from underfire.store import Store
@@ -29,6 +28,7 @@ def run(
     judges: Sequence[str],
     wanted: Callable[[Record], bool],
     listener: Listener,
+    executor: Executor | None = None,
 ) -> None:
     """Judge what is missing, and nothing twice.
 
@@ -38,12 +38,13 @@ def run(
         judges: names of the judging interpreters.
         wanted: tells which of the audit's good records are judged again.
         listener: hears how it goes on.
+        executor: workers that others have too; by default the judging plan's own.
 
     Raises:
         UnderfireError: a mistake of the user's.
     """
-    with Store(out).open() as store, contextlib.closing(executor_of(judge, out)) as executor:
-        desk = Desk(store, executor, listener, judge.settings.classifier)
+    with Store(out).open() as store, crew_of(judge, out, executor) as crew:
+        desk = Desk(store, crew, listener, judge.settings.classifier)
         for name in judges:
             desk.do(functools.partial(iter, units(out, judge, name, wanted)))
 

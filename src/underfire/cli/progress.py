@@ -32,6 +32,21 @@ STAGES = {
 """Stage -> word at its bar."""
 
 
+def empty_bars(counted: str) -> bars.Progress:
+    """Make the display that the bars stand in."""
+    return bars.Progress(
+        bars.TextColumn("{task.description:<10}"),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TextColumn(counted),
+        bars.TextColumn("{task.fields[rate]}"),
+        bars.TimeRemainingColumn(),
+        bars.TextColumn("{task.fields[note]}"),
+        console=console,
+        refresh_per_second=4,
+    )
+
+
 class Progress:
     """A listener with a bar for each stage: how much is done, its pace, time left, success rate, failed units.
 
@@ -41,19 +56,9 @@ class Progress:
 
     def __init__(self, counted: str = "judgements") -> None:
         self.counted = counted
+        self._bars = empty_bars(counted)
 
     def __enter__(self) -> Self:
-        self._bars = bars.Progress(
-            bars.TextColumn("{task.description:<10}"),
-            bars.BarColumn(),
-            bars.MofNCompleteColumn(),
-            bars.TextColumn(self.counted),
-            bars.TextColumn("{task.fields[rate]}"),
-            bars.TimeRemainingColumn(),
-            bars.TextColumn("{task.fields[note]}"),
-            console=console,
-            refresh_per_second=4,
-        )
         self._task: bars.TaskID | None = None
         self._tasks: dict[str, bars.TaskID] = {}
         self._here: dict[str, int] = {}

@@ -51,7 +51,7 @@ def study(
     ] = None,
     flags: Flags,
     quick: Annotated[
-        bool, typer.Option("--quick", help="A first look: two photos for the main table, one for MASK and all else.")
+        bool, typer.Option("--quick", help="A first look: one or two photos, and MASK in the main table alone.")
     ] = False,
     explanations: Annotated[
         bool,

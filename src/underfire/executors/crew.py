@@ -42,15 +42,11 @@ class Crew(Protocol):
     def busy(self) -> bool:
         """Whether any worker has a unit."""
 
-    @property
-    def free(self) -> bool:
-        """Whether a worker can take a unit."""
-
-    def give(self, unit: Unit) -> None:
-        """Give a unit to a free worker."""
+    def give(self, unit: Unit) -> bool:
+        """Give a unit to a free worker, and tell whether there was one."""
 
     def wait(self) -> list[tuple[Unit, Result]]:
-        """Wait until a worker is done or becomes free, and return the units that are done, with their results."""
+        """Wait until a worker is done or may be free, and return the units that are done, with their results."""
 
     def stop(self) -> None:
         """End the workers, whatever they are doing."""
@@ -75,7 +71,7 @@ class CrewExecutor:
             UnderfireError: as in `stream`.
         """
         if self._crew is None or self._work is not fn:
-            self.close()
+            self._dismiss()
             self._crew, self._work = self._hire(fn), fn
         finished = False
         try:
@@ -83,10 +79,13 @@ class CrewExecutor:
             finished = True
         finally:
             if not finished:
-                self.close()
+                self._dismiss()
 
     def close(self) -> None:
         """End the workers."""
+        self._dismiss()
+
+    def _dismiss(self) -> None:
         if self._crew is not None:
             self._crew.stop()
             self._crew = None
@@ -115,8 +114,8 @@ def stream(crew: Crew, units: Iterator[Unit]) -> Iterator[Outcome]:
             again += itertools.islice(units, 1)
         if not again and not crew.busy:
             return
-        if again and crew.free:
-            crew.give(again.pop(0))
+        if again and crew.give(again[0]):
+            del again[0]
             continue
         for unit, result in crew.wait():
             if isinstance(result, UnderfireError):

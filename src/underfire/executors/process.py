@@ -21,14 +21,8 @@ def prepare(threads: int) -> None:
     """
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
-    _linear_algebra().limit(limits=threads, user_api="blas")
+    ThreadpoolController().limit(limits=threads, user_api="blas")  # anew: SciPy's may have been loaded since (0.5 ms)
     _prepare_once()
-
-
-@functools.cache
-def _linear_algebra() -> ThreadpoolController:
-    """Find the libraries of linear algebra that this process has loaded; NumPy's is."""
-    return ThreadpoolController()
 
 
 @functools.cache

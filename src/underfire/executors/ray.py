@@ -112,19 +112,17 @@ class Actors:
         """Whether some actor has a unit."""
         return bool(self._busy)
 
-    @property
-    def free(self) -> bool:
-        """Whether some actor has started and has no unit."""
-        return bool(self._idle)
-
     def _start(self) -> None:
         actor = self._kind.remote(self._fn)
         self._starting[actor.ready.remote()] = actor
 
-    def give(self, unit: Unit) -> None:
-        """Give a unit to a free actor."""
-        actor = self._idle.pop()
-        self._busy[actor.run.remote(unit)] = actor, unit
+    def give(self, unit: Unit) -> bool:
+        """Give a unit to an actor that has started and has none, and tell whether there was one."""
+        if self._idle:
+            actor = self._idle.pop()
+            self._busy[actor.run.remote(unit)] = actor, unit
+            return True
+        return False
 
     def wait(self) -> list[tuple[Unit, Result]]:
         """Wait until an actor has started, is done or is dead, and return the units that are done, with results."""

@@ -52,7 +52,9 @@ class Settings(AttackSettings):
         ),
     ] = None
     device: Annotated[str, flag(MACHINE, "auto|cpu|cuda|mps", "What the workers compute on.")] = "auto"
-    workers: Annotated[int, Field(ge=1), flag(MACHINE, "N", "Number of worker processes.")] = 1
+    workers: Annotated[
+        int, Field(ge=1), flag(MACHINE, "N", "Number of worker processes.", "1; 2 for a study on a CPU")
+    ] = 1
     executor: Annotated[str, flag(MACHINE, "local|ray", "Where the workers are: docs/scale.md.")] = "local"
     address: Annotated[str | None, flag(MACHINE, "auto|ray://…|local", "The Ray cluster.", "auto")] = None
     gpus: Annotated[

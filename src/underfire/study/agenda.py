@@ -53,7 +53,7 @@ class Agenda:
     Args:
         study: what was asked for, with absolute paths.
         subjects: its classifiers.
-        audits: in the order in which they run.
+        audits: in the order in which one worker runs them.
     """
 
     study: Study

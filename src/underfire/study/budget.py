@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from underfire.metrics.decision import FEW
 from underfire.metrics.estimate import Estimate, rate
 from underfire.metrics.smallest import quartiles
 from underfire.metrics.verdict import Ruler, verdict
@@ -36,6 +37,11 @@ class Budget:
     def count(self, eps: int | None) -> int:
         """Count the photos whose smallest ε is this one."""
         return sum(found == eps for found in self.smallest.values())
+
+    @property
+    def many(self) -> bool:
+        """Whether there are enough photos to speak of quarters of them."""
+        return self.n >= FEW
 
     @property
     def quartiles(self) -> tuple[float | None, float | None, float | None]:

@@ -37,8 +37,14 @@ QUICK = Counts(
     sanity=1,
 )
 """Counts for a first look: two photos where the attacks are compared, one where it is seen that all else works."""
-LATER = ("control", "rerun", "sanity", "noise")
-"""Counts that earlier versions did not have."""
+_TWO_BUT_MASK: Count = {"default": 2, "mask": 0}
+LATER: dict[str, tuple[Count, ...]] = {
+    "control": (Counts().control, _TWO_BUT_MASK),
+    "rerun": (Counts().rerun, 0),
+    "sanity": (Counts().sanity, 2),
+    "noise": (Counts().noise,),
+}
+"""Counts that earlier versions did not have, and what they first were: studies with these keep their folders' names."""
 
 
 DEAR = ("mask", "occlusion", "rise", "lime", "kernelshap")

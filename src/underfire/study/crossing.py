@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from underfire.audit import transfer
-from underfire.core import JudgeUnit, Listener, Record
+from underfire.core import Executor, JudgeUnit, Listener, Record
 from underfire.plan.units import Plan
 from underfire.store import Store
 from underfire.study.agenda import Agenda
@@ -60,9 +60,9 @@ class Crossing:
         done = Store(self.folder).done(transfer.STAGE)
         return [unit for unit in self.units() if unit.name not in done]
 
-    def run(self, listener: Listener) -> None:
-        """Judge what is missing."""
-        transfer.run(self.folder, self.judge.plan, [self.name], self.wanted, listener)
+    def run(self, listener: Listener, executor: Executor | None = None) -> None:
+        """Judge what is missing; by default with the judging plan's own workers."""
+        transfer.run(self.folder, self.judge.plan, [self.name], self.wanted, listener, executor)
 
 
 def crossings(planned: Sequence[PlannedAudit], out: Path) -> Iterator[Crossing]:

@@ -9,10 +9,11 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from underfire.metrics.decision import Decision, at_least, paired
+from underfire.metrics.decision import FEW, Decision, at_least, paired
 from underfire.metrics.estimate import NOTHING, Estimate, mean, mean_curve, rate
 from underfire.metrics.summary import CANNOT_TELL, NOT_CALIBRATED, forged, photos
 from underfire.metrics.yardstick import TELLS
+from underfire.report.text import count
 from underfire.study.results import ATTACKS, BENT, PLAIN, TRAINED, Row, SubjectResults, on_photos
 
 LEVEL = 1 / 255
@@ -182,6 +183,13 @@ class Gap:
     gap: Estimate
     pgd_gap: Estimate = NOTHING
     near: bool = False
+
+    @property
+    def why_none(self) -> str:
+        """Why there is no gap, where the maps are ``near``: one or two photos say nothing of the interpreter."""
+        if self.benign_l1.n < FEW:
+            return f"on {count(self.benign_l1.n, 'photo')} the maps of both classes are alike"
+        return "the maps of both classes are alike: it hardly depends on the class"
 
 
 def random_class(subject: SubjectResults, interpreter: str) -> Gap:

@@ -6,6 +6,7 @@ fewer photos. What compares audits uses the shared photos alone, and says how ma
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +20,7 @@ from underfire.core.bounded import read_yaml
 from underfire.core.hashing import digest_of
 from underfire.core.naming import DEMO
 from underfire.images.found import DEFAULT_OUT
+from underfire.plan.device import choose_device
 from underfire.plan.file import merged
 from underfire.plan.keys import as_before
 from underfire.plan.settings import Settings
@@ -31,6 +33,9 @@ OF_SUBJECT = (
     *("interpreter", "options", "yardstick", "batch_size", "precision"),
 )
 """The settings that a study has for each classifier; all others are the same for all of its audits."""
+
+WORKERS = 2
+"""Processes of a study on a CPU: two of one thread each do more than one of two threads (docs/speed.md)."""
 
 
 class Subject(BaseModel):
@@ -84,6 +89,7 @@ class Study(BaseModel):
     """What the user asks for: the classifiers, the counts of photos, and settings that all audits share.
 
     Args:
+        workers: processes that have its audits side by side; 1: this one, one audit after the other.
         explanations: a study of how far each explanation can be trusted, in place of the paper's evaluation.
     """
 
@@ -174,9 +180,8 @@ def default_out(study: Study) -> Path:
     if study.target == "random":
         del given["target"]
     for counts in (given["photos"], *(subject["photos"] for subject in given["classifiers"])):
-        usual = [counts_of.model_dump(mode="json") for counts_of in (Counts(), QUICK)]
-        for later in LATER if counts else ():  # folders of what is usual keep their names
-            if counts[later] in [one[later] for one in usual]:
+        for later, usual in LATER.items() if counts else ():
+            if counts[later] in usual:
                 del counts[later]
     return Path(DEFAULT_OUT) / f"study-{digest_of(given)[:8]}"
 
@@ -216,7 +221,14 @@ def asked(plan: Path | None, flags: Mapping[str, Any], quick: bool, explanations
         of_study["explanations"] = True
     if (explanations or said.get("explanations")) and "photos" not in said:
         of_study["photos"] = EXPLANATIONS
+    if "workers" not in said | of_study:
+        of_study["workers"] = _workers(str((said | of_study).get("device", "auto")))
     if quick:
         of_study["photos"] = QUICK_EXPLANATIONS if explanations or said.get("explanations") else QUICK
         subjects = [{k: v for k, v in subject.items() if k != "photos"} for subject in subjects]
     return Study.parse(said | of_study | {"classifiers": subjects})
+
+
+def _workers(device: str) -> int:
+    """Choose how many processes a command has, where nobody says it; each has a classifier of its own in memory."""
+    return min(WORKERS, os.cpu_count() or 1) if choose_device(device) == "cpu" else 1

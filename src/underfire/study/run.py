@@ -1,4 +1,6 @@
-"""The driver of a study: its audits one after the other, then the judgements across them. It goes on as any audit does.
+"""The driver of a study: its audits, as many at once as there are workers, then the judgements across them.
+
+It goes on as any audit does.
 
 OUT/study.yaml          what was asked for, and the audits that it means (log.py)
 OUT/CLASSIFIER/...      one ordinary audit a folder: main-24, bends-8, random-8, eps1-12, ...
@@ -7,13 +9,14 @@ OUT/study.html          the page (page.py)
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from underfire.audit import run as audit_run
 from underfire.audit import transfer
-from underfire.core import Listener, Outcome
+from underfire.core import Executor, Listener, Outcome
 from underfire.report.page import write_report
 from underfire.store import Store
 from underfire.study.agenda import make_agenda
@@ -24,6 +27,7 @@ from underfire.study.log import StudyLog
 from underfire.study.plan import Study, default_out
 from underfire.study.planned import PlannedAudit, plan_audits
 from underfire.study.results import Row
+from underfire.study.side import Crew, Step, Work
 
 
 @dataclass(frozen=True)
@@ -73,11 +77,8 @@ def run_study(
     planned = plan_audits(agenda, out)
     listener.planned(planned, missing_judgements(agenda, planned, out))
     log = StudyLog(agenda, planned, out)
-    _run_audits(planned, log, listener)
-    listener.step(len(planned) + 1, len(planned) + 1, "transfer")
-    for crossing in crossings([one for one in planned if one.audit.folder not in log.stopped], out):
-        with log.step(str(crossing)):
-            crossing.run(listener)
+    with contextlib.closing(Crew(study.workers)) as crew:
+        _Driver(planned, log, listener, crew).run()
     stages = ("records", transfer.STAGE)
     rows = [row for one in planned for stage in stages for row in Store(out / one.audit.folder).rows(stage)]
     errors = tuple(row for row in rows if row["error"] is not None)
@@ -85,14 +86,52 @@ def run_study(
     return StudyRun(out, write_page(out, samples) if good else None, log.stopped, errors, good)
 
 
-def _run_audits(planned: Sequence[PlannedAudit], log: StudyLog, listener: StudyListener) -> None:
-    for n, one in enumerate(planned, 1):
-        folder, relay = log.out / one.audit.folder, _Relay(listener)
-        listener.step(n, len(planned) + 1, one.audit.folder)
-        with log.step(one.audit.folder):
-            audit_run.run(one.audit.settings, folder, relay, one.plan)
-            if relay.worked or not (folder / "report.html").is_file():
-                write_report(folder)
+class _Driver:
+    """Does the steps of a study, and tells the listener of each."""
+
+    def __init__(self, planned: Sequence[PlannedAudit], log: StudyLog, listener: StudyListener, crew: Crew) -> None:
+        self.planned, self.log, self.listener, self.crew = planned, log, listener, crew
+        self.started, self.steps = 0, len(planned)
+
+    def run(self) -> None:
+        """Do the audits, side by side the longest first; what is across the main ones comes after those."""
+        order = sorted(self.planned, key=lambda one: -one.seconds) if self.crew.workers > 1 else self.planned
+        audits = {one.audit.folder: Step(self._audit(one)) for one in order}
+        mains = [one.audit.folder for one in self.planned if one.audit.experiment == "main"]
+        after = [audits[folder] for folder in mains]
+        across = [Step(self._across(folder), after) for folder in mains]
+        self.steps += len(mains)
+        self.crew.do([*across, *audits.values()])
+
+    def _audit(self, one: PlannedAudit) -> Work:
+        def work(executor: Executor | None) -> None:
+            folder = self.log.out / one.audit.folder
+            with self._heard(one.audit.folder) as listener, self.log.step(one.audit.folder):
+                relay = _Relay(listener)
+                audit_run.run(one.audit.settings, folder, relay, one.plan, executor)
+                if relay.worked or not (folder / "report.html").is_file():
+                    write_report(folder)
+
+        return work
+
+    def _across(self, folder: str) -> Work:
+        """Judge what one audit has made by all others: they write into the same folder, and so one after the other."""
+
+        def work(executor: Executor | None) -> None:
+            good = [one for one in self.planned if one.audit.folder not in self.log.stopped]
+            with self._heard(f"{folder}, judged by others") as listener:
+                for crossing in crossings(good, self.log.out):
+                    if crossing.made.audit.folder == folder:
+                        with self.log.step(str(crossing)):
+                            crossing.run(listener, executor)
+
+        return work
+
+    @contextlib.contextmanager
+    def _heard(self, name: str) -> Iterator[Listener]:
+        self.started += 1
+        with self.listener.step(self.started, self.steps, name) as listener:
+            yield listener
 
 
 class _Relay:

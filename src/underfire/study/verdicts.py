@@ -113,7 +113,7 @@ def _gap(study: StudyResults) -> PaperFinding:
                     f"{pretty(name)} on {subject.label} {number(found.gap.value)} (PGD {number(found.pgd_gap.value)})"
                 )
             elif found.near:
-                gaps.append(f"{pretty(name)} on {subject.label}: none, its maps hardly depend on the class")
+                gaps.append(f"{pretty(name)} on {subject.label}: none, {found.why_none}")
     return PaperFinding(
         "One cause is the prediction–interpretation gap: an interpreter describes a classifier only in part. So an "
         "attack can make it show the map of one class while the classifier predicts another.",

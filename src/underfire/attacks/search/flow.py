@@ -53,7 +53,7 @@ def warp(x: Images, flow: Tensor) -> Images:
 
 
 def length(flow: Tensor) -> Tensor:
-    """Give the length of each pixel's flow, (N, 1, H, W); of two values `Tensor.norm` takes a hundred times as long."""
+    """Give the length of each pixel's flow, (N, 1, H, W); of two values `Tensor.norm` takes fifty times as long."""
     return flow.square().sum(1, keepdim=True).sqrt()
 
 
