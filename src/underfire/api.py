@@ -117,7 +117,7 @@ def attack(
         interpreter: an interpreter, or its name; or several, each of which is attacked by itself.
         images: a path, a folder, 'demo', an array (H, W, 3) of 8-bit levels or a Pillow image, or several of them or of
             (name, content of the file), which go through the classifier's front door; or a tensor (N, 3, H, W) in
-            [0, 1] of the input size, which is taken as it is.
+            [0, 1] of the input size, which is taken as it is. Many are attacked in batches that fit the memory.
         attack: name of the attack.
         preset: paper, fast or thorough.
         eps: L∞ budget in whole levels of 255, or 'smallest' or 'smallest:MAX': the smallest that forges each image. An

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -97,18 +98,25 @@ def _checked(plan: Plan) -> str:
     """Check the classifier, and return its own name."""
     process.prepare(plan.job.threads)
     classifier = VICTIMS.classifier(plan.job.classifier, plan.job.options, devices(plan.settings)[1])
-    check(classifier, str(getattr(classifier, "device", plan.job.device)))
+    device = str(getattr(classifier, "device", plan.job.device))
+    VICTIMS.about(classifier, "checked", {}, lambda: check(classifier, device))
     return classifier.name
 
 
 def _seen(plan: Plan) -> Insight:
-    """Look at the classifier, and at the interpreters of the plan."""
+    """Look at the classifier, which has been checked, and at the interpreters of the plan."""
     job, settings = plan.job, plan.settings
     classifier = VICTIMS.classifier(job.classifier, job.options, devices(settings)[1])
+    photo = None
     with contextlib.suppress(UnderfireError):  # a photo that cannot be read is an error of its own, later
         photo = photo_of(settings.images, classifier)
-        return look(classifier, photo, job.interpreters, job.interpreter_options)
-    return look(classifier, None, job.interpreters, job.interpreter_options)
+    shown = {"photo": photo and (photo[0], hashlib.sha256(photo[1].tobytes()).hexdigest()), "names": job.interpreters}
+    return VICTIMS.about(
+        classifier,
+        "seen",
+        {**shown, "options": job.interpreter_options},
+        lambda: look(classifier, photo, job.interpreters, job.interpreter_options, checked=True),
+    )
 
 
 def _blunt(plan: Plan, seen: Insight | None) -> list[str]:

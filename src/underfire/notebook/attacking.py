@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from underfire.metrics.verdict import Ruler
 from underfire.notebook.progress import StepBar, someone_looks
 from underfire.notebook.result import Result
 from underfire.plan.attacks import attack_of, check_surrogate, is_searched, taken
+from underfire.plan.cost import UNIT_IMAGES, batch_that_fits, by_device
 from underfire.plan.files import FILE, INPUT, refuse_unable
 from underfire.plan.settings import Settings
 from underfire.plan.targets import class_of, refuse_own, target_map_of
@@ -89,20 +91,38 @@ def run_wish(system: System, images: Any, wish: Wish) -> Result:
     job = _job(system, cell, wish, wanted, FILE if loaded.files else INPUT)
     if cell.smallest and cell.against:
         job = replace(job, rulers=packaged_here(system, judge, wish.by_name))
-    with ExitStack() as stack:
-        watched = replace(system, watcher=_watcher(wish, judge, len(loaded.rows), stack))
-        trial = Trial(watched, job, "notebook", loaded, _references(wanted, wish.seed, loaded, system))
-        trial.run()
-    return _result(trial, judge, system, rulers_here(system, judge, trial, wish.by_name))
+    references, given = _references(wanted, wish.seed, loaded, system), len(loaded.given)
+    trials = []
+    for start, stop in _batches(given, system, judge):
+        part = loaded.part(start, stop)
+        with ExitStack() as stack:
+            name = f"{wish.attack} on {judge.name}" + (
+                f", {start + 1} to {stop} of {given}" if part.given != loaded.given else ""
+            )
+            watched = replace(system, watcher=_watcher(wish, name, len(part.rows), stack))
+            trial = Trial(watched, job, "notebook", part, references and references.part(start, stop))
+            trial.run()
+        trials.append(trial)
+    return _result(trials, judge, system, rulers_here(system, judge, trials, wish.by_name))
 
 
-def _watcher(wish: Wish, judge: Interpreter, n: int, stack: ExitStack) -> Watcher | None:
+def _batches(n: int, system: System, judge: Interpreter) -> list[tuple[int, int]]:
+    """Cut many images into batches of about one size, which fit the memory: first and behind the last of each."""
+    size = int(by_device(UNIT_IMAGES, system.device))
+    if n > size:  # a few are known to fit, and need no look
+        size = min(size, batch_that_fits(system.classifier, system.device, 1, judge.step_passes))
+    count = -(-n // size)
+    ends = [i * n // count for i in range(count + 1)]
+    return list(itertools.pairwise(ends))
+
+
+def _watcher(wish: Wish, name: str, n: int, stack: ExitStack) -> Watcher | None:
     """Choose who watches the search: the user's own watcher, a bar, or nobody."""
     if not isinstance(wish.progress, bool | None):
         return wish.progress
     if not (someone_looks() if wish.progress is None else wish.progress):
         return None
-    return stack.enter_context(StepBar(f"{wish.attack} on {judge.name}", n))
+    return stack.enter_context(StepBar(name, n))
 
 
 def _cell(wish: Wish, judge: Interpreter, wanted: TargetMap) -> Cell:
@@ -152,16 +172,17 @@ def _references(wanted: TargetMap, seed: int, loaded: Loaded, system: System) ->
     return Loaded(tuple(drawn), loaded.first, loaded.rows, loaded.levels[shown], loaded.errors)
 
 
-def _result(trial: Trial, judge: Interpreter, system: System, rulers: Mapping[str, Ruler]) -> Result:
-    ((forged, judged),) = trial.seen
-    if not len(judged.clean):
-        raise UnderfireError(f"None of the images could be attacked: {trial.records[0].error}")
+def _result(trials: Sequence[Trial], judge: Interpreter, system: System, rulers: Mapping[str, Ruler]) -> Result:
+    records = [record for trial in trials for record in trial.records]
+    seen = [(forged, judged) for trial in trials for forged, judged in trial.seen if len(judged.clean)]
+    if not seen:
+        raise UnderfireError(f"None of the images could be attacked: {records[0].error}")
     return Result(
-        clean=judged.clean.x,
-        images=pixels.to_tensor(forged.levels).to(system.device),
-        clean_maps=judged.clean.goals[judge.name].benign.float(),
-        maps=judged.maps.float(),
-        records=trial.records,
+        clean=torch.cat([judged.clean.x for _, judged in seen]),
+        images=torch.cat([pixels.to_tensor(forged.levels) for forged, _ in seen]).to(system.device),
+        clean_maps=torch.cat([judged.clean.goals[judge.name].benign for _, judged in seen]).float(),
+        maps=torch.cat([judged.maps for _, judged in seen]).float(),
+        records=records,
         rulers=rulers,
-        files=forged.files,
+        files=tuple(file for forged, _ in seen for file in forged.files),
     )

@@ -21,6 +21,8 @@ SPLIT = 0.1
 
 There the attacks on the prediction are forged again.
 """
+UNIT_IMAGES = {"cpu": 8, "mps": 16, "cuda": 64}
+"""Images that share a batch where the cost allows it: a CPU gains nothing beyond 8 (on EfficientNet-Lite0)."""
 UNIT_PASSES = {"cpu": 40_000, "mps": 200_000, "cuda": 1_500_000}
 """F that a unit should cost at most. A kill loses one unit: some ten minutes on two CPU cores, or on one GPU."""
 

@@ -16,7 +16,16 @@ from underfire.heads import kind_of
 from underfire.images.photos import Folder
 from underfire.metrics.verdict import Ruler
 from underfire.plan.attacks import cells_of
-from underfire.plan.cost import FIRST_ORDER, UNIT_PASSES, Lane, batch_that_fits, bound_of, by_device, lanes_of
+from underfire.plan.cost import (
+    FIRST_ORDER,
+    UNIT_IMAGES,
+    UNIT_PASSES,
+    Lane,
+    batch_that_fits,
+    bound_of,
+    by_device,
+    lanes_of,
+)
 from underfire.plan.device import devices
 from underfire.plan.files import check_files
 from underfire.plan.settings import AUTO, Settings
@@ -24,9 +33,6 @@ from underfire.plan.targets import refuse_own, target_map_of, targets_of
 from underfire.plan.units import Plan
 from underfire.plan.yardsticks import rulers_of, yardsticks_of
 from underfire.registry import VICTIMS, Victims
-
-UNIT_IMAGES = {"cpu": 8, "mps": 16, "cuda": 64}
-"""Images that share a batch where the cost allows it: a CPU gains nothing beyond 8 (on EfficientNet-Lite0)."""
 
 
 def make_plan(settings: Settings, victims: Victims = VICTIMS, earlier: Settings | None = None) -> Plan:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import astuple
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from underfire.core import Classifier, ClassifierOptions, Defense, Interpreter
 from underfire.core.door import Door
@@ -19,6 +19,7 @@ from underfire.core.naming import file_of
 from underfire.registry import parts
 
 Key = tuple[Any, ...]
+T = TypeVar("T")
 
 
 class Victims:
@@ -63,6 +64,20 @@ class Victims:
         built: Door = self._found(("door",), classifier) or self._kept(("door",), classifier, parts.door_of(classifier))
         return built
 
+    def about(self, classifier: Classifier, what: str, options: Mapping[str, Any], find: Callable[[], T]) -> T:
+        """Find what is known about a classifier of this cache, or find it out: it stays so while its files do.
+
+        Args:
+            classifier: the classifier.
+            what: what is to be known.
+            options: what it depends on beside the classifier; files in it as paths.
+            find: finds it out, or raises.
+        """
+        key = (what, json.dumps(options, default=str, sort_keys=True), _stamps(_leaves(options)))
+        found = self._found(key, classifier)
+        known: tuple[T] = found or self._kept(key, classifier, (find(),))
+        return known[0]
+
     def clear(self) -> None:
         """Give the memory back."""
         self._key = self._classifier = None
@@ -85,6 +100,15 @@ def _stamps(values: Iterable[object]) -> tuple[int, ...]:
     """Return the times at which the files among some options were written, ns since 1970."""
     files = [Path(value) for value in values if isinstance(value, str) and os.sep in value]
     return tuple(file.stat().st_mtime_ns for file in files if file.is_file())
+
+
+def _leaves(options: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield the values of options of options."""
+    for value in options.values():
+        if isinstance(value, Mapping):
+            yield from _leaves(value)
+        else:
+            yield value
 
 
 def _beside(classifier: Classifier) -> tuple[int, ...]:

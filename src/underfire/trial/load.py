@@ -45,6 +45,16 @@ class Loaded:
         """(N,) identities of those that can be read."""
         return tuple(self.given[row - self.first] for row in self.rows)
 
+    def part(self, start: int, stop: int) -> Loaded:
+        """Take some of those that were asked for, by their number, as a batch of their own."""
+        first, end = self.first + start, self.first + stop
+        keep = [n for n, row in enumerate(self.rows) if first <= row < end]
+        errors = {row: why for row, why in self.errors.items() if first <= row < end}
+        files = tuple(self.files[n] for n in keep) if self.files else ()
+        return Loaded(
+            self.given[start:stop], first, tuple(self.rows[n] for n in keep), self.levels[keep], errors, files
+        )
+
 
 def load(
     photos: Sequence[Photo],

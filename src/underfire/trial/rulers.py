@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from underfire.core import Interpreter
@@ -20,13 +21,13 @@ def packaged_here(system: System, judge: Interpreter, plain: bool) -> dict[str, 
     return {} if known is None else {judge.name: Named(known.yardstick, known.digest[:NAME_LENGTH], known.exact)}
 
 
-def rulers_here(system: System, judge: Interpreter, trial: Trial, plain: bool) -> dict[str, Ruler]:
+def rulers_here(system: System, judge: Interpreter, trials: Sequence[Trial], plain: bool) -> dict[str, Ruler]:
     """Find the packaged yardstick of an interpreter, or make one from the images that were given.
 
     Args:
         system: the classifier.
         judge: the interpreter.
-        trial: the images, attacked.
+        trials: the images, attacked, batch by batch.
         plain: whether the interpreter has its default settings, which a packaged yardstick is for.
 
     Returns:
@@ -34,8 +35,9 @@ def rulers_here(system: System, judge: Interpreter, trial: Trial, plain: bool) -
     """
     if known := packaged_here(system, judge, plain):
         return known
-    if len(trial.loaded.rows) < FEWEST:
+    if sum(len(trial.loaded.rows) for trial in trials) < FEWEST:
         return {}
-    pgd = pgd_of(map(asdict, trial.records), judge.name)
-    own = of_scale([asdict(row) for row in measure_scale(system, trial.loaded, trial.job.seed)], pgd)
+    pgd = pgd_of((asdict(record) for trial in trials for record in trial.records), judge.name)
+    scale = (row for trial in trials for row in measure_scale(system, trial.loaded, trial.job.seed))
+    own = of_scale([asdict(row) for row in scale], pgd)
     return {} if own is None else {judge.name: own}
