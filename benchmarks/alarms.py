@@ -230,8 +230,7 @@ def knows(part: str, classifier: Any, given: argparse.Namespace) -> Iterator[dic
 def rulers_of(classifier: Any, victim: Any, batches: Sequence[Sequence[Path]]) -> dict[str, Ruler]:
     """What the members' mean map is judged with, from the clean photos of all batches."""
     system = System(classifier, {victim.name: victim}, str(classifier.device))
-    rows = [asdict(row) for files in batches for row in measure_scale(system, load_given(files, system, None))]
-    own = of_scale(rows, {})
+    own = of_scale([asdict(row) for row in measure_scale(system, [load_given(some, system) for some in batches])], {})
     return {} if own is None else {victim.name: own}
 
 

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 # loaded, and the workers inherit it.
 _SPINS = 3000
 _told = os.environ.get("GOMP_SPINCOUNT", "")
-_seldom = int(_told) <= 10 * _SPINS if _told.isdigit() else os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive"
+_passive = os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive"
+_seldom = _told.isdigit() and int(_told) <= 10 * _SPINS if _told else _passive
 OPENMP_SPINS = "torch" in sys.modules and not _seldom
 """Whether it is too late for that: torch was loaded before."""
 if os.environ.setdefault("OMP_WAIT_POLICY", "passive").lower() == "passive":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from support.works import Trouble, units
 from underfire.core import Executor, UnderfireError
 from underfire.executors.local import EndedError
 from underfire.store import Store
+from underfire.study import side
 from underfire.study.side import SPARE, Crew, Step
 
 
@@ -123,3 +125,17 @@ def test_a_study_side_by_side_has_the_numbers_of_one_after_the_other(tmp_path: P
             assert one == two
     again = underfire("study", tmp_path / "plan.yaml", "--workers", "2", "--out", tmp_path / "2")
     assert again.out.count(": done before") == 5
+
+
+@pytest.mark.timeout(60)
+def test_ctrl_c_waits_for_no_step_that_hangs_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(side, "GRACE", 0.2)
+    started = time.monotonic()
+
+    def hangs(executor: Executor | None) -> None:
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(30)
+
+    with contextlib.closing(Crew(2)) as crew, pytest.raises(KeyboardInterrupt):
+        crew.do([Step(hangs)])
+    assert time.monotonic() - started < 20

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -453,3 +455,28 @@ def test_both_families_run_on_rts(word: str, decoder: Path, tmp_path: Path) -> N
     ran = underfire(*command, *more, *(w for s in settings for w in ("--set", s)), "--out", tmp_path / "out")
     assert ran.code == 0, ran.out + ran.err
     assert {made["attack"]: made["error"] for made in records(tmp_path / "out")} == {"adv2": None, "adv2-stadv": None}
+
+
+def test_audits_of_a_study_that_goes_on_have_the_batches_of_the_others_and_not_of_the_rerun(folder: Path) -> None:
+    plan = yaml.safe_load((folder / "plan.yaml").read_text())
+    (folder / "plan.yaml").write_text(yaml.safe_dump(plan | {"photos": SMALL | {"rerun": {"default": 1, "grad": 0}}}))
+    assert underfire("study", folder / "plan.yaml", "--out", folder / "out").code == 0
+    of = {p.parent.name: yaml.safe_load(p.read_text()) for p in (folder / "out" / "toy").glob("*/plan.yaml")}
+    assert of["rerun-1"]["batch_size"] == 1
+    usual = of["random-1"]["batch_size"]
+    assert usual > 1
+    shutil.rmtree(folder / "out" / "toy" / "random-1")
+    assert underfire("study", folder / "plan.yaml", "--out", folder / "out").code == 0
+    again = yaml.safe_load((folder / "out" / "toy" / "random-1" / "plan.yaml").read_text())
+    assert (again["batch_size"], again["precision"]) == (usual, of["random-1"]["precision"])
+
+
+def test_a_command_that_says_no_workers_goes_on_with_the_study_s(folder: Path) -> None:
+    plan = yaml.safe_load((folder / "plan.yaml").read_text())
+    del plan["workers"]
+    (folder / "plan.yaml").write_text(yaml.safe_dump(plan))
+    fresh = plan_.asked(folder / "plan.yaml", {"device": "cpu"}, quick=False, out=folder / "out")
+    assert fresh.workers == min(plan_.WORKERS, os.cpu_count() or 1)
+    assert underfire("study", folder / "plan.yaml", "--workers", "1", "--out", folder / "out").code == 0
+    assert plan_.asked(folder / "plan.yaml", {"device": "cpu"}, quick=False, out=folder / "out").workers == 1
+    assert plan_.asked(folder / "plan.yaml", {"workers": "3"}, quick=False, out=folder / "out").workers == 3

@@ -187,7 +187,7 @@ def test_an_enclosing_autocast_changes_nothing(interpreter: Any) -> None:
 
     def all_of() -> tuple[list[Record], Any]:
         records = run(classifier, one, made, levels)
-        return records, measure_scale(System(classifier, {one.name: one}), loaded(classifier, levels))
+        return records, measure_scale(System(classifier, {one.name: one}), [loaded(classifier, levels)])
 
     plain = all_of()
     with torch.autocast("cpu", torch.bfloat16):

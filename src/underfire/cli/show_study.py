@@ -14,7 +14,7 @@ from rich.table import Table
 
 from underfire.cli.progress import Progress, console, empty_bars, say
 from underfire.cli.show import duration, say_failed
-from underfire.core import Outcome
+from underfire.core import Outcome, UnderfireError
 from underfire.report.text import count, number
 from underfire.study.crossing import MissingJudgements
 from underfire.study.plan import Study
@@ -104,12 +104,14 @@ class StepProgress(Progress):
             self._bars.remove_task(task)
         if error[0] is None:
             self._say_done()
+        elif isinstance(error[1], UnderfireError):
+            say(f"{self._name}: stopped. {error[1]}")
 
     def _say_done(self) -> None:
         took = f"{count(self._judged, 'judgement')} in {duration(time.monotonic() - self._began)}"
         won = f", {self.won(self._wins, self._shots)}" if self._shots else ""
         failed = f", {count(self._failed, 'unit')} failed" if self._failed else ""
-        nothing = "not begun" if self._missing or not self._shown else "done before"
+        nothing = "done before" if self._shown and not self._missing else "nothing to do"
         say(f"{self._name}: {took + won + failed if self._judged else nothing}")
 
 

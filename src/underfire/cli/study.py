@@ -75,8 +75,8 @@ def study(
         from underfire.cli.show_study import show_study
         from underfire.study.plan import asked, home
 
-        wanted = asked(plan, flags, quick, explanations)
         folder = Path(out) if out else (home(plan) if plan else None)
+        wanted = asked(plan, flags, quick, explanations, folder)
         ran = show_study(wanted, folder, samples)
     except KeyboardInterrupt:
         typer.echo("Stopped. What is finished is kept: the same command goes on.")

@@ -161,6 +161,8 @@ class Hands:
             for hand in self._busy:
                 hand.process.terminate()  # its crew, which waits for it, does the rest
         for hand in idle:
+            hand.pipe.close()  # of all of them first: they take half a second each
+        for hand in idle:
             hand.leave()
 
     def _idle_one(self) -> Hand | None:
@@ -173,6 +175,8 @@ class Hands:
     def _noted(self, hand: Hand) -> Hand:
         with self._lock:
             self._busy.append(hand)
+            if self._ended:  # in between: nobody else ends it
+                hand.process.terminate()
         return hand
 
 

@@ -192,7 +192,9 @@ def home(plan: Path) -> Path | None:
     return folder if (plan.is_dir() or plan.name == FILE) and audits_in(folder) else None
 
 
-def asked(plan: Path | None, flags: Mapping[str, Any], quick: bool, explanations: bool = False) -> Study:
+def asked(
+    plan: Path | None, flags: Mapping[str, Any], quick: bool, explanations: bool = False, out: Path | None = None
+) -> Study:
     """Put together the study that a plan file and the flags beside it mean; flags win.
 
     Args:
@@ -200,6 +202,7 @@ def asked(plan: Path | None, flags: Mapping[str, Any], quick: bool, explanations
         flags: settings of the study, and of its classifier where there is one.
         quick: a first look, with its own counts of photos.
         explanations: how far each explanation can be trusted, in place of the paper's evaluation.
+        out: its folder, if one was given.
 
     Raises:
         UnderfireError: a mistake in either, or no photos are named.
@@ -221,14 +224,16 @@ def asked(plan: Path | None, flags: Mapping[str, Any], quick: bool, explanations
         of_study["explanations"] = True
     if (explanations or said.get("explanations")) and "photos" not in said:
         of_study["photos"] = EXPLANATIONS
-    if "workers" not in said | of_study:
-        of_study["workers"] = _workers(str((said | of_study).get("device", "auto")))
     if quick:
         of_study["photos"] = QUICK_EXPLANATIONS if explanations or said.get("explanations") else QUICK
         subjects = [{k: v for k, v in subject.items() if k != "photos"} for subject in subjects]
-    return Study.parse(said | of_study | {"classifiers": subjects})
+    study = Study.parse(said | of_study | {"classifiers": subjects})
+    return study if "workers" in said | of_study else study.model_copy(update={"workers": _workers(study, out)})
 
 
-def _workers(device: str) -> int:
-    """Choose how many processes a command has, where nobody says it; each has a classifier of its own in memory."""
-    return min(WORKERS, os.cpu_count() or 1) if choose_device(device) == "cpu" else 1
+def _workers(study: Study, out: Path | None) -> int:
+    """Choose how many processes a command has, where nobody says it: as many as the study that it goes on with had."""
+    folder = out or default_out(study)
+    if audits_in(folder):
+        return read(folder).workers
+    return min(WORKERS, os.cpu_count() or 1) if choose_device(study.device) == "cpu" else 1

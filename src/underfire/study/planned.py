@@ -74,14 +74,14 @@ def _plans(agenda: Agenda, out: Path) -> tuple[list[Settings | None], list[Plan]
     for subject in range(len(agenda.subjects)):
         own = [i for i, audit in enumerate(agenda.audits) if audit.subject == subject]
         left = {i: found for i in own if (found := open_in(agenda.audits[i].settings, stored[i]))}
-        said = {
-            (there.precision, there.batch_size) for i in own if (there := stored[i]) and there.precision is not None
-        }
+        before = [(agenda.audits[i].settings, there) for i in own if (there := stored[i])]
+        precisions = [there.precision for _, there in before if there.precision is not None]
+        sizes = [there.batch_size for asked, there in before if asked.batch_size is None and there.batch_size]
         if not left:
             continue
         choice = (
-            ChosenSpeed(*min(said, key=str))
-            if said
+            ChosenSpeed(min(precisions), min(sizes, default=None))  # the rerun's batches of one were asked for
+            if precisions
             else choose([plans[i] for i in left], frozenset.union(*left.values()))
         )
         for i, names in left.items():

@@ -94,8 +94,10 @@ class _Driver:
         self.started, self.steps = 0, len(planned)
 
     def run(self) -> None:
-        """Do the audits, side by side the longest first; what is across the main ones comes after those."""
-        order = sorted(self.planned, key=lambda one: -one.seconds) if self.crew.workers > 1 else self.planned
+        """Do the audits, side by side each classifier's longest first; what is across the main ones comes after."""
+        order = self.planned
+        if self.crew.workers > 1:
+            order = sorted(order, key=lambda one: (one.audit.subject, -one.passes))
         audits = {one.audit.folder: Step(self._audit(one)) for one in order}
         mains = [one.audit.folder for one in self.planned if one.audit.experiment == "main"]
         after = [audits[folder] for folder in mains]
@@ -106,7 +108,7 @@ class _Driver:
     def _audit(self, one: PlannedAudit) -> Work:
         def work(executor: Executor | None) -> None:
             folder = self.log.out / one.audit.folder
-            with self._heard(one.audit.folder) as listener, self.log.step(one.audit.folder):
+            with self.log.step(one.audit.folder), self._heard(one.audit.folder) as listener:
                 relay = _Relay(listener)
                 audit_run.run(one.audit.settings, folder, relay, one.plan, executor)
                 if relay.worked or not (folder / "report.html").is_file():

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import TypeAlias
 
 from underfire.core import Executor, Outcome, Unit, Workplace
-from underfire.executors.local import Local
+from underfire.executors.local import GRACE, POLL, Local
 
 Work: TypeAlias = Callable[[Executor | None], None]
 """What a step does, with the workers that all steps have; with None, by itself."""
@@ -63,34 +64,44 @@ class Crew:
                 step.work(None)
                 self._done.append(step)
             return
-        with ThreadPoolExecutor(self.workers + SPARE) as threads:
-            started = [threads.submit(self._by_turns) for _ in range(self.workers + SPARE)]
-            try:
-                for one in wait(started, return_when=FIRST_EXCEPTION).done:
-                    one.result()
-            except BaseException:  # Ctrl-C too
-                self._left.clear()
-                self.close()
-                with self._turn:
-                    self._turn.notify_all()
-                raise
+        ended: SimpleQueue[Exception | None] = SimpleQueue()
+        threads = [
+            threading.Thread(target=self._by_turns, args=(ended,), daemon=True) for _ in range(self.workers + SPARE)
+        ]
+        for one in threads:
+            one.start()
+        try:
+            for _ in threads:
+                if error := ended.get():
+                    raise error
+        except BaseException:  # Ctrl-C too
+            self._left.clear()
+            self.close()
+            until = time.monotonic() + GRACE
+            for one in threads:  # what hangs here, as somebody's classifier may, ends with the process
+                one.join(max(0.0, until - time.monotonic()))
+            raise
 
     def close(self) -> None:
         """End the workers, whatever they are doing."""
         self._local.close()
 
-    def _by_turns(self) -> None:
-        with self._turn:
-            while self._left:
-                step = self._first()
-                if step is None:
-                    self._turn.wait()
-                    continue
-                try:
+    def _by_turns(self, ended: SimpleQueue[Exception | None]) -> None:
+        """Do steps until none is left, or one fails; tell the main thread, which alone hears Ctrl-C."""
+        try:
+            with self._turn:
+                while self._left:
+                    step = self._first()
+                    if step is None:
+                        self._turn.wait(POLL)
+                        continue
                     step.work(_Share(self._local.share(), self._turn))
-                finally:
                     self._done.append(step)
                     self._turn.notify_all()
+        except Exception as e:
+            ended.put(e)
+        else:
+            ended.put(None)
 
     def _first(self) -> Step | None:
         """Take the first step that can start."""

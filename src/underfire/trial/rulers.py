@@ -38,6 +38,6 @@ def rulers_here(system: System, judge: Interpreter, trials: Sequence[Trial], pla
     if sum(len(trial.loaded.rows) for trial in trials) < FEWEST:
         return {}
     pgd = pgd_of((asdict(record) for trial in trials for record in trial.records), judge.name)
-    scale = (row for trial in trials for row in measure_scale(system, trial.loaded, trial.job.seed))
+    scale = measure_scale(system, [trial.loaded for trial in trials], trials[0].job.seed)
     own = of_scale([asdict(row) for row in scale], pgd)
     return {} if own is None else {judge.name: own}

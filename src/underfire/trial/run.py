@@ -30,7 +30,7 @@ def _(unit: ScaleUnit) -> UnitResult:
     system = _ready(unit)
     rows: list[Scale] = []
     for loaded in _loaded(unit, system, unit.photos):
-        rows += measure_scale(system, loaded, unit.job.seed)
+        rows += measure_scale(system, [loaded], unit.job.seed)
     return UnitResult(rows, {})
 
 

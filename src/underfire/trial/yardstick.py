@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ from underfire.metrics.yardstick import SHARE, flat, triple
 from underfire.metrics.yardstick_file import YardstickFile, said
 from underfire.plan.attacks import attack_of
 from underfire.trial.load import Loaded, load
-from underfire.trial.natural import measure, rounded, wrong_maps
+from underfire.trial.natural import Natural, measure, rounded, wrong_maps
 from underfire.trial.rows import scales
 from underfire.trial.system import System
 from underfire.trial.trial import Trial
@@ -41,15 +41,27 @@ EPS = 8
 """Budget of the impostor PGD, in levels: the paper's."""
 
 
-def measure_scale(system: System, loaded: Loaded, seed: int = 0) -> list[Scale]:
-    """Measure natural copies and wrong maps of each clean photo: rows by interpreter, then by photo."""
-    return [row for one in system.interpreters.values() for row in _scales(system, one, loaded, seed)]
+def measure_scale(system: System, parts: Sequence[Loaded], seed: int = 0) -> list[Scale]:
+    """Measure natural copies and wrong maps of each clean photo: rows by interpreter, then by photo.
+
+    Args:
+        system: the classifier, and the interpreters.
+        parts: the photos, in batches. The wrong maps of a photo are of the photos of all of them.
+        seed: of the copies.
+    """
+    return [row for one in system.interpreters.values() for row in _scales(system, one, parts, seed)]
 
 
-def _scales(system: System, interpreter: Interpreter, loaded: Loaded, seed: int) -> list[Scale]:
-    found = measure(system, interpreter, loaded, seed)
+def _scales(system: System, interpreter: Interpreter, parts: Sequence[Loaded], seed: int) -> Iterator[Scale]:
+    found = [measure(system, interpreter, loaded, seed) for loaded in parts]
+    there = [one.benign for one in found if len(one.benign)]
+    wrong = iter(wrong_maps(np.concatenate(there)) if there else [])
+    for loaded, one in zip(parts, found, strict=True):
+        yield from _rows(interpreter, loaded, one, [next(wrong) for _ in one.benign])
+
+
+def _rows(interpreter: Interpreter, loaded: Loaded, found: Natural, wrong: Sequence[Mapping[str, Four]]) -> list[Scale]:
     errors = {**loaded.errors, **{loaded.rows[n]: why for n, why in found.lacking.items()}}
-    wrong = wrong_maps(found.benign)
     known = {
         row: (found.jpeg_l1[n], _exact(found.copies[n]), _exact([*_both(wrong[n]), found.swap[n]]))
         for n, row in enumerate(loaded.rows)
