@@ -136,6 +136,10 @@ def test_ctrl_c_waits_for_no_step_that_hangs_here(monkeypatch: pytest.MonkeyPatc
         signal.raise_signal(signal.SIGINT)
         time.sleep(30)
 
-    with contextlib.closing(Crew(2)) as crew, pytest.raises(KeyboardInterrupt):
-        crew.do([Step(hangs)])
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs do not hear it
+    try:
+        with contextlib.closing(Crew(2)) as crew, pytest.raises(KeyboardInterrupt):
+            crew.do([Step(hangs)])
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert time.monotonic() - started < 20
