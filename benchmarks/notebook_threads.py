@@ -15,6 +15,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from beside import busy, told
+
 RESULTS = Path(__file__).parent / "results" / "notebook-threads.csv"
 SNIPPET = """
 import sys, time
@@ -35,16 +37,12 @@ LONGEST = 150
 
 
 def seconds(way: str) -> float | None:
-    """Time the snippet in a process of its own; None where it takes too long."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_"))}
-    if way == "underfire first":
-        environment |= {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "3000"}
-    command = [sys.executable, "-c", SNIPPET, way]
+    """Time the snippet; None where it takes too long."""
+    openmp = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "3000"} if way == "underfire first" else {}
     try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LONGEST, check=True)
+        return told(SNIPPET, [way], openmp, LONGEST)
     except subprocess.TimeoutExpired:
         return None
-    return float(done.stdout.split()[-1])
 
 
 def main() -> None:
@@ -55,16 +53,13 @@ def main() -> None:
         out = csv.writer(file)
         if new:
             out.writerow(["cores", "busy_beside", "load", "way", "seconds"])
-        for busy in [int(word) for word in sys.argv[1:]] or (0, cores):
-            beside = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(busy)]
-            try:
+        for programs in [int(word) for word in sys.argv[1:]] or (0, cores):
+            with busy(programs):
                 for way in WAYS:
                     taken, load = seconds(way), os.getloadavg()[0]
-                    out.writerow([cores, busy, f"{load:.1f}", way, f"> {LONGEST}" if taken is None else f"{taken:.2f}"])
+                    shown = f"> {LONGEST}" if taken is None else f"{taken:.2f}"
+                    out.writerow([cores, programs, f"{load:.1f}", way, shown])
                     file.flush()
-            finally:
-                for one in beside:
-                    one.kill()
 
 
 if __name__ == "__main__":

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import csv
 import os
-import subprocess
-import sys
 from pathlib import Path
+
+from beside import busy, told
 
 RESULTS = Path(__file__).parent / "results" / "spins.csv"
 SNIPPET = """
@@ -36,15 +36,8 @@ WAYS: tuple[str | None, ...] = ("0", "1000", "3000", "10000", "30000", None)
 """GOMP_SPINCOUNT; None: OpenMP's own."""
 CASES = ((1, 0), (2, 0), (8, 0), (1, 1), (8, 1))
 """Photos of a batch, and programs beside it."""
-
-
-def milliseconds(n: int, threads: int, spins: str | None) -> float:
-    """Time the snippet in a process of its own."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_"))}
-    environment |= {"GOMP_SPINCOUNT": spins, "OMP_WAIT_POLICY": "passive"} if spins else {}
-    command = [sys.executable, "-c", SNIPPET, str(n), str(threads)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=True)
-    return float(done.stdout.split()[-1])
+LONGEST = 300
+"""Seconds for all of it, with the imports."""
 
 
 def main() -> None:
@@ -54,17 +47,15 @@ def main() -> None:
         out = csv.writer(file)
         if new:
             out.writerow(["cores", "photos", "programs_beside", "threads", "spins", "milliseconds"])
-        for n, busy in CASES:
-            beside = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(busy)]
-            try:
+        for n, programs in CASES:
+            with busy(programs):
                 for threads, spins in [(1, "0"), *((cores, spins) for spins in WAYS)]:
-                    row = [cores, n, busy, threads, spins or "its own", f"{milliseconds(n, threads, spins):.1f}"]
+                    openmp = {"GOMP_SPINCOUNT": spins, "OMP_WAIT_POLICY": "passive"} if spins else {}
+                    milliseconds = told(SNIPPET, [str(n), str(threads)], openmp, LONGEST)
+                    row = [cores, n, programs, threads, spins or "its own", f"{milliseconds:.1f}"]
                     out.writerow(row)
                     file.flush()
                     print(*row, flush=True)
-            finally:
-                for one in beside:
-                    one.kill()
 
 
 if __name__ == "__main__":

@@ -52,11 +52,11 @@ class Progress:
 
     Args:
         counted: what the bars count.
+        shared: a display that other bars stand in too, and that is somebody else's to stop.
     """
 
-    def __init__(self, counted: str = "judgements") -> None:
-        self.counted = counted
-        self._bars = empty_bars(counted)
+    def __init__(self, counted: str = "judgements", shared: bars.Progress | None = None) -> None:
+        self._bars = empty_bars(counted) if shared is None else shared
 
     def __enter__(self) -> Self:
         self._task: bars.TaskID | None = None

@@ -82,8 +82,8 @@ class StepProgress(Progress):
     """
 
     def __init__(self, shared: bars.Progress, name: str) -> None:
-        super().__init__()
-        self._bars, self._name = shared, name
+        super().__init__(shared=shared)
+        self._name = name
         self._shown: list[bars.TaskID] = []
         self._began, self._judged, self._missing = time.monotonic(), 0, 0
 

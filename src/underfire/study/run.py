@@ -10,7 +10,7 @@ OUT/study.html          the page (page.py)
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,11 +129,9 @@ class _Driver:
 
         return work
 
-    @contextlib.contextmanager
-    def _heard(self, name: str) -> Iterator[Listener]:
+    def _heard(self, name: str) -> contextlib.AbstractContextManager[Listener]:
         self.started += 1
-        with self.listener.step(self.started, self.steps, name) as listener:
-            yield listener
+        return self.listener.step(self.started, self.steps, name)
 
 
 class _Relay:
